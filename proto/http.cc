@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proto/http.h"
+
+#include <utility>
+
+namespace bellhop::proto {
+
+HeaderBlock::HeaderBlock(HeaderBlock&& other) noexcept { *this = std::move(other); }
+
+HeaderBlock& HeaderBlock::operator=(HeaderBlock&& other) noexcept {
+  if (this == &other) return *this;
+  clear();
+  limits_ = other.limits_;
+  text_.swap(other.text_);  // swapped, so that a short string leaves no copy behind
+  entries_.swap(other.entries_);
+  return *this;
+}
+
+bool HeaderBlock::add(std::string_view name, std::string_view value) {
+  if (entries_.size() >= limits_.fields_max) return false;
+  if (text_.size() + name.size() + value.size() > limits_.bytes_max) return false;
+  size_t needed = text_.size() + name.size() + value.size();
+  if (needed > text_.capacity()) {
+    std::string larger;
+    larger.reserve(needed < 1024 ? 2048 : needed * 2);
+    larger = text_;
+    wipe(text_);
+    text_.swap(larger);
+  }
+  Entry entry{.name_at = uint32_t(text_.size()), .name_size = uint32_t(name.size())};
+  for (char c : name) text_.push_back(ascii_lower(c));
+  entry.value_at = uint32_t(text_.size());
+  entry.value_size = uint32_t(value.size());
+  text_.append(value);
+  entries_.push_back(entry);
+  return true;
+}
+
+void HeaderBlock::clear() {
+  wipe(text_);
+  entries_.clear();
+}
+
+HeaderField HeaderBlock::at(size_t index) const {
+  const Entry& entry = entries_[index];
+  std::string_view all = text_;
+  return {all.substr(entry.name_at, entry.name_size), all.substr(entry.value_at, entry.value_size)};
+}
+
+std::optional<std::string_view> HeaderBlock::find(std::string_view name) const {
+  std::optional<std::string_view> found;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    HeaderField field = at(i);
+    if (field.name != name) continue;
+    if (found) return std::nullopt;
+    found = field.value;
+  }
+  return found;
+}
+
+size_t HeaderBlock::count(std::string_view name) const {
+  size_t n = 0;
+  for (size_t i = 0; i < entries_.size(); ++i) n += at(i).name == name;
+  return n;
+}
+
+}  // namespace bellhop::proto
