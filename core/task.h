@@ -191,21 +191,20 @@ class TaskScope {
   Context& context() { return context_; }
 
   // Awaits the end of all children. Not cut short by a stop: a stop makes the children end.
-  auto join() {
-    struct Awaiter {
-      TaskScope& scope;
-      bool await_ready() const noexcept { return scope.live_ == 0; }
-      template <class P>
-      void await_suspend(std::coroutine_handle<P> h) noexcept {
-        BH_CHECK(scope.joiner_ == nullptr);
-        scope.joiner_ = &h.promise();
-      }
-      void await_resume() const noexcept {}
-    };
-    return Awaiter{*this};
-  }
+  auto join() { return JoinAwaiter{*this}; }
 
  private:
+  struct [[nodiscard]] JoinAwaiter {
+    TaskScope& scope;
+    bool await_ready() const noexcept { return scope.live_ == 0; }
+    template <class P>
+    void await_suspend(std::coroutine_handle<P> h) noexcept {
+      BH_CHECK(scope.joiner_ == nullptr);
+      scope.joiner_ = &h.promise();
+    }
+    void await_resume() const noexcept {}
+  };
+
   static void child_finished(internal::PromiseBase& promise) {
     auto* scope = static_cast<TaskScope*>(promise.owner);
     promise.handle.destroy();
