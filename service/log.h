@@ -21,6 +21,8 @@
 // secrets, and bytes, do not compile as fields.
 namespace bellhop::service {
 
+class MetricsShard;
+
 // Stands for a user, device or subscription in the log: 64 bits of HMAC-SHA-256 under a random salt that is made at
 // start and forgotten at the end, so that lines of one run can be joined, and nothing else.
 struct Fingerprint {
@@ -125,6 +127,7 @@ struct LogSink {
 struct LogOptions {
   LogSink sink;
   WallTime (*wall_now)() = nullptr;  // io::wall_now
+  MetricsShard* metrics = nullptr;   // counts lines written and suppressed; may be null
   LogLevel level = LogLevel::info;
   uint32_t core = 0;
   uint32_t lines_per_event_per_second_max = 20;
@@ -159,6 +162,7 @@ class Log {
     uint64_t suppressed = 0;
   };
   Rate& rate_of(const LogEvent& event);
+  void send(size_t size);
 
   LogOptions options_;
   std::array<Rate, kLogEventsMax + 1> rates_ = {};  // the last one: all names beyond the table
