@@ -138,6 +138,13 @@ Task<Status> Socket::send(Bytes data) {
   co_return Status();
 }
 
+Task<Status> Socket::shutdown_send() {
+  Perform shutdown(io::OperationKind::shutdown);
+  shutdown.operation.handle = handle_;
+  BH_CO_CHECKED(co_await shutdown);
+  co_return Status();
+}
+
 Task<Result<SocketAddress>> Socket::peer_address() {
   SocketAddress address;
   Perform peer(io::OperationKind::peer);
