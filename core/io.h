@@ -59,7 +59,8 @@ void close(Handle handle);
 
 enum class OperationKind : uint8_t {
   accept,   // handle = listener; completes many times (more = true); result = new handle's value or -errno
-  receive,  // handle; the back end picks a buffer of its pool; result = bytes, 0 at the end, or -errno
+  receive,  // handle; the back end picks a buffer of its pool; result = bytes, 0 at the end, or -errno;
+            // -ENOBUFS where the pool is empty: to be started again a little later
   send,     // handle, data, size; result = bytes sent (short only when cut off by an error) or -errno
   connect,  // handle, endpoint; result = 0 or -errno
   shutdown, // handle; ends our direction (FIN); result = 0 or -errno
