@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <unordered_map>
 
 #include "core/reactor.h"
 #include "core/task.h"
@@ -49,7 +50,10 @@ class Decrypter {
   std::unique_ptr<crypto::RsaEngine> engine_;
   crypto::KeyCache cache_;
   crypto::RsaBatch batch_;
-  std::map<store::KeyId, crypto::KeyId> names_;  // of what is in the cache
+  crypto::RsaBatch::Metrics counted_;  // what the metrics already hold
+  uint64_t evictions_counted_ = 0;
+  std::unordered_map<store::KeyId, crypto::KeyId> names_;  // of what is, or was, in the cache
+  size_t names_max_;
   Hook hook_;
 };
 

@@ -23,7 +23,7 @@ struct Tenant {
   // The app that pushes to `topic` in `environment`; an empty topic is the tenant's only one. Null where there is none.
   const AppConfig* app(std::string_view topic, std::optional<ApnsEnvironment> environment) const;
   // https, a host of the allow-list, a permitted port, no address that the policy refuses. What DNS says is checked
-  // when connecting (EwsClient). Errors: url, ServiceError::ews_host_refused.
+  // when connecting (EwsClient). Errors: url, ServiceError::host_not_allowed.
   Result<proto::Url> ews_url(std::string_view text) const;
 };
 
