@@ -113,7 +113,9 @@ bool Cidr::contains(const IpAddress& address) const {
   return (base.bytes[whole] ^ address.bytes[whole]) >> (8 - rest) == 0;
 }
 
-std::string Cidr::to_string() const { return base.to_string() + "/" + std::to_string(prefix_bits); }
+std::string Cidr::to_string() const {
+  return base.to_string() + "/" + std::to_string(prefix_bits);
+}
 
 AddressKind classify(const IpAddress& address) {
   for (const Registered& registered : registry()) {
@@ -124,22 +126,38 @@ AddressKind classify(const IpAddress& address) {
 
 std::string_view address_kind_name(AddressKind kind) {
   switch (kind) {
-    case AddressKind::global: return "global";
-    case AddressKind::unspecified: return "unspecified";
-    case AddressKind::loopback: return "loopback";
-    case AddressKind::private_: return "private";
-    case AddressKind::cgnat: return "carrier-grade NAT";
-    case AddressKind::link_local: return "link-local";
-    case AddressKind::metadata: return "cloud metadata";
-    case AddressKind::ula: return "unique local";
-    case AddressKind::multicast: return "multicast";
-    case AddressKind::documentation: return "documentation";
-    case AddressKind::benchmark: return "benchmark";
-    case AddressKind::reserved: return "reserved";
-    case AddressKind::v4_mapped: return "IPv4 in IPv6";
-    case AddressKind::six_to_four: return "6to4";
-    case AddressKind::nat64: return "NAT64";
-    case AddressKind::teredo: return "Teredo";
+    case AddressKind::global:
+      return "global";
+    case AddressKind::unspecified:
+      return "unspecified";
+    case AddressKind::loopback:
+      return "loopback";
+    case AddressKind::private_:
+      return "private";
+    case AddressKind::cgnat:
+      return "carrier-grade NAT";
+    case AddressKind::link_local:
+      return "link-local";
+    case AddressKind::metadata:
+      return "cloud metadata";
+    case AddressKind::ula:
+      return "unique local";
+    case AddressKind::multicast:
+      return "multicast";
+    case AddressKind::documentation:
+      return "documentation";
+    case AddressKind::benchmark:
+      return "benchmark";
+    case AddressKind::reserved:
+      return "reserved";
+    case AddressKind::v4_mapped:
+      return "IPv4 in IPv6";
+    case AddressKind::six_to_four:
+      return "6to4";
+    case AddressKind::nat64:
+      return "NAT64";
+    case AddressKind::teredo:
+      return "Teredo";
   }
   BH_CHECK(false);
 }
@@ -152,7 +170,8 @@ Status AddressPolicy::permit(const Cidr& block) {
 
 bool AddressPolicy::allows(const IpAddress& address) const {
   switch (classify(address)) {
-    case AddressKind::global: return true;
+    case AddressKind::global:
+      return true;
     case AddressKind::loopback:
     case AddressKind::private_:
     case AddressKind::cgnat:
@@ -169,7 +188,8 @@ bool AddressPolicy::allows(const IpAddress& address) const {
     case AddressKind::v4_mapped:
     case AddressKind::six_to_four:
     case AddressKind::nat64:
-    case AddressKind::teredo: return false;
+    case AddressKind::teredo:
+      return false;
   }
   return false;
 }

@@ -63,7 +63,7 @@ class Http1RequestParser final : public Http1Message {
   bool expects_continue_ = false;
   bool empty_line_started_ = false;  // CR of the one empty line that may stand before a request
   bool empty_line_seen_ = false;
-  bool other_protocol_ = false;      // llhttp knows RTSP and ICE too
+  bool other_protocol_ = false;  // llhttp knows RTSP and ICE too
 };
 
 // Reads the responses of one HTTP/1.1 connection, client side, with the limits of a hostile peer. Interim (1xx)
@@ -79,7 +79,8 @@ class Http1ResponseParser final : public Http1Message {
   void start(bool head_request, uint64_t body_max);
   // As Http1RequestParser::feed(). Bytes without a request are unexpected_bytes: the connection is of no more use.
   Result<Http1Step> feed(Bytes input);
-  // The peer closed its side: complete where the body ends so, need_more where no response was expected, else truncated.
+  // The peer closed its side: complete where the body ends so, need_more where no response was expected, else
+  // truncated.
   Result<Http1Step> finish();
 
   // Valid from head to the next start().

@@ -12,17 +12,25 @@ namespace {
 HttpError error_of_llhttp(llhttp_errno_t code, HttpError otherwise) {
   switch (code) {
     case HPE_INVALID_METHOD:
-    case HPE_INVALID_CONSTANT: return HttpError::bad_start_line;
-    case HPE_INVALID_URL: return HttpError::bad_target;
+    case HPE_INVALID_CONSTANT:
+      return HttpError::bad_start_line;
+    case HPE_INVALID_URL:
+      return HttpError::bad_target;
     case HPE_INVALID_VERSION:
-    case HPE_PAUSED_H2_UPGRADE: return HttpError::bad_version;
-    case HPE_INVALID_STATUS: return HttpError::bad_status;
-    case HPE_INVALID_HEADER_TOKEN: return HttpError::bad_header;
+    case HPE_PAUSED_H2_UPGRADE:
+      return HttpError::bad_version;
+    case HPE_INVALID_STATUS:
+      return HttpError::bad_status;
+    case HPE_INVALID_HEADER_TOKEN:
+      return HttpError::bad_header;
     case HPE_UNEXPECTED_CONTENT_LENGTH:
     case HPE_INVALID_CONTENT_LENGTH:
-    case HPE_INVALID_TRANSFER_ENCODING: return HttpError::bad_framing;
-    case HPE_INVALID_CHUNK_SIZE: return HttpError::bad_chunk;
-    default: return otherwise;  // line ends and spaces
+    case HPE_INVALID_TRANSFER_ENCODING:
+      return HttpError::bad_framing;
+    case HPE_INVALID_CHUNK_SIZE:
+      return HttpError::bad_chunk;
+    default:
+      return otherwise;  // line ends and spaces
   }
 }
 
@@ -79,10 +87,13 @@ void Http1Message::forget_head() {
 
 std::optional<uint64_t> Http1Message::content_length() const {
   switch (body_kind_) {
-    case BodyKind::none: return 0;
-    case BodyKind::length: return body_left_ + body_bytes_;
+    case BodyKind::none:
+      return 0;
+    case BodyKind::length:
+      return body_left_ + body_bytes_;
     case BodyKind::chunked:
-    case BodyKind::until_close: break;
+    case BodyKind::until_close:
+      break;
   }
   return std::nullopt;
 }
@@ -168,10 +179,13 @@ bool Http1Message::connection_persists() const {
 Result<Http1Step> Http1Message::feed_body(Bytes input) {
   BH_CHECK(state_ == State::body);
   switch (body_kind_) {
-    case BodyKind::none: break;
-    case BodyKind::chunked: return feed_chunked_body(input);
+    case BodyKind::none:
+      break;
+    case BodyKind::chunked:
+      return feed_chunked_body(input);
     case BodyKind::length:
-    case BodyKind::until_close: return feed_sized_body(input);
+    case BodyKind::until_close:
+      return feed_sized_body(input);
   }
   state_ = State::complete;
   return Http1Step{.event = Http1Event::complete};

@@ -81,7 +81,8 @@ class Http1Message {
   std::unexpected<Error> fail_from_llhttp();
   // Runs llhttp over `piece`, which is not empty, to its end or to a pause. Returns the bytes consumed.
   Result<size_t> execute(Bytes piece);
-  // Reads Content-Length and Transfer-Encoding into body_kind_ and body_left_ (RFC 9112 section 6.3). False: bad_framing.
+  // Reads Content-Length and Transfer-Encoding into body_kind_ and body_left_ (RFC 9112 section 6.3). False:
+  // bad_framing.
   bool read_framing();
   // What version and Connection field say (RFC 9112 section 9.3).
   bool connection_persists() const;
@@ -104,12 +105,12 @@ class Http1Message {
   bool headers_complete_ = false;  // recorded by the callback
   bool chunks_complete_ = false;
   uint8_t minor_version_ = 1;
-  uint32_t head_bytes_ = 0;        // of the current start line or header section
-  uint32_t framing_bytes_ = 0;     // of chunked coding since the last byte of body
-  uint64_t body_left_ = 0;         // of the length, or of the current chunk
-  uint64_t body_bytes_ = 0;        // read so far
+  uint32_t head_bytes_ = 0;     // of the current start line or header section
+  uint32_t framing_bytes_ = 0;  // of chunked coding since the last byte of body
+  uint64_t body_left_ = 0;      // of the length, or of the current chunk
+  uint64_t body_bytes_ = 0;     // read so far
   uint64_t body_max_ = 0;
-  Bytes body_piece_;               // recorded by the callback
+  Bytes body_piece_;                  // recorded by the callback
   std::optional<HttpError> refused_;  // recorded by a callback
   Error error_;
 
@@ -126,7 +127,7 @@ class Http1Message {
   Result<Http1Step> feed_sized_body(Bytes input);
   Result<Http1Step> feed_chunked_body(Bytes input);
 
-  WipingBuffer name_;   // the field line at hand
+  WipingBuffer name_;  // the field line at hand
   WipingBuffer value_;
 };
 

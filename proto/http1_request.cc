@@ -12,14 +12,22 @@ constexpr uint32_t kStartLineMax = Http1RequestParser::kTargetMax + 32;  // meth
 
 std::optional<HttpMethod> served_method(uint8_t method) {
   switch (static_cast<llhttp_method_t>(method)) {
-    case HTTP_GET: return HttpMethod::get;
-    case HTTP_HEAD: return HttpMethod::head;
-    case HTTP_POST: return HttpMethod::post;
-    case HTTP_PUT: return HttpMethod::put;
-    case HTTP_PATCH: return HttpMethod::patch;
-    case HTTP_DELETE: return HttpMethod::delete_;
-    case HTTP_OPTIONS: return HttpMethod::options;
-    default: return std::nullopt;
+    case HTTP_GET:
+      return HttpMethod::get;
+    case HTTP_HEAD:
+      return HttpMethod::head;
+    case HTTP_POST:
+      return HttpMethod::post;
+    case HTTP_PUT:
+      return HttpMethod::put;
+    case HTTP_PATCH:
+      return HttpMethod::patch;
+    case HTTP_DELETE:
+      return HttpMethod::delete_;
+    case HTTP_OPTIONS:
+      return HttpMethod::options;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -53,13 +61,20 @@ bool is_host_value(std::string_view value) {
 
 std::string_view method_name(HttpMethod method) {
   switch (method) {
-    case HttpMethod::get: return "GET";
-    case HttpMethod::head: return "HEAD";
-    case HttpMethod::post: return "POST";
-    case HttpMethod::put: return "PUT";
-    case HttpMethod::patch: return "PATCH";
-    case HttpMethod::delete_: return "DELETE";
-    case HttpMethod::options: return "OPTIONS";
+    case HttpMethod::get:
+      return "GET";
+    case HttpMethod::head:
+      return "HEAD";
+    case HttpMethod::post:
+      return "POST";
+    case HttpMethod::put:
+      return "PUT";
+    case HttpMethod::patch:
+      return "PATCH";
+    case HttpMethod::delete_:
+      return "DELETE";
+    case HttpMethod::options:
+      return "OPTIONS";
   }
   BH_CHECK(false);
 }

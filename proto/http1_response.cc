@@ -86,9 +86,11 @@ std::optional<HttpError> Http1ResponseParser::check_head() {
 
 Result<Http1Step> Http1ResponseParser::finish() {
   switch (state_) {
-    case State::failed: return fail_again();
+    case State::failed:
+      return fail_again();
     case State::closed:
-    case State::complete: return Http1Step{};
+    case State::complete:
+      return Http1Step{};
     case State::body:
       if (body_kind_ == BodyKind::chunked || body_left_ > 0) break;
       state_ = State::complete;
@@ -96,7 +98,8 @@ Result<Http1Step> Http1ResponseParser::finish() {
       return Http1Step{.event = Http1Event::complete};
     case State::start:
     case State::start_line:
-    case State::head: break;
+    case State::head:
+      break;
   }
   return fail_with(HttpError::truncated);
 }

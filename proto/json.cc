@@ -33,10 +33,18 @@ struct Node {
 
 JsonError error_of_simdjson(simdjson::error_code code) {
   switch (code) {
-    case simdjson::DEPTH_ERROR: return JsonError::too_deep;
-    case simdjson::CAPACITY: return JsonError::too_large;
-    default: return JsonError::malformed;
+    case simdjson::DEPTH_ERROR:
+      return JsonError::too_deep;
+    case simdjson::CAPACITY:
+      return JsonError::too_large;
+    default:
+      return JsonError::malformed;
   }
+}
+
+// Only brackets nest: a string in an object of the last permitted depth is fine.
+uint32_t child_depth(simdjson::dom::element child, uint32_t depth) {
+  return child.is_object() || child.is_array() ? depth + 1 : depth;
 }
 
 // Every value but the first follows one of these.
@@ -56,9 +64,9 @@ struct JsonTree {
   ~JsonTree();
 
   Status build(Bytes text, const JsonLimits& limits);
-  Result<uint32_t> add(simdjson::dom::element element, const JsonLimits& limits);
-  Status add_object(uint32_t index, simdjson::dom::object object, const JsonLimits& limits);
-  Status add_array(uint32_t index, simdjson::dom::array array, const JsonLimits& limits);
+  Result<uint32_t> add(simdjson::dom::element element, const JsonLimits& limits, uint32_t depth);
+  Status add_object(uint32_t index, simdjson::dom::object object, const JsonLimits& limits, uint32_t depth);
+  Status add_array(uint32_t index, simdjson::dom::array array, const JsonLimits& limits, uint32_t depth);
   bool add_number(Node& node, simdjson::dom::element element) const;
   bool names_repeat(uint32_t object) const;
   void link(uint32_t parent, uint32_t& last, uint32_t child);
@@ -86,7 +94,7 @@ Status JsonTree::build(Bytes input, const JsonLimits& limits) {
   text.reserve(input.size() + simdjson::SIMDJSON_PADDING);
   text.append(input);
   text.append_zeros(simdjson::SIMDJSON_PADDING);
-  // simdjson counts one level more than there are brackets.
+  // simdjson's own limit only keeps its stack small: it counts empty brackets differently. add() is exact.
   if (auto code = parser.allocate(input.size(), limits.depth_max + 1)) return fail(json_error(error_of_simdjson(code)));
   simdjson::dom::element root;
   if (auto code = parser.parse(text.data(), input.size(), false).get(root)) {
@@ -94,16 +102,18 @@ Status JsonTree::build(Bytes input, const JsonLimits& limits) {
   }
   if (!root.is_object()) return fail(json_error(JsonError::not_an_object));
   nodes.reserve(std::min<size_t>(values_bound(input), limits.values_max));  // never grows, so never leaves a copy
-  BH_CHECKED(add(root, limits));
+  BH_CHECKED(add(root, limits, 1));
   return {};
 }
 
-Result<uint32_t> JsonTree::add(simdjson::dom::element element, const JsonLimits& limits) {
+Result<uint32_t> JsonTree::add(simdjson::dom::element element, const JsonLimits& limits, uint32_t depth) {
+  if (depth > limits.depth_max) return fail(json_error(JsonError::too_deep));
   if (nodes.size() >= limits.values_max) return fail(json_error(JsonError::too_large));
   uint32_t index = static_cast<uint32_t>(nodes.size());
   Node& node = nodes.emplace_back();
   switch (element.type()) {
-    case simdjson::dom::element_type::NULL_VALUE: break;
+    case simdjson::dom::element_type::NULL_VALUE:
+      break;
     case simdjson::dom::element_type::BOOL:
       node.kind = JsonKind::boolean;
       node.boolean = element.get_bool().value_unsafe();
@@ -121,11 +131,11 @@ Result<uint32_t> JsonTree::add(simdjson::dom::element element, const JsonLimits&
       break;
     case simdjson::dom::element_type::OBJECT:
       node.kind = JsonKind::object;
-      BH_CHECKED(add_object(index, element.get_object().value_unsafe(), limits));
+      BH_CHECKED(add_object(index, element.get_object().value_unsafe(), limits, depth));
       break;
     case simdjson::dom::element_type::ARRAY:
       node.kind = JsonKind::array;
-      BH_CHECKED(add_array(index, element.get_array().value_unsafe(), limits));
+      BH_CHECKED(add_array(index, element.get_array().value_unsafe(), limits, depth));
       break;
   }
   return index;
@@ -155,12 +165,12 @@ void JsonTree::link(uint32_t parent, uint32_t& last, uint32_t child_index) {
   ++nodes[parent].child_count;
 }
 
-Status JsonTree::add_object(uint32_t index, simdjson::dom::object object, const JsonLimits& limits) {
+Status JsonTree::add_object(uint32_t index, simdjson::dom::object object, const JsonLimits& limits, uint32_t depth) {
   uint32_t last = 0;
   for (auto [name, value] : object) {
     if (nodes[index].child_count >= limits.members_max) return fail(json_error(JsonError::too_large));
     if (!utf8_valid(name)) return fail(json_error(JsonError::malformed));
-    BH_TRY(uint32_t member, add(value, limits));
+    BH_TRY(uint32_t member, add(value, limits, child_depth(value, depth)));
     nodes[member].name = name;
     link(index, last, member);
   }
@@ -168,10 +178,10 @@ Status JsonTree::add_object(uint32_t index, simdjson::dom::object object, const 
   return {};
 }
 
-Status JsonTree::add_array(uint32_t index, simdjson::dom::array array, const JsonLimits& limits) {
+Status JsonTree::add_array(uint32_t index, simdjson::dom::array array, const JsonLimits& limits, uint32_t depth) {
   uint32_t last = 0;
   for (simdjson::dom::element element : array) {
-    BH_TRY(uint32_t item, add(element, limits));
+    BH_TRY(uint32_t item, add(element, limits, child_depth(element, depth)));
     link(index, last, item);
   }
   return {};
@@ -194,13 +204,20 @@ const Node& JsonTree::child(uint32_t parent, size_t index) const {
 
 std::string json_error_text(uint16_t code, uint32_t) {
   switch (static_cast<JsonError>(code)) {
-    case JsonError::malformed: return "not well-formed JSON in UTF-8";
-    case JsonError::too_large: return "more bytes, values or members than permitted";
-    case JsonError::too_deep: return "nested deeper than permitted";
-    case JsonError::not_an_object: return "the outermost value is not an object";
-    case JsonError::duplicate_member: return "a member name is repeated";
-    case JsonError::wrong_type: return "a member has the wrong type";
-    case JsonError::missing_member: return "a required member is missing";
+    case JsonError::malformed:
+      return "not well-formed JSON in UTF-8";
+    case JsonError::too_large:
+      return "more bytes, values or members than permitted";
+    case JsonError::too_deep:
+      return "nested deeper than permitted";
+    case JsonError::not_an_object:
+      return "the outermost value is not an object";
+    case JsonError::duplicate_member:
+      return "a member name is repeated";
+    case JsonError::wrong_type:
+      return "a member has the wrong type";
+    case JsonError::missing_member:
+      return "a required member is missing";
   }
   return "code " + std::to_string(code);
 }
@@ -216,7 +233,9 @@ Result<JsonDocument> JsonDocument::parse(Bytes text, const JsonLimits& limits) {
   return JsonDocument(std::move(tree));
 }
 
-JsonObject JsonDocument::root() const { return JsonObject(tree_.get(), 0); }
+JsonObject JsonDocument::root() const {
+  return JsonObject(tree_.get(), 0);
+}
 
 std::string JsonDocument::explain(const Error& error) const {
   const std::string& name = tree_->asked;
@@ -225,9 +244,13 @@ std::string JsonDocument::explain(const Error& error) const {
   return error_text(error);
 }
 
-JsonKind JsonValue::kind() const { return tree_->nodes[index_].kind; }
+JsonKind JsonValue::kind() const {
+  return tree_->nodes[index_].kind;
+}
 
-std::unexpected<Error> JsonValue::wrong_type() const { return fail(json_error(JsonError::wrong_type)); }
+std::unexpected<Error> JsonValue::wrong_type() const {
+  return fail(json_error(JsonError::wrong_type));
+}
 
 Result<std::string_view> JsonValue::string() const {
   if (kind() != JsonKind::string) return wrong_type();
@@ -249,11 +272,13 @@ Result<uint64_t> JsonValue::unsigned_integer() const {
   const Node& node = tree_->nodes[index_];
   if (kind() != JsonKind::number) return wrong_type();
   switch (node.number_kind) {
-    case NumberKind::unsigned_integer: return node.unsigned_number;
+    case NumberKind::unsigned_integer:
+      return node.unsigned_number;
     case NumberKind::signed_integer:
       if (node.signed_number >= 0) return static_cast<uint64_t>(node.signed_number);
       break;
-    case NumberKind::real: break;
+    case NumberKind::real:
+      break;
   }
   return wrong_type();
 }
@@ -262,9 +287,12 @@ Result<double> JsonValue::number() const {
   const Node& node = tree_->nodes[index_];
   if (kind() != JsonKind::number) return wrong_type();
   switch (node.number_kind) {
-    case NumberKind::signed_integer: return static_cast<double>(node.signed_number);
-    case NumberKind::unsigned_integer: return static_cast<double>(node.unsigned_number);
-    case NumberKind::real: return node.real_number;
+    case NumberKind::signed_integer:
+      return static_cast<double>(node.signed_number);
+    case NumberKind::unsigned_integer:
+      return static_cast<double>(node.unsigned_number);
+    case NumberKind::real:
+      return node.real_number;
   }
   return wrong_type();
 }
@@ -279,13 +307,17 @@ Result<JsonArray> JsonValue::array() const {
   return JsonArray(tree_, index_);
 }
 
-size_t JsonArray::size() const { return tree_->nodes[index_].child_count; }
+size_t JsonArray::size() const {
+  return tree_->nodes[index_].child_count;
+}
 
 JsonValue JsonArray::at(size_t index) const {
   return JsonValue(tree_, static_cast<uint32_t>(&tree_->child(index_, index) - tree_->nodes.data()));
 }
 
-size_t JsonObject::size() const { return tree_->nodes[index_].child_count; }
+size_t JsonObject::size() const {
+  return tree_->nodes[index_].child_count;
+}
 
 JsonObject::Member JsonObject::at(size_t index) const {
   const Node& node = tree_->child(index_, index);

@@ -22,13 +22,20 @@ void append_unicode_escape(std::string& out, uint16_t unit) {
 char short_escape(char c) {
   switch (c) {
     case '"':
-    case '\\': return c;
-    case '\b': return 'b';
-    case '\f': return 'f';
-    case '\n': return 'n';
-    case '\r': return 'r';
-    case '\t': return 't';
-    default: return 0;
+    case '\\':
+      return c;
+    case '\b':
+      return 'b';
+    case '\f':
+      return 'f';
+    case '\n':
+      return 'n';
+    case '\r':
+      return 'r';
+    case '\t':
+      return 't';
+    default:
+      return 0;
   }
 }
 
@@ -107,10 +114,18 @@ void JsonWriter::close(char bracket, bool is_object) {
   out_.push_back(bracket);
 }
 
-JsonWriter& JsonWriter::begin_object() { return open('{', true), *this; }
-JsonWriter& JsonWriter::end_object() { return close('}', true), *this; }
-JsonWriter& JsonWriter::begin_array() { return open('[', false), *this; }
-JsonWriter& JsonWriter::end_array() { return close(']', false), *this; }
+JsonWriter& JsonWriter::begin_object() {
+  return open('{', true), *this;
+}
+JsonWriter& JsonWriter::end_object() {
+  return close('}', true), *this;
+}
+JsonWriter& JsonWriter::begin_array() {
+  return open('[', false), *this;
+}
+JsonWriter& JsonWriter::end_array() {
+  return close(']', false), *this;
+}
 
 JsonWriter& JsonWriter::name(std::string_view name) {
   BH_CHECK(depth_ > 0 && !name_written_);
@@ -130,7 +145,9 @@ JsonWriter& JsonWriter::value(std::string_view text) {
   return *this;
 }
 
-JsonWriter& JsonWriter::boolean(bool flag) { return raw(flag ? "true" : "false"); }
+JsonWriter& JsonWriter::boolean(bool flag) {
+  return raw(flag ? "true" : "false");
+}
 
 JsonWriter& JsonWriter::integer(int64_t number) {
   char digits[24];
@@ -148,7 +165,9 @@ JsonWriter& JsonWriter::value(double number) {
   return raw({digits, std::to_chars(digits, digits + sizeof digits, number).ptr});
 }
 
-JsonWriter& JsonWriter::null() { return raw("null"); }
+JsonWriter& JsonWriter::null() {
+  return raw("null");
+}
 
 JsonWriter& JsonWriter::raw(std::string_view json) {
   before_value();

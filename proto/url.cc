@@ -17,8 +17,12 @@ std::unexpected<Error> url_fail(UrlError code, size_t offset = 0) {
   return fail(Error{Domain::url, 0, static_cast<uint16_t>(code), static_cast<uint32_t>(offset)});
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return c >= 'a' && c <= 'z'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_letter(char c) {
+  return c >= 'a' && c <= 'z';
+}
 
 bool is_label(std::string_view label) {
   if (label.empty() || label.size() > kLabelBytesMax || label.front() == '-' || label.back() == '-') return false;
@@ -97,17 +101,28 @@ Result<Authority> cut_authority(std::string_view text, size_t offset) {
 std::string url_error_text(uint16_t code, uint32_t detail) {
   std::string at = detail == 0 ? "" : " at byte " + std::to_string(detail);
   switch (static_cast<UrlError>(code)) {
-    case UrlError::too_long: return "longer than " + std::to_string(Url::kBytesMax) + " bytes";
-    case UrlError::bad_character: return "a character that is not permitted" + at;
-    case UrlError::bad_scheme: return "does not begin with https://";
-    case UrlError::userinfo: return "user information before the host" + at;
-    case UrlError::bad_host: return "bad host name" + at;
-    case UrlError::bad_address: return "bad IP address" + at;
-    case UrlError::bad_port: return "bad port" + at;
-    case UrlError::bad_path: return "bad path or query" + at;
-    case UrlError::fragment: return "a fragment" + at;
-    case UrlError::bad_pattern: return "neither a host nor *.suffix with at least two labels";
-    case UrlError::bad_cidr: return "not an address block such as 10.0.0.0/8, host bits zero";
+    case UrlError::too_long:
+      return "longer than " + std::to_string(Url::kBytesMax) + " bytes";
+    case UrlError::bad_character:
+      return "a character that is not permitted" + at;
+    case UrlError::bad_scheme:
+      return "does not begin with https://";
+    case UrlError::userinfo:
+      return "user information before the host" + at;
+    case UrlError::bad_host:
+      return "bad host name" + at;
+    case UrlError::bad_address:
+      return "bad IP address" + at;
+    case UrlError::bad_port:
+      return "bad port" + at;
+    case UrlError::bad_path:
+      return "bad path or query" + at;
+    case UrlError::fragment:
+      return "a fragment" + at;
+    case UrlError::bad_pattern:
+      return "neither a host nor *.suffix with at least two labels";
+    case UrlError::bad_cidr:
+      return "not an address block such as 10.0.0.0/8, host bits zero";
   }
   return "code " + std::to_string(code);
 }
@@ -161,7 +176,8 @@ Result<Url> Url::parse(std::string_view text) {
     BH_TRY(url.port, parse_port(*authority.port, port_at));
   }
   TargetParts parts = split_target(text.substr(path_at));
-  if (!is_path_and_query(text.substr(path_at)) || !is_plain_path(parts.path)) return url_fail(UrlError::bad_path, path_at);
+  if (!is_path_and_query(text.substr(path_at)) || !is_plain_path(parts.path))
+    return url_fail(UrlError::bad_path, path_at);
   if (!parts.path.empty()) url.path = parts.path;
   if (parts.query) {
     if (has_escaped_control(*parts.query)) return url_fail(UrlError::bad_path, path_at + parts.path.size());
@@ -176,11 +192,17 @@ std::string Url::authority() const {
   return text;
 }
 
-std::string Url::origin() const { return "https://" + authority(); }
+std::string Url::origin() const {
+  return "https://" + authority();
+}
 
-std::string Url::target() const { return query ? path + "?" + *query : path; }
+std::string Url::target() const {
+  return query ? path + "?" + *query : path;
+}
 
-std::string Url::to_string() const { return origin() + target(); }
+std::string Url::to_string() const {
+  return origin() + target();
+}
 
 Status HostAllowList::add(std::string_view pattern) {
   if (size() >= kEntriesMax) return fail(core_error(CoreError::limit));

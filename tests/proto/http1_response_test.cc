@@ -18,12 +18,14 @@ std::string error_of(std::string_view input, const TraceOptions& options = {}) {
 
 TEST(Http1Response, ReportsHeadBodyAndEnd) {
   EXPECT_EQ(trace_responses("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
-            "200 interim=0 [content-length: 5] length=5 keep\nbody hello\ncomplete\nerror the stream ended inside a message\n");
+            "200 interim=0 [content-length: 5] length=5 keep\nbody hello\ncomplete\nerror the stream ended inside a "
+            "message\n");
 }
 
 TEST(Http1Response, ReadsOneResponseAfterTheOther) {
-  std::string two = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
-                    "HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\nb\r\n0\r\n\r\n";
+  std::string two =
+      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+      "HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1\r\nb\r\n0\r\n\r\n";
   EXPECT_EQ(trace_responses(two),
             "200 interim=0 [content-length: 1] length=1 keep\nbody a\ncomplete\n"
             "503 interim=0 [transfer-encoding: chunked] [connection: close] length=? close\nbody b\ncomplete\nend\n");
@@ -75,13 +77,20 @@ TEST(Http1Response, DropsInterimResponsesUpToTheLimit) {
 
 TEST(Http1Response, RefusesWhatCouldBeReadInTwoWays) {
   const std::pair<std::string, std::string> table[] = {
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", "content length and transfer encoding do not give one clear length"},
-      {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "content length and transfer encoding do not give one clear length"},
-      {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "content length and transfer encoding do not give one clear length"},
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "content length and transfer encoding do not give one clear length"},
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "content length and transfer encoding do not give one clear length"},
-      {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "content length and transfer encoding do not give one clear length"},
-      {"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\nhello", "content length and transfer encoding do not give one clear length"},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+       "content length and transfer encoding do not give one clear length"},
+      {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+       "content length and transfer encoding do not give one clear length"},
+      {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+       "content length and transfer encoding do not give one clear length"},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+       "content length and transfer encoding do not give one clear length"},
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+       "content length and transfer encoding do not give one clear length"},
+      {"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+       "content length and transfer encoding do not give one clear length"},
+      {"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\nhello",
+       "content length and transfer encoding do not give one clear length"},
       {"HTTP/1.1 200 OK\nContent-Length: 5\r\n\r\n", "bad header field line"},
       {"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "bad header field line"},
       {"HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n"s, "bad header field line"},
@@ -94,7 +103,8 @@ TEST(Http1Response, RefusesWhatCouldBeReadInTwoWays) {
       {"HTTP/1.1 099 OK\r\n\r\n", "status outside 100 to 599"},
       {"HTTP/1.1 600 OK\r\n\r\n", "status outside 100 to 599"},
       {"HTTP/1.1 2000 OK\r\n\r\n", "status outside 100 to 599"},
-      {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "the server switched protocols unasked"},
+      {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+       "the server switched protocols unasked"},
       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\n0\r\n\r\n", "bad chunked coding"},
       {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n", "bad chunked coding"},
       {"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nxy", "bytes where no message was expected"},
@@ -117,9 +127,11 @@ TEST(Http1Response, StopsAtTheLimitsForAHostilePeer) {
 
   TraceOptions small{.body_max = 5};
   EXPECT_EQ(error_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", small), "body larger than permitted");
-  EXPECT_EQ(error_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n", small), "body larger than permitted");
+  EXPECT_EQ(error_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n", small),
+            "body larger than permitted");
   EXPECT_EQ(error_of("HTTP/1.1 200 OK\r\n\r\nhello!", small), "body larger than permitted");
-  EXPECT_EQ(trace_responses("HTTP/1.1 200 OK\r\n\r\nhello", small), "200 interim=0 length=? close\nbody hello\ncomplete at end\n");
+  EXPECT_EQ(trace_responses("HTTP/1.1 200 OK\r\n\r\nhello", small),
+            "200 interim=0 length=? close\nbody hello\ncomplete at end\n");
 }
 
 TEST(Http1Response, RefusesBytesThatNobodyAskedFor) {
@@ -134,8 +146,9 @@ TEST(Http1Response, RefusesBytesThatNobodyAskedFor) {
 
 TEST(Http1Response, AnnouncesUpgradesWithoutTakingThem) {
   TraceOptions plain{.end_of_stream = false};
-  EXPECT_EQ(trace_responses("HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2\r\nContent-Length: 0\r\n\r\n", plain),
-            "200 interim=0 [connection: upgrade] [upgrade: h2] [content-length: 0] length=0 keep\ncomplete\n");
+  EXPECT_EQ(
+      trace_responses("HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2\r\nContent-Length: 0\r\n\r\n", plain),
+      "200 interim=0 [connection: upgrade] [upgrade: h2] [content-length: 0] length=0 keep\ncomplete\n");
 }
 
 }  // namespace

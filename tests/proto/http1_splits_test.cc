@@ -18,7 +18,8 @@ const std::vector<std::string>& request_seeds() {
       "POST /notify?id=abc&creds=def HTTP/1.1\r\nHost: a.example.com:8443\r\nContent-Type: text/xml; charset=utf-8\r\n"
       "SOAPAction: \"x\"\r\nExpect: 100-continue\r\nContent-Length: 26\r\n\r\nabcdefghijklmnopqrstuvwxyz"
       "GET /two HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n",
-      "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n10\r\n0123456789abcdef\r\n0000\r\n\r\n"
+      "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n1\r\na\r\n10\r\n0123456789abcdef\r\n0000\r\n\r\n"
       "\r\nDELETE /v1/x HTTP/1.1\r\nHost: [2001:db8::1]:443\r\n\r\n",
       "OPTIONS * HTTP/1.0\r\nConnection: keep-alive\r\nX-Empty:\r\nX-Space: \t a b \t\r\n\r\n"
       "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
@@ -43,17 +44,41 @@ const std::vector<std::string>& response_seeds() {
 }
 
 std::string mutated(std::string text, std::mt19937& random) {
-  static const std::vector<std::string> kPieces = {"\r", "\n", "\r\n", " ", ":", "\0"s, "\t", "chunked", "Content-Length: 1\r\n",
-                                                   "Transfer-Encoding: chunked\r\n", "Host: x\r\n", "0", "f", ";", "HTTP/1.1",
-                                                   "\xff", "Connection: close\r\n"};
+  static const std::vector<std::string> kPieces = {"\r",
+                                                   "\n",
+                                                   "\r\n",
+                                                   " ",
+                                                   ":",
+                                                   "\0"s,
+                                                   "\t",
+                                                   "chunked",
+                                                   "Content-Length: 1\r\n",
+                                                   "Transfer-Encoding: chunked\r\n",
+                                                   "Host: x\r\n",
+                                                   "0",
+                                                   "f",
+                                                   ";",
+                                                   "HTTP/1.1",
+                                                   "\xff",
+                                                   "Connection: close\r\n"};
   for (size_t changes = 1 + random() % 3; changes > 0 && !text.empty(); --changes) {
     size_t at = random() % text.size();
     switch (random() % 5) {
-      case 0: text[at] = static_cast<char>(random()); break;
-      case 1: text.erase(at, 1 + random() % 8); break;
-      case 2: text.insert(at, kPieces[random() % kPieces.size()]); break;
-      case 3: text.insert(at, text.substr(random() % text.size(), random() % 40)); break;
-      case 4: text.resize(at); break;
+      case 0:
+        text[at] = static_cast<char>(random());
+        break;
+      case 1:
+        text.erase(at, 1 + random() % 8);
+        break;
+      case 2:
+        text.insert(at, kPieces[random() % kPieces.size()]);
+        break;
+      case 3:
+        text.insert(at, text.substr(random() % text.size(), random() % 40));
+        break;
+      case 4:
+        text.resize(at);
+        break;
     }
   }
   return text;
@@ -91,9 +116,13 @@ void run(TraceFunction trace, const std::vector<std::string>& seeds) {
   }
 }
 
-TEST(Http1Splits, RequestsGiveTheSameEventsHoweverTheyArrive) { run(trace_requests, request_seeds()); }
+TEST(Http1Splits, RequestsGiveTheSameEventsHoweverTheyArrive) {
+  run(trace_requests, request_seeds());
+}
 
-TEST(Http1Splits, ResponsesGiveTheSameEventsHoweverTheyArrive) { run(trace_responses, response_seeds()); }
+TEST(Http1Splits, ResponsesGiveTheSameEventsHoweverTheyArrive) {
+  run(trace_responses, response_seeds());
+}
 
 TEST(Http1Splits, TruncatedRequestsNeverComplete) {
   for (const std::string& seed : request_seeds()) {

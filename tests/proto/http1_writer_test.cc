@@ -14,11 +14,16 @@ TEST(Http1Writer, WritesARequestThatOurParserReads) {
   std::string out = "x";
   const std::array<HeaderField, 2> fields = {HeaderField{"Content-Type", "text/xml; charset=utf-8"},
                                              HeaderField{"User-Agent", "MailNotificationService/v2"}};
-  ASSERT_TRUE(write_request_head(out, {.method = "POST", .target = "/EWS/Exchange.asmx?a=b", .host = "mail.example.com:444",
-                                       .headers = fields, .framing = Http1Framing::sized(5), .close = true}));
-  EXPECT_EQ(out,
-            "xPOST /EWS/Exchange.asmx?a=b HTTP/1.1\r\nHost: mail.example.com:444\r\nContent-Type: text/xml; charset=utf-8\r\n"
-            "User-Agent: MailNotificationService/v2\r\nContent-Length: 5\r\nConnection: close\r\n\r\n");
+  ASSERT_TRUE(write_request_head(out, {.method = "POST",
+                                       .target = "/EWS/Exchange.asmx?a=b",
+                                       .host = "mail.example.com:444",
+                                       .headers = fields,
+                                       .framing = Http1Framing::sized(5),
+                                       .close = true}));
+  EXPECT_EQ(
+      out,
+      "xPOST /EWS/Exchange.asmx?a=b HTTP/1.1\r\nHost: mail.example.com:444\r\nContent-Type: text/xml; charset=utf-8\r\n"
+      "User-Agent: MailNotificationService/v2\r\nContent-Length: 5\r\nConnection: close\r\n\r\n");
   EXPECT_EQ(trace_requests(out.substr(1) + "hello"),
             "POST /EWS/Exchange.asmx?a=b [host: mail.example.com:444] [content-type: text/xml; charset=utf-8] "
             "[user-agent: MailNotificationService/v2] [content-length: 5] [connection: close] length=5 close\n"
@@ -37,17 +42,32 @@ TEST(Http1Writer, WritesResponsesThatOurParserReads) {
   EXPECT_EQ(trace_responses(out),
             "200 interim=0 [x-a: b] [transfer-encoding: chunked] length=? keep\nbody hello" + std::string(300, 'x') +
                 "\ncomplete\n503 interim=0 [content-length: 0] [connection: close] length=0 close\ncomplete\nend\n");
-  EXPECT_EQ(trace_responses(std::string(continue_response()) + "HTTP/1.1 204 No Content\r\n\r\n", {.end_of_stream = false}),
-            "204 interim=1 length=0 keep\ncomplete\n");
+  EXPECT_EQ(
+      trace_responses(std::string(continue_response()) + "HTTP/1.1 204 No Content\r\n\r\n", {.end_of_stream = false}),
+      "204 interim=1 length=0 keep\ncomplete\n");
 }
 
 TEST(Http1Writer, RefusesFieldsThatWouldChangeTheMessage) {
   constexpr std::string_view kWithNul("a\0b", 3);
   const HeaderField bad[] = {
-      {"X", "a\r\nY: b"}, {"X", "a\nb"},  {"X", "a\rb"},   {"X", kWithNul},     {"X", "a\x01"},
-      {"X", "a\x7f"},     {"X", " a"},    {"X", "a\t"},    {"", "a"},          {"X Y", "a"},
-      {"X:", "a"},        {"X\r\n", "a"}, {kWithNul, "a"},   {"H\xc3\xa9", "a"}, {"content-length", "5"},
-      {"Host", "b"},      {"TRANSFER-ENCODING", "chunked"}, {"Connection", "close"},
+      {"X", "a\r\nY: b"},
+      {"X", "a\nb"},
+      {"X", "a\rb"},
+      {"X", kWithNul},
+      {"X", "a\x01"},
+      {"X", "a\x7f"},
+      {"X", " a"},
+      {"X", "a\t"},
+      {"", "a"},
+      {"X Y", "a"},
+      {"X:", "a"},
+      {"X\r\n", "a"},
+      {kWithNul, "a"},
+      {"H\xc3\xa9", "a"},
+      {"content-length", "5"},
+      {"Host", "b"},
+      {"TRANSFER-ENCODING", "chunked"},
+      {"Connection", "close"},
   };
   for (const HeaderField& field : bad) {
     std::string out = "kept";
@@ -85,12 +105,13 @@ TEST(Http1Writer, NamesEveryStatusThatAParserErrorMapsTo) {
 
 TEST(Http1ErrorTexts, AreDistinctAndNeverMissing) {
   std::vector<std::string> seen;
-  for (HttpError code : {HttpError::bad_start_line, HttpError::bad_version, HttpError::bad_header, HttpError::bad_framing,
-                         HttpError::bad_chunk, HttpError::header_too_large, HttpError::body_too_large,
-                         HttpError::unexpected_bytes, HttpError::truncated, HttpError::target_too_long,
-                         HttpError::bad_target, HttpError::bad_host, HttpError::bad_expectation, HttpError::method_refused,
-                         HttpError::upgrade_refused, HttpError::bad_status, HttpError::too_many_interim,
-                         HttpError::switching_protocols, HttpError::unwritable, HttpError::bad_query}) {
+  for (HttpError code : {HttpError::bad_start_line,  HttpError::bad_version,      HttpError::bad_header,
+                         HttpError::bad_framing,     HttpError::bad_chunk,        HttpError::header_too_large,
+                         HttpError::body_too_large,  HttpError::unexpected_bytes, HttpError::truncated,
+                         HttpError::target_too_long, HttpError::bad_target,       HttpError::bad_host,
+                         HttpError::bad_expectation, HttpError::method_refused,   HttpError::upgrade_refused,
+                         HttpError::bad_status,      HttpError::too_many_interim, HttpError::switching_protocols,
+                         HttpError::unwritable,      HttpError::bad_query}) {
     std::string text = http_error_text(static_cast<uint16_t>(code), 0);
     EXPECT_FALSE(text.starts_with("code ")) << text;
     for (const std::string& other : seen) EXPECT_NE(text, other);
