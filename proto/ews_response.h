@@ -106,8 +106,8 @@ class EwsAnswerReader : public SoapReader {
   Status message_part_ended(EwsTag tag, std::string_view text);
   Status message_ended();
   Status item_part_ended(EwsTag tag, std::string_view text);
-  Status item_ended();
-  Status fault_part_ended(EwsTag parent, EwsTag tag, std::string_view text);
+  Status mailbox_part_ended(EwsTag tag, std::string_view text);
+  Status fault_part_ended(EwsTag tag, std::string_view text);
   Status set_root_folder(const XmlAttributes& attributes);
   Status set_id(std::string_view& field, const XmlAttributes& attributes);
   void set_back_off(std::optional<uint32_t>& field, std::string_view text);
@@ -120,7 +120,7 @@ class EwsAnswerReader : public SoapReader {
   std::vector<Range> ranges_;
   std::vector<EwsItem> items_;
   EwsAnswer answer_;
-  bool has_response_code_ = false;
+  EwsMailbox mailbox_;  // of the From or Sender being read
   bool has_root_folder_ = false;
   bool value_is_back_off_ = false;
 };
