@@ -7,6 +7,9 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 
+// U+FFFE and U+FFFF are well-formed UTF-8, but no characters of XML.
+bool starts_with_noncharacter(std::string_view text) { return text.starts_with("\xef\xbf\xbe") || text.starts_with("\xef\xbf\xbf"); }
+
 // Bytes of the well-formed character at the start of `text` that XML 1.0 allows (production 2), else 0.
 size_t character_size(std::string_view text) {
   auto lead = uint8_t(text[0]);
@@ -14,8 +17,7 @@ size_t character_size(std::string_view text) {
   size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
   std::string_view character = text.substr(0, size);
   if (character.size() < size || !utf8_valid(character)) return 0;
-  if (character == "\xef\xbf\xbe" || character == "\xef\xbf\xbf") return 0;
-  return size;
+  return starts_with_noncharacter(character) ? 0 : size;
 }
 
 std::string_view escape_of(char c) {
@@ -62,7 +64,7 @@ void append_xml_escaped(std::string& out, std::string_view text) {
     }
     size_t size = character_size(text);
     out += size ? text.substr(0, size) : kReplacement;
-    text.remove_prefix(size ? size : 1);
+    text.remove_prefix(size ? size : starts_with_noncharacter(text) ? 3 : 1);
   }
 }
 
