@@ -58,7 +58,8 @@ constexpr std::array kCodes = {
     CodeRow{Code::server_busy, "ErrorServerBusy", Verdict::retry_later},
     // Another user's mailbox: EWS lets only its owner subscribe, so these credentials never will.
     CodeRow{Code::subscription_access_denied, "ErrorSubscriptionAccessDenied", Verdict::credentials},
-    CodeRow{Code::subscription_delegate_access_not_supported, "ErrorSubscriptionDelegateAccessNotSupported", Verdict::credentials},
+    CodeRow{Code::subscription_delegate_access_not_supported, "ErrorSubscriptionDelegateAccessNotSupported",
+            Verdict::credentials},
     CodeRow{Code::subscription_not_found, "ErrorSubscriptionNotFound", Verdict::subscription_lost},
     CodeRow{Code::subscription_unsubscribed, "ErrorSubscriptionUnsubscribed", Verdict::subscription_lost},
     CodeRow{Code::timeout_expired, "ErrorTimeoutExpired", Verdict::retry_later},
@@ -78,14 +79,17 @@ const CodeRow* row_of(EwsResponseCode code) {
   return &kCodes[size_t(code) - size_t(Code::no_error)];
 }
 
-constexpr std::array<std::string_view, 8> kExchangeVersions = {
-    "Exchange2007", "Exchange2007_SP1", "Exchange2010", "Exchange2010_SP1", "Exchange2010_SP2", "Exchange2013", "Exchange2013_SP1", "Exchange2016"};
+constexpr std::array<std::string_view, 8> kExchangeVersions = {"Exchange2007",     "Exchange2007_SP1", "Exchange2010",
+                                                               "Exchange2010_SP1", "Exchange2010_SP2", "Exchange2013",
+                                                               "Exchange2013_SP1", "Exchange2016"};
 constexpr std::array<std::string_view, 3> kResponseClasses = {"Success", "Warning", "Error"};
-constexpr std::array<std::string_view, 8> kEventKinds = {
-    "StatusEvent", "NewMailEvent", "CreatedEvent", "DeletedEvent", "ModifiedEvent", "MovedEvent", "CopiedEvent", "FreeBusyChangedEvent"};
+constexpr std::array<std::string_view, 8> kEventKinds = {"StatusEvent",  "NewMailEvent",        "CreatedEvent",
+                                                         "DeletedEvent", "ModifiedEvent",       "MovedEvent",
+                                                         "CopiedEvent",  "FreeBusyChangedEvent"};
 constexpr std::array<std::string_view, kItemFieldCount> kItemFields = {
-    "item:Subject", "message:From", "message:Sender", "item:DateTimeReceived", "item:ItemClass", "item:Importance", "item:Sensitivity",
-    "item:ConversationId", "message:IsRead", "item:Preview", "item:HasAttachments", "message:InternetMessageId"};
+    "item:Subject",   "message:From",    "message:Sender",      "item:DateTimeReceived",
+    "item:ItemClass", "item:Importance", "item:Sensitivity",    "item:ConversationId",
+    "message:IsRead", "item:Preview",    "item:HasAttachments", "message:InternetMessageId"};
 
 template <class Enum, size_t N>
 std::optional<Enum> index_of(const std::array<std::string_view, N>& names, std::string_view text) {
@@ -142,31 +146,49 @@ std::optional<std::chrono::minutes> take_zone(std::string_view& text) {
 std::string text_of(uint16_t code, uint32_t detail) {
   std::string at = detail ? " at byte " + std::to_string(detail) : std::string();
   switch (static_cast<EwsError>(code)) {
-    case EwsError::not_soap: return "the root element is no SOAP 1.1 or 1.2 envelope" + at;
-    case EwsError::envelope: return "the SOAP envelope has not exactly one body with one message" + at;
-    case EwsError::unexpected_message: return "another message was expected in the SOAP body" + at;
-    case EwsError::missing_part: return "a required element or attribute is missing or empty" + at;
-    case EwsError::repeated_part: return "an element occurs twice that may occur once" + at;
-    case EwsError::bad_value: return "a value is not what the schema allows" + at;
-    case EwsError::too_many: return "a list is too long" + at;
-    case EwsError::forbidden_text: return "a text holds characters that XML cannot express" + at;
+    case EwsError::not_soap:
+      return "the root element is no SOAP 1.1 or 1.2 envelope" + at;
+    case EwsError::envelope:
+      return "the SOAP envelope has not exactly one body with one message" + at;
+    case EwsError::unexpected_message:
+      return "another message was expected in the SOAP body" + at;
+    case EwsError::missing_part:
+      return "a required element or attribute is missing or empty" + at;
+    case EwsError::repeated_part:
+      return "an element occurs twice that may occur once" + at;
+    case EwsError::bad_value:
+      return "a value is not what the schema allows" + at;
+    case EwsError::too_many:
+      return "a list is too long" + at;
+    case EwsError::forbidden_text:
+      return "a text holds characters that XML cannot express" + at;
   }
   return "code " + std::to_string(code);
 }
 
 }  // namespace
 
-Error ews_error(EwsError code, uint32_t position) { return {Domain::ews, 0, static_cast<uint16_t>(code), position}; }
-bool is(const Error& error, EwsError code) { return error.domain == Domain::ews && error.code == static_cast<uint16_t>(code); }
+Error ews_error(EwsError code, uint32_t position) {
+  return {Domain::ews, 0, static_cast<uint16_t>(code), position};
+}
+bool is(const Error& error, EwsError code) {
+  return error.domain == Domain::ews && error.code == static_cast<uint16_t>(code);
+}
 
 std::string_view soap_content_type(SoapVersion version) {
   return version == SoapVersion::soap11 ? "text/xml; charset=utf-8" : "application/soap+xml; charset=utf-8";
 }
 
-std::string_view exchange_version_text(ExchangeVersion version) { return kExchangeVersions[size_t(version)]; }
+std::string_view exchange_version_text(ExchangeVersion version) {
+  return kExchangeVersions[size_t(version)];
+}
 
-std::string_view response_class_text(ResponseClass value) { return kResponseClasses[size_t(value)]; }
-std::optional<ResponseClass> parse_response_class(std::string_view text) { return index_of<ResponseClass>(kResponseClasses, text); }
+std::string_view response_class_text(ResponseClass value) {
+  return kResponseClasses[size_t(value)];
+}
+std::optional<ResponseClass> parse_response_class(std::string_view text) {
+  return index_of<ResponseClass>(kResponseClasses, text);
+}
 
 EwsResponseCode parse_response_code(std::string_view text) {
   if (text.empty()) return Code::none;
@@ -193,7 +215,8 @@ std::optional<WallTime> parse_ews_time(std::string_view text) {
   if (!month || !take(text, '-')) return std::nullopt;
   auto day = take_number(text, 2);
   if (!day || !take(text, 'T')) return std::nullopt;
-  std::chrono::year_month_day date{std::chrono::year(*year), std::chrono::month(unsigned(*month)), std::chrono::day(unsigned(*day))};
+  std::chrono::year_month_day date{std::chrono::year(*year), std::chrono::month(unsigned(*month)),
+                                   std::chrono::day(unsigned(*day))};
   auto hour = take_number(text, 2);
   if (!date.ok() || !hour || !take(text, ':')) return std::nullopt;
   auto minute = take_number(text, 2);
@@ -208,16 +231,17 @@ std::optional<WallTime> parse_ews_time(std::string_view text) {
   }
   auto zone = take_zone(text);
   if (!zone || !text.empty()) return std::nullopt;
-  return WallTime(std::chrono::sys_days(date)) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) + std::chrono::seconds(*second) +
-         fraction - *zone;
+  return WallTime(std::chrono::sys_days(date)) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
+         std::chrono::seconds(*second) + fraction - *zone;
 }
 
 std::string format_ews_time(WallTime time) {
   auto days = std::chrono::floor<std::chrono::days>(time);
   std::chrono::year_month_day date(days);
   std::chrono::hh_mm_ss clock(time - days);
-  std::string text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", int(date.year()), unsigned(date.month()), unsigned(date.day()),
-                                 clock.hours().count(), clock.minutes().count(), clock.seconds().count());
+  std::string text =
+      fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", int(date.year()), unsigned(date.month()), unsigned(date.day()),
+                  clock.hours().count(), clock.minutes().count(), clock.seconds().count());
   if (clock.subseconds().count() != 0) text += fmt::format(".{:03}", clock.subseconds().count());
   return text + "Z";
 }
@@ -229,19 +253,29 @@ std::optional<bool> parse_ews_boolean(std::string_view text) {
 }
 
 std::optional<int32_t> parse_ews_int(std::string_view text) {
-  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   int32_t value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
 
-std::string_view event_kind_text(EventKind kind) { return kEventKinds[size_t(kind)]; }
-std::optional<EventKind> parse_event_kind(std::string_view text) { return index_of<EventKind>(kEventKinds, text); }
+std::string_view event_kind_text(EventKind kind) {
+  return kEventKinds[size_t(kind)];
+}
+std::optional<EventKind> parse_event_kind(std::string_view text) {
+  return index_of<EventKind>(kEventKinds, text);
+}
 
-std::string_view item_field_text(ItemField field) { return kItemFields[size_t(field)]; }
-std::optional<ItemField> parse_item_field(std::string_view text) { return index_of<ItemField>(kItemFields, text); }
+std::string_view item_field_text(ItemField field) {
+  return kItemFields[size_t(field)];
+}
+std::optional<ItemField> parse_item_field(std::string_view text) {
+  return index_of<ItemField>(kItemFields, text);
+}
 
-void register_ews_error_texts() { register_error_text(Domain::ews, "ews", text_of); }
+void register_ews_error_texts() {
+  register_error_text(Domain::ews, "ews", text_of);
+}
 
 }  // namespace bellhop::proto

@@ -21,35 +21,51 @@ constexpr EwsGrammar kGrammar = {
       Tag::t_created_event, Tag::t_deleted_event, Tag::t_modified_event, Tag::t_moved_event, Tag::t_copied_event,
       Tag::t_free_busy_changed_event}},
     {Tag::t_status_event, {Tag::t_watermark}},
-    {Tag::t_new_mail_event, {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
-    {Tag::t_created_event, {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
-    {Tag::t_deleted_event, {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
-    {Tag::t_free_busy_changed_event, {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
+    {Tag::t_new_mail_event,
+     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
+    {Tag::t_created_event,
+     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
+    {Tag::t_deleted_event,
+     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
+    {Tag::t_free_busy_changed_event,
+     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id}},
     {Tag::t_modified_event,
-     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id, Tag::t_unread_count}},
+     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id,
+      Tag::t_unread_count}},
     {Tag::t_moved_event,
-     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id, Tag::t_old_folder_id,
-      Tag::t_old_item_id, Tag::t_old_parent_folder_id}},
+     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id,
+      Tag::t_old_folder_id, Tag::t_old_item_id, Tag::t_old_parent_folder_id}},
     {Tag::t_copied_event,
-     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id, Tag::t_old_folder_id,
-      Tag::t_old_item_id, Tag::t_old_parent_folder_id}},
+     {Tag::t_watermark, Tag::t_time_stamp, Tag::t_folder_id, Tag::t_item_id, Tag::t_parent_folder_id,
+      Tag::t_old_folder_id, Tag::t_old_item_id, Tag::t_old_parent_folder_id}},
 };
 
 std::optional<EventKind> event_of(EwsTag tag) {
   switch (tag) {
-    case Tag::t_status_event: return EventKind::status;
-    case Tag::t_new_mail_event: return EventKind::new_mail;
-    case Tag::t_created_event: return EventKind::created;
-    case Tag::t_deleted_event: return EventKind::deleted;
-    case Tag::t_modified_event: return EventKind::modified;
-    case Tag::t_moved_event: return EventKind::moved;
-    case Tag::t_copied_event: return EventKind::copied;
-    case Tag::t_free_busy_changed_event: return EventKind::free_busy_changed;
-    default: return std::nullopt;
+    case Tag::t_status_event:
+      return EventKind::status;
+    case Tag::t_new_mail_event:
+      return EventKind::new_mail;
+    case Tag::t_created_event:
+      return EventKind::created;
+    case Tag::t_deleted_event:
+      return EventKind::deleted;
+    case Tag::t_modified_event:
+      return EventKind::modified;
+    case Tag::t_moved_event:
+      return EventKind::moved;
+    case Tag::t_copied_event:
+      return EventKind::copied;
+    case Tag::t_free_busy_changed_event:
+      return EventKind::free_busy_changed;
+    default:
+      return std::nullopt;
   }
 }
 
-Status missing() { return fail(ews_error(EwsError::missing_part)); }
+Status missing() {
+  return fail(ews_error(EwsError::missing_part));
+}
 
 }  // namespace
 
@@ -88,13 +104,20 @@ Status NotificationParser::part_started(EwsTag, EwsTag tag, const XmlAttributes&
       ranges_.push_back({uint32_t(events_.size()), 0});
       return {};
     }
-    case Tag::t_item_id: return set_id(events_.back().item_id, attributes);
-    case Tag::t_folder_id: return set_id(events_.back().folder_id, attributes);
-    case Tag::t_parent_folder_id: return set_id(events_.back().parent_folder_id, attributes);
-    case Tag::t_old_item_id: return set_id(events_.back().old_item_id, attributes);
-    case Tag::t_old_folder_id: return set_id(events_.back().old_folder_id, attributes);
-    case Tag::t_old_parent_folder_id: return set_id(events_.back().old_parent_folder_id, attributes);
-    default: return {};
+    case Tag::t_item_id:
+      return set_id(events_.back().item_id, attributes);
+    case Tag::t_folder_id:
+      return set_id(events_.back().folder_id, attributes);
+    case Tag::t_parent_folder_id:
+      return set_id(events_.back().parent_folder_id, attributes);
+    case Tag::t_old_item_id:
+      return set_id(events_.back().old_item_id, attributes);
+    case Tag::t_old_folder_id:
+      return set_id(events_.back().old_folder_id, attributes);
+    case Tag::t_old_parent_folder_id:
+      return set_id(events_.back().old_parent_folder_id, attributes);
+    default:
+      return {};
   }
 }
 
@@ -102,22 +125,26 @@ Status NotificationParser::part_ended(EwsTag parent, EwsTag tag, std::string_vie
   if (event_of(parent)) return event_part_ended(tag, text);
   if (event_of(tag)) return event_ended();
   switch (tag) {
-    case Tag::m_send_notification_response_message: return message_ended();
+    case Tag::m_send_notification_response_message:
+      return message_ended();
     case Tag::m_response_code: {
       Notification& notification = notifications_.back();
       BH_CHECKED(set_once(notification.response_code_text, text));
       notification.response_code = parse_response_code(notification.response_code_text);
       return {};
     }
-    case Tag::t_subscription_id: return set_once(notifications_.back().subscription_id, text);
-    case Tag::t_previous_watermark: return set_once(notifications_.back().previous_watermark, text);
+    case Tag::t_subscription_id:
+      return set_once(notifications_.back().subscription_id, text);
+    case Tag::t_previous_watermark:
+      return set_once(notifications_.back().previous_watermark, text);
     case Tag::t_more_events: {
       auto more = parse_ews_boolean(xml_trim(text));
       if (!more) return fail(ews_error(EwsError::bad_value));
       notifications_.back().more_events = *more;
       return {};
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -138,15 +165,19 @@ Status NotificationParser::event_started(EventKind kind) {
 Status NotificationParser::event_part_ended(EwsTag tag, std::string_view text) {
   NotificationEvent& event = events_.back();
   switch (tag) {
-    case Tag::t_watermark: return set_once(event.watermark, text);
-    case Tag::t_time_stamp: event.timestamp = parse_ews_time(xml_trim(text)); return {};
+    case Tag::t_watermark:
+      return set_once(event.watermark, text);
+    case Tag::t_time_stamp:
+      event.timestamp = parse_ews_time(xml_trim(text));
+      return {};
     case Tag::t_unread_count: {
       if (event.unread_count) return fail(ews_error(EwsError::repeated_part));
       event.unread_count = parse_ews_int(xml_trim(text));
       if (!event.unread_count || *event.unread_count < 0) return fail(ews_error(EwsError::bad_value));
       return {};
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 

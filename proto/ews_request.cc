@@ -34,7 +34,9 @@ void prepare(std::string& out, size_t bytes) {
 }
 
 void begin(XmlWriter& xml, ExchangeVersion version) {
-  xml.raw(kEnvelopeStart).empty_element("t:RequestServerVersion", "Version", exchange_version_text(version)).raw(kHeaderEnd);
+  xml.raw(kEnvelopeStart)
+      .empty_element("t:RequestServerVersion", "Version", exchange_version_text(version))
+      .raw(kHeaderEnd);
 }
 
 void write_inbox(XmlWriter& xml, std::string_view mailbox) {
@@ -70,7 +72,8 @@ Status write_subscribe(const SubscribeRequest& request, std::string& out) {
   BH_CHECKED(check_text(request.url, kCallbackUrlBytesMax));
   BH_CHECKED(check_text(request.mailbox, kMailboxBytesMax));
   BH_CHECKED(check_text(request.watermark, kEwsIdBytesMax));
-  bool frequency_fits = request.status_frequency_minutes >= 1 && request.status_frequency_minutes <= kStatusFrequencyMinutesMax;
+  bool frequency_fits =
+      request.status_frequency_minutes >= 1 && request.status_frequency_minutes <= kStatusFrequencyMinutesMax;
   bool events_fit = std::ranges::find(request.events, EventKind::status) == request.events.end();
   if (!frequency_fits || !events_fit) return fail(ews_error(EwsError::bad_value));
 
@@ -115,7 +118,8 @@ Status write_find_item(const FindItemRequest& request, std::string& out) {
   wipe(out);
   BH_CHECKED(check_text(request.mailbox, kMailboxBytesMax));
   if (request.entries_max < 1 || request.entries_max > kFindItemEntriesMax) return fail(ews_error(EwsError::bad_value));
-  prepare(out, kMarkupBytes + xml_escaped_bytes_max(request.mailbox.size()) + (request.fields.size() + 1) * kListEntryBytes);
+  prepare(out,
+          kMarkupBytes + xml_escaped_bytes_max(request.mailbox.size()) + (request.fields.size() + 1) * kListEntryBytes);
   XmlWriter xml(out);
   begin(xml, version_for(request.version, request.fields));
   xml.raw(R"(<m:FindItem Traversal="Shallow"><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>)");
@@ -126,11 +130,13 @@ Status write_find_item(const FindItemRequest& request, std::string& out) {
   xml.raw(R"(</t:AdditionalProperties></m:ItemShape><m:IndexedPageItemView MaxEntriesReturned=")");
   xml.raw(std::to_string(request.entries_max)).raw(R"(" Offset="0" BasePoint="Beginning"/>)");
   if (request.received_since) {
-    xml.raw(R"(<m:Restriction><t:IsGreaterThanOrEqualTo><t:FieldURI FieldURI="item:DateTimeReceived"/><t:FieldURIOrConstant>)");
+    xml.raw(
+        R"(<m:Restriction><t:IsGreaterThanOrEqualTo><t:FieldURI FieldURI="item:DateTimeReceived"/><t:FieldURIOrConstant>)");
     xml.empty_element("t:Constant", "Value", format_ews_time(*request.received_since));
     xml.raw("</t:FieldURIOrConstant></t:IsGreaterThanOrEqualTo></m:Restriction>");
   }
-  xml.raw(R"(<m:SortOrder><t:FieldOrder Order="Descending"><t:FieldURI FieldURI="item:DateTimeReceived"/></t:FieldOrder></m:SortOrder>)");
+  xml.raw(
+      R"(<m:SortOrder><t:FieldOrder Order="Descending"><t:FieldURI FieldURI="item:DateTimeReceived"/></t:FieldOrder></m:SortOrder>)");
   xml.raw("<m:ParentFolderIds>");
   write_inbox(xml, request.mailbox);
   xml.raw("</m:ParentFolderIds></m:FindItem>").raw(kEnvelopeEnd);

@@ -55,9 +55,9 @@ struct EwsResponseMessage {
   std::optional<uint32_t> back_off_ms;
   std::string_view subscription_id;  // Subscribe
   std::string_view watermark;
-  std::span<const EwsItem> items;       // GetItem: one where it succeeded; FindItem: any number
-  std::optional<int32_t> total_items;   // FindItem: TotalItemsInView
-  std::optional<bool> includes_last;    // FindItem: IncludesLastItemInRange
+  std::span<const EwsItem> items;      // GetItem: one where it succeeded; FindItem: any number
+  std::optional<int32_t> total_items;  // FindItem: TotalItemsInView
+  std::optional<bool> includes_last;   // FindItem: IncludesLastItemInRange
 };
 
 // A SOAP fault; every part may be absent.
@@ -74,13 +74,13 @@ enum class EwsAnswerKind : uint8_t {
   get_item,   // m:GetItemResponse
   find_item,  // m:FindItemResponse
   fault,
-  other,      // any other m:...Response (class and code of its messages are read), or another element
+  other,  // any other m:...Response (class and code of its messages are read), or another element
 };
 
 struct EwsAnswer {
   EwsAnswerKind kind = EwsAnswerKind::other;
   SoapVersion soap_version = SoapVersion::soap11;
-  std::string_view element;  // local name of the element in Body
+  std::string_view element;                      // local name of the element in Body
   std::span<const EwsResponseMessage> messages;  // at least one where kind is subscribe, get_item or find_item
   EwsFault fault;                                // where kind is fault
 };

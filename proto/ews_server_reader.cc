@@ -12,8 +12,10 @@ using Tag = EwsTag;
 constexpr EwsGrammar kGrammar = {
     {Tag::header, {Tag::t_request_server_version}},
     {Tag::body, {Tag::m_subscribe, Tag::m_get_item, Tag::m_find_item}},
-    {Tag::m_subscribe, {Tag::m_push_subscription_request, Tag::m_pull_subscription_request, Tag::m_streaming_subscription_request}},
-    {Tag::m_push_subscription_request, {Tag::t_folder_ids, Tag::t_event_types, Tag::t_watermark, Tag::t_status_frequency, Tag::t_url}},
+    {Tag::m_subscribe,
+     {Tag::m_push_subscription_request, Tag::m_pull_subscription_request, Tag::m_streaming_subscription_request}},
+    {Tag::m_push_subscription_request,
+     {Tag::t_folder_ids, Tag::t_event_types, Tag::t_watermark, Tag::t_status_frequency, Tag::t_url}},
     {Tag::m_pull_subscription_request, {Tag::t_folder_ids, Tag::t_event_types, Tag::t_watermark}},
     {Tag::m_streaming_subscription_request, {Tag::t_folder_ids, Tag::t_event_types}},
     {Tag::t_folder_ids, {Tag::t_distinguished_folder_id}},
@@ -24,7 +26,8 @@ constexpr EwsGrammar kGrammar = {
     {Tag::m_item_shape, {Tag::t_additional_properties}},
     {Tag::t_additional_properties, {Tag::t_field_uri}},
     {Tag::m_item_ids, {Tag::t_item_id}},
-    {Tag::m_find_item, {Tag::m_item_shape, Tag::m_indexed_page_item_view, Tag::m_restriction, Tag::m_parent_folder_ids}},
+    {Tag::m_find_item,
+     {Tag::m_item_shape, Tag::m_indexed_page_item_view, Tag::m_restriction, Tag::m_parent_folder_ids}},
     {Tag::m_restriction, {Tag::t_is_greater_than, Tag::t_is_greater_than_or_equal_to}},
     {Tag::t_is_greater_than, {Tag::t_field_uri, Tag::t_field_uri_or_constant}},
     {Tag::t_is_greater_than_or_equal_to, {Tag::t_field_uri, Tag::t_field_uri_or_constant}},
@@ -32,8 +35,12 @@ constexpr EwsGrammar kGrammar = {
     {Tag::m_parent_folder_ids, {Tag::t_distinguished_folder_id}},
 };
 
-Status missing() { return fail(ews_error(EwsError::missing_part)); }
-Status bad_value() { return fail(ews_error(EwsError::bad_value)); }
+Status missing() {
+  return fail(ews_error(EwsError::missing_part));
+}
+Status bad_value() {
+  return fail(ews_error(EwsError::bad_value));
+}
 
 }  // namespace
 
@@ -58,10 +65,14 @@ Status EwsRequestReader::check() const {
   switch (request_.kind) {
     case EwsRequestKind::subscribe:
       if (request_.events.empty()) return missing();
-      return request_.is_push && (request_.url.empty() || request_.status_frequency_minutes == 0) ? missing() : Status();
-    case EwsRequestKind::get_item: return request_.item_ids.empty() ? missing() : Status();
-    case EwsRequestKind::find_item: return request_.folder.empty() ? missing() : Status();
-    case EwsRequestKind::other: return {};
+      return request_.is_push && (request_.url.empty() || request_.status_frequency_minutes == 0) ? missing()
+                                                                                                  : Status();
+    case EwsRequestKind::get_item:
+      return request_.item_ids.empty() ? missing() : Status();
+    case EwsRequestKind::find_item:
+      return request_.folder.empty() ? missing() : Status();
+    case EwsRequestKind::other:
+      return {};
   }
   return {};
 }
@@ -73,7 +84,8 @@ Status EwsRequestReader::other_message(EwsSpace, XmlName name) {
 
 Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttributes& attributes) {
   switch (tag) {
-    case Tag::t_request_server_version: return set_attribute(request_.server_version, attributes, "Version");
+    case Tag::t_request_server_version:
+      return set_attribute(request_.server_version, attributes, "Version");
     case Tag::m_subscribe:
       request_.kind = EwsRequestKind::subscribe;
       request_.element = "Subscribe";
@@ -86,14 +98,18 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
       request_.kind = EwsRequestKind::find_item;
       request_.element = "FindItem";
       return {};
-    case Tag::m_push_subscription_request: request_.is_push = true; return {};
-    case Tag::t_distinguished_folder_id: return set_attribute(request_.folder, attributes, "Id");
+    case Tag::m_push_subscription_request:
+      request_.is_push = true;
+      return {};
+    case Tag::t_distinguished_folder_id:
+      return set_attribute(request_.folder, attributes, "Id");
     case Tag::t_item_id: {
       if (request_.item_ids.size() == kGetItemIdsMax) return fail(ews_error(EwsError::too_many));
       request_.item_ids.emplace_back();
       return set_attribute(request_.item_ids.back(), attributes, "Id");
     }
-    case Tag::t_field_uri: return field_started(parent, attributes);
+    case Tag::t_field_uri:
+      return field_started(parent, attributes);
     case Tag::m_indexed_page_item_view: {
       auto text = attributes.find("MaxEntriesReturned");
       if (!text) return {};
@@ -103,7 +119,9 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
       return {};
     }
     case Tag::t_is_greater_than:
-    case Tag::t_is_greater_than_or_equal_to: restricts_received_ = false; return {};
+    case Tag::t_is_greater_than_or_equal_to:
+      restricts_received_ = false;
+      return {};
     case Tag::t_constant: {
       if (!restricts_received_) return {};
       auto text = attributes.find("Value");
@@ -111,7 +129,8 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
       request_.received_since = parse_ews_time(*text);
       return request_.received_since ? Status() : bad_value();
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -132,7 +151,9 @@ Status EwsRequestReader::field_started(EwsTag parent, const XmlAttributes& attri
 Status EwsRequestReader::part_ended(EwsTag, EwsTag tag, std::string_view text) {
   text = xml_trim(text);
   switch (tag) {
-    case Tag::t_email_address: request_.mailbox = texts_.store(text); return {};
+    case Tag::t_email_address:
+      request_.mailbox = texts_.store(text);
+      return {};
     case Tag::t_event_type: {
       auto kind = parse_event_kind(text);
       if (!kind || *kind == EventKind::status) return bad_value();
@@ -140,7 +161,9 @@ Status EwsRequestReader::part_ended(EwsTag, EwsTag tag, std::string_view text) {
       request_.events.push_back(*kind);
       return {};
     }
-    case Tag::t_watermark: request_.watermark = texts_.store(text); return {};
+    case Tag::t_watermark:
+      request_.watermark = texts_.store(text);
+      return {};
     case Tag::t_status_frequency: {
       auto minutes = parse_ews_int(text);
       if (!minutes || *minutes < 1 || uint32_t(*minutes) > kStatusFrequencyMinutesMax) return bad_value();
@@ -151,11 +174,13 @@ Status EwsRequestReader::part_ended(EwsTag, EwsTag tag, std::string_view text) {
       if (!request_.url.empty()) return fail(ews_error(EwsError::repeated_part));
       request_.url = texts_.store(text);
       return {};
-    default: return {};
+    default:
+      return {};
   }
 }
 
-Status EwsRequestReader::set_attribute(std::string_view& field, const XmlAttributes& attributes, std::string_view name) {
+Status EwsRequestReader::set_attribute(std::string_view& field, const XmlAttributes& attributes,
+                                       std::string_view name) {
   if (!field.empty()) return fail(ews_error(EwsError::repeated_part));
   field = texts_.store(attributes.find(name).value_or(std::string_view()));
   return field.empty() ? missing() : Status();

@@ -21,7 +21,9 @@ void write_id(XmlWriter& xml, std::string_view name, std::string_view id) {
   if (!id.empty()) xml.empty_element(name, "Id", id);
 }
 
-std::string_view boolean_text(bool value) { return value ? "true" : "false"; }
+std::string_view boolean_text(bool value) {
+  return value ? "true" : "false";
+}
 
 // Elements in the order of t:BaseObjectChangedEventType, t:ModifiedEventType and t:MovedCopiedEventType.
 void write_event(XmlWriter& xml, const NotificationEvent& event) {
@@ -40,7 +42,9 @@ void write_event(XmlWriter& xml, const NotificationEvent& event) {
 
 void write_notification(XmlWriter& xml, const Notification& notification) {
   std::string_view code = response_code_text(notification.response_code);
-  xml.raw(R"(<m:SendNotificationResponseMessage ResponseClass=")").raw(response_class_text(notification.response_class)).raw(R"(">)");
+  xml.raw(R"(<m:SendNotificationResponseMessage ResponseClass=")")
+      .raw(response_class_text(notification.response_class))
+      .raw(R"(">)");
   xml.element("m:ResponseCode", code.empty() ? notification.response_code_text : code);
   xml.raw("<m:Notification>").optional_element("t:SubscriptionId", notification.subscription_id);
   xml.optional_element("t:PreviousWatermark", notification.previous_watermark);
@@ -90,18 +94,23 @@ void write_items(XmlWriter& xml, std::string_view name, std::span<const EwsItem>
 void write_message(XmlWriter& xml, EwsAnswerKind kind, std::string_view name, const EwsResponseMessage& message) {
   std::string_view code = response_code_text(message.code);
   xml.raw("<").raw(name).raw(R"( ResponseClass=")").raw(response_class_text(message.response_class)).raw(R"(">)");
-  xml.optional_element("m:MessageText", message.message_text).element("m:ResponseCode", code.empty() ? message.code_text : code);
+  xml.optional_element("m:MessageText", message.message_text)
+      .element("m:ResponseCode", code.empty() ? message.code_text : code);
   if (message.back_off_ms) write_back_off(xml, "m:MessageXml", *message.back_off_ms);
   switch (kind) {
     case EwsAnswerKind::subscribe:
-      xml.optional_element("m:SubscriptionId", message.subscription_id).optional_element("m:Watermark", message.watermark);
+      xml.optional_element("m:SubscriptionId", message.subscription_id)
+          .optional_element("m:Watermark", message.watermark);
       break;
-    case EwsAnswerKind::get_item: write_items(xml, "m:Items", message.items); break;
+    case EwsAnswerKind::get_item:
+      write_items(xml, "m:Items", message.items);
+      break;
     default:
       if (message.response_class == ResponseClass::error) break;
       xml.raw("<m:RootFolder");
       if (message.total_items) xml.raw(R"( TotalItemsInView=")").raw(std::to_string(*message.total_items)).raw("\"");
-      if (message.includes_last) xml.raw(R"( IncludesLastItemInRange=")").raw(boolean_text(*message.includes_last)).raw("\"");
+      if (message.includes_last)
+        xml.raw(R"( IncludesLastItemInRange=")").raw(boolean_text(*message.includes_last)).raw("\"");
       xml.raw(">");
       write_items(xml, "t:Items", message.items);
       xml.raw("</m:RootFolder>");
@@ -160,7 +169,8 @@ void write_answer(const EwsAnswer& answer, std::string& out) {
                        : answer.kind == EwsAnswerKind::get_item ? "m:GetItemResponse"
                                                                 : "m:FindItemResponse";
     xml.raw("<").raw(name).raw("><m:ResponseMessages>");
-    for (const EwsResponseMessage& message : answer.messages) write_message(xml, answer.kind, name + "Message", message);
+    for (const EwsResponseMessage& message : answer.messages)
+      write_message(xml, answer.kind, name + "Message", message);
     xml.raw("</m:ResponseMessages></").raw(name).raw(">");
   }
   xml.raw(kBodyEnd);

@@ -20,8 +20,12 @@ void SoapReader::reset_envelope() {
   soap_version_ = SoapVersion::soap11;
 }
 
-EwsTag SoapReader::resolve(EwsTag, EwsSpace, XmlName) { return EwsTag::unknown; }
-Status SoapReader::other_message(EwsSpace, XmlName) { return fail(ews_error(EwsError::unexpected_message)); }
+EwsTag SoapReader::resolve(EwsTag, EwsSpace, XmlName) {
+  return EwsTag::unknown;
+}
+Status SoapReader::other_message(EwsSpace, XmlName) {
+  return fail(ews_error(EwsError::unexpected_message));
+}
 
 Status SoapReader::element_started(XmlName name, const XmlAttributes& attributes) {
   if (skipping_ > 0) {

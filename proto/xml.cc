@@ -19,7 +19,9 @@ constexpr char kNameSeparator = '\f';
 constexpr size_t kPoolBytesKept = 64 * 1024;
 constexpr size_t kTextBytesKept = 4 * 1024;
 
-void* pool_malloc(size_t size) { return XmlPoolScope::current()->allocate(size); }
+void* pool_malloc(size_t size) {
+  return XmlPoolScope::current()->allocate(size);
+}
 void* pool_realloc(void* memory, size_t size) {
   return memory ? XmlPool::reallocate(memory, size) : XmlPoolScope::current()->allocate(size);
 }
@@ -32,7 +34,9 @@ XmlName split_name(const char* name) {
   return {all.substr(0, separator), all.substr(separator + 1)};
 }
 
-bool fits(XmlName name) { return name.space.size() <= kXmlNameBytesMax && name.local.size() <= kXmlNameBytesMax; }
+bool fits(XmlName name) {
+  return name.space.size() <= kXmlNameBytesMax && name.local.size() <= kXmlNameBytesMax;
+}
 
 }  // namespace
 
@@ -63,7 +67,8 @@ struct XmlReader::Handlers {
     bool names_fit = fits(expanded);
     for (; pairs[2 * attribute_count]; ++attribute_count) names_fit &= fits(split_name(pairs[2 * attribute_count]));
     if (!names_fit) return reader.fail_at_event(xml_error(XmlError::name, 0));
-    if (attribute_count + reader.declarations_ > kXmlAttributesMax) return reader.fail_at_event(xml_error(XmlError::attributes, 0));
+    if (attribute_count + reader.declarations_ > kXmlAttributesMax)
+      return reader.fail_at_event(xml_error(XmlError::attributes, 0));
     if (reader.depth_ == kXmlDepthMax) return reader.fail_at_event(xml_error(XmlError::depth, 0));
     reader.declarations_ = 0;
     reader.text_at_[reader.depth_++] = uint32_t(reader.text_.size());
@@ -100,7 +105,8 @@ struct XmlReader::Handlers {
   static void XMLCALL declaration(void* user, const XML_Char*, const XML_Char* encoding, int) {
     XmlReader& reader = *static_cast<XmlReader*>(user);
     if (reader.error_) return;
-    if (encoding && !ascii_equal_ignoring_case(encoding, "utf-8")) reader.fail_at_event(xml_error(XmlError::encoding, 0));
+    if (encoding && !ascii_equal_ignoring_case(encoding, "utf-8"))
+      reader.fail_at_event(xml_error(XmlError::encoding, 0));
   }
 
   static void XMLCALL doctype(void* user, const XML_Char*, const XML_Char*, const XML_Char*, int) {
@@ -171,7 +177,9 @@ void XmlReader::reset() {
   error_.reset();
 }
 
-size_t XmlReader::pool_bytes() const { return pool_->bytes(); }
+size_t XmlReader::pool_bytes() const {
+  return pool_->bytes();
+}
 
 Status XmlReader::feed(std::string_view bytes) {
   if (error_) return fail(*error_);
@@ -208,7 +216,8 @@ Status XmlReader::parse(std::string_view bytes, bool final) {
 
 // False where the document begins as UTF-16 or UTF-32 do: a BOM, or a zero in the first two bytes.
 bool XmlReader::check_start(std::string_view bytes) {
-  for (size_t i = 0; i < bytes.size() && bytes_fed_ + i < first_bytes_.size(); ++i) first_bytes_[bytes_fed_ + i] = bytes[i];
+  for (size_t i = 0; i < bytes.size() && bytes_fed_ + i < first_bytes_.size(); ++i)
+    first_bytes_[bytes_fed_ + i] = bytes[i];
   if (bytes_fed_ >= first_bytes_.size() || bytes.empty()) return true;
   auto first = uint8_t(first_bytes_[0]);
   if (first == 0 || first == 0xff || first == 0xfe) return false;
@@ -225,15 +234,18 @@ void XmlReader::fail_at_event(Error error) {
 Error XmlReader::parser_error(bool final) const {
   auto position = uint32_t(XML_GetErrorByteIndex(parser_));
   switch (XML_GetErrorCode(parser_)) {
-    case XML_ERROR_NO_MEMORY: return xml_error(XmlError::memory, position);
+    case XML_ERROR_NO_MEMORY:
+      return xml_error(XmlError::memory, position);
     case XML_ERROR_NO_ELEMENTS:
     case XML_ERROR_UNCLOSED_TOKEN:
     case XML_ERROR_PARTIAL_CHAR:
     case XML_ERROR_UNCLOSED_CDATA_SECTION:
       return xml_error(final ? XmlError::truncated : XmlError::malformed, position);
     case XML_ERROR_UNKNOWN_ENCODING:
-    case XML_ERROR_INCORRECT_ENCODING: return xml_error(XmlError::encoding, position);
-    default: return xml_error(XmlError::malformed, position);
+    case XML_ERROR_INCORRECT_ENCODING:
+      return xml_error(XmlError::encoding, position);
+    default:
+      return xml_error(XmlError::malformed, position);
   }
 }
 

@@ -16,11 +16,19 @@ thread_local XmlPool* current_pool = nullptr;
 
 }  // namespace
 
-XmlPoolScope::XmlPoolScope(XmlPool& pool) : previous_(current_pool) { current_pool = &pool; }
-XmlPoolScope::~XmlPoolScope() { current_pool = previous_; }
-XmlPool* XmlPoolScope::current() { return current_pool; }
+XmlPoolScope::XmlPoolScope(XmlPool& pool) : previous_(current_pool) {
+  current_pool = &pool;
+}
+XmlPoolScope::~XmlPoolScope() {
+  current_pool = previous_;
+}
+XmlPool* XmlPoolScope::current() {
+  return current_pool;
+}
 
-XmlPool::~XmlPool() { BH_CHECK(blocks_in_use_ == 0); }
+XmlPool::~XmlPool() {
+  BH_CHECK(blocks_in_use_ == 0);
+}
 
 void* XmlPool::allocate(size_t size) {
   if (size > bytes_max_) return nullptr;

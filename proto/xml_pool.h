@@ -13,8 +13,8 @@ namespace bellhop::proto {
 // blocks come from the heap and go back to it. Every block is wiped when freed. Bounded: allocate() gives null past
 // `bytes_max`. Internal to the XML reader, one core.
 //
-// Expat's memory functions carry no context, so the pool that serves them is the one named by the innermost XmlPoolScope of
-// the thread; a block knows its pool.
+// Expat's memory functions carry no context, so the pool that serves them is the one named by the innermost
+// XmlPoolScope of the thread; a block knows its pool.
 class XmlPool {
  public:
   explicit XmlPool(size_t bytes_max) : bytes_max_(bytes_max) {}
@@ -35,8 +35,8 @@ class XmlPool {
  private:
   struct alignas(16) BlockHeader {
     XmlPool* pool;
-    uint32_t size;         // of the memory behind the header
-    uint32_t size_class;   // kLargeClass: from the heap
+    uint32_t size;        // of the memory behind the header
+    uint32_t size_class;  // kLargeClass: from the heap
   };
   struct FreeBlock {
     FreeBlock* next;

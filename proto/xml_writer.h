@@ -40,6 +40,8 @@ class XmlWriter {
 };
 
 // The most bytes that escaping makes of `size` bytes.
-constexpr size_t xml_escaped_bytes_max(size_t size) { return 6 * size; }
+constexpr size_t xml_escaped_bytes_max(size_t size) {
+  return 6 * size;
+}
 
 }  // namespace bellhop::proto

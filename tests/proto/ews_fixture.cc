@@ -31,7 +31,9 @@ void add(std::string& out, std::string_view name, const std::optional<T>& value)
   if (value) out += fmt::format(" {}={}", name, int(*value));
 }
 
-std::string_view soap_name(SoapVersion version) { return version == SoapVersion::soap11 ? "soap11" : "soap12"; }
+std::string_view soap_name(SoapVersion version) {
+  return version == SoapVersion::soap11 ? "soap11" : "soap12";
+}
 
 // The code as read; it must agree with its text.
 std::string code_name(EwsResponseCode code, std::string_view text) {
@@ -75,7 +77,8 @@ std::string describe(const EwsItem& item) {
 }
 
 std::string describe(const EwsResponseMessage& message) {
-  std::string out = fmt::format("{} {}", response_class_text(message.response_class), code_name(message.code, message.code_text));
+  std::string out =
+      fmt::format("{} {}", response_class_text(message.response_class), code_name(message.code, message.code_text));
   add(out, "text", message.message_text);
   add(out, "back_off", message.back_off_ms);
   add(out, "subscription", message.subscription_id);
@@ -91,7 +94,8 @@ std::string describe(const EwsResponseMessage& message) {
 std::string describe(const NotificationMessage& message) {
   std::string out = fmt::format("notification {}", soap_name(message.soap_version));
   for (const Notification& n : message.notifications) {
-    out += fmt::format(" [{} {}", response_class_text(n.response_class), code_name(n.response_code, n.response_code_text));
+    out +=
+        fmt::format(" [{} {}", response_class_text(n.response_class), code_name(n.response_code, n.response_code_text));
     add(out, "subscription", n.subscription_id);
     add(out, "previous", n.previous_watermark);
     out += fmt::format(" more={}", n.more_events);
@@ -103,7 +107,8 @@ std::string describe(const NotificationMessage& message) {
 
 std::string describe(const EwsAnswer& answer) {
   constexpr std::array kKinds = {"subscribe", "get_item", "find_item", "fault", "other"};
-  std::string out = fmt::format("answer {} {} {}", kKinds[size_t(answer.kind)], soap_name(answer.soap_version), answer.element);
+  std::string out =
+      fmt::format("answer {} {} {}", kKinds[size_t(answer.kind)], soap_name(answer.soap_version), answer.element);
   if (answer.kind == EwsAnswerKind::fault) {
     out += fmt::format(" {}", code_name(answer.fault.code, answer.fault.code_text));
     add(out, "fault_code", answer.fault.fault_code);
@@ -116,7 +121,8 @@ std::string describe(const EwsAnswer& answer) {
 
 std::string describe(const EwsRequest& request) {
   constexpr std::array kKinds = {"subscribe", "get_item", "find_item", "other"};
-  std::string out = fmt::format("request {} {} {}", kKinds[size_t(request.kind)], soap_name(request.soap_version), request.element);
+  std::string out =
+      fmt::format("request {} {} {}", kKinds[size_t(request.kind)], soap_name(request.soap_version), request.element);
   add(out, "version", request.server_version);
   if (request.is_push) out += " push";
   add(out, "folder", request.folder);
@@ -136,10 +142,12 @@ std::string describe(const EwsRequest& request) {
 }
 
 std::string describe(const Error& error) {
-  constexpr std::array kXml = {"",      "malformed",  "truncated", "doctype", "processing_instruction", "encoding",
-                               "depth", "attributes", "name",      "text",    "document",               "memory"};
-  constexpr std::array kEws = {"",          "not_soap",      "envelope",  "unexpected_message", "missing_part",
-                               "repeated_part", "bad_value", "too_many", "forbidden_text"};
+  constexpr std::array kXml = {"",         "malformed", "truncated",  "doctype", "processing_instruction",
+                               "encoding", "depth",     "attributes", "name",    "text",
+                               "document", "memory"};
+  constexpr std::array kEws = {
+      "",          "not_soap", "envelope",      "unexpected_message", "missing_part", "repeated_part",
+      "bad_value", "too_many", "forbidden_text"};
   if (error.domain == Domain::xml) return fmt::format("xml {}", kXml.at(error.code));
   if (error.domain == Domain::ews) return fmt::format("ews {}", kEws.at(error.code));
   return error_text(error);
@@ -162,17 +170,26 @@ std::vector<std::string_view> single_bytes(std::string_view document) {
 }
 
 std::string mutated(std::string_view document, std::mt19937& random) {
-  constexpr std::array<std::string_view, 14> kSpices = {"<", ">", "&", "\"", "/>", "</", "<!DOCTYPE x>", "<?p?>", "<!--", "]]>", "&#0;",
-                                                        "\xff", "xmlns=\"\"", "<![CDATA["};
+  constexpr std::array<std::string_view, 14> kSpices = {
+      "<",     ">",    "&",   "\"",   "/>",   "</",         "<!DOCTYPE x>",
+      "<?p?>", "<!--", "]]>", "&#0;", "\xff", "xmlns=\"\"", "<![CDATA["};
   std::string mutant(document);
   for (size_t edits = 1 + random() % 3; edits > 0; --edits) {
     size_t at = random() % mutant.size();
     size_t size = std::min<size_t>(1 + random() % 40, mutant.size() - at);
     switch (random() % 4) {
-      case 0: mutant[at] = char(random()); break;
-      case 1: if (mutant.size() > size) mutant.erase(at, size); break;
-      case 2: mutant.insert(at, mutant.substr(at, size)); break;
-      case 3: mutant.insert(at, kSpices[random() % kSpices.size()]); break;
+      case 0:
+        mutant[at] = char(random());
+        break;
+      case 1:
+        if (mutant.size() > size) mutant.erase(at, size);
+        break;
+      case 2:
+        mutant.insert(at, mutant.substr(at, size));
+        break;
+      case 3:
+        mutant.insert(at, kSpices[random() % kSpices.size()]);
+        break;
     }
   }
   return mutant;
@@ -193,7 +210,8 @@ std::string read_file(const std::string& path) {
 
 bool schema_is_available() {
   auto folder = test_data_folder();
-  return folder && std::filesystem::exists(*folder + "/ews-schema/messages.xsd") && std::system("xmllint --version >/dev/null 2>&1") == 0;
+  return folder && std::filesystem::exists(*folder + "/ews-schema/messages.xsd") &&
+         std::system("xmllint --version >/dev/null 2>&1") == 0;
 }
 
 std::string schema_errors(const std::vector<std::string>& documents) {
@@ -203,17 +221,19 @@ std::string schema_errors(const std::vector<std::string>& documents) {
   std::ofstream(folder + "/xml.xsd") << R"(<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" )"
                                         R"(targetNamespace="http://www.w3.org/XML/1998/namespace">)"
                                         R"(<xs:attribute name="lang" type="xs:language"/></xs:schema>)";
-  std::ofstream(folder + "/all.xsd") << R"(<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:all">)"
-                                        R"(<xs:import namespace="http://www.w3.org/XML/1998/namespace" schemaLocation="xml.xsd"/>)"
-                                     << "<xs:import namespace=\"" << kEwsMessagesSpace << "\" schemaLocation=\"" << *test_data_folder()
-                                     << "/ews-schema/messages.xsd\"/></xs:schema>";
+  std::ofstream(folder + "/all.xsd")
+      << R"(<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" targetNamespace="urn:all">)"
+         R"(<xs:import namespace="http://www.w3.org/XML/1998/namespace" schemaLocation="xml.xsd"/>)"
+      << "<xs:import namespace=\"" << kEwsMessagesSpace << "\" schemaLocation=\"" << *test_data_folder()
+      << "/ews-schema/messages.xsd\"/></xs:schema>";
   std::string command = "cd '" + folder + "' && xmllint --noout --nonet --schema all.xsd";
   for (size_t i = 0; i < documents.size(); ++i) {
     const std::string& document = documents[i];
     size_t body = document.find("<s:Body>") + 8;
     std::string message = document.substr(body, document.find("</s:Body>") - body);
     if (message.find("xmlns") > message.find('>')) {
-      message.insert(message.find_first_of(" >"), fmt::format(" xmlns:m=\"{}\" xmlns:t=\"{}\"", kEwsMessagesSpace, kEwsTypesSpace));
+      message.insert(message.find_first_of(" >"),
+                     fmt::format(" xmlns:m=\"{}\" xmlns:t=\"{}\"", kEwsMessagesSpace, kEwsTypesSpace));
     }
     std::string name = fmt::format("{}.xml", i);
     std::ofstream(folder + "/" + name) << message;

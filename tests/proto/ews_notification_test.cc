@@ -20,12 +20,29 @@ const WallTime kTime = WallTime(std::chrono::sys_days(std::chrono::year(2026) / 
 // All kinds of events, as the schema has them.
 const std::array kAllEvents = {
     NotificationEvent{.kind = EventKind::status, .watermark = "W0="},
-    NotificationEvent{.kind = EventKind::new_mail, .watermark = "W1=", .timestamp = kTime, .item_id = "I1=", .parent_folder_id = "F="},
-    NotificationEvent{.kind = EventKind::created, .watermark = "W2=", .timestamp = kTime, .item_id = "I2=", .parent_folder_id = "F="},
-    NotificationEvent{.kind = EventKind::deleted, .watermark = "W3=", .timestamp = kTime, .folder_id = "F2=", .parent_folder_id = "F="},
-    NotificationEvent{.kind = EventKind::modified, .watermark = "W4=", .timestamp = kTime, .item_id = "I1=", .parent_folder_id = "F="},
+    NotificationEvent{.kind = EventKind::new_mail,
+                      .watermark = "W1=",
+                      .timestamp = kTime,
+                      .item_id = "I1=",
+                      .parent_folder_id = "F="},
     NotificationEvent{
-        .kind = EventKind::modified, .watermark = "W5=", .timestamp = kTime, .folder_id = "F=", .parent_folder_id = "R=", .unread_count = 7},
+        .kind = EventKind::created, .watermark = "W2=", .timestamp = kTime, .item_id = "I2=", .parent_folder_id = "F="},
+    NotificationEvent{.kind = EventKind::deleted,
+                      .watermark = "W3=",
+                      .timestamp = kTime,
+                      .folder_id = "F2=",
+                      .parent_folder_id = "F="},
+    NotificationEvent{.kind = EventKind::modified,
+                      .watermark = "W4=",
+                      .timestamp = kTime,
+                      .item_id = "I1=",
+                      .parent_folder_id = "F="},
+    NotificationEvent{.kind = EventKind::modified,
+                      .watermark = "W5=",
+                      .timestamp = kTime,
+                      .folder_id = "F=",
+                      .parent_folder_id = "R=",
+                      .unread_count = 7},
     NotificationEvent{.kind = EventKind::moved,
                       .watermark = "W6=",
                       .timestamp = kTime,
@@ -40,7 +57,11 @@ const std::array kAllEvents = {
                       .parent_folder_id = "F=",
                       .old_folder_id = "O4=",
                       .old_parent_folder_id = "G="},
-    NotificationEvent{.kind = EventKind::free_busy_changed, .watermark = "W8=", .timestamp = kTime, .item_id = "I4=", .parent_folder_id = "F="},
+    NotificationEvent{.kind = EventKind::free_busy_changed,
+                      .watermark = "W8=",
+                      .timestamp = kTime,
+                      .item_id = "I4=",
+                      .parent_folder_id = "F="},
 };
 
 std::string written(SoapVersion version, std::span<const NotificationEvent> events, bool more_events = false) {
@@ -64,7 +85,8 @@ std::string callback(std::string_view inner, std::string_view response_class = "
 }
 
 std::string with_notification(std::string_view inner) {
-  return callback("<m:ResponseCode>NoError</m:ResponseCode><m:Notification>" + std::string(inner) + "</m:Notification>");
+  return callback("<m:ResponseCode>NoError</m:ResponseCode><m:Notification>" + std::string(inner) +
+                  "</m:Notification>");
 }
 
 constexpr std::string_view kId = "<t:SubscriptionId>S</t:SubscriptionId>";
@@ -77,17 +99,19 @@ std::string read(std::string_view document) {
 
 TEST(NotificationParser, ReadsEveryKindOfEventInBothSoapVersions) {
   for (SoapVersion version : {SoapVersion::soap11, SoapVersion::soap12}) {
-    EXPECT_EQ(read(written(version, kAllEvents, true)),
-              fmt::format("notification {} [Success NoError subscription=S<&>\"'= previous=P= more=true (StatusEvent watermark=W0=)"
-                          " (NewMailEvent watermark=W1= time=2026-03-01T08:00:00Z item=I1= parent=F=)"
-                          " (CreatedEvent watermark=W2= time=2026-03-01T08:00:00Z item=I2= parent=F=)"
-                          " (DeletedEvent watermark=W3= time=2026-03-01T08:00:00Z folder=F2= parent=F=)"
-                          " (ModifiedEvent watermark=W4= time=2026-03-01T08:00:00Z item=I1= parent=F=)"
-                          " (ModifiedEvent watermark=W5= time=2026-03-01T08:00:00Z folder=F= parent=R= unread=7)"
-                          " (MovedEvent watermark=W6= time=2026-03-01T08:00:00Z item=I3= parent=F= old_item=O3= old_parent=G=)"
-                          " (CopiedEvent watermark=W7= time=2026-03-01T08:00:00Z folder=F3= parent=F= old_folder=O4= old_parent=G=)"
-                          " (FreeBusyChangedEvent watermark=W8= time=2026-03-01T08:00:00Z item=I4= parent=F=)]",
-                          version == SoapVersion::soap11 ? "soap11" : "soap12"));
+    EXPECT_EQ(
+        read(written(version, kAllEvents, true)),
+        fmt::format(
+            "notification {} [Success NoError subscription=S<&>\"'= previous=P= more=true (StatusEvent watermark=W0=)"
+            " (NewMailEvent watermark=W1= time=2026-03-01T08:00:00Z item=I1= parent=F=)"
+            " (CreatedEvent watermark=W2= time=2026-03-01T08:00:00Z item=I2= parent=F=)"
+            " (DeletedEvent watermark=W3= time=2026-03-01T08:00:00Z folder=F2= parent=F=)"
+            " (ModifiedEvent watermark=W4= time=2026-03-01T08:00:00Z item=I1= parent=F=)"
+            " (ModifiedEvent watermark=W5= time=2026-03-01T08:00:00Z folder=F= parent=R= unread=7)"
+            " (MovedEvent watermark=W6= time=2026-03-01T08:00:00Z item=I3= parent=F= old_item=O3= old_parent=G=)"
+            " (CopiedEvent watermark=W7= time=2026-03-01T08:00:00Z folder=F3= parent=F= old_folder=O4= old_parent=G=)"
+            " (FreeBusyChangedEvent watermark=W8= time=2026-03-01T08:00:00Z item=I4= parent=F=)]",
+            version == SoapVersion::soap11 ? "soap11" : "soap12"));
   }
 }
 
@@ -134,8 +158,10 @@ TEST(NotificationParser, BoundsTheDocument) {
 }
 
 TEST(NotificationParser, ReadsAnErrorWithoutNotification) {
-  EXPECT_EQ(read(callback("<m:MessageText>x</m:MessageText><m:ResponseCode>ErrorMissedNotificationEvents</m:ResponseCode>", "Error")),
-            "notification soap11 [Error ErrorMissedNotificationEvents more=false]");
+  EXPECT_EQ(
+      read(callback("<m:MessageText>x</m:MessageText><m:ResponseCode>ErrorMissedNotificationEvents</m:ResponseCode>",
+                    "Error")),
+      "notification soap11 [Error ErrorMissedNotificationEvents more=false]");
   EXPECT_EQ(read(callback("<m:ResponseCode>ErrorOfTomorrow</m:ResponseCode>", "Error")),
             "notification soap11 [Error other:ErrorOfTomorrow more=false]");
 }
@@ -143,12 +169,16 @@ TEST(NotificationParser, ReadsAnErrorWithoutNotification) {
 TEST(NotificationParser, SkipsWhatItDoesNotKnow) {
   std::string document = with_notification(fmt::format(
       "{}<t:Future><t:SubscriptionId>other</t:SubscriptionId></t:Future><t:StatusEvent><t:Watermark> W </t:Watermark>"
-      "<t:ItemId Id='no'/><x xmlns='urn:x'><t:Watermark>no</t:Watermark></x></t:StatusEvent>", kId));
-  EXPECT_EQ(read(document), "notification soap11 [Success NoError subscription=S more=false (StatusEvent watermark=W)]");
+      "<t:ItemId Id='no'/><x xmlns='urn:x'><t:Watermark>no</t:Watermark></x></t:StatusEvent>",
+      kId));
+  EXPECT_EQ(read(document),
+            "notification soap11 [Success NoError subscription=S more=false (StatusEvent watermark=W)]");
 }
 
 TEST(NotificationParser, KeepsAnEventWhoseTimeIsUnreadable) {
-  EXPECT_EQ(read(with_notification(std::string(kId) + "<t:NewMailEvent><t:TimeStamp>yesterday</t:TimeStamp><t:ItemId Id='I'/></t:NewMailEvent>")),
+  EXPECT_EQ(read(with_notification(
+                std::string(kId) +
+                "<t:NewMailEvent><t:TimeStamp>yesterday</t:TimeStamp><t:ItemId Id='I'/></t:NewMailEvent>")),
             "notification soap11 [Success NoError subscription=S more=false (NewMailEvent item=I)]");
 }
 
@@ -165,15 +195,25 @@ TEST(NotificationParser, RefusesWhatLacksAPartOrHasOneTwice) {
            Refusal{"ews missing_part", with_notification(id)},
            Refusal{"ews missing_part", callback("<m:Notification>" + id + status + "</m:Notification>")},
            Refusal{"ews missing_part", with_notification(id + "<t:StatusEvent><t:Watermark/></t:StatusEvent>")},
-           Refusal{"ews missing_part", with_notification(id + "<t:NewMailEvent><t:Watermark>W</t:Watermark></t:NewMailEvent>")},
+           Refusal{"ews missing_part",
+                   with_notification(id + "<t:NewMailEvent><t:Watermark>W</t:Watermark></t:NewMailEvent>")},
            Refusal{"ews missing_part", with_notification(id + "<t:NewMailEvent><t:FolderId Id='F'/></t:NewMailEvent>")},
            Refusal{"ews missing_part", with_notification(id + "<t:NewMailEvent><t:ItemId/></t:NewMailEvent>")},
-           Refusal{"ews missing_part", with_notification(id + "<t:ModifiedEvent><t:ItemId Id='I'/><t:FolderId Id='F'/></t:ModifiedEvent>")},
+           Refusal{"ews missing_part",
+                   with_notification(id + "<t:ModifiedEvent><t:ItemId Id='I'/><t:FolderId Id='F'/></t:ModifiedEvent>")},
            Refusal{"ews repeated_part", with_notification(id + id + status)},
-           Refusal{"ews repeated_part", with_notification(id + "<t:StatusEvent><t:Watermark>W</t:Watermark><t:Watermark>V</t:Watermark></t:StatusEvent>")},
+           Refusal{"ews repeated_part",
+                   with_notification(
+                       id + "<t:StatusEvent><t:Watermark>W</t:Watermark><t:Watermark>V</t:Watermark></t:StatusEvent>")},
            Refusal{"ews bad_value", with_notification(id + "<t:MoreEvents>perhaps</t:MoreEvents>" + status)},
-           Refusal{"ews bad_value", with_notification(id + "<t:ModifiedEvent><t:FolderId Id='F'/><t:UnreadCount>-1</t:UnreadCount></t:ModifiedEvent>")},
-           Refusal{"ews bad_value", with_notification(id + "<t:ModifiedEvent><t:FolderId Id='F'/><t:UnreadCount>many</t:UnreadCount></t:ModifiedEvent>")},
+           Refusal{
+               "ews bad_value",
+               with_notification(
+                   id + "<t:ModifiedEvent><t:FolderId Id='F'/><t:UnreadCount>-1</t:UnreadCount></t:ModifiedEvent>")},
+           Refusal{
+               "ews bad_value",
+               with_notification(
+                   id + "<t:ModifiedEvent><t:FolderId Id='F'/><t:UnreadCount>many</t:UnreadCount></t:ModifiedEvent>")},
            Refusal{"ews bad_value", callback("", "Fine")},
        }) {
     EXPECT_EQ(read(row.document), row.why) << row.document;
@@ -184,12 +224,14 @@ TEST(NotificationParser, RefusesOtherEnvelopesMessagesAndNamespaces) {
   std::string good = with_notification(std::string(kId) + std::string(kStatus));
   auto replaced = [&](std::string_view what, std::string_view with) {
     std::string document = good;
-    for (size_t at = 0; (at = document.find(what, at)) != document.npos; at += with.size()) document.replace(at, what.size(), with);
+    for (size_t at = 0; (at = document.find(what, at)) != document.npos; at += with.size())
+      document.replace(at, what.size(), with);
     return document;
   };
   std::string body = good.substr(good.find("<s:Body>"), good.find("</s:Envelope>") - good.find("<s:Body>"));
   std::string message = body.substr(8, body.size() - 17);
-  std::string both_soaps = fmt::format("<s:Envelope xmlns:s='{}'><s:Body xmlns:s='{}'>{}</s:Body></s:Envelope>", kSoap11Space, kSoap12Space, message);
+  std::string both_soaps = fmt::format("<s:Envelope xmlns:s='{}'><s:Body xmlns:s='{}'>{}</s:Body></s:Envelope>",
+                                       kSoap11Space, kSoap12Space, message);
   for (const Refusal& row : {
            Refusal{"ews not_soap", message},
            Refusal{"ews not_soap", replaced("http://schemas.xmlsoap.org", "https://schemas.xmlsoap.org")},
@@ -216,7 +258,8 @@ TEST(NotificationParser, DoesNotTouchTheHeapForAHeartbeatAfterWarmUp) {
   NotificationParser parser(kTestSalt);
   auto read_once = [&] {
     parser.reset();
-    return parser.feed(std::string_view(document).substr(0, 300)) && parser.feed(std::string_view(document).substr(300)) && parser.finish();
+    return parser.feed(std::string_view(document).substr(0, 300)) &&
+           parser.feed(std::string_view(document).substr(300)) && parser.finish();
   };
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(read_once());
   uint64_t before_control = test::heap_allocations();
@@ -242,7 +285,8 @@ TEST(NotificationParser, WipesItsTextsOnReset) {
 
 TEST(SendNotification, IsValidAgainstTheSchema) {
   SKIP_WITHOUT_SCHEMA();
-  std::vector<std::string> documents = {written(SoapVersion::soap11, kAllEvents), written(SoapVersion::soap12, kAllEvents, true)};
+  std::vector<std::string> documents = {written(SoapVersion::soap11, kAllEvents),
+                                        written(SoapVersion::soap12, kAllEvents, true)};
   for (const NotificationEvent& event : kAllEvents) documents.push_back(written(SoapVersion::soap11, {&event, 1}));
   EXPECT_EQ(schema_errors(documents), "");
   documents[0].replace(documents[0].find("t:MoreEvents"), 12, "t:LessEvents");

@@ -37,11 +37,12 @@ std::string read(std::string_view document) {
 
 const std::array<std::string_view, 2> kIds = {"AAMk<&>\"'=", "AQ=="};
 const std::array kEveryField = {
-    ItemField::subject,     ItemField::from,            ItemField::sender,  ItemField::date_time_received, ItemField::item_class,
-    ItemField::importance,  ItemField::sensitivity,     ItemField::conversation_id, ItemField::is_read, ItemField::preview,
-    ItemField::has_attachments, ItemField::internet_message_id};
-const std::array kEveryEvent = {EventKind::new_mail, EventKind::created, EventKind::deleted,          EventKind::modified,
-                                EventKind::moved,    EventKind::copied,  EventKind::free_busy_changed};
+    ItemField::subject,    ItemField::from,       ItemField::sender,          ItemField::date_time_received,
+    ItemField::item_class, ItemField::importance, ItemField::sensitivity,     ItemField::conversation_id,
+    ItemField::is_read,    ItemField::preview,    ItemField::has_attachments, ItemField::internet_message_id};
+const std::array kEveryEvent = {EventKind::new_mail,         EventKind::created, EventKind::deleted,
+                                EventKind::modified,         EventKind::moved,   EventKind::copied,
+                                EventKind::free_busy_changed};
 
 // Every kind of message that we send.
 std::vector<std::string> all_requests() {
@@ -57,22 +58,30 @@ std::vector<std::string> all_requests() {
       written(GetItemRequest{.item_ids = kIds, .fields = kEveryField}),
       written(GetItemRequest{.item_ids = kIds, .fields = {}}),
       written(FindItemRequest{}),
-      written(FindItemRequest{.mailbox = "user@example.com", .received_since = kTime, .entries_max = 1000, .fields = kEveryField}),
+      written(FindItemRequest{
+          .mailbox = "user@example.com", .received_since = kTime, .entries_max = 1000, .fields = kEveryField}),
   };
 }
 
 TEST(SubscribeRequest, IsReadBackAsWritten) {
   EXPECT_EQ(read(written(SubscribeRequest{.url = kUrl})),
-            fmt::format("request subscribe soap11 Subscribe version=Exchange2010_SP2 push folder=inbox events=NewMailEvent,ModifiedEvent"
-                        " frequency=30 url={}", kUrl));
-  EXPECT_EQ(read(written(SubscribeRequest{.mailbox = "o'user@example.com", .watermark = "W&=", .status_frequency_minutes = 15, .url = kUrl})),
-            fmt::format("request subscribe soap11 Subscribe version=Exchange2010_SP2 push folder=inbox mailbox=o'user@example.com"
-                        " events=NewMailEvent,ModifiedEvent watermark=W&= frequency=15 url={}", kUrl));
+            fmt::format("request subscribe soap11 Subscribe version=Exchange2010_SP2 push folder=inbox "
+                        "events=NewMailEvent,ModifiedEvent"
+                        " frequency=30 url={}",
+                        kUrl));
+  EXPECT_EQ(
+      read(written(SubscribeRequest{
+          .mailbox = "o'user@example.com", .watermark = "W&=", .status_frequency_minutes = 15, .url = kUrl})),
+      fmt::format(
+          "request subscribe soap11 Subscribe version=Exchange2010_SP2 push folder=inbox mailbox=o'user@example.com"
+          " events=NewMailEvent,ModifiedEvent watermark=W&= frequency=15 url={}",
+          kUrl));
 }
 
 TEST(GetItemRequest, IsReadBackAsWritten) {
   EXPECT_EQ(read(written(GetItemRequest{.item_ids = kIds})),
-            "request get_item soap11 GetItem version=Exchange2010_SP2 ids=AAMk<&>\"'=,AQ== fields=item:Subject,message:From,message:Sender,"
+            "request get_item soap11 GetItem version=Exchange2010_SP2 ids=AAMk<&>\"'=,AQ== "
+            "fields=item:Subject,message:From,message:Sender,"
             "item:DateTimeReceived,item:ItemClass,item:Importance,item:Sensitivity,item:ConversationId,message:IsRead");
 }
 
@@ -85,10 +94,12 @@ TEST(GetItemRequest, RaisesTheVersionForAPreview) {
 }
 
 TEST(FindItemRequest, IsReadBackAsWritten) {
-  EXPECT_EQ(read(written(FindItemRequest{})),
-            "request find_item soap11 FindItem version=Exchange2010_SP2 folder=inbox fields=item:DateTimeReceived max=20");
+  EXPECT_EQ(
+      read(written(FindItemRequest{})),
+      "request find_item soap11 FindItem version=Exchange2010_SP2 folder=inbox fields=item:DateTimeReceived max=20");
   std::array fields = {ItemField::is_read, ItemField::date_time_received};
-  EXPECT_EQ(read(written(FindItemRequest{.mailbox = "user@example.com", .received_since = kTime, .entries_max = 5, .fields = fields})),
+  EXPECT_EQ(read(written(FindItemRequest{
+                .mailbox = "user@example.com", .received_since = kTime, .entries_max = 5, .fields = fields})),
             "request find_item soap11 FindItem version=Exchange2010_SP2 folder=inbox mailbox=user@example.com"
             " fields=item:DateTimeReceived,message:IsRead since=2026-03-01T08:30:05Z max=5");
 }
@@ -105,7 +116,8 @@ TEST(EwsRequests, RefuseWhatExchangeWouldRefuse) {
   EXPECT_EQ(written(SubscribeRequest{}), "ews missing_part");
   EXPECT_EQ(written(SubscribeRequest{.events = {}, .url = kUrl}), "ews missing_part");
   EXPECT_EQ(written(SubscribeRequest{.status_frequency_minutes = 0, .url = kUrl}), "ews bad_value");
-  EXPECT_EQ(written(SubscribeRequest{.status_frequency_minutes = kStatusFrequencyMinutesMax + 1, .url = kUrl}), "ews bad_value");
+  EXPECT_EQ(written(SubscribeRequest{.status_frequency_minutes = kStatusFrequencyMinutesMax + 1, .url = kUrl}),
+            "ews bad_value");
   EXPECT_EQ(written(SubscribeRequest{.mailbox = std::string(kMailboxBytesMax + 1, 'm'), .url = kUrl}), "ews bad_value");
   std::array status = {EventKind::status};
   EXPECT_EQ(written(SubscribeRequest{.events = status, .url = kUrl}), "ews bad_value");
@@ -151,9 +163,13 @@ TEST(EwsRequests, NeverGrowTheirBufferWhileWriting) {
   ASSERT_TRUE(write_subscribe({.mailbox = mailbox, .events = kEveryEvent, .watermark = watermark, .url = url}, reused));
   EXPECT_EQ(reused.data(), memory);
   EXPECT_EQ(reused, out);
-  EXPECT_EQ(read(out), fmt::format("request subscribe soap11 Subscribe version=Exchange2010_SP2 push folder=inbox mailbox={}"
-                                   " events=NewMailEvent,CreatedEvent,DeletedEvent,ModifiedEvent,MovedEvent,CopiedEvent,FreeBusyChangedEvent"
-                                   " watermark={} frequency=30 url={}", mailbox, watermark, url));
+  EXPECT_EQ(
+      read(out),
+      fmt::format(
+          "request subscribe soap11 Subscribe version=Exchange2010_SP2 push folder=inbox mailbox={}"
+          " events=NewMailEvent,CreatedEvent,DeletedEvent,ModifiedEvent,MovedEvent,CopiedEvent,FreeBusyChangedEvent"
+          " watermark={} frequency=30 url={}",
+          mailbox, watermark, url));
 }
 
 TEST(EwsRequestReader, GivesTheSameForAnySplitAndNeverAcceptsAPrefix) {
@@ -171,8 +187,8 @@ TEST(EwsRequestReader, SurvivesMutatedInput) {
 }
 
 std::string request(std::string_view message) {
-  return fmt::format(R"(<s:Envelope xmlns:s="{}" xmlns:m="{}" xmlns:t="{}"><s:Body>{}</s:Body></s:Envelope>)", kSoap12Space, kEwsMessagesSpace,
-                     kEwsTypesSpace, message);
+  return fmt::format(R"(<s:Envelope xmlns:s="{}" xmlns:m="{}" xmlns:t="{}"><s:Body>{}</s:Body></s:Envelope>)",
+                     kSoap12Space, kEwsMessagesSpace, kEwsTypesSpace, message);
 }
 
 TEST(EwsRequestReader, NamesARequestThatItDoesNotRead) {
@@ -182,9 +198,11 @@ TEST(EwsRequestReader, NamesARequestThatItDoesNotRead) {
 TEST(EwsRequestReader, RefusesIncompleteRequests) {
   std::string events = "<t:EventTypes><t:EventType>NewMailEvent</t:EventType></t:EventTypes>";
   auto subscribe = [&](std::string_view inner) {
-    return request(fmt::format("<m:Subscribe><m:PushSubscriptionRequest>{}</m:PushSubscriptionRequest></m:Subscribe>", inner));
+    return request(
+        fmt::format("<m:Subscribe><m:PushSubscriptionRequest>{}</m:PushSubscriptionRequest></m:Subscribe>", inner));
   };
-  EXPECT_TRUE(read(subscribe(events + "<t:StatusFrequency>1</t:StatusFrequency><t:URL>u</t:URL>")).starts_with("request subscribe"));
+  EXPECT_TRUE(read(subscribe(events + "<t:StatusFrequency>1</t:StatusFrequency><t:URL>u</t:URL>"))
+                  .starts_with("request subscribe"));
   EXPECT_EQ(read(subscribe(events + "<t:URL>u</t:URL>")), "ews missing_part");
   EXPECT_EQ(read(subscribe(events + "<t:StatusFrequency>1</t:StatusFrequency>")), "ews missing_part");
   EXPECT_EQ(read(subscribe("<t:StatusFrequency>1</t:StatusFrequency><t:URL>u</t:URL>")), "ews missing_part");

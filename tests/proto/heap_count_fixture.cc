@@ -30,21 +30,29 @@ __attribute__((visibility("default"))) void* realloc(void* memory, size_t size) 
   ++allocations;
   return __libc_realloc(memory, size);
 }
-__attribute__((visibility("default"))) void free(void* memory) { __libc_free(memory); }
+__attribute__((visibility("default"))) void free(void* memory) {
+  __libc_free(memory);
+}
 }
 
 namespace bellhop::test {
-bool heap_is_counted() { return true; }
+bool heap_is_counted() {
+  return true;
+}
 }  // namespace bellhop::test
 
 #else
 
 namespace bellhop::test {
-bool heap_is_counted() { return false; }
+bool heap_is_counted() {
+  return false;
+}
 }  // namespace bellhop::test
 
 #endif
 
 namespace bellhop::test {
-uint64_t heap_allocations() { return allocations; }
+uint64_t heap_allocations() {
+  return allocations;
+}
 }  // namespace bellhop::test

@@ -43,12 +43,15 @@ class Recorder : public XmlConsumer {
 struct Log {
   std::string text;
 };
-std::string describe(const Log& log) { return log.text; }
+std::string describe(const Log& log) {
+  return log.text;
+}
 
 // A reader whose result is the log of its recorder.
 class RecordingReader {
  public:
-  explicit RecordingReader(uint32_t document_bytes_max = kXmlEwsAnswerBytesMax) : reader(recorder, document_bytes_max, kTestSalt) {}
+  explicit RecordingReader(uint32_t document_bytes_max = kXmlEwsAnswerBytesMax)
+      : reader(recorder, document_bytes_max, kTestSalt) {}
   void reset() {
     reader.reset();
     recorder.log.clear();
@@ -83,7 +86,9 @@ constexpr std::string_view kMixed =
     "t<b>&amp;\xc3\xa9<![CDATA[<&]]>\r\n</b><!-- c -->u<c xmlns=''/></p:a>\n";
 constexpr std::string_view kMixedLog = "<{urn:p}a {urn:p}x=1 y=<\xc3\xa9><{urn:d}b></&\xc3\xa9<&\n><c></></tu>";
 
-TEST(XmlReader, GivesExpandedNamesAndDecodedText) { EXPECT_EQ(read(kMixed), kMixedLog); }
+TEST(XmlReader, GivesExpandedNamesAndDecodedText) {
+  EXPECT_EQ(read(kMixed), kMixedLog);
+}
 
 TEST(XmlReader, GivesTheSameForAnySplit) {
   RecordingReader reader;
@@ -124,7 +129,8 @@ TEST(XmlReader, RefusesADoctypeBeforeAnyElementIsSeen) {
   for (std::string_view document :
        {"<!DOCTYPE a><a/>", "<?xml version='1.0'?>\n<!DOCTYPE a SYSTEM 'http://example.test/x.dtd'><a/>",
         "<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>",
-        "<!DOCTYPE a [<!ENTITY x 'xx'><!ENTITY y '&x;&x;'><!ENTITY z '&y;&y;'>]><a>&z;</a>", "<!DOCTYPE a [<?p?><!ENTITY % x 'y'>%x;]><a/>"}) {
+        "<!DOCTYPE a [<!ENTITY x 'xx'><!ENTITY y '&x;&x;'><!ENTITY z '&y;&y;'>]><a>&z;</a>",
+        "<!DOCTYPE a [<?p?><!ENTITY % x 'y'>%x;]><a/>"}) {
     RecordingReader reader;
     EXPECT_EQ(read_whole(reader, document), "xml doctype") << document;
     EXPECT_EQ(reader.recorder.log, "");
@@ -149,7 +155,8 @@ TEST(XmlReader, TakesUtf8OnlyWithOrWithoutByteOrderMark) {
     EXPECT_EQ(read(fmt::format("<?xml version='1.0' encoding='{}'?><a/>", name)), "xml encoding") << name;
   }
   using namespace std::string_view_literals;
-  for (std::string_view start : {"\xff\xfe<\0a\0/\0>\0"sv, "\xfe\xff\0<\0a\0/\0>"sv, "<\0a\0/\0>\0"sv, "\0<\0a\0/\0>"sv, "\0\0\xfe\xff"sv}) {
+  for (std::string_view start :
+       {"\xff\xfe<\0a\0/\0>\0"sv, "\xfe\xff\0<\0a\0/\0>"sv, "<\0a\0/\0>\0"sv, "\0<\0a\0/\0>"sv, "\0\0\xfe\xff"sv}) {
     RecordingReader reader;
     EXPECT_EQ(read_whole(reader, start), "xml encoding");
     EXPECT_EQ(read_pieces(reader, single_bytes(start)), "xml encoding");
@@ -160,9 +167,10 @@ TEST(XmlReader, TakesUtf8OnlyWithOrWithoutByteOrderMark) {
 TEST(XmlReader, RefusesWhatIsNotWellFormed) {
   using namespace std::string_view_literals;
   for (std::string_view document :
-       {"<a>\xc0\x80</a>"sv, "<a>\xed\xa0\x80</a>"sv, "<a>\xff</a>"sv, "<a>\0</a>"sv, "<a>&#0;</a>"sv, "<a>&#xD800;</a>"sv, "<a>\x01</a>"sv,
-        "<a>&nbsp;</a>"sv, "<a></b>"sv, "<a/><b/>"sv, "x<a/>"sv, "<a/>x"sv, "<p:a/>"sv, "<a b='1' b='2'/>"sv,
-        "<a xmlns:p='u' xmlns:q='u' p:b='1' q:b='2'/>"sv, "<a b=1/>"sv, "<a b='<'/>"sv, "<a>]]></a>"sv, "<a><!-- -- --></a>"sv}) {
+       {"<a>\xc0\x80</a>"sv, "<a>\xed\xa0\x80</a>"sv, "<a>\xff</a>"sv, "<a>\0</a>"sv, "<a>&#0;</a>"sv,
+        "<a>&#xD800;</a>"sv, "<a>\x01</a>"sv, "<a>&nbsp;</a>"sv, "<a></b>"sv, "<a/><b/>"sv, "x<a/>"sv, "<a/>x"sv,
+        "<p:a/>"sv, "<a b='1' b='2'/>"sv, "<a xmlns:p='u' xmlns:q='u' p:b='1' q:b='2'/>"sv, "<a b=1/>"sv,
+        "<a b='<'/>"sv, "<a>]]></a>"sv, "<a><!-- -- --></a>"sv}) {
     EXPECT_EQ(read(document), "xml malformed") << document;
   }
 }
@@ -221,7 +229,8 @@ TEST(XmlReader, BoundsTheDocument) {
 
 TEST(XmlReader, BoundsItsMemory) {
   std::string document = "<a>";
-  for (size_t i = 0; document.size() + 20 < kXmlEwsAnswerBytesMax; ++i) document += fmt::format("<{}{:x}/>", char('a' + i % 26), i);
+  for (size_t i = 0; document.size() + 20 < kXmlEwsAnswerBytesMax; ++i)
+    document += fmt::format("<{}{:x}/>", char('a' + i % 26), i);
   RecordingReader reader;
   EXPECT_EQ(read_whole(reader, document), "xml memory");
   reader.reset();
@@ -341,7 +350,8 @@ TEST(XmlEscaping, KeepsEveryTextThatXmlCanExpress) {
   RecordingReader reader;
   for (int i = 0; i < 2000; ++i) {
     std::string text;
-    for (size_t size = random() % 20; size > 0; --size) text.push_back(char(random() % 4 == 0 ? random() : 0x20 + random() % 0x60));
+    for (size_t size = random() % 20; size > 0; --size)
+      text.push_back(char(random() % 4 == 0 ? random() : 0x20 + random() % 0x60));
     std::string document = "<a v=\"";
     append_xml_escaped(document, text);
     document += "\">";
