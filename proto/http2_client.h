@@ -89,8 +89,8 @@ using Http2ClientEvent = std::variant<Http2Response, Http2StreamFailed, Http2GoA
 // The client end of one HTTP/2 connection (RFC 9113) as a machine: bytes in, events out, bytes out. No I/O, no clock.
 // Server push is off. Owned by the driver of a connection; used on one core.
 //
-// The driver's loop: feed() what came; take next_event() until it is empty; take_output() until it returns 0 and send
-// that; when finished(), or when the transport fails, close, call connection_lost() and take the last events.
+// The driver's loop: feed() what came; take_output() until it returns 0 and send that; take next_event() until it is
+// empty (take_output() may make events too); when finished(), or when the transport fails, close, call connection_lost() and take the last events.
 //
 // Invariants:
 // 1. Each stream id that submit() returned ends in exactly one Http2Response or Http2StreamFailed, or in cancel().

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "core/base/bytes.h"
@@ -38,8 +39,8 @@ struct Http2ServerRequest {
   std::string body;       // may hold secrets: the consumer wipes it
 
   Http2ServerRequest() = default;
-  Http2ServerRequest(Http2ServerRequest&&) = default;
-  Http2ServerRequest& operator=(Http2ServerRequest&&) = default;
+  Http2ServerRequest(Http2ServerRequest&& other) noexcept { *this = std::move(other); }
+  Http2ServerRequest& operator=(Http2ServerRequest&& other) noexcept;
   ~Http2ServerRequest();  // wipes path and body
 };
 
@@ -50,16 +51,11 @@ struct Http2StreamLost {
   Http2Code code = Http2Code::no_error;
 };
 
-// The response is in the output, whole.
-struct Http2ResponseSent {
-  int32_t stream_id = 0;
-};
-
 struct Http2PeerGoAway {
   Http2Code code = Http2Code::no_error;
 };
 
-using Http2ServerEvent = std::variant<Http2ServerRequest, Http2StreamLost, Http2ResponseSent, Http2PeerGoAway>;
+using Http2ServerEvent = std::variant<Http2ServerRequest, Http2StreamLost, Http2PeerGoAway>;
 
 // The server end of one HTTP/2 connection (RFC 9113) as a machine: bytes in, events out, bytes out. No I/O, no clock.
 // Owned by the driver of a connection; used on one core. The driver's loop is that of Http2Client.
@@ -77,6 +73,7 @@ class Http2Server {
 
   // As Http2Client: an error is fatal for the connection.
   [[nodiscard]] Status feed(Bytes bytes);
+  // May make events too (a stream that our own GOAWAY cut off).
   [[nodiscard]] size_t take_output(MutableBytes room);
   bool wants_output() const;
   std::optional<Http2ServerEvent> next_event();

@@ -26,7 +26,9 @@ class Http2Budget {
   };
   explicit Http2Budget(Limits limits) : limits_(limits) {}
 
-  void charge_reset() { ++resets_; }
+  void charge_reset();
+  // Up to `count` resets to come are of our own making (a stream limit that we lowered): they cost nothing.
+  void expect_resets(uint32_t count);
   void charge_control_frame() { ++control_frames_; }
   void credit_exchange();
   void credit_seconds(uint32_t seconds);
@@ -35,7 +37,27 @@ class Http2Budget {
  private:
   Limits limits_;
   uint32_t resets_ = 0;
+  uint32_t resets_expected_ = 0;
   uint32_t control_frames_ = 0;
+};
+
+// A body on its way out; wiped as soon as its last byte is written, and on destruction.
+class Http2Body {
+ public:
+  Http2Body() = default;
+  Http2Body(const Http2Body&) = delete;
+  Http2Body& operator=(const Http2Body&) = delete;
+  ~Http2Body() { wipe(text_); }
+  void assign(Bytes bytes);
+  size_t left() const { return text_.size() - at_; }
+  // The next `size` bytes, size <= left(). Valid until the next call of a member.
+  Bytes peek(size_t size) const { return as_bytes(text_).subspan(at_, size); }
+  void consume(size_t size);
+  void clear();
+
+ private:
+  std::string text_;
+  size_t at_ = 0;
 };
 
 // What Http2Client and Http2Server share: the nghttp2 session, whose memory is wiped when freed, the way of bytes in and
@@ -62,14 +84,18 @@ class Http2Session {
   size_t take_output(MutableBytes room);
   // From within the send-data callback only: a part of a frame that nghttp2 does not hold itself.
   void emit(Bytes bytes);
+  // The send-data callback: one DATA frame, its 9-byte header, then `size` bytes of the body. Returns what the callback returns.
+  int emit_data(const uint8_t* frame_header, Http2Body& body, size_t size);
   bool wants_output() const;
   // Nothing more will be read or written.
   bool finished() const;
-  // Ends the connection: GOAWAY with this code is the last frame.
-  void terminate(Http2Code code);
   // The driver says that the connection is gone.
-  void lose();
-  void note_goaway_sent(Http2Code code);
+  void lose() { lost_ = true; }
+  // A GOAWAY goes out that nghttp2 decided on (not the application): the peer broke the protocol.
+  void note_violation(uint32_t code);
+  Status ping(uint64_t opaque);
+  // Result of an nghttp2 call that can only fail for want of memory or after a fatal error.
+  Status check(int code);
   // Why the connection ended or ends; nothing while it is healthy or where it ended in order.
   const std::optional<Error>& failure() const { return failure_; }
   bool lost() const { return lost_; }
@@ -88,26 +114,14 @@ class Http2Session {
   bool lost_ = false;
 };
 
-// A body on its way out; wiped as soon as its last byte is written, and on destruction.
-class Http2Body {
- public:
-  Http2Body() = default;
-  explicit Http2Body(Bytes bytes) : text_(as_text(bytes)) {}
-  Http2Body(const Http2Body&) = delete;
-  Http2Body& operator=(const Http2Body&) = delete;
-  ~Http2Body() { wipe(text_); }
-  void assign(Bytes bytes);
-  size_t left() const { return text_.size() - at_; }
-  // The next `size` bytes, size <= left(). Valid until the next call of a member.
-  Bytes peek(size_t size) const { return as_bytes(text_).subspan(at_, size); }
-  void consume(size_t size);
-  void clear();
-
- private:
-  std::string text_;
-  size_t at_ = 0;
-};
-
+// Appends so that no unwiped copy stays behind when the text moves to a larger buffer.
+void append_wiping(std::string& text, std::string_view more);
+// True for a received frame that moves no exchange forward: SETTINGS, PING, WINDOW_UPDATE, PRIORITY, unknown types, empty DATA.
+bool is_control_frame(const nghttp2_frame_hd& header);
+// nghttp2's options that both ends set. Owned by the caller (nghttp2_option_del).
+nghttp2_option* new_http2_option();
+// The data-source callback for a body: as much as nghttp2 can send now, to be written by emit_data().
+ssize_t read_body(const Http2Body& body, size_t room, uint32_t* flags);
 // nghttp2's form of our headers; the views must outlive the result.
 std::vector<nghttp2_nv> to_nghttp2(std::span<const Http2Header> headers);
 // Text that nghttp2 lends in a callback.
