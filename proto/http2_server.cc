@@ -38,7 +38,7 @@ struct Stream {
   bool own_reset = false;     // we ask for the reset, not nghttp2 for a fault of the peer
 };
 
-// What a callback wants done after the feed.
+// What a callback wants done after the feed, or after output was taken.
 struct Action {
   int32_t stream_id;
   uint16_t status;  // 0: reset with `code`
@@ -83,6 +83,7 @@ struct Http2Server::Machine {
   static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self);
   static int on_stream_close(nghttp2_session*, int32_t stream_id, uint32_t code, void* self);
   static int before_frame_send(nghttp2_session*, const nghttp2_frame* frame, void* self);
+  static int on_frame_sent(nghttp2_session*, const nghttp2_frame* frame, void* self);
   static int send_data(nghttp2_session*, nghttp2_frame* frame, const uint8_t* frame_header, size_t size,
                        nghttp2_data_source* source, void* self);
   static ssize_t read_response_body(nghttp2_session*, int32_t stream_id, uint8_t* room, size_t size, uint32_t* flags,
@@ -109,6 +110,7 @@ Http2Server::Machine::Machine(const Http2ServerLimits& given)
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
   nghttp2_session_callbacks_set_before_frame_send_callback(callbacks, before_frame_send);
+  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
   nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
   nghttp2_option* option = new_http2_option();
   session.open_server(callbacks, option, this);
@@ -157,10 +159,6 @@ void Http2Server::Machine::act() {
       std::vector<nghttp2_nv> fields = to_nghttp2(headers);
       (void)session.check(
           nghttp2_submit_response(session.get(), action.stream_id, fields.data(), fields.size(), nullptr));
-      // A complete answer ahead of the end of the request is followed by a reset without error (RFC 9113 section 8.1).
-      if (nghttp2_session_get_stream_remote_close(session.get(), action.stream_id) == 0) {
-        submit_reset(action.stream_id, Http2Code::no_error);
-      }
     } else {
       submit_reset(action.stream_id, action.code);
     }
@@ -172,7 +170,6 @@ void Http2Server::Machine::finish_request(int32_t stream_id, Stream& stream) {
   buffered_bytes -= stream.request.body.size();
   stream.phase = Phase::in_work;
   ++in_work;
-  session.budget().credit_exchange();
   stream.request.stream_id = stream_id;
   events.emplace_back(std::move(stream.request));
 }
@@ -310,6 +307,16 @@ int Http2Server::Machine::before_frame_send(nghttp2_session*, const nghttp2_fram
   return 0;
 }
 
+// A complete answer ahead of the end of the request is followed by a reset without error (RFC 9113 section 8.1). Not
+// earlier: nghttp2 drops the frames of a stream that is to be reset.
+int Http2Server::Machine::on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* self) {
+  auto& machine = *static_cast<Machine*>(self);
+  if (frame->hd.type != NGHTTP2_HEADERS || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
+  if (nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) != 0) return 0;
+  machine.actions.push_back({frame->hd.stream_id, 0, Http2Code::no_error});
+  return 0;
+}
+
 int Http2Server::Machine::send_data(nghttp2_session*, nghttp2_frame* frame, const uint8_t* frame_header, size_t size,
                                     nghttp2_data_source*, void* self) {
   auto& machine = *static_cast<Machine*>(self);
@@ -345,7 +352,14 @@ Status Http2Server::feed(Bytes bytes) {
   return fed;
 }
 
-size_t Http2Server::take_output(MutableBytes room) { return machine_->session.take_output(room); }
+size_t Http2Server::take_output(MutableBytes room) {
+  size_t size = machine_->session.take_output(room);
+  while (!machine_->actions.empty()) {
+    machine_->act();
+    size += machine_->session.take_output(room.subspan(size));
+  }
+  return size;
+}
 bool Http2Server::wants_output() const { return machine_->session.wants_output(); }
 
 std::optional<Http2ServerEvent> Http2Server::next_event() {
@@ -359,6 +373,7 @@ Status Http2Server::respond(int32_t stream_id, uint16_t status, std::span<const 
   BH_CHECK(status >= 200 && status <= 599);
   BH_TRY(Stream* stream, machine_->take_from_work(stream_id));
   if (stream == nullptr) return {};
+  machine_->session.budget().credit_exchange();  // here and not before: a request that is reset must not pay for its reset
   std::string status_text = std::to_string(status);
   std::vector<Http2Header> all = {{":status", status_text}};
   all.insert(all.end(), headers.begin(), headers.end());

@@ -12,7 +12,9 @@ namespace {
 
 constexpr size_t kFeedStepBytes = 4096;
 constexpr size_t kFrameHeaderBytes = 9;
+constexpr size_t kPayingDataBytes = 512;  // smaller DATA frames are what tiny windows provoke
 constexpr uint32_t kControlFramesPerExchange = 20;
+constexpr uint32_t kControlFramesPerDataFrame = 2;  // WINDOW_UPDATE of stream and connection
 constexpr uint32_t kControlFramesPerSecond = 10;
 constexpr uint32_t kResetsPerSecond = 1;
 
@@ -80,6 +82,8 @@ void Http2Budget::credit_exchange() {
   resets_ -= std::min(resets_, 1u);
   control_frames_ -= std::min(control_frames_, kControlFramesPerExchange);
 }
+
+void Http2Budget::credit_data_frame() { control_frames_ -= std::min(control_frames_, kControlFramesPerDataFrame); }
 
 void Http2Budget::credit_seconds(uint32_t seconds) {
   seconds = std::min(seconds, 3600u);  // no overflow below; an hour pays for everything
@@ -198,6 +202,7 @@ int Http2Session::emit_data(const uint8_t* frame_header, Http2Body& body, size_t
   emit({frame_header, kFrameHeaderBytes});
   emit(body.peek(size));
   body.consume(size);
+  if (size >= kPayingDataBytes) budget_.credit_data_frame();
   return 0;
 }
 

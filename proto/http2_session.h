@@ -16,8 +16,8 @@
 namespace bellhop::proto {
 
 // What a peer may cost us without giving anything back, counted without a clock. Each reset (the peer's, or one that
-// its own faults provoked from us: CVE-2025-8671) and each control frame costs; each finished exchange, and each
-// second reported by the driver, gives back.
+// its own faults provoked from us: CVE-2025-8671) and each control frame costs; each finished exchange, each
+// larger DATA frame of ours and each second reported by the driver give back.
 class Http2Budget {
  public:
   struct Limits {
@@ -31,6 +31,7 @@ class Http2Budget {
   void expect_resets(uint32_t count);
   void charge_control_frame() { ++control_frames_; }
   void credit_exchange();
+  void credit_data_frame();  // of ours, of a fair size: the peer owes us WINDOW_UPDATEs for it
   void credit_seconds(uint32_t seconds);
   bool exhausted() const { return resets_ > limits_.resets_max || control_frames_ > limits_.control_frames_max; }
 
@@ -116,7 +117,8 @@ class Http2Session {
 
 // Appends so that no unwiped copy stays behind when the text moves to a larger buffer.
 void append_wiping(std::string& text, std::string_view more);
-// True for a received frame that moves no exchange forward: SETTINGS, PING, WINDOW_UPDATE, PRIORITY, unknown types, empty DATA.
+// True for a received frame that moves no exchange forward: SETTINGS, PING, WINDOW_UPDATE, PRIORITY, GOAWAY, empty
+// DATA. Frames of unknown types do not come here: nghttp2 skips them for less than their bytes cost on the wire.
 bool is_control_frame(const nghttp2_frame_hd& header);
 // nghttp2's options that both ends set. Owned by the caller (nghttp2_option_del).
 nghttp2_option* new_http2_option();
