@@ -151,9 +151,10 @@ std::optional<std::string> write_apns_mail(std::string_view sender, std::string_
   // What the alert costs with both texts empty; an empty subject is spoken for by the local text.
   std::string alert = "{";
   if (!has_body) append_local_text(alert, text);
-  size_t members_size = (has_title ? std::string_view(",\"title\":\"\"").size() : 0) +
-                        (has_body ? std::string_view(",\"body\":\"\"").size() : 0);
-  size_t fixed = write_alert(std::string_view(alert).substr(1), ApnsWhat::new_mail, options).size() + members_size;
+  std::string skeleton = alert;
+  if (has_title) append_member(skeleton, "title", {});
+  if (has_body) append_member(skeleton, "body", {});
+  size_t fixed = write_alert(std::string_view(skeleton).substr(1), ApnsWhat::new_mail, options).size();
   std::optional<std::string> payload;
   if (fixed <= kApnsPayloadBytesMax) {
     size_t room = kApnsPayloadBytesMax - fixed;
