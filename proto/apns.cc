@@ -13,7 +13,9 @@ constexpr size_t kUuidSize = 36;
 constexpr std::string_view kBadgeCollapseId = "badge";
 constexpr std::string_view kBearer = "bearer ";
 
-bool is_hex_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool is_hex_digit(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
 
 bool uuid_valid(std::string_view text) {
   if (text.size() != kUuidSize) return false;
@@ -45,9 +47,12 @@ ApnsRequestFault judge(const ApnsRequest& request) {
 
 std::string_view priority_text(ApnsPriority priority) {
   switch (priority) {
-    case ApnsPriority::immediate: return "10";
-    case ApnsPriority::considerate: return "5";
-    case ApnsPriority::low: return "1";
+    case ApnsPriority::immediate:
+      return "10";
+    case ApnsPriority::considerate:
+      return "5";
+    case ApnsPriority::low:
+      return "1";
   }
   return "10";
 }

@@ -24,10 +24,13 @@ constexpr auto kReasons = std::to_array<ApnsReasonInfo>({
     {ApnsReason::bad_priority, "BadPriority", 400, drop_payload, true, "we made a bad priority"},
     {ApnsReason::bad_topic, "BadTopic", 400, route_broken, true, "the configured topic is not valid"},
     {ApnsReason::device_token_not_for_topic, "DeviceTokenNotForTopic", 400, token_gone, true,
-     "the token belongs to another app than the one that the device registered with; loud, as a wrong topic looks the same"},
+     "the token belongs to another app than the one that the device registered with; loud, as a wrong topic looks the "
+     "same"},
     {ApnsReason::duplicate_headers, "DuplicateHeaders", 400, drop_payload, true, "we sent a field twice"},
-    {ApnsReason::idle_timeout, "IdleTimeout", 400, retry, false, "the connection was closed for idleness; nothing was done"},
-    {ApnsReason::invalid_push_type, "InvalidPushType", 400, drop_payload, true, "we made a push type that does not fit"},
+    {ApnsReason::idle_timeout, "IdleTimeout", 400, retry, false,
+     "the connection was closed for idleness; nothing was done"},
+    {ApnsReason::invalid_push_type, "InvalidPushType", 400, drop_payload, true,
+     "we made a push type that does not fit"},
     {ApnsReason::missing_device_token, "MissingDeviceToken", 400, drop_payload, true, "we made a path without a token"},
     {ApnsReason::missing_topic, "MissingTopic", 400, route_broken, true,
      "the certificate holds several topics and none is configured"},
@@ -57,19 +60,25 @@ constexpr auto kReasons = std::to_array<ApnsReasonInfo>({
 });
 
 constexpr ApnsReasonInfo kNone = {ApnsReason::none, "", 0, retry, false, "no reason given: the status decides"};
-constexpr ApnsReasonInfo kUnknown = {ApnsReason::unknown, "", 0, retry, true, "a reason that we do not know: the status decides"};
+constexpr ApnsReasonInfo kUnknown = {
+    ApnsReason::unknown, "", 0, retry, true, "a reason that we do not know: the status decides"};
 
 // For answers without a reason that we know. Nothing may get lost, and no device be forgotten, on a mere guess.
 ApnsVerdict verdict_of_status(uint16_t status) {
   switch (status) {
-    case 200: return delivered;
-    case 403: return route_broken;
+    case 200:
+      return delivered;
+    case 403:
+      return route_broken;
     case 400:
     case 404:
     case 405:
-    case 413: return drop_payload;
-    case kGone: return token_gone;
-    default: break;
+    case 413:
+      return drop_payload;
+    case kGone:
+      return token_gone;
+    default:
+      break;
   }
   // 429 and 5xx ask for patience. Anything else does not come from APNs: something in between answers.
   return status == 429 || (status >= 500 && status <= 599) ? retry : route_broken;
@@ -97,7 +106,8 @@ bool read_body(ApnsAnswer& answer, Bytes body) {
       if (answer.reason == ApnsReason::unknown) answer.unknown_name = printable(reason);
     } else if (name == "timestamp") {
       int64_t milliseconds = 0;
-      if (answer.timestamp || value.get_int64().get(milliseconds) != simdjson::SUCCESS || milliseconds < 0) return false;
+      if (answer.timestamp || value.get_int64().get(milliseconds) != simdjson::SUCCESS || milliseconds < 0)
+        return false;
       answer.timestamp = WallTime(std::chrono::milliseconds(milliseconds));
     }
   }
@@ -106,7 +116,9 @@ bool read_body(ApnsAnswer& answer, Bytes body) {
 
 }  // namespace
 
-std::span<const ApnsReasonInfo> apns_reasons() { return kReasons; }
+std::span<const ApnsReasonInfo> apns_reasons() {
+  return kReasons;
+}
 
 const ApnsReasonInfo& apns_reason_info(ApnsReason reason) {
   if (reason == ApnsReason::none) return kNone;
@@ -137,7 +149,8 @@ ApnsVerdict classify_apns(const ApnsAnswer& answer, WallTime registered_at) {
   if (answer.status == 200) return delivered;
   bool named = answer.reason != ApnsReason::none && answer.reason != ApnsReason::unknown;
   ApnsVerdict verdict = named ? apns_reason_info(answer.reason).verdict : verdict_of_status(answer.status);
-  bool by_time = answer.status == kGone || answer.reason == ApnsReason::expired_token || answer.reason == ApnsReason::unregistered;
+  bool by_time =
+      answer.status == kGone || answer.reason == ApnsReason::expired_token || answer.reason == ApnsReason::unregistered;
   if (verdict == token_gone && by_time && (!answer.timestamp || *answer.timestamp <= registered_at)) return retry;
   return verdict;
 }

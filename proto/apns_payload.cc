@@ -99,8 +99,8 @@ bool is_break(char32_t c) {
 }
 
 bool is_dropped(char32_t c) {
-  if (c < 0x20 || (c >= 0x7f && c <= 0x9f)) return true;      // C0, DEL, C1
-  if (c == 0x061c || c == 0x200e || c == 0x200f) return true; // ALM, LRM, RLM
+  if (c < 0x20 || (c >= 0x7f && c <= 0x9f)) return true;                // C0, DEL, C1
+  if (c == 0x061c || c == 0x200e || c == 0x200f) return true;           // ALM, LRM, RLM
   return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x206f);  // embeddings, overrides, isolates, old controls
 }
 
@@ -132,11 +132,16 @@ std::string harmless_text(std::string_view text) {
 
 std::string_view apns_what_name(ApnsWhat what) {
   switch (what) {
-    case ApnsWhat::new_mail: return "new_mail";
-    case ApnsWhat::more_mail: return "more_mail";
-    case ApnsWhat::badge: return "badge";
-    case ApnsWhat::resubscribe: return "resubscribe";
-    case ApnsWhat::check_in: return "check_in";
+    case ApnsWhat::new_mail:
+      return "new_mail";
+    case ApnsWhat::more_mail:
+      return "more_mail";
+    case ApnsWhat::badge:
+      return "badge";
+    case ApnsWhat::resubscribe:
+      return "resubscribe";
+    case ApnsWhat::check_in:
+      return "check_in";
   }
   BH_CHECK(false);
 }

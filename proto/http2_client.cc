@@ -25,8 +25,8 @@ struct Stream {
   bool headers_taken = false;  // its HEADERS went to the output: the peer may see the request
   bool in_trailers = false;
   bool peer_reset = false;
-  bool ended = false;          // its event is out, or cancel() was called; it lives on until nghttp2 closes it
-  bool own_reset = false;      // we ask for the reset, not nghttp2 for a fault of the peer
+  bool ended = false;      // its event is out, or cancel() was called; it lives on until nghttp2 closes it
+  bool own_reset = false;  // we ask for the reset, not nghttp2 for a fault of the peer
 };
 
 }  // namespace
@@ -45,7 +45,8 @@ struct Http2Client::Machine {
   static int on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* self);
   static int on_header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name, size_t name_size,
                        const uint8_t* value, size_t value_size, uint8_t flags, void* self);
-  static int on_data_chunk(nghttp2_session*, uint8_t flags, int32_t stream_id, const uint8_t* data, size_t size, void* self);
+  static int on_data_chunk(nghttp2_session*, uint8_t flags, int32_t stream_id, const uint8_t* data, size_t size,
+                           void* self);
   static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self);
   static int on_stream_close(nghttp2_session*, int32_t stream_id, uint32_t code, void* self);
   static int before_frame_send(nghttp2_session*, const nghttp2_frame* frame, void* self);
@@ -132,7 +133,8 @@ void Http2Client::Machine::act() {
   // Requests that wait for a slot will never start. nghttp2 would say so only when a slot becomes free.
   for (auto& [stream_id, stream] : streams) {
     if (stream.ended || stream.headers_taken) continue;
-    end_failed(stream_id, stream, Http2StreamFailed::Cause::goaway, Http2Fate::not_processed, Http2Code::refused_stream);
+    end_failed(stream_id, stream, Http2StreamFailed::Cause::goaway, Http2Fate::not_processed,
+               Http2Code::refused_stream);
     stream.own_reset = true;
     (void)session.check(nghttp2_submit_rst_stream(session.get(), NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_CANCEL));
   }
@@ -196,7 +198,8 @@ void Http2Client::Machine::on_headers_end(const nghttp2_frame& frame) {
   Stream* stream = find_open(frame.hd.stream_id);
   if (stream == nullptr || stream->response.status >= 200) return;
   if (++stream->interim_responses <= limits.interim_responses_max) return;
-  end_failed(frame.hd.stream_id, *stream, Http2StreamFailed::Cause::bad_response, Http2Fate::unknown, Http2Code::cancel);
+  end_failed(frame.hd.stream_id, *stream, Http2StreamFailed::Cause::bad_response, Http2Fate::unknown,
+             Http2Code::cancel);
   resets_wanted.push_back(frame.hd.stream_id);
 }
 
@@ -309,8 +312,12 @@ Status Http2Client::feed(Bytes bytes) {
   return fed;
 }
 
-size_t Http2Client::take_output(MutableBytes room) { return machine_->session.take_output(room); }
-bool Http2Client::wants_output() const { return machine_->session.wants_output(); }
+size_t Http2Client::take_output(MutableBytes room) {
+  return machine_->session.take_output(room);
+}
+bool Http2Client::wants_output() const {
+  return machine_->session.wants_output();
+}
 
 std::optional<Http2ClientEvent> Http2Client::next_event() {
   if (machine_->events.empty()) return std::nullopt;
@@ -333,7 +340,8 @@ Result<int32_t> Http2Client::submit(const Http2Request& request) {
     header_bytes += header.name.size() + header.value.size();
     if (header.name == "authorization") header.never_index = true;
   }
-  if (header_bytes > machine.limits.request_header_bytes_max || request.body.size() > machine.limits.request_body_bytes_max) {
+  if (header_bytes > machine.limits.request_header_bytes_max ||
+      request.body.size() > machine.limits.request_body_bytes_max) {
     size_t size = std::min<size_t>(header_bytes + request.body.size(), UINT32_MAX);
     return fail(http2_error(Http2Error::request_size, static_cast<uint32_t>(size)));
   }
@@ -380,7 +388,9 @@ Http2Fate Http2Client::cancel(int32_t stream_id) {
   return fate;
 }
 
-Status Http2Client::ping(uint64_t opaque) { return machine_->session.ping(opaque); }
+Status Http2Client::ping(uint64_t opaque) {
+  return machine_->session.ping(opaque);
+}
 
 void Http2Client::drain() {
   Machine& machine = *machine_;
@@ -390,7 +400,9 @@ void Http2Client::drain() {
       nghttp2_submit_goaway(machine.session.get(), NGHTTP2_FLAG_NONE, 0, NGHTTP2_NO_ERROR, nullptr, 0));
 }
 
-bool Http2Client::draining() const { return machine_->drain_asked || machine_->goaway_received; }
+bool Http2Client::draining() const {
+  return machine_->drain_asked || machine_->goaway_received;
+}
 
 void Http2Client::connection_lost() {
   Machine& machine = *machine_;
@@ -403,8 +415,14 @@ void Http2Client::connection_lost() {
   machine.streams.clear();
 }
 
-bool Http2Client::finished() const { return machine_->session.finished(); }
-std::optional<Error> Http2Client::failure() const { return machine_->session.failure(); }
-void Http2Client::seconds_passed(uint32_t seconds) { machine_->session.budget().credit_seconds(seconds); }
+bool Http2Client::finished() const {
+  return machine_->session.finished();
+}
+std::optional<Error> Http2Client::failure() const {
+  return machine_->session.failure();
+}
+void Http2Client::seconds_passed(uint32_t seconds) {
+  machine_->session.budget().credit_seconds(seconds);
+}
 
 }  // namespace bellhop::proto

@@ -79,7 +79,8 @@ struct Http2Server::Machine {
   static int on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* self);
   static int on_header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name, size_t name_size,
                        const uint8_t* value, size_t value_size, uint8_t flags, void* self);
-  static int on_data_chunk(nghttp2_session*, uint8_t flags, int32_t stream_id, const uint8_t* data, size_t size, void* self);
+  static int on_data_chunk(nghttp2_session*, uint8_t flags, int32_t stream_id, const uint8_t* data, size_t size,
+                           void* self);
   static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* self);
   static int on_stream_close(nghttp2_session*, int32_t stream_id, uint32_t code, void* self);
   static int before_frame_send(nghttp2_session*, const nghttp2_frame* frame, void* self);
@@ -96,7 +97,7 @@ struct Http2Server::Machine {
   std::vector<Action> actions;
   size_t buffered_bytes = 0;  // of the bodies in `receiving`
   uint32_t in_work = 0;
-  bool own_goaway = false;    // the GOAWAY with an error code is the application's
+  bool own_goaway = false;  // the GOAWAY with an error code is the application's
 };
 
 Http2Server::Machine::Machine(const Http2ServerLimits& given)
@@ -360,7 +361,9 @@ size_t Http2Server::take_output(MutableBytes room) {
   }
   return size;
 }
-bool Http2Server::wants_output() const { return machine_->session.wants_output(); }
+bool Http2Server::wants_output() const {
+  return machine_->session.wants_output();
+}
 
 std::optional<Http2ServerEvent> Http2Server::next_event() {
   if (machine_->events.empty()) return std::nullopt;
@@ -371,9 +374,10 @@ std::optional<Http2ServerEvent> Http2Server::next_event() {
 
 Status Http2Server::respond(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers, Bytes body) {
   BH_CHECK(status >= 200 && status <= 599);
-  BH_TRY(Stream* stream, machine_->take_from_work(stream_id));
+  BH_TRY(Stream * stream, machine_->take_from_work(stream_id));
   if (stream == nullptr) return {};
-  machine_->session.budget().credit_exchange();  // here and not before: a request that is reset must not pay for its reset
+  machine_->session.budget()
+      .credit_exchange();  // here and not before: a request that is reset must not pay for its reset
   std::string status_text = std::to_string(status);
   std::vector<Http2Header> all = {{":status", status_text}};
   all.insert(all.end(), headers.begin(), headers.end());
@@ -385,7 +389,7 @@ Status Http2Server::respond(int32_t stream_id, uint16_t status, std::span<const 
 }
 
 Status Http2Server::reset(int32_t stream_id, Http2Code code) {
-  BH_TRY(Stream* stream, machine_->take_from_work(stream_id));
+  BH_TRY(Stream * stream, machine_->take_from_work(stream_id));
   if (stream != nullptr) machine_->submit_reset(stream_id, code);
   return {};
 }
@@ -393,7 +397,7 @@ Status Http2Server::reset(int32_t stream_id, Http2Code code) {
 Status Http2Server::release(int32_t stream_id) {
   Stream* stream = machine_->find(stream_id);
   if (stream == nullptr || !stream->lost) return fail(http2_error(Http2Error::unknown_stream));
-  BH_TRY(Stream* left, machine_->take_from_work(stream_id));
+  BH_TRY(Stream * left, machine_->take_from_work(stream_id));
   BH_CHECK(left == nullptr);
   return {};
 }
@@ -409,7 +413,9 @@ void Http2Server::set_streams_max(uint32_t streams_max) {
   (void)machine_->session.check(nghttp2_submit_settings(machine_->session.get(), NGHTTP2_FLAG_NONE, &setting, 1));
 }
 
-Status Http2Server::ping(uint64_t opaque) { return machine_->session.ping(opaque); }
+Status Http2Server::ping(uint64_t opaque) {
+  return machine_->session.ping(opaque);
+}
 
 void Http2Server::announce_goaway() {
   if (machine_->over()) return;
@@ -419,13 +425,17 @@ void Http2Server::announce_goaway() {
 Status Http2Server::goaway(int32_t last_stream_id, Http2Code code, std::string_view debug_data) {
   if (machine_->over()) return fail(http2_error(Http2Error::closed));
   if (code != Http2Code::no_error) machine_->own_goaway = true;
-  return machine_->session.check(nghttp2_submit_goaway(
-      machine_->session.get(), NGHTTP2_FLAG_NONE, last_stream_id, static_cast<uint32_t>(code),
-      reinterpret_cast<const uint8_t*>(debug_data.data()), debug_data.size()));
+  return machine_->session.check(
+      nghttp2_submit_goaway(machine_->session.get(), NGHTTP2_FLAG_NONE, last_stream_id, static_cast<uint32_t>(code),
+                            reinterpret_cast<const uint8_t*>(debug_data.data()), debug_data.size()));
 }
 
-int32_t Http2Server::last_stream_id() const { return nghttp2_session_get_last_proc_stream_id(machine_->session.get()); }
-uint32_t Http2Server::requests_in_work() const { return machine_->in_work; }
+int32_t Http2Server::last_stream_id() const {
+  return nghttp2_session_get_last_proc_stream_id(machine_->session.get());
+}
+uint32_t Http2Server::requests_in_work() const {
+  return machine_->in_work;
+}
 
 void Http2Server::connection_lost() {
   Machine& machine = *machine_;
@@ -439,8 +449,14 @@ void Http2Server::connection_lost() {
   }
 }
 
-bool Http2Server::finished() const { return machine_->session.finished(); }
-std::optional<Error> Http2Server::failure() const { return machine_->session.failure(); }
-void Http2Server::seconds_passed(uint32_t seconds) { machine_->session.budget().credit_seconds(seconds); }
+bool Http2Server::finished() const {
+  return machine_->session.finished();
+}
+std::optional<Error> Http2Server::failure() const {
+  return machine_->session.failure();
+}
+void Http2Server::seconds_passed(uint32_t seconds) {
+  machine_->session.budget().credit_seconds(seconds);
+}
 
 }  // namespace bellhop::proto

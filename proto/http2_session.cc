@@ -18,8 +18,8 @@ constexpr uint32_t kControlFramesPerDataFrame = 2;  // WINDOW_UPDATE of stream a
 constexpr uint32_t kControlFramesPerSecond = 10;
 constexpr uint32_t kResetsPerSecond = 1;
 
-// nghttp2's own limits, named here although they are its defaults: older versions have neither. Its reset limit reads the
-// clock itself; Http2Budget, which does not, is reached first.
+// nghttp2's own limits, named here although they are its defaults: older versions have neither. Its reset limit reads
+// the clock itself; Http2Budget, which does not, is reached first.
 constexpr size_t kContinuationsMax = 8;
 constexpr uint64_t kLibraryResetBurst = 1000;
 constexpr uint64_t kLibraryResetsPerSecond = 33;
@@ -76,14 +76,18 @@ void Http2Budget::charge_reset() {
   }
 }
 
-void Http2Budget::expect_resets(uint32_t count) { resets_expected_ = std::max(resets_expected_, count); }
+void Http2Budget::expect_resets(uint32_t count) {
+  resets_expected_ = std::max(resets_expected_, count);
+}
 
 void Http2Budget::credit_exchange() {
   resets_ -= std::min(resets_, 1u);
   control_frames_ -= std::min(control_frames_, kControlFramesPerExchange);
 }
 
-void Http2Budget::credit_data_frame() { control_frames_ -= std::min(control_frames_, kControlFramesPerDataFrame); }
+void Http2Budget::credit_data_frame() {
+  control_frames_ -= std::min(control_frames_, kControlFramesPerDataFrame);
+}
 
 void Http2Budget::credit_seconds(uint32_t seconds) {
   seconds = std::min(seconds, 3600u);  // no overflow below; an hour pays for everything
@@ -197,7 +201,7 @@ void Http2Session::emit(Bytes bytes) {
 }
 
 int Http2Session::emit_data(const uint8_t* frame_header, Http2Body& body, size_t size) {
-  if (body.left() < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;  // given up while the frame waited
+  if (body.left() < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;         // given up while the frame waited
   if (used_ == room_.size() || !spill_.empty()) return NGHTTP2_ERR_WOULDBLOCK;  // keeps the spill under one frame
   emit({frame_header, kFrameHeaderBytes});
   emit(body.peek(size));

@@ -61,8 +61,8 @@ class Http2Body {
   size_t at_ = 0;
 };
 
-// What Http2Client and Http2Server share: the nghttp2 session, whose memory is wiped when freed, the way of bytes in and
-// out, and the verdict on the connection. Not for use elsewhere.
+// What Http2Client and Http2Server share: the nghttp2 session, whose memory is wiped when freed, the way of bytes in
+// and out, and the verdict on the connection. Not for use elsewhere.
 //
 // Bodies go from their owner's memory straight to the output and never through nghttp2's buffers. nghttp2's one
 // frame buffer keeps the last header block that we sent until the next frame or the end of the session.
@@ -85,7 +85,8 @@ class Http2Session {
   size_t take_output(MutableBytes room);
   // From within the send-data callback only: a part of a frame that nghttp2 does not hold itself.
   void emit(Bytes bytes);
-  // The send-data callback: one DATA frame, its 9-byte header, then `size` bytes of the body. Returns what the callback returns.
+  // The send-data callback: one DATA frame, its 9-byte header, then `size` bytes of the body. Returns what the callback
+  // returns.
   int emit_data(const uint8_t* frame_header, Http2Body& body, size_t size);
   bool wants_output() const;
   // Nothing more will be read or written.
@@ -106,12 +107,12 @@ class Http2Session {
 
   nghttp2_session* session_ = nullptr;
   Http2Budget budget_;
-  MutableBytes room_;      // only while take_output runs
-  size_t used_ = 0;        // of room_
-  std::string spill_;      // what did not fit in room_: less than one frame
+  MutableBytes room_;  // only while take_output runs
+  size_t used_ = 0;    // of room_
+  std::string spill_;  // what did not fit in room_: less than one frame
   size_t spill_taken_ = 0;
   std::optional<Error> failure_;
-  bool broken_ = false;    // nghttp2 reported a fatal error: only deleting the session is allowed
+  bool broken_ = false;  // nghttp2 reported a fatal error: only deleting the session is allowed
   bool lost_ = false;
 };
 

@@ -122,15 +122,17 @@ TEST(ApnsRequest, AcceptsTokensOfSaneLengthInHexOnly) {
   EXPECT_TRUE(apns_token_valid(kToken));
   EXPECT_TRUE(apns_token_valid(std::string(64, 'A')));
   EXPECT_TRUE(apns_token_valid(std::string(256, '0')));
-  for (const std::string& bad : {""s, std::string(62, 'a'), std::string(65, 'a'), std::string(258, 'a'), std::string(63, 'a') + "g",
-                                 std::string(63, 'a') + "/", std::string(62, 'a') + ".."}) {
+  for (const std::string& bad : {""s, std::string(62, 'a'), std::string(65, 'a'), std::string(258, 'a'),
+                                 std::string(63, 'a') + "g", std::string(63, 'a') + "/", std::string(62, 'a') + ".."}) {
     EXPECT_FALSE(apns_token_valid(bad)) << bad;
   }
 }
 
 TEST(ApnsPayload, SaysWhoWroteAndWhat) {
   const ApnsMember members[] = {{"id", "x\"1"}};
-  auto payload = write_apns_mail("Ann Example", "Minutes \"draft\" \\ 2", {.thread_id = "t1", .category = "MAIL", .badge = 7, .mutable_content = true, .members = members});
+  auto payload =
+      write_apns_mail("Ann Example", "Minutes \"draft\" \\ 2",
+                      {.thread_id = "t1", .category = "MAIL", .badge = 7, .mutable_content = true, .members = members});
   ASSERT_TRUE(payload);
   EXPECT_EQ(at(*payload, "/aps/alert/title"), "Ann Example");
   EXPECT_EQ(at(*payload, "/aps/alert/body"), "Minutes \"draft\" \\ 2");
@@ -151,7 +153,8 @@ TEST(ApnsPayload, LeavesOutWhatIsNotAsked) {
 
 TEST(ApnsPayload, ContentFreeAlertsCarryKeyAndFallback) {
   auto payload = write_apns_new_mail({.sound = ""});
-  EXPECT_EQ(payload, R"({"aps":{"alert":{"loc-key":"BELLHOP_NEW_MAIL","body":"New mail"}},"bellhop":{"what":"new_mail"}})");
+  EXPECT_EQ(payload,
+            R"({"aps":{"alert":{"loc-key":"BELLHOP_NEW_MAIL","body":"New mail"}},"bellhop":{"what":"new_mail"}})");
   auto more = write_apns_more_mail(23, {.sound = ""});
   EXPECT_EQ(more, R"({"aps":{"alert":{"loc-key":"BELLHOP_MORE_MAIL","body":"More new mail","loc-args":["23"]}},)"
                   R"("bellhop":{"what":"more_mail","count":"23"}})");
@@ -167,12 +170,14 @@ TEST(ApnsPayload, AMailWithoutSubjectStillHasAText) {
 
 TEST(ApnsPayload, BadgeAndSilentHaveNoAlert) {
   EXPECT_EQ(write_apns_badge(0), R"({"aps":{"badge":0},"bellhop":{"what":"badge"}})");
-  EXPECT_EQ(write_apns_silent(ApnsWhat::resubscribe), R"({"aps":{"content-available":1},"bellhop":{"what":"resubscribe"}})");
+  EXPECT_EQ(write_apns_silent(ApnsWhat::resubscribe),
+            R"({"aps":{"content-available":1},"bellhop":{"what":"resubscribe"}})");
 }
 
 TEST(ApnsPayload, FillsButNeverPassesTheLimitWhateverTheTextIsMadeOf) {
   // Plain, growing when escaped, of 2 to 4 bytes, ill-formed.
-  const std::string units[] = {"x", "\"", "\\", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x93\xac", "\xff", "a\"\xf0\x9f\x93\xac"};
+  const std::string units[] = {
+      "x", "\"", "\\", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x93\xac", "\xff", "a\"\xf0\x9f\x93\xac"};
   for (const std::string& unit : units) {
     for (size_t size : {size_t{3000}, size_t{3900}, size_t{3950}, size_t{4000}, size_t{4050}, size_t{100'000}}) {
       std::string text;
@@ -238,18 +243,30 @@ TEST(HarmlessText, DropsAndReplacesWhatCouldHarmADisplay) {
       {"plain", "plain"},
       {"a\r\nb\tc\nd", "a b c d"},
       {"a\r\n\r\nb", "a b"},
-      {"a\x01\x1f\x7f" "b"s, "ab"},
+      {"a\x01\x1f\x7f"
+       "b"s,
+       "ab"},
       {"a\0b"s, "ab"},
-      {"a\xc2\x80\xc2\x9f" "b", "ab"},
-      {"a\xc2\x85" "b", "a b"},
-      {"a\xe2\x80\xa8\xe2\x80\xa9" "b", "a b"},
+      {"a\xc2\x80\xc2\x9f"
+       "b",
+       "ab"},
+      {"a\xc2\x85"
+       "b",
+       "a b"},
+      {"a\xe2\x80\xa8\xe2\x80\xa9"
+       "b",
+       "a b"},
       {"\xe2\x80\xaa\xe2\x80\xab\xe2\x80\xac\xe2\x80\xad\xe2\x80\xaeZ", "Z"},
       {"\xe2\x81\xa6\xe2\x81\xa7\xe2\x81\xa8\xe2\x81\xa9Z", "Z"},
       {"\xe2\x80\x8e\xe2\x80\x8f\xd8\x9cZ", "Z"},
-      {"a\xff\xfe" "b", "a\xef\xbf\xbd\xef\xbf\xbd" "b"},
+      {"a\xff\xfe"
+       "b",
+       "a\xef\xbf\xbd\xef\xbf\xbd"
+       "b"},
       {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
-      {"\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x92\xbb", "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x92\xbb"},  // joined emoji stay
-      {"\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d", "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d"},                            // right-to-left text stays
+      {"\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x92\xbb",
+       "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x92\xbb"},                          // joined emoji stay
+      {"\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d", "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d"},  // right-to-left text stays
   };
   for (const auto& [text, expected] : cases) EXPECT_EQ(harmless_text(text), expected) << testing::PrintToString(text);
 }
@@ -274,16 +291,36 @@ constexpr WallTime kRegistered{std::chrono::milliseconds(1'700'000'000'000)};
 
 TEST(ApnsAnswer, RoundTripsEachReasonAndJudgesItAsTheTableSays) {
   using enum ApnsVerdict;
-  const std::map<std::string_view, ApnsVerdict> expected = {
-      {"BadCollapseId", drop_payload}, {"BadDeviceToken", token_gone}, {"BadExpirationDate", drop_payload}, {"BadMessageId", drop_payload},
-      {"BadPriority", drop_payload}, {"BadTopic", route_broken}, {"DeviceTokenNotForTopic", token_gone}, {"DuplicateHeaders", drop_payload},
-      {"IdleTimeout", retry}, {"InvalidPushType", drop_payload}, {"MissingDeviceToken", drop_payload}, {"MissingTopic", route_broken},
-      {"PayloadEmpty", drop_payload}, {"TopicDisallowed", route_broken}, {"BadCertificate", route_broken},
-      {"BadCertificateEnvironment", route_broken}, {"ExpiredProviderToken", retry_new_token}, {"Forbidden", route_broken},
-      {"InvalidProviderToken", route_broken}, {"MissingProviderToken", route_broken}, {"BadPath", drop_payload},
-      {"MethodNotAllowed", drop_payload}, {"ExpiredToken", token_gone}, {"Unregistered", token_gone}, {"PayloadTooLarge", drop_payload},
-      {"TooManyProviderTokenUpdates", retry}, {"TooManyRequests", retry}, {"InternalServerError", retry}, {"ServiceUnavailable", retry},
-      {"Shutdown", retry}};
+  const std::map<std::string_view, ApnsVerdict> expected = {{"BadCollapseId", drop_payload},
+                                                            {"BadDeviceToken", token_gone},
+                                                            {"BadExpirationDate", drop_payload},
+                                                            {"BadMessageId", drop_payload},
+                                                            {"BadPriority", drop_payload},
+                                                            {"BadTopic", route_broken},
+                                                            {"DeviceTokenNotForTopic", token_gone},
+                                                            {"DuplicateHeaders", drop_payload},
+                                                            {"IdleTimeout", retry},
+                                                            {"InvalidPushType", drop_payload},
+                                                            {"MissingDeviceToken", drop_payload},
+                                                            {"MissingTopic", route_broken},
+                                                            {"PayloadEmpty", drop_payload},
+                                                            {"TopicDisallowed", route_broken},
+                                                            {"BadCertificate", route_broken},
+                                                            {"BadCertificateEnvironment", route_broken},
+                                                            {"ExpiredProviderToken", retry_new_token},
+                                                            {"Forbidden", route_broken},
+                                                            {"InvalidProviderToken", route_broken},
+                                                            {"MissingProviderToken", route_broken},
+                                                            {"BadPath", drop_payload},
+                                                            {"MethodNotAllowed", drop_payload},
+                                                            {"ExpiredToken", token_gone},
+                                                            {"Unregistered", token_gone},
+                                                            {"PayloadTooLarge", drop_payload},
+                                                            {"TooManyProviderTokenUpdates", retry},
+                                                            {"TooManyRequests", retry},
+                                                            {"InternalServerError", retry},
+                                                            {"ServiceUnavailable", retry},
+                                                            {"Shutdown", retry}};
   ASSERT_EQ(apns_reasons().size(), expected.size());
   for (const ApnsReasonInfo& info : apns_reasons()) {
     EXPECT_EQ(&apns_reason_info(info.reason), &info);
@@ -301,7 +338,9 @@ TEST(ApnsAnswer, RoundTripsEachReasonAndJudgesItAsTheTableSays) {
 }
 
 TEST(ApnsAnswer, ForgetsATokenOnlyWhereApnsLearnedOfItsDeathAfterOurRegistration) {
-  auto verdict = [](std::string_view body) { return classify_apns(parse_apns_answer(410, as_bytes(body)), kRegistered); };
+  auto verdict = [](std::string_view body) {
+    return classify_apns(parse_apns_answer(410, as_bytes(body)), kRegistered);
+  };
   EXPECT_EQ(verdict(R"({"reason":"Unregistered","timestamp":1700000000001})"), ApnsVerdict::token_gone);
   EXPECT_EQ(verdict(R"({"reason":"Unregistered","timestamp":1700000000000})"), ApnsVerdict::retry);
   EXPECT_EQ(verdict(R"({"reason":"Unregistered","timestamp":1699999999999})"), ApnsVerdict::retry);
@@ -314,9 +353,10 @@ TEST(ApnsAnswer, ForgetsATokenOnlyWhereApnsLearnedOfItsDeathAfterOurRegistration
 
 TEST(ApnsAnswer, JudgesByTheStatusWhereTheReasonIsUnknownOrAbsentAndSaysSoLoudly) {
   using enum ApnsVerdict;
-  const std::pair<uint16_t, ApnsVerdict> cases[] = {{200, delivered}, {400, drop_payload}, {403, route_broken}, {404, drop_payload},
-                                                    {405, drop_payload}, {413, drop_payload}, {429, retry}, {500, retry}, {502, retry},
-                                                    {503, retry}, {599, retry}, {302, route_broken}, {407, route_broken}, {204, route_broken}};
+  const std::pair<uint16_t, ApnsVerdict> cases[] = {
+      {200, delivered},    {400, drop_payload}, {403, route_broken}, {404, drop_payload}, {405, drop_payload},
+      {413, drop_payload}, {429, retry},        {500, retry},        {502, retry},        {503, retry},
+      {599, retry},        {302, route_broken}, {407, route_broken}, {204, route_broken}};
   for (auto [status, verdict] : cases) {
     EXPECT_EQ(classify_apns(parse_apns_answer(status, {}), kRegistered), verdict) << status;
     ApnsAnswer unknown = parse_apns_answer(status, as_bytes(R"({"reason":"New\u0007Thing\n"})"));
@@ -331,10 +371,11 @@ TEST(ApnsAnswer, JudgesByTheStatusWhereTheReasonIsUnknownOrAbsentAndSaysSoLoudly
 }
 
 TEST(ApnsAnswer, CallsABodyMalformedAndNeverBelievesIt) {
-  for (std::string_view body : {"{", "[]", "\"Unregistered\"", "{}", R"({"reason":7})", R"({"reason":"Unregistered"}x)",
-                                R"({"reason":"Unregistered","reason":"Shutdown"})", R"({"reason":"Unregistered","timestamp":"1"})",
-                                R"({"reason":"Unregistered","timestamp":-1})", R"({"reason":"Unregistered","timestamp":1.5})",
-                                R"({"timestamp":1700000000001})", "\xff\xfe", "<html>"}) {
+  for (std::string_view body :
+       {"{", "[]", "\"Unregistered\"", "{}", R"({"reason":7})", R"({"reason":"Unregistered"}x)",
+        R"({"reason":"Unregistered","reason":"Shutdown"})", R"({"reason":"Unregistered","timestamp":"1"})",
+        R"({"reason":"Unregistered","timestamp":-1})", R"({"reason":"Unregistered","timestamp":1.5})",
+        R"({"timestamp":1700000000001})", "\xff\xfe", "<html>"}) {
     ApnsAnswer answer = parse_apns_answer(503, as_bytes(body));
     EXPECT_TRUE(answer.malformed) << body;
     EXPECT_EQ(answer.reason, ApnsReason::none) << body;

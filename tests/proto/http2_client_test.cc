@@ -86,7 +86,8 @@ TEST(Http2Client, SendsBodiesLargerThanTheWindowsInPiecesOfAnySize) {
   std::string large(700'000, 'x');
   for (size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>('a' + i % 23);
   for (size_t step : {size_t{100}, size_t{16'384}, size_t{1'000'000}}) {
-    Http2Pair pair({.body_bytes_max = 1 << 20}, {.body_bytes_max = 1 << 20, .buffered_bytes_max = 4 << 20, .initial_window_bytes = 1000}, step);
+    Http2Pair pair({.body_bytes_max = 1 << 20},
+                   {.body_bytes_max = 1 << 20, .buffered_bytes_max = 4 << 20, .initial_window_bytes = 1000}, step);
     pair.run();
     int32_t first = pair.submit(large);
     int32_t second = pair.submit(large);
@@ -229,10 +230,12 @@ TEST(Http2Client, CutsTheDebugDataOfGoaway) {
 }
 
 TEST(Http2Client, OnlyCallsARefusedStreamSafeToSendAgain) {
-  const std::pair<Http2Code, Fate> cases[] = {
-      {Http2Code::refused_stream, Fate::not_processed}, {Http2Code::cancel, Fate::unknown},
-      {Http2Code::internal_error, Fate::unknown},       {Http2Code::enhance_your_calm, Fate::unknown},
-      {Http2Code::no_error, Fate::unknown},             {static_cast<Http2Code>(0x777), Fate::unknown}};
+  const std::pair<Http2Code, Fate> cases[] = {{Http2Code::refused_stream, Fate::not_processed},
+                                              {Http2Code::cancel, Fate::unknown},
+                                              {Http2Code::internal_error, Fate::unknown},
+                                              {Http2Code::enhance_your_calm, Fate::unknown},
+                                              {Http2Code::no_error, Fate::unknown},
+                                              {static_cast<Http2Code>(0x777), Fate::unknown}};
   Http2Pair pair;
   pair.run();
   for (auto [code, fate] : cases) {
@@ -457,7 +460,8 @@ TEST(Http2Client, TakesAnAnswerBeforeItsUploadEndedAndStopsTheUpload) {
   std::vector<uint8_t> room(100'000);
   size_t size = pair.client.take_output(room);  // 100 bytes of the body; the window is full
   EXPECT_LT(size, 1000u);
-  ASSERT_TRUE(pair.client.feed(as_bytes(frame(kHeaders, kEndHeaders | kEndStream, static_cast<uint32_t>(id), literal(":status", "413")))));
+  ASSERT_TRUE(pair.client.feed(
+      as_bytes(frame(kHeaders, kEndHeaders | kEndStream, static_cast<uint32_t>(id), literal(":status", "413")))));
   pair.collect();
   EXPECT_EQ(pair.responses.at(id).status, 413);
   EXPECT_THAT(frames_in(output_of(pair.client)), Contains(Pair(kRstStream, static_cast<uint32_t>(Http2Code::cancel))));
@@ -478,7 +482,8 @@ TEST(Http2Client, EndsTheConnectionOnAProtocolViolationAndSaysWhy) {
 }
 
 TEST(Http2Client, EndsAFloodOfControlFrames) {
-  const std::string floods[] = {frame(kPing, 0, 0, "12345678"), frame(kPing, kAck, 0, "12345678"), frame(kSettings, 0, 0, ""),
+  const std::string floods[] = {frame(kPing, 0, 0, "12345678"), frame(kPing, kAck, 0, "12345678"),
+                                frame(kSettings, 0, 0, ""),
                                 frame(kWindowUpdate, 0, 0, std::string_view("\0\0\0\x01", 4)),
                                 frame(kGoaway, 0, 0, std::string_view("\0\0\0\x01\0\0\0\0", 8))};
   for (const std::string& one : floods) {
@@ -554,7 +559,8 @@ TEST(Http2Client, EndsEachStreamOnceWhateverBytesCome) {
     int32_t id = pair.submit("payload");
     (void)output_of(pair.client);
     size_t step = 1 + random() % (damaged.size() + 1);
-    for (size_t at = 0; at < damaged.size() && pair.client.feed(as_bytes(std::string_view(damaged).substr(at, step))); at += step) {
+    for (size_t at = 0; at < damaged.size() && pair.client.feed(as_bytes(std::string_view(damaged).substr(at, step)));
+         at += step) {
       (void)output_of(pair.client);
     }
     (void)output_of(pair.client);

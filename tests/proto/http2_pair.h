@@ -17,7 +17,8 @@ namespace bellhop::proto {
 
 // A client and a server back to back in memory. `step` is how many bytes go over at a time.
 struct Http2Pair {
-  explicit Http2Pair(const Http2ClientLimits& client_limits = {}, const Http2ServerLimits& server_limits = {}, size_t step_size = 64 * 1024)
+  explicit Http2Pair(const Http2ClientLimits& client_limits = {}, const Http2ServerLimits& server_limits = {},
+                     size_t step_size = 64 * 1024)
       : client(client_limits), server(server_limits), step(step_size) {}
 
   // One direction, all that there is. True where something moved.
@@ -40,7 +41,8 @@ struct Http2Pair {
         int32_t id = response->stream_id;
         EXPECT_TRUE(responses.emplace(id, std::move(*response)).second) << "stream " << id << " answered twice";
       } else if (auto* failed = std::get_if<Http2StreamFailed>(&*event)) {
-        EXPECT_TRUE(failures.emplace(failed->stream_id, *failed).second) << "stream " << failed->stream_id << " failed twice";
+        EXPECT_TRUE(failures.emplace(failed->stream_id, *failed).second)
+            << "stream " << failed->stream_id << " failed twice";
       } else if (auto* goaway = std::get_if<Http2GoAway>(&*event)) {
         goaways.push_back(std::move(*goaway));
       } else if (auto* settings = std::get_if<Http2SettingsReceived>(&*event)) {
@@ -71,7 +73,8 @@ struct Http2Pair {
   }
 
   int32_t submit(std::string_view body = "{}", std::span<const Http2Header> headers = {}) {
-    auto stream_id = client.submit({.authority = "push.example.com", .path = "/3/device/00", .headers = headers, .body = as_bytes(body)});
+    auto stream_id = client.submit(
+        {.authority = "push.example.com", .path = "/3/device/00", .headers = headers, .body = as_bytes(body)});
     EXPECT_TRUE(stream_id) << "submit failed with code " << stream_id.error().code;
     return stream_id.value_or(0);
   }
@@ -126,8 +129,10 @@ inline std::string literal(std::string_view name, std::string_view value) {
   out.push_back(static_cast<char>(value.size()));
   return out.append(value);
 }
-inline std::string request_head(std::string_view method = "POST", std::string_view path = "/x", std::string_view authority = "a.example.com") {
-  return literal(":method", method) + literal(":scheme", "https") + literal(":path", path) + literal(":authority", authority);
+inline std::string request_head(std::string_view method = "POST", std::string_view path = "/x",
+                                std::string_view authority = "a.example.com") {
+  return literal(":method", method) + literal(":scheme", "https") + literal(":path", path) +
+         literal(":authority", authority);
 }
 // All that a machine wants to send.
 template <class Machine>

@@ -113,7 +113,8 @@ TEST(Http2Server, RefusesFieldsOfOldConnectionsAndMixedCase) {
 TEST(Http2Server, TakesTheHostFieldWhereAuthorityIsAbsent) {
   HandFed peer;
   peer.feed(frame(kHeaders, kEndHeaders | kEndStream, 1,
-                  literal(":method", "GET") + literal(":scheme", "https") + literal(":path", "/") + literal("host", "b.example.com")));
+                  literal(":method", "GET") + literal(":scheme", "https") + literal(":path", "/") +
+                      literal("host", "b.example.com")));
   ASSERT_EQ(peer.requests.size(), 1u);
   EXPECT_EQ(peer.requests[0].authority, "b.example.com");
 }
@@ -188,7 +189,8 @@ TEST(Http2Server, RefusesToAnswerWhatItDoesNotOwe) {
 TEST(Http2Server, EndsRapidResets) {
   HandFed peer({.resets_max = 50});
   uint32_t id = 1;
-  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kRstStream, 0, id, be32(8)))) id += 2;
+  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kRstStream, 0, id, be32(8))))
+    id += 2;
   EXPECT_NEAR(static_cast<double>(id), 101, 3);
   EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
   EXPECT_THAT(frames_in(peer.sent), Contains(Pair(kGoaway, code_number(Http2Code::enhance_your_calm))));
@@ -198,7 +200,8 @@ TEST(Http2Server, EndsRapidResets) {
 TEST(Http2Server, EndsResetsOfWholeRequestsWhoseWorkIsReleased) {
   HandFed peer({.resets_max = 50});
   uint32_t id = 1;
-  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders | kEndStream, id, request_head()) + frame(kRstStream, 0, id, be32(8)))) {
+  while (id < 4001 &&
+         peer.feed(frame(kHeaders, kEndHeaders | kEndStream, id, request_head()) + frame(kRstStream, 0, id, be32(8)))) {
     EXPECT_TRUE(peer.server.release(static_cast<int32_t>(id)));
     id += 2;
   }
@@ -210,7 +213,9 @@ TEST(Http2Server, EndsResetsThatThePeerProvokesFromUs) {
   HandFed peer({.resets_max = 50});
   uint32_t id = 1;
   // A window that overflows makes us reset the stream: FLOW_CONTROL_ERROR.
-  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kWindowUpdate, 0, id, be32(0x7fffffff)))) id += 2;
+  while (id < 4001 &&
+         peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kWindowUpdate, 0, id, be32(0x7fffffff))))
+    id += 2;
   EXPECT_NEAR(static_cast<double>(id), 103, 6);
   EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
 }
@@ -245,8 +250,9 @@ TEST(Http2Server, EndsAFloodOfContinuationsAndOfControlFrames) {
 }
 
 TEST(Http2Server, RefusesWhatIsNotHttp2) {
-  for (std::string_view garbage : {"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS again",
-                                   "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"}) {
+  for (std::string_view garbage :
+       {"GET / HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS again",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"}) {
     Http2Server server;
     Status status = server.feed(as_bytes(garbage));
     ASSERT_FALSE(status) << garbage;
@@ -282,7 +288,8 @@ TEST(Http2Server, CutsOffStreamsAboveItsGoaway) {
 
 TEST(Http2Server, ReportsLostWorkOnceWhenTheConnectionIsLost) {
   HandFed peer;
-  peer.feed(frame(kHeaders, kEndHeaders | kEndStream, 1, request_head()) + frame(kHeaders, kEndHeaders, 3, request_head()));
+  peer.feed(frame(kHeaders, kEndHeaders | kEndStream, 1, request_head()) +
+            frame(kHeaders, kEndHeaders, 3, request_head()));
   peer.server.connection_lost();
   peer.server.connection_lost();
   auto event = peer.server.next_event();
@@ -324,9 +331,10 @@ TEST(Http2Server, ABoundedCallOfTakeOutputGivesAllBytesInTheEnd) {
 }
 
 TEST(Http2Server, OwesExactlyTheRequestsThatItHandedOutWhateverBytesCome) {
-  std::string bytes = std::string(kPreface) + frame(kSettings, 0, 0, "") + frame(kHeaders, kEndHeaders, 1, request_head()) +
-                      frame(kData, kEndStream, 1, "body") + frame(kHeaders, kEndHeaders | kEndStream, 3, request_head("GET", "/y")) +
-                      frame(kRstStream, 0, 3, be32(8)) + frame(kPing, 0, 0, "12345678") + frame(kWindowUpdate, 0, 0, be32(100));
+  std::string bytes =
+      std::string(kPreface) + frame(kSettings, 0, 0, "") + frame(kHeaders, kEndHeaders, 1, request_head()) +
+      frame(kData, kEndStream, 1, "body") + frame(kHeaders, kEndHeaders | kEndStream, 3, request_head("GET", "/y")) +
+      frame(kRstStream, 0, 3, be32(8)) + frame(kPing, 0, 0, "12345678") + frame(kWindowUpdate, 0, 0, be32(100));
   std::mt19937 random(11);
   size_t handed_out = 0, broken = 0;
   for (int round = 0; round < 3000; ++round) {
