@@ -39,8 +39,8 @@ Result<std::string> jwe_encrypt(const RsaPublicKey& key, Bytes plaintext);
 
 // --- JWT signed with ES256 (RFC 7515, 7519; RFC 7518 section 3.4) ---
 
-// header {"alg":"ES256","kid":…}, claims {"iss":…,"iat":…}: what APNs takes as provider token. The texts must not
-// need JSON escapes that are not UTF-8. Errors: malformed (ill-formed UTF-8).
+// header {"alg":"ES256","kid":…}, claims {"iss":…,"iat":…}: what APNs takes as provider token.
+// Errors: malformed (a text that is not UTF-8).
 Result<std::string> sign_provider_jwt(const Es256PrivateKey& key, std::string_view kid, std::string_view issuer,
                                       int64_t issued_at_unix_s);
 
