@@ -31,9 +31,9 @@ struct JweParsed {
 // Strict base64url; the header has alg, enc, optionally kid, typ, cty, and nothing else (so no zip and no crit).
 // Errors: malformed; unsupported (another alg or enc).
 Result<JweParsed> parse_jwe_compact(std::string_view text);
-// `cek` is what the private-key step gave; pass an empty one where that step failed: a random key takes its place, so
-// that both failures look alike (RFC 7516 section 11.5). Errors: decrypt_failed.
-Result<Secret> jwe_open(const JweParsed& jwe, const Secret& cek);
+// `cek` is what the private-key step gave, failed or not: where it failed, a random key takes its place, so that both
+// failures look alike (RFC 7516 section 11.5). Errors: decrypt_failed.
+Result<Secret> jwe_open(const JweParsed& jwe, const Result<Secret>& cek);
 // Encrypts to a key; `kid` in the header is the key's id. Errors: too_large (the text would pass kJweBytesMax).
 Result<std::string> jwe_encrypt(const RsaPublicKey& key, Bytes plaintext);
 

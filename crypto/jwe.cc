@@ -50,9 +50,9 @@ Result<JweParsed> parse_jwe_compact(std::string_view text) {
   return jwe;
 }
 
-Result<Secret> jwe_open(const JweParsed& jwe, const Secret& cek) {
+Result<Secret> jwe_open(const JweParsed& jwe, const Result<Secret>& cek) {
   const Secret instead = random_secret(kAeadKeyBytes);
-  const Secret& key = cek.size() == kAeadKeyBytes ? cek : instead;
+  const Secret& key = cek && cek->size() == kAeadKeyBytes ? *cek : instead;
   return aead_open(key.reveal(), jwe.nonce, as_bytes(jwe.associated_data), jwe.sealed);
 }
 
