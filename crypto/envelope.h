@@ -14,7 +14,7 @@ namespace bellhop::crypto {
 enum class Envelope : uint8_t { rsa = 1, split = 2 };
 
 inline constexpr size_t kCredsBytesMax = 1 + 384;  // `rsa` with a 3072-bit key
-inline constexpr size_t kEns2CredentialsBytesMax = 512;  // of the base64 text
+inline constexpr size_t kEns2CredentialsBytesMax = 512;  // of the base64 text: a 3072-bit key exactly
 
 // What an envelope is bound to. All three are known again when the callback comes.
 struct EnvelopeBinding {

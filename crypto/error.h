@@ -27,7 +27,6 @@ enum class CryptoError : uint16_t {
   keyring_empty,        // no key at all
   keyring_permissions,  // readable by others than the owner; detail = mode
   keyring_owner,        // belongs to another user; detail = user id
-  random_failed,        // the system's random source failed
 };
 
 inline Error crypto_error(CryptoError code, uint32_t detail = 0) {

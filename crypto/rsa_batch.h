@@ -72,7 +72,8 @@ class RsaBatch {
   Status enqueue(RsaBatchRequest& request);
   // True when 8 wait, when nothing else is ready, or when the oldest has waited 1 ms; never when nothing waits.
   bool should_run(Instant now, bool nothing_else_ready) const;
-  // Runs the oldest requests until the queue is empty or the next engine call would pass `run_max`. Not from `completed`.
+  // Runs the oldest requests until the queue is empty or another engine call as long as the last would pass `run_max`; then
+  // calls `completed` of those that ran, oldest first. Not to be called from `completed`.
   void run();
 
   size_t waiting() const { return waiting_; }
@@ -81,15 +82,14 @@ class RsaBatch {
  private:
   friend struct RsaBatchRequest;
   void remove(RsaBatchRequest& request);
-  size_t run_engine(IntrusiveList<RsaBatchRequest>& done, Instant now);
+  void run_engine(IntrusiveList<RsaBatchRequest>& done, Instant now);
 
   RsaEngine& engine_;
   const Clock clock_;
   const Limits limits_;
-  IntrusiveList<RsaBatchRequest> queue_;  // oldest first
+  mutable IntrusiveList<RsaBatchRequest> queue_;  // oldest first; mutable because the list hands out its elements only so
   size_t waiting_ = 0;
   bool running_ = false;
-  Duration cost_per_call_{};  // of the last engine call
   Metrics metrics_;
 };
 

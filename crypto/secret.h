@@ -2,6 +2,7 @@
 #pragma once
 
 #include <iosfwd>
+#include <optional>
 #include <string_view>
 
 #include "core/base/bytes.h"
@@ -83,7 +84,7 @@ class SecretBuffer {
 std::ostream& operator<<(std::ostream&, const SecretBuffer&) = delete;
 void PrintTo(const SecretBuffer&, std::ostream*) = delete;
 
-// Standard base64 (padded) of a secret, for an Authorization line; base64url is the same with its own alphabet.
+// Standard base64 (padded) of a secret: for an Authorization line, a PEM file.
 Secret base64_of(const Secret& secret);
 // Decodes base64url text into a secret; nothing where the text is not strict base64url.
 std::optional<Secret> secret_from_base64url(std::string_view text);
