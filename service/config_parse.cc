@@ -2,6 +2,10 @@
 // TOML to Config, driven by the table. The only file that includes toml++.
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
+// toml++ 3.3 asserts (with NDEBUG: assumes) that a table header begins with a key character, which a bad file breaks:
+// "[%a]" would abort or be undefined. Without the assertion it goes on to its own error message for that case.
+#undef NDEBUG
+#define TOML_ASSERT(condition) static_cast<void>(0)
 #include <toml++/toml.h>
 
 #include <fmt/format.h>
@@ -50,6 +54,17 @@ std::string shown(std::string_view text) {
   return out + (part.size() < text.size() ? "…\"" : "\"");
 }
 
+// What helps after a refused value.
+std::string hint_text(const KeyRow& key) {
+  if (!key.example.empty()) return fmt::format("for example {}", key.example);
+  bool only = key.choices.size() == 1;
+  return fmt::format("{}: {}", only ? "the only mode of this version" : "accepted", accepted_text(key));
+}
+
+std::string place_text(const SectionRow& section) {
+  return section.path.empty() ? "at the top of the file" : "in " + section_text(section);
+}
+
 // Reads one document. Lives for one call of parse_config.
 class Reader {
  public:
@@ -79,8 +94,8 @@ class Reader {
   void read_port(const std::string& name, const toml::node& node, std::vector<uint16_t>& ports);
   void read_cidr(const std::string& name, const toml::node& node, std::vector<Cidr>& cidrs);
   void wrong_type(const std::string& name, std::string_view wanted, const KeyRow& key, const toml::node& node) {
-    problem(position_of(node.source()), fmt::format("{} must be {}, not {}; accepted: {}", name, wanted,
-                                                    toml_type_text(node), accepted_text(key)));
+    problem(position_of(node.source()),
+            fmt::format("{} must be {}, not {}; {}", name, wanted, toml_type_text(node), hint_text(key)));
   }
 
   std::string_view file_name_;
@@ -125,6 +140,7 @@ void Reader::read_table(const toml::table& table, const std::string& path, const
 
 void Reader::read_child(const toml::node& node, const std::string& path, const std::string& shown_path, void* parent) {
   const SectionRow* section = find_config_section(path);
+  visited_[path] = true;  // even where it is refused, it is not missing
   if (!section || !section->repeated) {
     const toml::table* table = node.as_table();
     if (table) {
@@ -167,9 +183,9 @@ void Reader::report_unknown(const toml::key& key, const toml::node& node, const 
   }
   bool is_table = node.is_table() || node.is_array_of_tables();
   ConfigPosition position = position_of(is_table ? node.source() : key.source());
-  std::string place = section ? section_text(*section) : fmt::format("[{}]", path);
+  std::string place = section ? place_text(*section) : fmt::format("in [{}]", path);
   std::string text = is_table ? fmt::format("unknown table {}", shown(child_path(path, key.str())))
-                              : fmt::format("unknown key {} in {}", shown(key.str()), place);
+                              : fmt::format("unknown key {} {}", shown(key.str()), place);
   std::vector<std::string_view> candidates = is_table ? tables : keys;
   if (auto word = closest_word(key.str(), candidates)) {
     std::string name = is_table ? fmt::format("[{}]", child_path(path, *word)) : shown(*word);
@@ -184,14 +200,15 @@ void Reader::report_unknown(const toml::key& key, const toml::node& node, const 
   if (candidates.empty()) candidates = tables;
   std::string list;
   for (std::string_view word : candidates) list += (list.empty() ? "" : ", ") + std::string(word);
-  problem(position, fmt::format("{}; accepted: {}", text, list.empty() ? "nothing" : list));
+  problem(position, list.empty() ? fmt::format("{}; no table belongs {}", text, place)
+                                 : fmt::format("{}; accepted: {}", text, list));
 }
 
 void Reader::report_missing_keys(const SectionRow& section, const toml::table& table) {
   ConfigPosition position = section.path.empty() ? ConfigPosition{} : position_of(table.source());
   for (const KeyRow& key : section.keys) {
     if (!key.required || table.contains(key.name)) continue;
-    problem(position, fmt::format("missing key \"{}\" in {}; add for example {} = {}", key.name, section_text(section),
+    problem(position, fmt::format("missing key \"{}\" {}; add for example {} = {}", key.name, place_text(section),
                                   key.name, key.example));
   }
 }
@@ -243,7 +260,7 @@ void Reader::read_number(const KeyRow& key, const std::string& name, const toml:
   bool listed = std::find(key.numbers.begin(), key.numbers.end(), value) != key.numbers.end();
   bool in_range = value >= 0 && static_cast<uint64_t>(value) >= key.min && static_cast<uint64_t>(value) <= key.max;
   if (key.numbers.empty() ? !in_range : !listed) {
-    return problem(position_of(node.source()), fmt::format("{} is {}; accepted: {}", name, value, accepted_text(key)));
+    return problem(position_of(node.source()), fmt::format("{} is {}; {}", name, value, hint_text(key)));
   }
   if (key.kind == KeyKind::number32) {
     *static_cast<uint32_t*>(member) = static_cast<uint32_t>(value);
@@ -263,7 +280,7 @@ void Reader::read_choice(const KeyRow& key, const std::string& name, const toml:
   auto word = closest_word(string->get(), key.choices);
   std::string hint = word ? fmt::format("; did you mean \"{}\"?", *word) : "";
   problem(position_of(node.source()),
-          fmt::format("{} is {}; accepted: {}{}", name, shown(string->get()), accepted_text(key), hint));
+          fmt::format("{} is {}; {}{}", name, shown(string->get()), hint_text(key), hint));
 }
 
 void Reader::read_text(const KeyRow& key, const std::string& name, const std::string& shown_name,
@@ -334,7 +351,7 @@ void Reader::read_list(const KeyRow& key, const std::string& name, const toml::n
     return problem(position, fmt::format("{} has {} items; accepted: at most {}", name, items->size(), kListItemsMax));
   }
   if (items->empty() && key.kind != KeyKind::cidr_list) {
-    return problem(position, fmt::format("{} is an empty list; accepted: {}", name, accepted_text(key)));
+    return problem(position, fmt::format("{} is an empty list; {}", name, hint_text(key)));
   }
   std::vector<std::string> texts;
   std::vector<HostPort> addresses;

@@ -173,9 +173,10 @@ std::string_view refuse_tenant_name(std::string_view text) {
 std::string_view refuse_ews_host(std::string_view text) {
   std::string_view name = text.starts_with("*.") ? text.substr(2) : text;
   if (is_ip_address(text)) return "must be a name, not an address: certificates are checked against it";
+  if (text.find_first_of("/:@") != std::string_view::npos) return "must be a host name without scheme, port or path";
   if (ascii_lower(text) != text) return "must be in lower case";
   if (name.find('*') != std::string_view::npos) return "may have a \"*\" only as its whole first label";
-  if (!is_host_name(name)) return "must be a host name without scheme, port or path";
+  if (!is_host_name(name)) return "must be a host name: labels of letters, digits and inner hyphens, the last no number";
   if (name.size() != text.size() && name.find('.') == std::string_view::npos) {
     return "must have at least two labels after \"*.\"";
   }
