@@ -90,7 +90,11 @@ Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509)*
   BH_CHECK(named == 1);
   if (X509_verify_cert(check.get()) == 1) return {};
   int error = X509_STORE_CTX_get_error(check.get());
-  return fail(tls_error(code_of(error), static_cast<uint32_t>(error)));
+  TlsError code = code_of(error);
+  // Without the right to sign certificates, which a server's own one lacks, the library does not see that it is alone.
+  bool own_issuer = X509_NAME_cmp(X509_get_subject_name(certificate), X509_get_issuer_name(certificate)) == 0;
+  if (code == TlsError::certificate_unknown_authority && own_issuer) code = TlsError::certificate_self_signed;
+  return fail(tls_error(code, static_cast<uint32_t>(error)));
 }
 
 }  // namespace

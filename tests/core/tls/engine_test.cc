@@ -215,6 +215,7 @@ TEST_P(EngineOf, SurvivesEveryFlippedByteOfAHandshake) {
     carry(m.client, m.server);
     std::vector<uint8_t> wire(m.server.output().begin(), m.server.output().end());
     if (at >= wire.size()) continue;  // signatures vary in length
+    if (at == 2) continue;            // legacy_record_version must be ignored (RFC 8446 section 5.1)
     wire[at] ^= 0x55;
     EXPECT_EQ(m.client.feed(wire), wire.size());
     switch (m.client.advance()) {
