@@ -82,7 +82,7 @@ class TlsContext {
  private:
   friend struct TlsContextCallbacks;
   TlsContext() = default;
-  Status set_common(std::string& complaint);
+  void set_common();
   Status set_alpn(const std::vector<std::string>& names, std::string& complaint);
   Status set_identity(const TlsServerOptions& options, std::string& complaint);
 
