@@ -49,9 +49,9 @@ struct Endpoint {
   std::string to_string() const { return unix_path.empty() ? tcp.to_string() : "unix:" + unix_path; }
 };
 
-// Binds and listens (SO_REUSEPORT, so that each core has a listener of its own on the same address; TCP_NODELAY is
+// Binds and listens (SO_REUSEPORT where shared, so that each core has a listener of its own on the same address; TCP_NODELAY is
 // inherited by what it accepts). Port 0 picks a free one: see local_address. A unix path is replaced, mode 0660.
-Result<Handle> open_listener(const Endpoint& endpoint, int backlog = 4096);
+Result<Handle> open_listener(const Endpoint& endpoint, bool shared = false, int backlog = 4096);
 Result<Handle> open_socket(const Endpoint& endpoint);  // unconnected, for Operation::connect
 Result<SocketAddress> local_address(Handle handle);    // of a listener
 // Ends both directions and gives the handle back. No operation may be in flight on it.
@@ -59,9 +59,11 @@ void close(Handle handle);
 
 enum class OperationKind : uint8_t {
   accept,   // handle = listener; completes many times (more = true); result = new handle's value or -errno
-  receive,  // handle; the back end picks a buffer of its pool; result = bytes, 0 at the end, or -errno
+  receive,  // handle; the back end picks a buffer of its pool; result = bytes, 0 at the end, or -errno;
+            // -ENOBUFS where the pool is empty: to be started again a little later
   send,     // handle, data, size; result = bytes sent (short only when cut off by an error) or -errno
   connect,  // handle, endpoint; result = 0 or -errno
+  shutdown, // handle; ends our direction (FIN); result = 0 or -errno
   peer,     // handle; writes the peer's address to *peer; result = 0 or -errno
   signal,   // result = number of the next SIGTERM, SIGINT or SIGHUP of the process; core 0 only
 };
@@ -173,5 +175,7 @@ struct BackendStats {
   uint64_t completions = 0;
 };
 BackendStats backend_stats();
+// One line for the log: the kernel's features in use, and by name those that are missing. After run_cluster started.
+std::string backend_description();
 
 }  // namespace bellhop::io

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/socket.h"
 
+#include <algorithm>
 #include <cerrno>
+
+#include "core/sleep.h"
 
 namespace bellhop {
 namespace {
@@ -117,13 +120,26 @@ class Lookup {
 
 Task<Status> wait_for(Event& event) { co_return co_await event.wait(); }
 
+// A receive that finds the pool of buffers empty tries again: so many times after a turn, then after this delay.
+constexpr unsigned kBufferYields = 4;
+constexpr Duration kBufferRetryDelay = 1ms;
+
 }  // namespace
 
 Task<Result<Chunk>> Socket::receive() {
-  Perform receive(io::OperationKind::receive);
-  receive.operation.handle = handle_;
-  BH_CO_TRY(io::Completion completion, co_await receive);
-  co_return Chunk(completion.buffer, static_cast<size_t>(completion.result));
+  for (unsigned attempt = 0;; ++attempt) {
+    Perform receive(io::OperationKind::receive);
+    receive.operation.handle = handle_;
+    Result<io::Completion> completion = co_await receive;
+    if (completion) co_return Chunk(completion->buffer, static_cast<size_t>(completion->result));
+    if (completion.error() != os_error(ENOBUFS)) co_return fail(completion.error());
+    // The pool is empty. Readers give their buffers back within a turn or two; where they do not, this one waits.
+    if (attempt < kBufferYields) {
+      co_await yield_now();
+    } else {
+      BH_CO_CHECKED(co_await sleep_for(kBufferRetryDelay));
+    }
+  }
 }
 
 Task<Status> Socket::send(Bytes data) {
@@ -135,6 +151,13 @@ Task<Status> Socket::send(Bytes data) {
     BH_CO_TRY(io::Completion completion, co_await send);
     data = data.subspan(static_cast<size_t>(completion.result));
   }
+  co_return Status();
+}
+
+Task<Status> Socket::shutdown_send() {
+  Perform shutdown(io::OperationKind::shutdown);
+  shutdown.operation.handle = handle_;
+  BH_CO_CHECKED(co_await shutdown);
   co_return Status();
 }
 

@@ -57,6 +57,8 @@ class Socket {
   Task<Result<Chunk>> receive();
   // Sends all, or fails. `data` stays valid and unchanged until the task ends.
   Task<Status> send(Bytes data);
+  // Ends our direction; the peer's bytes still arrive.
+  Task<Status> shutdown_send();
   Task<Result<SocketAddress>> peer_address();
 
  private:
