@@ -2,9 +2,9 @@
 #pragma once
 
 // What the tables hold, and how each record is written: one version byte, little-endian fields in the order given here,
-// strings and byte strings with a 16-bit length, and a 32-bit checksum over all of it. Decoding checks every bound: bytes
-// that we did not write are StoreError::corrupt. "sealed" fields are opaque here (AES-256-GCM by the service, associated
-// data = table and record key). No record ever holds an e-mail address, password, subject or sender.
+// strings and byte strings with a 16-bit length, and a 32-bit checksum over all of it. Decoding checks every bound:
+// bytes that we did not write are StoreError::corrupt. "sealed" fields are opaque here (AES-256-GCM by the service,
+// associated data = table and record key). No record ever holds an e-mail address, password, subject or sender.
 
 #include <array>
 #include <optional>
@@ -31,6 +31,8 @@ inline constexpr size_t kExchangeIdSizeMax = 512;
 inline constexpr size_t kSplitSizeMax = 32 * 1024;
 inline constexpr size_t kMetaValueSizeMax = 16 * 1024;
 inline constexpr size_t kSubscriptionsPerUserMax = 4;  // one, and those of hand-overs under way
+inline constexpr uint32_t kDevicesPerUserMax = 64;
+inline constexpr size_t kMetaNameSizeMax = 64;
 inline constexpr size_t kRecordSizeMax = 40 * 1024;
 
 enum class TokenState : uint8_t { active = 0, revoked = 1 };
@@ -54,8 +56,8 @@ struct UserRecord {
   MailboxNumber mailbox = 0;
   KeyId key;
   WallTime created{};
-  WallTime last_used{};       // of the last registration
-  uint32_t devices = 0;       // kept equal to the number of device records
+  WallTime last_used{};                       // of the last registration; without a device: since when
+  uint32_t devices = 0;                       // kept equal to the number of device records
   std::vector<CapabilityHash> subscriptions;  // oldest first; see kSubscriptionsPerUserMax
 
   friend bool operator==(const UserRecord&, const UserRecord&) = default;
@@ -91,8 +93,8 @@ struct DeviceRecord {
   Preview preview = Preview::full;
   DeviceState state = DeviceState::active;
   bool badge = true;
-  bool proven = false;      // the provider has accepted a push to this token
-  bool token_gone = false;  // the provider said that this token is dead
+  bool proven = false;       // the provider has accepted a push to this token
+  bool token_gone = false;   // the provider said that this token is dead
   WallTime registered_at{};  // when the push token was last given
   WallTime created{};
 
@@ -112,14 +114,14 @@ struct LogonRule {
 // Table subscriptions, key CapabilityHash.
 struct SubscriptionRecord {
   StoredUserId user;
-  MailboxNumber mailbox = 0;   // the user's; saves the notification path a read
-  std::string tenant;          // the user's
+  MailboxNumber mailbox = 0;  // the user's; saves the notification path a read
+  std::string tenant;         // the user's
   std::string ews_url;
-  std::string exchange_id;     // Exchange's SubscriptionId; empty until known
+  std::string exchange_id;  // Exchange's SubscriptionId; empty until known
   Digest digest;
   EnvelopeKind envelope = EnvelopeKind::rsa;
   SubscriptionState state = SubscriptionState::pending;
-  DeviceKey source_device;     // whose credentials it carries
+  DeviceKey source_device;  // whose credentials it carries
   KeyId key;
   uint16_t status_frequency_minutes = 30;
   WallTime created{};
@@ -135,9 +137,10 @@ struct SubscriptionRecord {
 struct HotRecord {
   static constexpr size_t kRingSize = 64;
 
-  uint64_t watermark_hash = 0;  // 0: none yet
+  uint64_t owner = 0;                      // start of the stored user id; set by the store, see Store::read_hot
+  uint64_t watermark_hash = 0;             // 0: none yet
   std::array<uint64_t, kRingSize> ring{};  // hashes of the last items; 0 is an empty place
-  uint8_t ring_next = 0;        // the place that is overwritten next, < kRingSize
+  uint8_t ring_next = 0;                   // the place that is overwritten next, < kRingSize
   WallTime last_seen{};
   WallTime newest_received{};
   uint32_t unread = 0;
@@ -209,8 +212,8 @@ Status encode(const ComplianceRecord& record, std::vector<uint8_t>& out);
 Status encode(const EwsUrlRecord& record, std::vector<uint8_t>& out);
 Status encode(const JournalRecord& record, std::vector<uint8_t>& out);
 
-// Reads a record into `record`, whose strings keep their memory: nothing is allocated when it is used again. False where
-// the bytes are not exactly one record; `record` then holds anything.
+// Reads a record into `record`, whose strings keep their memory: nothing is allocated when it is used again. False
+// where the bytes are not exactly one record; `record` then holds anything.
 bool decode(Bytes bytes, TokenRecord& record);
 bool decode(Bytes bytes, UserRecord& record);
 bool decode(Bytes bytes, KeyRecord& record);
