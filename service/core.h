@@ -20,6 +20,7 @@
 namespace bellhop::service {
 
 class Mailboxes;
+class NotificationObserver;
 struct Core;
 
 // What all cores share. Made by Server before the cores run; immutable afterwards but for the atomics and what says of
@@ -51,6 +52,7 @@ struct Core {
   EwsClient& ews;
   ApnsSender& apns;
   Mailboxes* mailboxes = nullptr;
+  NotificationObserver* observer = nullptr;  // demo and tests; told of each callback that this core answered
 
   Fingerprint fingerprint(const store::StoredUserId& user) const { return log.fingerprint("user", user); }
 };

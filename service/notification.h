@@ -35,9 +35,32 @@ struct Callback {
   Instant received_at{};
 };
 
+// What happened to one callback: times and counts, nothing of the mail or its owner. A stage that was not needed is 0.
+struct NotificationTrace {
+  store::MailboxNumber mailbox = 0;
+  CallbackOutcome outcome = CallbackOutcome::ok;
+  uint32_t events = 0;      // new mails, those of a catch-up included
+  uint32_t duplicates = 0;  // new mails that had been pushed before
+  uint32_t pushes = 0;      // pushes that the provider accepted
+  uint32_t pushes_contentfree = 0;  // of these, without content
+  bool caught_up = false;   // the mailbox was listed because events were missed
+  Duration route{}, parse{}, decrypt{}, fetch{}, push{};
+  Duration total{};  // from the request's head to our answer
+};
+
 // How the callback is to be answered.
 struct CallbackAnswer {
   CallbackOutcome outcome = CallbackOutcome::ok;
+  NotificationTrace trace;  // decrypt, fetch, push and the counts; the accepting core adds the rest
+};
+
+// Is told of each callback whose subscription was found, after its answer, on the accepting core. Must not block.
+class NotificationObserver {
+ public:
+  virtual void notified(const NotificationTrace& trace) = 0;
+
+ protected:
+  ~NotificationObserver() = default;
 };
 
 // The mailboxes whose home is this core: hot state (watermark, item ring, last seen, unread), the deduplication of
@@ -52,9 +75,9 @@ class Mailboxes {
   // Runs on the home core; never fails: what goes wrong becomes an outcome.
   Task<CallbackAnswer> handle(Callback& callback);
   // Last contact of a mailbox's subscription, for check-in; the epoch where there was none.
-  Task<WallTime> last_seen(store::MailboxNumber mailbox);
-  // The mailbox's user is gone, or starts anew.
-  void forget(store::MailboxNumber mailbox);
+  Task<WallTime> last_seen(store::MailboxNumber mailbox, store::StoredUserId user);
+  // The user is gone, or starts anew.
+  void forget(const store::StoredUserId& user);
   // Awaits badges that are still on their way; flushes hot state.
   Task<void> close();
 
