@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "core/task.h"
@@ -30,8 +31,9 @@ struct Callback {
   store::CapabilityHash capability_hash;
   crypto::Capability capability;
   const store::SubscriptionRecord* subscription = nullptr;
-  Bytes creds;                                 // envelope, digest matched
-  const proto::Notification* notification = nullptr;
+  const Tenant* tenant = nullptr;
+  Bytes creds;  // envelope, digest matched
+  std::span<const proto::Notification> notifications;  // all of this subscription
   Instant received_at{};
 };
 
