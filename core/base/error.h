@@ -26,6 +26,7 @@ enum class Domain : uint8_t {
   config,   // code = service::ConfigError
   service,  // code = service::ServiceError
   push,     // code = service::PushError
+  http2,    // code = proto::Http2Error
 };
 
 // What failed, in 8 bytes. `detail` is a number that the domain defines (a position, a status, a TLS alert).

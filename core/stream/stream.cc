@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/stream/stream.h"
+
+#include <algorithm>
+
+#include "core/sleep.h"
+#include "core/stream/block_pool.h"
+
+namespace bellhop {
+
+// One flow at a time takes the engine's output to the socket; it goes on while there is more, so that the others only
+// wait. The output is copied first: the engine may move it while the kernel still reads.
+Task<Status> Stream::send_output() {
+  Block block;
+  while (!engine_->output().empty()) {
+    Bytes output = engine_->output();
+    size_t size = std::min(output.size(), Block::kSize);
+    std::copy_n(output.data(), size, block.all().data());
+    engine_->consume_output(size);
+    BH_CO_CHECKED(co_await socket_.send(block.all().first(size)));
+  }
+  co_return Status();
+}
+
+Task<Status> Stream::flush() {
+  while (sending_) {
+    send_done_.reset();
+    BH_CO_CHECKED(co_await send_done_.wait());
+  }
+  if (engine_->output().empty()) co_return Status();
+  sending_ = true;
+  Status status = co_await send_output();
+  sending_ = false;
+  damaged_ |= !status;
+  send_done_.set();
+  co_return status;
+}
+
+Task<Status> Stream::handshake() {
+  if (!engine_) co_return Status();
+  for (;;) {
+    TlsState state = engine_->advance();
+    Status flushed = co_await flush();
+    if (state == TlsState::failed) co_return fail(engine_->error());
+    if (!flushed) co_return flushed;
+    if (state == TlsState::open) co_return Status();
+    if (state == TlsState::closed) co_return fail(tls_error(TlsError::ended_in_handshake));
+    if (state == TlsState::want_output) continue;
+    BH_CO_TRY(Chunk chunk, co_await socket_.receive());
+    if (chunk.empty()) {
+      engine_->end_input();
+    } else if (engine_->feed(chunk.bytes()) != chunk.bytes().size()) {
+      co_return fail(tls_error(TlsError::protocol));
+    }
+  }
+}
+
+size_t Stream::read(MutableBytes out) {
+  if (engine_) return engine_->read(out);
+  if (!plain_input_) return 0;
+  MutableBytes rest = plain_input_->bytes().subspan(plain_taken_);
+  size_t size = std::min(rest.size(), out.size());
+  std::copy_n(rest.data(), size, out.data());
+  wipe(rest.first(size));
+  plain_taken_ += size;
+  if (size == rest.size()) plain_input_.reset();
+  return size;
+}
+
+Task<Result<bool>> Stream::wait_input() {
+  if (!engine_) {
+    if (plain_input_) co_return true;
+    if (ended_) co_return false;
+    BH_CO_TRY(Chunk chunk, co_await socket_.receive());
+    ended_ = chunk.empty();
+    plain_taken_ = 0;
+    if (!ended_) plain_input_.emplace(std::move(chunk));
+    co_return !ended_;
+  }
+  if (!engine_->output().empty()) BH_CO_CHECKED(co_await flush());
+  if (engine_->state() == TlsState::failed) co_return fail(engine_->error());
+  if (engine_->state() == TlsState::closed) co_return false;
+  BH_CO_TRY(Chunk chunk, co_await socket_.receive());
+  if (chunk.empty()) {
+    engine_->end_input();
+    TlsState state = engine_->advance();
+    if (state == TlsState::closed) co_return false;
+    co_return fail(state == TlsState::failed ? engine_->error() : tls_error(TlsError::truncated));
+  }
+  if (engine_->feed(chunk.bytes()) != chunk.bytes().size()) co_return fail(tls_error(TlsError::protocol));
+  co_return true;
+}
+
+Task<Status> Stream::write(Bytes data) {
+  BH_CO_TRY(Semaphore::Permit permit, co_await writing_.acquire());
+  if (!engine_) {
+    Status sent = co_await socket_.send(data);
+    damaged_ |= !sent;
+    co_return sent;
+  }
+  while (!data.empty()) {
+    size_t taken = engine_->write(data);
+    if (taken == 0 && engine_->output().empty()) {
+      co_return fail(engine_->state() == TlsState::failed ? engine_->error() : core_error(CoreError::closed));
+    }
+    data = data.subspan(taken);
+    BH_CO_CHECKED(co_await flush());
+  }
+  co_return Status();
+}
+
+Task<Status> Stream::say_goodbye() {
+  if (engine_) {
+    engine_->close();
+    BH_CO_CHECKED(co_await flush());
+  }
+  BH_CO_CHECKED(co_await socket_.shutdown_send());
+  for (;;) {
+    BH_CO_TRY(Chunk chunk, co_await socket_.receive());
+    wipe(chunk.bytes());
+    if (chunk.empty()) co_return Status();
+  }
+}
+
+Task<void> Stream::close(Duration linger) {
+  if (!socket_) co_return;
+  Context unstoppable;
+  bool broken = sending_ || damaged_ || (engine_ && engine_->state() == TlsState::failed && engine_->output().empty());
+  if (!broken) (void)co_await within(linger, say_goodbye()).under(unstoppable);
+  plain_input_.reset();
+  socket_.close();
+}
+
+}  // namespace bellhop

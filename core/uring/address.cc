@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/uring/address.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace bellhop::uring {
+
+socklen_t to_sockaddr(const io::Endpoint& endpoint, sockaddr_storage& storage) {
+  storage = {};
+  if (!endpoint.unix_path.empty()) {
+    auto& address = reinterpret_cast<sockaddr_un&>(storage);
+    address.sun_family = AF_UNIX;
+    BH_CHECK(endpoint.unix_path.size() < sizeof address.sun_path);
+    std::memcpy(address.sun_path, endpoint.unix_path.c_str(), endpoint.unix_path.size() + 1);
+    return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + endpoint.unix_path.size() + 1);
+  }
+  const SocketAddress& tcp = endpoint.tcp;
+  if (tcp.ip.v6) {
+    auto& address = reinterpret_cast<sockaddr_in6&>(storage);
+    address.sin6_family = AF_INET6;
+    address.sin6_port = htons(tcp.port);
+    std::memcpy(&address.sin6_addr, tcp.ip.bytes.data(), 16);
+    return sizeof(sockaddr_in6);
+  }
+  auto& address = reinterpret_cast<sockaddr_in&>(storage);
+  address.sin_family = AF_INET;
+  address.sin_port = htons(tcp.port);
+  std::memcpy(&address.sin_addr, tcp.ip.bytes.data(), 4);
+  return sizeof(sockaddr_in);
+}
+
+SocketAddress from_sockaddr(const sockaddr_storage& storage) {
+  SocketAddress out;
+  if (storage.ss_family == AF_INET6) {
+    const auto& address = reinterpret_cast<const sockaddr_in6&>(storage);
+    out.ip.v6 = true;
+    std::memcpy(out.ip.bytes.data(), &address.sin6_addr, 16);
+    out.port = ntohs(address.sin6_port);
+  } else if (storage.ss_family == AF_INET) {
+    const auto& address = reinterpret_cast<const sockaddr_in&>(storage);
+    std::memcpy(out.ip.bytes.data(), &address.sin_addr, 4);
+    out.port = ntohs(address.sin_port);
+  }
+  return out;
+}
+
+namespace {
+
+Status check_path(const io::Endpoint& endpoint) {
+  if (endpoint.unix_path.size() >= sizeof(sockaddr_un::sun_path)) return fail(os_error(ENAMETOOLONG));
+  return {};
+}
+
+Result<int> make_socket(const io::Endpoint& endpoint) {
+  BH_CHECKED(check_path(endpoint));
+  bool unix_socket = !endpoint.unix_path.empty();
+  int family = unix_socket ? AF_UNIX : endpoint.tcp.ip.v6 ? AF_INET6 : AF_INET;
+  int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail(os_error(errno));
+  int on = 1;
+  if (!unix_socket) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  return fd;
+}
+
+Status bind_and_listen(int fd, const io::Endpoint& endpoint, bool shared, int backlog) {
+  int on = 1;
+  bool unix_socket = !endpoint.unix_path.empty();
+  if (unix_socket) {
+    unlink(endpoint.unix_path.c_str());
+  } else {
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) return fail(os_error(errno));
+    if (endpoint.tcp.ip.v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  }
+  sockaddr_storage storage;
+  socklen_t size = to_sockaddr(endpoint, storage);
+  if (bind(fd, reinterpret_cast<sockaddr*>(&storage), size) != 0) return fail(os_error(errno));
+  if (unix_socket && chmod(endpoint.unix_path.c_str(), 0660) != 0) return fail(os_error(errno));
+  if (listen(fd, backlog) != 0) return fail(os_error(errno));
+  return {};
+}
+
+}  // namespace
+}  // namespace bellhop::uring
+
+namespace bellhop::io {
+
+Result<Handle> open_listener(const Endpoint& endpoint, bool shared, int backlog) {
+  BH_TRY(int fd, uring::make_socket(endpoint));
+  if (Status status = uring::bind_and_listen(fd, endpoint, shared, backlog); !status) {
+    ::close(fd);
+    return fail(status.error());
+  }
+  return Handle{fd};
+}
+
+Result<Handle> open_socket(const Endpoint& endpoint) {
+  BH_TRY(int fd, uring::make_socket(endpoint));
+  return Handle{fd};
+}
+
+Result<SocketAddress> local_address(Handle handle) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (getsockname(handle.value, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return fail(os_error(errno));
+  return uring::from_sockaddr(storage);
+}
+
+}  // namespace bellhop::io

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+
+namespace bellhop::proto {
+
+// A request target in origin form, cut at its first "?". Views into the target; nothing is decoded.
+struct TargetParts {
+  std::string_view path;
+  std::optional<std::string_view> query;  // without the "?"
+};
+TargetParts split_target(std::string_view target);
+
+// The raw (still escaped) value of the only parameter of that name in `a=1&b=2`; nothing where it is absent. A
+// parameter without "=" has an empty value. HttpError::bad_query if the name comes twice, or if any parameter's name
+// is escaped (a second spelling of one name).
+Result<std::optional<std::string_view>> query_parameter(std::string_view query, std::string_view name);
+
+// Replaces %-escapes; "+" stays "+" (RFC 3986). Into the caller's memory, for secrets: returns the number of bytes
+// written, nothing on a broken escape or little room.
+std::optional<size_t> percent_decode(std::string_view text, MutableBytes out);
+// HttpError::bad_query on a broken escape.
+Result<std::string> percent_decode(std::string_view text);
+
+// True where every byte is one of RFC 3986's for path and query, and every "%" starts a whole escape.
+bool is_path_and_query(std::string_view text);
+
+}  // namespace bellhop::proto

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/task.h"
+#include "core/tls/context.h"
+#include "proto/apns.h"
+#include "proto/apns_answer.h"
+#include "service/config.h"
+#include "service/log.h"
+#include "service/metrics.h"
+#include "service/vault.h"
+#include "store/store.h"
+
+namespace bellhop::service {
+
+// Provider tokens (JWT, ES256), one per team and key, shared by all cores: signed on one of them, refreshed every
+// token_refresh_minutes (never more often than Apple's 20, but for one forced refresh after ExpiredProviderToken),
+// kept sealed in the store's `meta` across restarts, so that a restart does not count as a refresh. Thread-safe.
+class ApnsProviderTokens {
+ public:
+  // Reads the .p8 files of all apps. Errors: os, crypto; `complaint` names the file and what to do.
+  static Result<std::unique_ptr<ApnsProviderTokens>> make(const Config& config, store::Store& store, const Vault& vault,
+                                                          std::string& complaint);
+  ~ApnsProviderTokens();
+  // A valid token, made or refreshed where needed. Errors: store, crypto.
+  Task<Result<std::string>> token(const AppConfig& app);
+  // APNs said ExpiredProviderToken to `used`: the next token() makes a new one, once, and only where `used` is still
+  // the current one and older than 20 minutes by Apple's rule, or the clock was wrong.
+  void expired(const AppConfig& app, std::string_view used);
+
+ private:
+  struct Impl;
+  explicit ApnsProviderTokens(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+struct ApnsPush {
+  const AppConfig* app = nullptr;
+  std::string_view device_token;   // hex
+  std::string_view payload;        // JSON
+  std::string_view collapse_id;
+  proto::ApnsPushType push_type = proto::ApnsPushType::alert;
+  proto::ApnsPriority priority = proto::ApnsPriority::immediate;
+  int64_t expiration_unix_s = 0;
+  bool proven = false;             // false: goes over the connection for tokens that no push has proven yet
+  WallTime registered_at{};        // when the device gave us the token
+};
+
+struct ApnsResult {
+  // delivered, drop_payload, token_gone, route_broken as APNs said; retry: the deadline or the attempts ran out.
+  proto::ApnsVerdict verdict = proto::ApnsVerdict::retry;
+  proto::ApnsReason reason = proto::ApnsReason::none;
+  uint16_t status = 0;
+};
+
+// APNs over HTTP/2 for one core. Connections are kept per (team key, environment, proven or not): one team per connection, tokens that are
+// not yet proven cannot hurt the others. Streams are multiplexed up to what APNs allows; until a push has been accepted
+// with the token, one at a time. Streams that were refused or lost by GOAWAY are sent again, as are those lost with the
+// connection (the collapse id merges what was taken twice); retries wait 0.2 … 2 s with jitter inside the caller's
+// deadline. Reconnects are at least 1 s apart, doubling. Owned by the core.
+class ApnsSender {
+ public:
+  ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std::shared_ptr<TlsContext> tls, MetricsShard& metrics,
+             Log& log);
+  ~ApnsSender();
+  ApnsSender(const ApnsSender&) = delete;
+  ApnsSender& operator=(const ApnsSender&) = delete;
+
+  // Ends with a verdict at the latest at `deadline`. Views in `push` outlive the task. Stopped early: retry.
+  Task<ApnsResult> push(const ApnsPush& push, Instant deadline);
+  // GOAWAY to ourselves: no new pushes, connections end when their streams did. Awaits it.
+  Task<void> close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bellhop::service

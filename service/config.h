@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+// The whole configuration as plain values. Every bound and timeout of the service has its name here; a member is named
+// like its key in the file, unit last, and its initialiser is the default. config_table.cc describes each key (range,
+// help) for the parser, `bellhop check` and docs/configuration.md. Nothing here is a secret: keys are named by file.
+namespace bellhop::service {
+
+// "10.0.0.1:443", "[::1]:443", "mail.example.com:443". `host` is without brackets, lower case. A listener's host is an address.
+struct HostPort {
+  std::string host;
+  uint16_t port = 0;
+
+  friend bool operator==(const HostPort&, const HostPort&) = default;
+};
+// "host:port", an IPv6 address in brackets.
+std::string to_text(const HostPort& address);
+
+// "10.0.0.0/8", "fd00::/8". IPv4: the first 4 bytes. Bits after the prefix are zero.
+struct Cidr {
+  uint8_t address[16] = {};
+  uint8_t bits = 0;
+  bool v6 = false;
+
+  friend bool operator==(const Cidr&, const Cidr&) = default;
+};
+
+enum class AckMode : uint8_t { after_push };
+enum class LogLevel : uint8_t { debug, info, warning, error };
+// How much of a mail a push may show; an order: a device's own wish is cut to the tenant's maximum.
+enum class PreviewPolicy : uint8_t { none, sender, subject, full };
+enum class ApnsEnvironment : uint8_t { production, sandbox };
+
+// [listen.public]: devices and Exchange.
+struct PublicListenerConfig {
+  std::vector<HostPort> addresses = {{"0.0.0.0", 443}, {"::", 443}};
+  std::string certificate_file;  // PEM, leaf first; required
+  std::string private_key_file;  // PEM; required
+  uint32_t ticket_lifetime_hours = 12;
+  uint32_t listen_backlog = 4096;
+  uint32_t connections_max = 100'000;  // all cores together; each core takes its share
+  uint32_t connections_per_address_max = 1'024;
+  uint32_t handshakes_in_flight_max = 2'048;  // per core
+  uint32_t handshake_timeout_ms = 5'000;
+  uint32_t header_timeout_ms = 10'000;
+  uint32_t header_bytes_max = 32'768;
+  uint32_t header_fields_max = 100;
+  uint32_t body_rate_min_bytes_per_s = 1'024;
+  uint32_t body_bytes_max = 262'144;
+  uint32_t write_stall_timeout_ms = 10'000;
+  uint32_t idle_timeout_ms = 60'000;
+  uint32_t requests_per_connection_max = 100'000;
+  uint32_t drain_timeout_ms = 10'000;
+};
+
+// [listen.admin]: operators, on this host.
+struct AdminListenerConfig {
+  HostPort address = {"127.0.0.1", 9443};
+  std::string unix_socket = "/run/bellhop/admin.sock";
+  uint32_t connections_max = 64;
+  uint32_t request_timeout_ms = 10'000;
+};
+
+// [store]
+struct StoreConfig {
+  std::string path = "store";  // relative to data_dir
+  uint64_t map_size_bytes = uint64_t{64} << 30;
+  uint32_t mailboxes_max = 2'000'000;
+  uint32_t hot_flush_interval_ms = 50;
+  uint32_t commit_records_max = 256;
+  uint32_t commit_wait_ms = 2;
+  uint32_t write_queue_max = 16'384;
+  uint32_t write_timeout_ms = 5'000;
+};
+
+// [notification]: from the callback to the answer.
+struct NotificationConfig {
+  AckMode ack = AckMode::after_push;
+  uint32_t fetch_timeout_ms = 3'000;
+  uint32_t push_timeout_ms = 4'000;
+  uint32_t total_timeout_ms = 8'000;
+  uint32_t in_flight_max = 8'192;  // per core
+  uint32_t in_flight_per_mailbox_max = 4;
+  uint32_t callbacks_per_mailbox_per_minute_max = 120;
+  uint32_t events_per_callback_max = 256;
+  uint32_t decrypt_queue_max = 4'096;  // per core
+  uint32_t decrypt_queue_per_tenant_max = 2'048;
+  uint32_t badge_interval_ms = 15'000;
+  uint32_t merge_above = 20;
+  uint32_t catch_up_items_max = 20;
+  uint32_t shed_queue_delay_ms = 500;
+  uint32_t shed_share_percent_max = 25;
+  uint32_t journal_hours_max = 24;
+  uint32_t journal_retry_first_ms = 10'000;
+  uint32_t journal_retry_max_ms = 600'000;
+};
+
+// [ews]: what we ask Exchange.
+struct EwsConfig {
+  std::string user_agent = "MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)";
+  std::string server_version = "Exchange2013_SP1";
+  std::string ca_file;  // PEM, added to the system's roots; empty: none
+  uint32_t status_frequency_minutes = 30;
+  uint32_t connections_per_host_max = 16;        // per core
+  uint32_t requests_per_host_in_flight_max = 16;  // per core
+  uint32_t requests_per_host_waiting_max = 1'024;  // per core
+  uint32_t requests_per_mailbox_max = 2;
+  uint32_t connect_timeout_ms = 2'000;
+  uint32_t handshake_timeout_ms = 5'000;
+  uint32_t subscribe_timeout_ms = 15'000;
+  uint32_t idle_timeout_ms = 60'000;
+  uint32_t answer_bytes_max = 1'048'576;
+  uint32_t breaker_failure_percent = 50;
+  uint32_t breaker_window_requests = 20;
+  uint32_t breaker_open_ms = 10'000;
+  uint32_t back_off_ms_max = 300'000;
+  uint32_t logons_after_refusal_per_hour_max = 1;
+  uint32_t logons_after_refusal_max = 3;
+};
+
+// [apns]
+struct ApnsConfig {
+  HostPort production = {"api.push.apple.com", 443};
+  HostPort sandbox = {"api.sandbox.push.apple.com", 443};
+  std::string ca_file;  // PEM, instead of the system's roots; for a stand-in. Empty: the system's
+  uint32_t connections_per_core = 1;  // per team and environment
+  uint32_t streams_in_flight_max = 1'000;  // per connection; the peer's own limit applies too
+  uint32_t requests_waiting_max = 8'192;   // per core
+  uint32_t connect_timeout_ms = 5'000;
+  uint32_t reconnect_first_ms = 1'000;
+  uint32_t reconnect_max_ms = 60'000;
+  uint32_t ping_interval_ms = 60'000;
+  uint32_t attempts_max = 3;
+  uint32_t retry_wait_first_ms = 200;
+  uint32_t retry_wait_max_ms = 2'000;
+  uint32_t retry_share_percent_max = 10;
+  uint32_t token_refresh_minutes = 40;
+  uint32_t expiration_hours = 24;
+  uint32_t payload_bytes_max = 4'096;
+};
+
+// [keys]: one RSA pair per user, made ahead of need.
+struct KeysConfig {
+  uint32_t rsa_bits = 2'048;
+  uint32_t pool_target = 256;
+  uint32_t unused_expiry_hours = 24;
+  uint32_t cache_entries_max = 65'536;  // per core
+};
+
+// [limits]: of the device API.
+struct LimitsConfig {
+  uint32_t getpublickey_per_address_per_minute = 60;
+  uint32_t getpublickey_per_tenant_per_minute = 6'000;
+  uint32_t subscribe_per_address_per_minute = 60;
+  uint32_t unauthorized_per_address_per_minute = 30;
+  uint32_t subscribe_handovers_per_hour = 3;
+  uint32_t subscribes_in_flight_max = 256;  // per core
+  uint32_t devices_per_user_max = 10;
+  uint32_t credential_age_minutes_max = 10;
+  uint32_t addresses_tracked_max = 65'536;  // per core
+};
+
+// [log]: JSON lines.
+struct LogConfig {
+  LogLevel level = LogLevel::info;
+  std::string output = "stdout";  // or a file
+  uint32_t lines_per_event_per_second_max = 20;
+};
+
+// [[tenant.app]]: one push app; its topic is what devices may name.
+struct AppConfig {
+  std::string topic;     // bundle id
+  std::string team_id;   // Apple's, 10 characters
+  std::string key_id;    // Apple's, 10 characters
+  std::string key_file;  // .p8
+  ApnsEnvironment environment = ApnsEnvironment::production;
+};
+
+// [[tenant]]
+struct TenantConfig {
+  std::string id;
+  std::string name;
+  std::vector<std::string> ews_hosts;  // exact names, or "*.example.com" for one label before it
+  std::vector<uint16_t> ews_ports = {443};
+  std::vector<Cidr> ews_private_cidrs;
+  PreviewPolicy preview_max = PreviewPolicy::full;
+  bool ens2_credentials = false;
+  std::vector<AppConfig> apps;
+};
+
+struct Config {
+  std::string public_url;  // "https://push.example.com", no slash at the end; required
+  uint32_t cores = 0;      // 0: all that the process may use
+  std::string data_dir = "/var/lib/bellhop";
+  std::string keyring_file;  // required
+  PublicListenerConfig listen_public;
+  AdminListenerConfig listen_admin;
+  StoreConfig store;
+  NotificationConfig notification;
+  EwsConfig ews;
+  ApnsConfig apns;
+  KeysConfig keys;
+  LimitsConfig limits;
+  LogConfig log;
+  std::vector<TenantConfig> tenants;
+};
+
+// Where a thing stands in the file; both count from 1. toml++ counts columns in code points.
+struct ConfigPosition {
+  uint32_t line = 1;
+  uint32_t column = 1;
+
+  friend auto operator<=>(const ConfigPosition&, const ConfigPosition&) = default;
+};
+
+// One fault. `message` says what is wrong and, after "; ", what to do.
+struct ConfigProblem {
+  std::string file;
+  ConfigPosition position;
+  std::string message;
+};
+// "bellhop.toml:3:1: unknown key \"idle_timout_ms\" in [listen.public]; did you mean \"idle_timeout_ms\"?"
+std::string to_text(const ConfigProblem& problem);
+
+// A file that the configuration names and that must exist and be readable. The parser does not touch files: the caller
+// opens each and reports what fails with config_missing_file().
+struct ConfigFileReference {
+  std::string key;   // "tenant[0].app[1].key_file"
+  std::string path;  // as it is to be opened
+  ConfigPosition position;
+};
+
+// `config` is meant for use only where `problems` is empty. Problems stand in the order of the file.
+struct ConfigOutcome {
+  Config config;
+  std::vector<ConfigProblem> problems;
+  std::vector<ConfigFileReference> files;
+
+  bool ok() const { return problems.empty(); }
+};
+
+inline constexpr size_t kConfigBytesMax = 4u << 20;
+inline constexpr size_t kTenantsMax = 10'000;
+inline constexpr size_t kAppsPerTenantMax = 100;
+inline constexpr size_t kListItemsMax = 1'000;
+
+// Parses one whole TOML file. Reports every fault that it finds: an unknown, missing or duplicate key, a wrong type, a
+// value out of range, a contradiction between keys. After a fault of TOML syntax nothing else can be said, so that one
+// stands alone. Relative paths are taken from the folder of `file_name`; store.path from data_dir.
+ConfigOutcome parse_config(std::string_view text, std::string_view file_name);
+
+// The configuration file itself cannot be opened or read: one problem with position 1:1. `error_number` is an errno.
+ConfigProblem config_unreadable(std::string_view file_name, int error_number);
+// A file that the configuration names cannot be opened or read.
+ConfigProblem config_missing_file(std::string_view file_name, const ConfigFileReference& file, int error_number);
+
+// docs/configuration.md: all keys with type, default, range, unit and meaning, from the same table as the parser.
+std::string config_reference_markdown();
+
+}  // namespace bellhop::service

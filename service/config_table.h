@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "service/config.h"
+
+// The table that describes every key of the configuration. The parser, the messages, the checks and the reference in
+// docs/configuration.md are all driven by it; defaults are the initialisers in config.h, reached through `member`.
+namespace bellhop::service {
+
+enum class KeyKind : uint8_t {
+  boolean,
+  number32,      // uint32_t
+  number64,      // uint64_t
+  text,          // std::string, checked by `refuse`
+  path,          // std::string; made by us or by others later, so it need not exist
+  file,          // std::string; must exist, so it is listed in ConfigOutcome::files
+  log_output,    // std::string: "stdout" or a path
+  choice,        // an enum of uint8_t; the names are `choices`
+  address,       // HostPort
+  address_list,  // std::vector<HostPort>
+  text_list,     // std::vector<std::string>, items checked by `refuse`
+  port_list,     // std::vector<uint16_t>
+  cidr_list,     // std::vector<Cidr>
+};
+
+// Nothing, or what is wrong: a phrase that follows "it ".
+using TextCheck = std::string_view (*)(std::string_view text);
+
+struct KeyRow {
+  std::string_view name;
+  KeyKind kind = KeyKind::boolean;
+  void* (*member)(void* section) = nullptr;
+  bool required = false;
+  uint64_t min = 0;
+  uint64_t max = 0;
+  std::span<const uint32_t> numbers = {};  // where only these are accepted
+  std::string_view unit = "";
+  std::span<const std::string_view> choices = {};
+  TextCheck refuse = nullptr;
+  std::string_view example = "";  // in TOML
+  std::string_view help = "";
+};
+
+// One table of the file. `path` is "" for the top, else dotted. A repeated one is an array of tables.
+struct SectionRow {
+  std::string_view path;
+  bool repeated = false;
+  size_t items_max = 0;               // of a repeated one
+  void* (*enter)(void* parent) = nullptr;  // the struct inside its parent's; appends where repeated
+  std::span<const KeyRow> keys;
+  std::string_view help;
+};
+
+// A parent stands before its children. The parent of "tenant.app" is "tenant", of all others the top.
+std::span<const SectionRow> config_sections();
+const SectionRow* find_config_section(std::string_view path);
+const KeyRow* find_config_key(const SectionRow& section, std::string_view name);
+
+// "listen.public.idle_timeout_ms"; at the top the name alone.
+std::string full_key(const SectionRow& section, std::string_view name);
+// "[store]", "[[tenant]]", "the top of the file".
+std::string section_text(const SectionRow& section);
+// What a value may be, in words: "0 to 1024", "\"none\", \"sender\"…".
+std::string accepted_text(const KeyRow& key);
+// The value of a key as it would stand in the file; "" for an empty text, which means "not set".
+std::string value_text(const KeyRow& key, const void* member);
+
+// Parsers of values; nothing on any other form. Port 0 is taken from listeners only: the system chooses one.
+enum class PortRange : uint8_t { from_1, from_0 };
+std::optional<HostPort> parse_host_port(std::string_view text, PortRange range = PortRange::from_1);
+std::optional<Cidr> parse_cidr(std::string_view text);
+std::string to_text(const Cidr& cidr);
+bool is_ip_address(std::string_view host);
+bool is_loopback_address(std::string_view host);
+// Lower-case letters, digits and hyphens in labels of at most 63, 253 in all (RFC 1123); no trailing dot, and a last
+// label that is not a number, so that no form of an IPv4 address is a name.
+bool is_host_name(std::string_view host);
+
+// Checks for `refuse`.
+std::string_view refuse_public_url(std::string_view text);
+std::string_view refuse_header_value(std::string_view text);
+std::string_view refuse_server_version(std::string_view text);
+std::string_view refuse_tenant_id(std::string_view text);
+std::string_view refuse_tenant_name(std::string_view text);
+std::string_view refuse_ews_host(std::string_view text);
+std::string_view refuse_topic(std::string_view text);
+std::string_view refuse_apple_id(std::string_view text);
+
+// The candidate nearest to `word` by edit distance (insert, delete, change, swap of neighbours; letter case counts
+// little); nothing where none is near enough to be a slip.
+std::optional<std::string_view> closest_word(std::string_view word, std::span<const std::string_view> candidates);
+
+}  // namespace bellhop::service

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/stream/block_pool.h"
+#include "core/stream/stream.h"
+#include "proto/http1.h"
+
+namespace bellhop::service {
+
+// Feeds a parser of proto/http1.h from a stream: the part that both sides of HTTP/1.1 share. Bytes of the next message
+// stay in a block until it is asked for; while waiting for the peer no block is held.
+template <class Parser>
+class Http1Reader {
+ public:
+  Http1Reader(Stream& stream, Parser& parser) : stream_(stream), parser_(parser) {}
+
+  // The next event, never need_more. A body piece stays valid until the next call. At the peer's orderly end:
+  // CoreError::closed between messages, else HttpError::truncated or what Parser::finish says.
+  Task<Result<proto::Http1Step>> next() {
+    for (;;) {
+      if (at_ < size_ || pending_) {
+        pending_ = false;
+        BH_CO_TRY(proto::Http1Step step, parser_.feed(block_ ? Bytes(block_->all().subspan(at_, size_ - at_)) : Bytes()));
+        at_ += step.consumed;
+        if (step.event != proto::Http1Event::need_more) {
+          pending_ = step.event == proto::Http1Event::head || step.event == proto::Http1Event::body;
+          co_return step;
+        }
+      }
+      BH_CO_TRY(bool more, co_await fill());
+      if (!more) co_return at_end();
+    }
+  }
+
+  // Waits until there is something to feed, without feeding it; false at the orderly end.
+  Task<Result<bool>> fill() {
+    if (at_ < size_) co_return true;
+    for (;;) {
+      if (!block_) block_.emplace();
+      at_ = 0;
+      size_ = stream_.read(block_->all());
+      if (size_ > 0) {
+        block_->used(size_);
+        co_return true;
+      }
+      block_.reset();
+      BH_CO_TRY(bool more, co_await stream_.wait_input());
+      if (!more) co_return false;
+    }
+  }
+
+  bool has_input() const { return at_ < size_; }
+
+ private:
+  Result<proto::Http1Step> at_end() {
+    if constexpr (requires { parser_.finish(); }) {
+      BH_TRY(proto::Http1Step step, parser_.finish());
+      if (step.event == proto::Http1Event::complete) return step;
+      return fail(core_error(CoreError::closed));
+    } else {
+      if (parser_.in_message()) return fail(proto::http_error(proto::HttpError::truncated));
+      return fail(core_error(CoreError::closed));
+    }
+  }
+
+  Stream& stream_;
+  Parser& parser_;
+  std::optional<Block> block_;
+  size_t at_ = 0;
+  size_t size_ = 0;
+  bool pending_ = false;  // the parser may have an event without further input
+};
+
+}  // namespace bellhop::service

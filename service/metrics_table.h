@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "service/outcome.h"
+
+// The table of all metrics. A metric exists only as a row here; labels are closed lists, so that no address, name or
+// other personal or unbounded value can become one.
+namespace bellhop::service {
+
+// Label lists. Each is an enum and its names in order.
+enum class RsaEngine : uint8_t { scalar, vector };
+enum class CacheResult : uint8_t { hit, miss };
+enum class ListenerName : uint8_t { public_listener, admin };
+enum class ConnectionKind : uint8_t { public_listener, admin, ews, apns };
+enum class CloseReason : uint8_t {
+  peer, drain, handshake_failed, handshake_timeout, header_timeout, body_too_slow, write_stall, idle, malformed,
+  connections_limit, address_limit, requests_limit
+};
+enum class HandshakeResult : uint8_t { full, resumed, failed };
+enum class EwsResult : uint8_t {
+  ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
+  breaker_open, waiting_limit
+};
+enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
+enum class WriteDurability : uint8_t { synced, hot };
+enum class SubscriptionState : uint8_t { pending, active, tombstone };
+// The stages of one notification (docs/ARCHITECTURE.md). decrypt_wait is the time in the queue of the RSA engine.
+enum class Stage : uint8_t { route, parse, decrypt_wait, decrypt, fetch, push, total };
+
+template <class E>
+struct LabelSet;
+#define BH_LABEL_SET(type, label_name, ...)                                     \
+  template <>                                                                   \
+  struct LabelSet<type> {                                                       \
+    static constexpr std::string_view name = label_name;                        \
+    static constexpr auto values = std::to_array<std::string_view>(__VA_ARGS__); \
+  }
+BH_LABEL_SET(RsaEngine, "engine", {"scalar", "vector"});
+BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
+BH_LABEL_SET(ListenerName, "listener", {"public", "admin"});
+BH_LABEL_SET(ConnectionKind, "kind", {"public", "admin", "ews", "apns"});
+BH_LABEL_SET(CloseReason, "reason",
+             {"peer", "drain", "handshake_failed", "handshake_timeout", "header_timeout", "body_too_slow",
+              "write_stall", "idle", "malformed", "connections_limit", "address_limit", "requests_limit"});
+BH_LABEL_SET(HandshakeResult, "result", {"full", "resumed", "failed"});
+BH_LABEL_SET(EwsResult, "result",
+             {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
+              "timed_out", "connect_failed", "breaker_open", "waiting_limit"});
+BH_LABEL_SET(ApnsVerdict, "verdict",
+             {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
+BH_LABEL_SET(WriteDurability, "durability", {"synced", "hot"});
+BH_LABEL_SET(SubscriptionState, "state", {"pending", "active", "tombstone"});
+BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt_wait", "decrypt", "fetch", "push", "total"});
+#undef BH_LABEL_SET
+template <>
+struct LabelSet<DeviceOutcome> {
+  static constexpr std::string_view name = "outcome";
+  static constexpr auto values = kDeviceOutcomeNames;
+};
+template <>
+struct LabelSet<CallbackOutcome> {
+  static constexpr std::string_view name = "outcome";
+  static constexpr auto values = kCallbackOutcomeNames;
+};
+template <>
+struct LabelSet<ApiOutcome> {
+  static constexpr std::string_view name = "code";
+  static constexpr auto values = kApiOutcomeNames;
+};
+template <>
+struct LabelSet<void> {
+  static constexpr std::string_view name = "";
+  static constexpr std::array<std::string_view, 1> values = {""};
+};
+
+enum class MetricType : uint8_t { counter, gauge, gauge_longest, histogram };
+// What one unit of a stored number is: nanoseconds are exposed as seconds.
+enum class MetricUnit : uint8_t { count, bytes, nanoseconds };
+
+// One row. A histogram shows the bounds 2^first_power … 2^last_power, in units stored.
+struct MetricFamily {
+  std::string_view name;
+  std::string_view help;
+  MetricType type = MetricType::counter;
+  MetricUnit unit = MetricUnit::count;
+  std::string_view label_name;
+  std::span<const std::string_view> label_values = LabelSet<void>::values;
+  uint8_t first_power = 0;
+  uint8_t last_power = 0;
+};
+
+namespace detail {
+template <class Label>
+constexpr MetricFamily row(MetricType type, std::string_view name, std::string_view help,
+                           MetricUnit unit = MetricUnit::count, uint8_t first_power = 0, uint8_t last_power = 0) {
+  return {name, help, type, unit, LabelSet<Label>::name, LabelSet<Label>::values, first_power, last_power};
+}
+template <class Label = void>
+constexpr MetricFamily counter_row(std::string_view name, std::string_view help) {
+  return row<Label>(MetricType::counter, name, help);
+}
+template <class Label = void>
+constexpr MetricFamily gauge_row(std::string_view name, std::string_view help, MetricUnit unit = MetricUnit::count) {
+  return row<Label>(MetricType::gauge, name, help, unit);
+}
+template <class Label = void>
+constexpr MetricFamily seconds_row(std::string_view name, std::string_view help) {
+  return row<Label>(MetricType::histogram, name, help, MetricUnit::nanoseconds, 13, 35);  // 8 us … 34 s
+}
+}  // namespace detail
+
+// In the order of the exposition.
+inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
+    detail::counter_row<CallbackOutcome>("bellhop_callbacks_total", "Callbacks of Exchange, by how they were answered."),
+    detail::counter_row<DeviceOutcome>("bellhop_device_outcomes_total",
+                                       "New-mail events times devices, by how they ended."),
+    detail::counter_row<ApiOutcome>("bellhop_api_requests_total", "Requests of devices, by the code of the answer."),
+    detail::counter_row("bellhop_events_accepted_total", "New-mail events times devices that were taken on."),
+    detail::counter_row("bellhop_events_handed_back_total",
+                        "New-mail events times devices given back to Exchange by a 503; it sends them again."),
+    detail::gauge_row("bellhop_events_in_flight", "New-mail events times devices that have not ended yet."),
+    detail::gauge_row("bellhop_journal_records", "Content-free pushes in the journal that still have to be made."),
+    detail::counter_row("bellhop_catch_ups_total", "Listings of a mailbox because events were missed."),
+    detail::seconds_row<Stage>("bellhop_stage_seconds", "Time of one notification, by stage."),
+
+    detail::counter_row<RsaEngine>("bellhop_rsa_operations_total", "RSA private-key operations."),
+    detail::row<void>(MetricType::histogram, "bellhop_rsa_batch_size", "RSA private-key operations in one batch.",
+                      MetricUnit::count, 0, 3),
+    detail::gauge_row("bellhop_rsa_queue", "Decryptions that wait for a batch."),
+    detail::counter_row<CacheResult>("bellhop_key_cache_lookups_total", "Look-ups of converted private keys."),
+    detail::counter_row("bellhop_key_cache_evictions_total", "Converted private keys dropped to make room."),
+    detail::gauge_row("bellhop_key_pool_keys", "Key pairs made ahead of need."),
+
+    detail::counter_row<EwsResult>("bellhop_ews_requests_total", "Requests to Exchange, by result."),
+    detail::counter_row<ApnsVerdict>("bellhop_apns_pushes_total", "Pushes sent to APNs, by verdict."),
+    detail::gauge_row("bellhop_apns_streams_in_flight", "Pushes sent to APNs and not yet answered."),
+    detail::counter_row("bellhop_apns_goaways_total", "GOAWAY frames of APNs."),
+    detail::counter_row("bellhop_apns_token_refreshes_total", "Provider tokens signed."),
+
+    detail::gauge_row<ConnectionKind>("bellhop_connections", "Open connections."),
+    detail::counter_row<ListenerName>("bellhop_connections_accepted_total", "Connections accepted."),
+    detail::counter_row<CloseReason>("bellhop_connections_closed_total", "Accepted connections that ended, by reason."),
+    detail::counter_row<HandshakeResult>("bellhop_tls_handshakes_total", "TLS handshakes of accepted connections."),
+
+    detail::counter_row<WriteDurability>("bellhop_store_writes_total", "Records written to the store."),
+    detail::counter_row("bellhop_store_commits_total", "Group commits of the store."),
+    detail::counter_row("bellhop_store_failures_total", "Writes that the store refused."),
+    detail::gauge_row("bellhop_store_queue", "Writes that wait for a commit."),
+    detail::seconds_row("bellhop_store_commit_seconds", "Time of one group commit."),
+    detail::row<void>(MetricType::histogram, "bellhop_store_commit_records", "Records in one group commit.",
+                      MetricUnit::count, 0, 8),
+
+    detail::gauge_row<SubscriptionState>("bellhop_subscriptions", "Subscriptions in the store."),
+    detail::gauge_row("bellhop_devices", "Devices in the store."),
+    detail::gauge_row("bellhop_users", "Users in the store."),
+
+    detail::counter_row("bellhop_loop_turns_total", "Turns of the event loops."),
+    detail::row<void>(MetricType::gauge_longest, "bellhop_loop_turn_longest_seconds",
+                      "The longest turn of any event loop since start.", MetricUnit::nanoseconds),
+    detail::counter_row("bellhop_uring_enters_total", "Calls of io_uring_enter."),
+    detail::gauge_row("bellhop_tasks_alive", "Coroutines that have not ended."),
+    detail::gauge_row("bellhop_frames_bytes", "Memory of coroutine frames, pools included.", MetricUnit::bytes),
+    detail::gauge_row("bellhop_secret_arena_bytes", "Locked memory in use for secrets.", MetricUnit::bytes),
+    detail::gauge_row("bellhop_buffers_bytes", "Memory of network buffers.", MetricUnit::bytes),
+
+    detail::counter_row("bellhop_log_lines_total", "Log lines written."),
+    detail::counter_row("bellhop_log_lines_suppressed_total", "Log lines left out by the rate limit of their event."),
+});
+
+}  // namespace bellhop::service

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "core/task.h"
+#include "proto/ews_notification.h"
+#include "service/core.h"
+#include "service/http_exchange.h"
+
+namespace bellhop::service {
+
+// POST /notify: the way of one notification, from Exchange's callback to its answer. docs/ARCHITECTURE.md tells the
+// same story. Accepting core: route and parse. Home core (Mailboxes): classify, decrypt, fetch, push, note.
+// One per core; used for each callback of that core's listeners.
+class NotificationHandler final : public HttpHandler {
+ public:
+  explicit NotificationHandler(Core& core);
+  ~NotificationHandler();
+  Task<void> handle(HttpExchange& exchange) override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// What the home core is told of a callback; lives in the accepting core's frame until the home core has answered.
+struct Callback {
+  store::CapabilityHash capability_hash;
+  crypto::Capability capability;
+  const store::SubscriptionRecord* subscription = nullptr;
+  Bytes creds;                                 // envelope, digest matched
+  const proto::Notification* notification = nullptr;
+  Instant received_at{};
+};
+
+// How the callback is to be answered.
+struct CallbackAnswer {
+  CallbackOutcome outcome = CallbackOutcome::ok;
+};
+
+// The mailboxes whose home is this core: hot state (watermark, item ring, last seen, unread), the deduplication of
+// concurrent callbacks, badges. The only place where hot state lives. One per core.
+class Mailboxes {
+ public:
+  explicit Mailboxes(Core& core);
+  ~Mailboxes();
+  Mailboxes(const Mailboxes&) = delete;
+  Mailboxes& operator=(const Mailboxes&) = delete;
+
+  // Runs on the home core; never fails: what goes wrong becomes an outcome.
+  Task<CallbackAnswer> handle(Callback& callback);
+  // Last contact of a mailbox's subscription, for check-in; the epoch where there was none.
+  Task<WallTime> last_seen(store::MailboxNumber mailbox);
+  // The mailbox's user is gone, or starts anew.
+  void forget(store::MailboxNumber mailbox);
+  // Awaits badges that are still on their way; flushes hot state.
+  Task<void> close();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bellhop::service

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+// The closed lists of how things end. The dotted names are the same in logs, metrics, the admin page, reports and docs.
+namespace bellhop::service {
+
+class MetricsShard;
+
+// How one new-mail event ended for one device. `journaled` is the only one that later becomes another.
+enum class DeviceOutcome : uint8_t {
+  delivered_apns,         // the provider accepted the push
+  delivered_fcm,
+  delivered_sns,
+  delivered_contentfree,  // accepted without content: Exchange did not give the mail, or policy hides it all
+  journaled,              // synced to disk without content; to be pushed later
+  skipped_duplicate,      // the item was pushed before
+  skipped_merged,         // part of one push for many items
+  skipped_gone,           // the item no longer exists at Exchange
+  skipped_policy,
+  skipped_muted,          // by the device's preferences
+  skipped_no_device,      // the mailbox has no device; counted once for the event
+  dropped_expired,        // older than the journal keeps
+  dropped_token_gone,     // the provider says that the app is gone
+  dropped_payload,        // the provider refuses this push for good
+};
+inline constexpr size_t kDeviceOutcomes = 14;
+
+// How one callback of Exchange was answered.
+enum class CallbackOutcome : uint8_t {
+  ok,
+  heartbeat,
+  badge,
+  unsubscribe_removed,
+  unsubscribe_blocked,
+  refused_unknown,    // 404: capability, digest or SubscriptionId
+  refused_malformed,  // 400, 413
+  refused_limit,      // 503: rate of one subscription
+  refused_overload,   // 503: all work
+  refused_draining,
+  refused_not_ready,
+};
+inline constexpr size_t kCallbackOutcomes = 11;
+
+// How one request of a device was answered; all but `ok` are the `code` of the problem document (RFC 9457).
+enum class ApiOutcome : uint8_t {
+  ok,
+  malformed,
+  unauthorized,
+  forbidden,
+  credentials,
+  exchange,
+  throttled,
+  blocked,
+  unavailable,
+};
+inline constexpr size_t kApiOutcomes = 9;
+
+// The names, in the order of the enums.
+inline constexpr std::array<std::string_view, kDeviceOutcomes> kDeviceOutcomeNames = {
+    "delivered.apns",    "delivered.fcm",  "delivered.sns",  "delivered.contentfree", "journaled",
+    "skipped.duplicate", "skipped.merged", "skipped.gone",   "skipped.policy",        "skipped.muted",
+    "skipped.no_device", "dropped.expired", "dropped.token_gone", "dropped.payload"};
+inline constexpr std::array<std::string_view, kCallbackOutcomes> kCallbackOutcomeNames = {
+    "ok",
+    "heartbeat",
+    "badge",
+    "unsubscribe.removed",
+    "unsubscribe.blocked",
+    "refused.unknown",
+    "refused.malformed",
+    "refused.limit",
+    "refused.overload",
+    "refused.draining",
+    "refused.not_ready"};
+inline constexpr std::array<std::string_view, kApiOutcomes> kApiOutcomeNames = {
+    "ok", "malformed", "unauthorized", "forbidden", "credentials", "exchange", "throttled", "blocked", "unavailable"};
+
+constexpr std::string_view name_of(DeviceOutcome outcome) { return kDeviceOutcomeNames[static_cast<size_t>(outcome)]; }
+constexpr std::string_view name_of(CallbackOutcome outcome) {
+  return kCallbackOutcomeNames[static_cast<size_t>(outcome)];
+}
+constexpr std::string_view name_of(ApiOutcome outcome) { return kApiOutcomeNames[static_cast<size_t>(outcome)]; }
+
+// By the exact name; nothing for any other text.
+std::optional<DeviceOutcome> device_outcome(std::string_view name);
+std::optional<CallbackOutcome> callback_outcome(std::string_view name);
+std::optional<ApiOutcome> api_outcome(std::string_view name);
+
+// The first word of a device outcome.
+enum class DeviceOutcomeClass : uint8_t { delivered, journaled, skipped, dropped };
+DeviceOutcomeClass class_of(DeviceOutcome outcome);
+
+// The ledger of one core, or the sum of several. All numbers count since start, but in_flight and journaled, which
+// count what is there now. `device[journaled]` counts how often something went into the journal.
+struct LedgerSnapshot {
+  uint64_t accepted = 0;     // events x devices taken on, those restored from the journal included
+  uint64_t handed_back = 0;  // given back by a 503: Exchange sends the event again, which is then accepted anew
+  uint64_t in_flight = 0;
+  uint64_t journaled = 0;
+  std::array<uint64_t, kDeviceOutcomes> device = {};
+  std::array<uint64_t, kCallbackOutcomes> callback = {};
+  std::array<uint64_t, kApiOutcomes> api = {};
+
+  uint64_t total(DeviceOutcomeClass outcome_class) const;
+  // accepted - handed_back - (delivered + skipped + dropped + journaled + in flight). Anything but 0 is a lost event.
+  int64_t balance() const;
+  LedgerSnapshot& operator+=(const LedgerSnapshot& other);
+};
+
+// The ledger of one core. Only that core calls the members; each is a few plain additions. The numbers live in the
+// core's metrics shard, so that /metrics and the ledger cannot disagree. The shard outlives the ledger.
+// Each accepted event x device goes in flight, and leaves it exactly once: by settle() or hand_back(). To take more out
+// than is there is a bug of ours (BH_CHECK).
+class Ledger {
+ public:
+  explicit Ledger(MetricsShard& shard) : shard_(shard) {}
+  Ledger(const Ledger&) = delete;
+  Ledger& operator=(const Ledger&) = delete;
+
+  // A new-mail event for `devices` devices was taken on (no device: count 1, then settle with skipped_no_device).
+  void accept(uint64_t devices);
+  // Ended, or went into the journal, for `devices` devices.
+  void settle(DeviceOutcome outcome, uint64_t devices = 1);
+  // The callback is answered 503: its unsettled devices leave the ledger and come again.
+  void hand_back(uint64_t devices);
+  // At start: records of the journal that an earlier process wrote.
+  void restore_journaled(uint64_t records);
+  // A record of the journal ended. `outcome` is not journaled.
+  void settle_journaled(DeviceOutcome outcome);
+
+  void count(CallbackOutcome outcome);
+  void count(ApiOutcome outcome);
+
+  LedgerSnapshot snapshot() const;
+
+ private:
+  MetricsShard& shard_;
+};
+
+// The ledger's numbers of a shard, from any core. They are read one by one: exact on the shard's own core or when it
+// rests; from another core in_flight may be off by what happens meanwhile.
+LedgerSnapshot ledger_snapshot(const MetricsShard& shard);
+
+}  // namespace bellhop::service

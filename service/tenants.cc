@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/tenants.h"
+
+#include <algorithm>
+
+#include "service/error_texts.h"
+
+namespace bellhop::service {
+namespace {
+
+proto::Cidr to_proto(const Cidr& from) {
+  proto::Cidr to;
+  to.base.v6 = from.v6;
+  std::copy_n(from.address, 16, to.base.bytes.begin());
+  to.prefix_bits = from.bits;
+  return to;
+}
+
+}  // namespace
+
+const AppConfig* Tenant::app(std::string_view topic, std::optional<ApnsEnvironment> environment) const {
+  const AppConfig* found = nullptr;
+  for (const AppConfig& app : config.apps) {
+    if (!topic.empty() && app.topic != topic) continue;
+    if (environment && app.environment != *environment) continue;
+    if (found) return nullptr;  // the device must say which one
+    found = &app;
+  }
+  return found;
+}
+
+Result<proto::Url> Tenant::ews_url(std::string_view text) const {
+  BH_TRY(proto::Url url, proto::Url::parse(text));
+  bool port_listed = std::ranges::find(config.ews_ports, url.port) != config.ews_ports.end();
+  bool address_fine = !url.ip || addresses.allows(*url.ip);
+  if (!ews_hosts.matches(url.host) || !port_listed || !address_fine) {
+    return fail(service_error(ServiceError::host_not_allowed));
+  }
+  return url;
+}
+
+Result<Tenants> Tenants::make(const Config& config) {
+  Tenants tenants;
+  for (const TenantConfig& from : config.tenants) {
+    Tenant& tenant = tenants.tenants_.emplace_back();
+    tenant.number = static_cast<uint32_t>(tenants.tenants_.size() - 1);
+    tenant.config = from;
+    for (const std::string& host : from.ews_hosts) BH_CHECKED(tenant.ews_hosts.add(host));
+    for (const Cidr& block : from.ews_private_cidrs) BH_CHECKED(tenant.addresses.permit(to_proto(block)));
+  }
+  return tenants;
+}
+
+const Tenant* Tenants::find(std::string_view id) const {
+  for (const Tenant& tenant : tenants_) {
+    if (tenant.config.id == id) return &tenant;
+  }
+  return nullptr;
+}
+
+}  // namespace bellhop::service

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/address_policy.h"
+#include "proto/url.h"
+#include "service/config.h"
+
+namespace bellhop::service {
+
+// One tenant as the service uses it: the configuration, made ready.
+struct Tenant {
+  uint32_t number = 0;  // place in the configuration; for bounds per tenant
+  TenantConfig config;
+  proto::HostAllowList ews_hosts;
+  proto::AddressPolicy addresses;
+
+  // The app that pushes to `topic` in `environment`; an empty topic is the tenant's only one. Null where there is none.
+  const AppConfig* app(std::string_view topic, std::optional<ApnsEnvironment> environment) const;
+  // https, a host of the allow-list, a permitted port, no address that the policy refuses. What DNS says is checked
+  // when connecting (EwsClient). Errors: url, ServiceError::host_not_allowed.
+  Result<proto::Url> ews_url(std::string_view text) const;
+};
+
+// All tenants; immutable, used on every core.
+class Tenants {
+ public:
+  // Errors: config (an allow-list entry or a CIDR that does not parse; the parser has refused it before).
+  static Result<Tenants> make(const Config& config);
+  const Tenant* find(std::string_view id) const;
+  const std::vector<Tenant>& all() const { return tenants_; }
+
+ private:
+  std::vector<Tenant> tenants_;
+};
+
+}  // namespace bellhop::service

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+#include "core/task.h"
+#include "crypto/rsa.h"
+#include "crypto/sealing.h"
+#include "crypto/tokens.h"
+#include "store/store.h"
+
+namespace bellhop::service {
+
+// What the service may do with the keyring: seal and unseal what the store keeps, and turn outside names into the keyed
+// hashes under which the store knows them. Made once at start; immutable; used on every core.
+class Vault {
+ public:
+  static constexpr std::string_view kIndexKeyName = "index_key";  // in `meta`, sealed
+
+  // Reads the index key of the store, or makes it (several nodes agree on the first one). Errors: store, crypto (the
+  // keyring does not hold the KEK that sealed it).
+  static Task<Result<Vault>> open(const crypto::Keyring& keyring, store::Store& store);
+
+  // ---- names ----
+  store::StoredUserId user_id(std::string_view tenant, const crypto::Digest& address_hash) const;
+  store::DeviceKey device_key(const store::StoredUserId& user, std::string_view device_id) const;
+  store::TokenHash token_hash(std::string_view api_token) const;
+  store::Digest device_secret_hash(std::string_view device_secret) const;
+  static store::CapabilityHash capability_hash(const crypto::Capability& capability);
+  static store::KeyId key_id(const crypto::KeyId& id);
+  // 64 bits that name an item of a mailbox in the dedup ring; never 0.
+  uint64_t item_hash(const store::StoredUserId& user, std::string_view item_id) const;
+  // What the phone merges repeats by: 32 hex digits.
+  std::string collapse_id(const store::StoredUserId& user, std::string_view item_id) const;
+  uint64_t watermark_hash(std::string_view watermark) const;  // never 0
+
+  // ---- sealing ----
+  std::vector<uint8_t> seal_private_key(const crypto::RsaPrivateKey& key) const;
+  Result<crypto::RsaPrivateKey> unseal_private_key(const store::KeyRecord& record) const;
+  std::vector<uint8_t> seal_push_token(const store::StoredUserId& user, const store::DeviceKey& device,
+                                       std::string_view token) const;
+  Result<crypto::Secret> unseal_push_token(const store::StoredUserId& user, const store::DeviceKey& device,
+                                           const store::DeviceRecord& record) const;
+  std::vector<uint8_t> seal_device_secret_hash(const store::StoredUserId& user, const store::DeviceKey& device,
+                                               const store::Digest& hash) const;
+  // True where `device_secret` is the device's; constant time.
+  bool device_secret_matches(const store::StoredUserId& user, const store::DeviceKey& device,
+                             const store::DeviceRecord& record, std::string_view device_secret) const;
+  // Small values of `meta`: the APNs provider tokens.
+  std::vector<uint8_t> seal_meta(std::string_view name, Bytes value) const;
+  Result<crypto::Secret> unseal_meta(std::string_view name, Bytes box) const;
+
+ private:
+  Vault(crypto::Sealer sealer, crypto::IndexKey index) : sealer_(std::move(sealer)), index_(std::move(index)) {}
+  crypto::Sealer sealer_;
+  crypto::IndexKey index_;
+};
+
+}  // namespace bellhop::service

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The store's changes and reads as plain functions over one transaction; the meaning of each is at Store's method of
+// the same name. A change that fails may have written: whoever runs it gives the transaction up. Each may run twice (a
+// batch that fails is run again one by one), so results are set, never added to.
+
+#include "store/store.h"
+#include "store/tables.h"
+
+namespace bellhop::store::operations {
+
+// Writes the schema version into an empty store; refuses another version. Errors: schema_unknown, corrupt.
+Status prepare_schema(WriteView& view);
+
+Status add_token(WriteView& view, const TokenHash& hash, const TokenRecord& record);
+Status find_token(ReadView& view, const TokenHash& hash, TokenRecord& record);
+Status list_tokens(ReadView& view, std::vector<TokenEntry>& tokens);
+Status revoke_token(WriteView& view, const TokenId& id, WallTime now);
+
+Status add_pool_key(WriteView& view, const KeyRecord& record);
+Status read_key(ReadView& view, const KeyId& id, KeyRecord& record);
+
+// False where there is no such user.
+Result<bool> get_user(ReadView& view, const StoredUserId& id, std::string_view tenant, UserAndKey& user);
+Status get_or_create_user(WriteView& view, const StoredUserId& id, std::string_view tenant, WallTime now,
+                          UserAndKey& user);
+Status expire_unused_users(WriteView& view, WallTime since, size_t& expired);
+
+Status register_device(WriteView& view, const Registration& registration, RegistrationResult& result);
+Status update_subscription(WriteView& view, const CapabilityHash& capability, const SubscriptionPatch& patch);
+Status activate_subscription(WriteView& view, const CapabilityHash& capability, std::string_view exchange_id,
+                             SubscriptionState state);
+Status replace_subscription(WriteView& view, const CapabilityHash& old_one, const CapabilityHash& new_one,
+                            const SubscriptionPatch& patch, const Ending& ending);
+Status end_subscription(WriteView& view, const CapabilityHash& capability, const Ending& ending);
+Status remove_device(WriteView& view, const DeviceRemoval& removal, RemovedDevice& removed);
+Status update_device(WriteView& view, const StoredUserId& user, const DeviceKey& device, const DevicePatch& patch);
+Status mark_token_gone(WriteView& view, const StoredUserId& user, const DeviceKey& device, WallTime registered_at);
+
+Status read_route(ReadView& view, const CapabilityHash& capability, Route& route);
+Status read_devices(ReadView& view, const StoredUserId& user, std::vector<DeviceEntry>& devices);
+Status list_subscriptions(ReadView& view, const std::optional<CapabilityHash>& after,
+                          std::vector<SubscriptionEntry>& entries);
+
+Status extend_tombstone(WriteView& view, const CapabilityHash& capability, WallTime expires);
+Status sweep_tombstones(WriteView& view, WallTime now, size_t& swept);
+
+uint64_t hot_owner(const StoredUserId& user);
+Status read_hot(ReadView& view, MailboxNumber mailbox, HotRecord& record);  // a fresh record where there is none
+Status write_hot(WriteView& view, MailboxNumber mailbox, const HotRecord& record);
+
+Status add_journal(WriteView& view, const std::vector<JournalEntry>& entries);
+Status list_journal(ReadView& view, const std::optional<JournalKey>& after, std::vector<JournalEntry>& entries);
+
+Status get_meta(ReadView& view, std::string_view name, std::vector<uint8_t>& value);
+Status put_meta(WriteView& view, std::string_view name, Bytes value);
+
+Status counts(ReadView& view, Counts& counts);
+
+}  // namespace bellhop::store::operations

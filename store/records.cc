@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/records.h"
+
+#include <concepts>
+
+#include "store/codec.h"
+#include "store/error.h"
+
+namespace bellhop::store {
+namespace {
+
+constexpr uint8_t kRecordVersion = 1;
+constexpr size_t kChecksumSize = 4;
+
+template <class R, class T>
+concept RecordOf = std::same_as<std::remove_const_t<R>, T>;
+
+template <class C, RecordOf<TokenRecord> R>
+void fields(C& c, R& r) {
+  c.fixed(r.id.bytes);
+  c.string(r.tenant, kTenantSizeMax);
+  c.choice(r.scope, TokenScope::admin);
+  c.choice(r.state, TokenState::revoked);
+  c.time(r.created);
+  c.time(r.revoked);
+}
+
+template <class C, RecordOf<UserRecord> R>
+void fields(C& c, R& r) {
+  c.string(r.tenant, kTenantSizeMax);
+  c.number(r.mailbox);
+  c.fixed(r.key.bytes);
+  c.time(r.created);
+  c.time(r.last_used);
+  c.number(r.devices);
+  c.ids(r.subscriptions, kSubscriptionsPerUserMax);
+}
+
+template <class C, RecordOf<KeyRecord> R>
+void fields(C& c, R& r) {
+  c.fixed(r.id.bytes);
+  c.choice(r.state, KeyState::used);
+  c.fixed(r.user.bytes);
+  c.time(r.created);
+  c.string(r.public_key, kPublicKeySizeMax);
+  c.string(r.sealed_private_key, kSealedKeySizeMax);
+}
+
+template <class C, RecordOf<DeviceRecord> R>
+void fields(C& c, R& r) {
+  c.string(r.sealed_secret_hash, kSealedSecretSizeMax);
+  c.string(r.sealed_push_token, kSealedPushTokenSizeMax);
+  c.string(r.topic, kTopicSizeMax);
+  c.string(r.locale, kLocaleSizeMax);
+  c.choice(r.platform, Platform::sns);
+  c.choice(r.environment, PushEnvironment::sandbox);
+  c.choice(r.preview, Preview::full);
+  c.choice(r.state, DeviceState::blocked);
+  c.flag(r.badge);
+  c.flag(r.proven);
+  c.flag(r.token_gone);
+  c.time(r.registered_at);
+  c.time(r.created);
+}
+
+template <class C, RecordOf<SubscriptionRecord> R>
+void fields(C& c, R& r) {
+  c.fixed(r.user.bytes);
+  c.number(r.mailbox);
+  c.string(r.tenant, kTenantSizeMax);
+  c.string(r.ews_url, kUrlSizeMax);
+  c.string(r.exchange_id, kExchangeIdSizeMax);
+  c.fixed(r.digest.bytes);
+  c.choice(r.envelope, EnvelopeKind::split);
+  c.choice(r.state, SubscriptionState::active);
+  c.fixed(r.source_device.bytes);
+  c.fixed(r.key.bytes);
+  c.number(r.status_frequency_minutes);
+  c.time(r.created);
+  c.number(r.logon.failed);
+  c.time(r.logon.next_allowed);
+  c.string(r.split_ciphertext, kSplitSizeMax);
+}
+
+template <class C, RecordOf<HotRecord> R>
+void fields(C& c, R& r) {
+  c.number(r.owner);
+  c.number(r.watermark_hash);
+  for (auto& item : r.ring) c.number(item);
+  c.below(r.ring_next, HotRecord::kRingSize);
+  c.time(r.last_seen);
+  c.time(r.newest_received);
+  c.number(r.unread);
+}
+
+template <class C, RecordOf<TombstoneRecord> R>
+void fields(C& c, R& r) {
+  c.choice(r.reason, TombstoneReason::handed_over);
+  c.number(r.status_frequency_minutes);
+  c.time(r.expires);
+  c.fixed(r.digest.bytes);
+}
+
+template <class C, RecordOf<ComplianceRecord> R>
+void fields(C& c, R& r) {
+  c.choice(r.decision, ComplianceDecision::deny);
+  c.number(r.reason);
+  c.time(r.updated);
+  c.time(r.expires);
+}
+
+template <class C, RecordOf<EwsUrlRecord> R>
+void fields(C& c, R& r) {
+  c.string(r.url, kUrlSizeMax);
+  c.time(r.expires);
+}
+
+template <class C, RecordOf<JournalRecord> R>
+void fields(C& c, R& r) {
+  c.fixed(r.user.bytes);
+  c.fixed(r.collapse);
+  c.time(r.first_seen);
+  c.time(r.next_attempt);
+  c.number(r.attempts);
+}
+
+template <class R>
+Status encode_record(const R& record, std::vector<uint8_t>& out) {
+  Encoder encoder(out);
+  encoder.number(kRecordVersion);
+  fields(encoder, record);
+  if (!encoder.within_limits()) return fail(store_error(StoreError::limit));
+  encoder.number(checksum(out));
+  BH_CHECK(out.size() <= kRecordSizeMax);
+  return {};
+}
+
+template <class R>
+bool decode_record(Bytes bytes, R& record) {
+  if (bytes.size() < 1 + kChecksumSize || bytes.size() > kRecordSizeMax) return false;
+  Bytes body = bytes.first(bytes.size() - kChecksumSize);
+  uint32_t stored = 0;
+  Decoder(bytes.last(kChecksumSize)).number(stored);
+  if (stored != checksum(body)) return false;
+  Decoder decoder(body);
+  uint8_t version = 0;
+  decoder.number(version);
+  if (version != kRecordVersion) return false;
+  fields(decoder, record);
+  return decoder.at_end();
+}
+
+uint64_t nonzero(uint64_t item_hash) {
+  return item_hash == 0 ? 1 : item_hash;
+}
+
+}  // namespace
+
+Status encode(const TokenRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const UserRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const KeyRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const DeviceRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const SubscriptionRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const HotRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const TombstoneRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const ComplianceRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const EwsUrlRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const JournalRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+
+bool decode(Bytes bytes, TokenRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, UserRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, KeyRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, DeviceRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, SubscriptionRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, HotRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, TombstoneRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, ComplianceRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, EwsUrlRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, JournalRecord& record) {
+  return decode_record(bytes, record);
+}
+
+std::string_view SubscriptionRecord::ews_origin() const {
+  std::string_view url = ews_url;
+  size_t host = url.find("://");
+  if (host == url.npos) return {};
+  return url.substr(0, url.find_first_of("/?#", host + 3));
+}
+
+bool HotRecord::seen(uint64_t item_hash) const {
+  return std::find(ring.begin(), ring.end(), nonzero(item_hash)) != ring.end();
+}
+
+void HotRecord::add(uint64_t item_hash) {
+  ring[ring_next] = nonzero(item_hash);
+  ring_next = uint8_t((ring_next + 1) % kRingSize);
+}
+
+bool last_seen_due(WallTime stored, WallTime now, uint16_t status_frequency_minutes) {
+  std::chrono::milliseconds quarter = std::chrono::minutes(status_frequency_minutes);
+  quarter /= 4;
+  return stored > now || now - stored >= quarter;
+}
+
+}  // namespace bellhop::store

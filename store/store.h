@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// What bellhop keeps, as the service sees it: records (records.h) and the changes that are made to them, each atomic.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/task.h"
+#include "store/error.h"
+#include "store/ids.h"
+#include "store/records.h"
+
+namespace bellhop::store {
+
+// When a change is safe:
+//  synced:  co_await returns after the commit that holds the change was synced. All changes but hot.
+//  grouped: write_hot returns at once; the change is committed within 50 ms. A crash may lose the tail.
+enum class Durability : uint8_t { synced, grouped };
+inline constexpr Duration kHotFlushDelay = 40ms;   // then the commit begins
+inline constexpr Duration kHotRetryDelay = 1s;     // after a commit of hot records that failed
+inline constexpr size_t kHotPendingMax = 4096;     // mailboxes with uncommitted hot records, per core
+inline constexpr size_t kWritesQueuedMax = 16384;  // changes that wait for the writer, all cores
+inline constexpr size_t kBatchMax = 256;           // changes in one commit
+
+// Most entries that one list_*, put_compliance, journal or sweep call handles.
+inline constexpr size_t kListMax = 256;
+inline constexpr size_t kTokensMax = 4096;  // API tokens, revoked ones included
+
+// A user as `getpublickey` needs it.
+struct UserAndKey {
+  UserRecord user;
+  KeyRecord key;
+  bool created = false;
+};
+
+// A new EWS push subscription, pending until its first callback.
+struct NewSubscription {
+  CapabilityHash capability;
+  SubscriptionRecord record;  // user, mailbox and tenant are set by the store
+};
+
+struct Registration {
+  StoredUserId user;
+  DeviceKey device;
+  DeviceRecord record;
+  // Absent where the device joins the mailbox's live subscription.
+  std::optional<NewSubscription> subscription;
+  WallTime now{};
+};
+
+struct RegistrationResult {
+  bool device_created = false;
+  UserRecord user;  // after the change
+};
+
+// Changes to a subscription; what is absent stays as it is.
+struct SubscriptionPatch {
+  std::optional<std::string> exchange_id;
+  std::optional<SubscriptionState> state;
+  std::optional<LogonRule> logon;
+  std::optional<uint16_t> status_frequency_minutes;
+  std::optional<std::vector<uint8_t>> split_ciphertext;  // renewed OAuth tokens
+};
+
+// Changes to a device; what is absent stays. A new push token makes the token unproven and not gone.
+struct DevicePatch {
+  struct PushToken {
+    std::vector<uint8_t> sealed;
+    WallTime registered_at{};
+  };
+  std::optional<PushToken> push_token;
+  std::optional<std::vector<uint8_t>> sealed_secret_hash;
+  std::optional<DeviceState> state;
+  std::optional<bool> proven;
+  std::optional<Preview> preview;
+  std::optional<bool> badge;
+  std::optional<std::string> locale;
+};
+
+// How a subscription ends.
+struct Ending {
+  TombstoneReason reason = TombstoneReason::removed;
+  WallTime expires{};  // of the tombstone: 2 x StatusFrequency after the last contact
+};
+
+struct DeviceRemoval {
+  StoredUserId user;
+  DeviceKey device;
+  Ending ending;  // for the subscription, where this is the last device
+  // Last device: false deletes user and key pair; true keeps them as a user who has not subscribed yet (a first
+  // registration that failed), to expire as such.
+  bool keep_user = false;
+  WallTime now{};
+};
+
+struct RemovedDevice {
+  bool last = false;                       // no device is left
+  std::vector<CapabilityHash> tombstoned;  // subscriptions that ended
+  // Subscriptions that live on but carry the removed device's credentials: another device must subscribe again.
+  std::vector<CapabilityHash> orphaned;
+};
+
+enum class RouteKind : uint8_t { none, subscription, tombstone };
+
+// What a capability leads to. Kept by the caller and used again, so that reading allocates nothing.
+struct Route {
+  RouteKind kind = RouteKind::none;
+  SubscriptionRecord subscription;  // with RouteKind::subscription
+  TombstoneRecord tombstone;        // with RouteKind::tombstone
+};
+
+struct DeviceEntry {
+  DeviceKey key;
+  DeviceRecord record;
+};
+struct SubscriptionEntry {
+  CapabilityHash capability;
+  SubscriptionRecord record;
+};
+struct TokenEntry {
+  TokenHash hash;
+  TokenRecord record;
+};
+struct JournalEntry {
+  JournalKey key;
+  JournalRecord record;
+};
+
+// Numbers of records, for metrics, the admin page and the key maker.
+struct Counts {
+  uint64_t tokens = 0;
+  uint64_t users = 0;
+  uint64_t users_unused = 0;  // without a device so far
+  uint64_t devices = 0;
+  uint64_t subscriptions = 0;
+  uint64_t keys = 0;  // pool included
+  uint64_t keys_pool = 0;
+  uint64_t hot = 0;
+  uint64_t tombstones = 0;
+  uint64_t compliance = 0;
+  uint64_t ews_urls = 0;
+  uint64_t journal = 0;
+  friend bool operator==(const Counts&, const Counts&) = default;
+};
+
+// The store. One object per process, used by all cores; it outlives them. Reads and writes are awaited on any core; hot
+// records are read and written on the mailbox's home core only. Reference arguments must live until the call is
+// awaited. Besides the errors named, every read may fail with corrupt, and every write with corrupt, full, queue_full,
+// limit, closed. A write that failed changed nothing. A write goes on when its flow is stopped, and its flow awaits it.
+// A failed sync of the disk ends the process: nobody knows then what is on it.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // ---- API tokens ----
+  virtual Task<Status> add_token(const TokenHash& hash,
+                                 const TokenRecord& record) = 0;            // conflict: hash or id exists; limit
+  virtual Task<Result<TokenRecord>> find_token(const TokenHash& hash) = 0;  // not_found; revoked ones are found
+  virtual Task<Result<std::vector<TokenEntry>>> list_tokens() = 0;          // all, revoked included
+  virtual Task<Status> revoke_token(const TokenId& id, WallTime now) = 0;   // not_found; idempotent
+
+  // ---- Keys made ahead ----
+  virtual Task<Status> add_pool_key(const KeyRecord& record) = 0;  // conflict: the id exists
+  virtual Task<Result<uint64_t>> count_pool_keys() = 0;
+  virtual Task<Result<KeyRecord>> read_key(const KeyId& id) = 0;  // not_found
+
+  // ---- Users ----
+  // The user with its key; made with a key of the pool where there is none yet. Errors: pool_empty; conflict where the
+  // user exists under another tenant.
+  virtual Task<Result<UserAndKey>> get_or_create_user(const StoredUserId& id, std::string_view tenant,
+                                                      WallTime now) = 0;
+  virtual Task<Result<UserRecord>> read_user(const StoredUserId& id) = 0;  // not_found
+  // Deletes users, with their keys, who have had no device since before `since`. Returns how many; call again while it
+  // is kListMax.
+  virtual Task<Result<size_t>> expire_unused_users(WallTime since) = 0;
+
+  // ---- Devices and subscriptions ----
+  // Writes the device (new, or over the old record; a blocked device stays blocked) and the pending subscription, in
+  // one transaction. Errors: not_found (user), conflict (the capability is in use), limit (subscriptions or devices per
+  // user).
+  virtual Task<Result<RegistrationResult>> register_device(const Registration& registration) = 0;
+  virtual Task<Status> update_subscription(const CapabilityHash& capability,
+                                           const SubscriptionPatch& patch) = 0;  // not_found
+  // Exchange answered (or called back): its subscription id and the new state. Errors: not_found; conflict where
+  // another exchange id is recorded.
+  virtual Task<Status> activate_subscription(const CapabilityHash& capability, std::string_view exchange_id,
+                                             SubscriptionState state) = 0;
+  // Hand-over: `old_one` becomes a tombstone, in one transaction with the patch of `new_one`. not_found: either is
+  // missing; conflict: they belong to different users.
+  virtual Task<Status> replace_subscription(const CapabilityHash& old_one, const CapabilityHash& new_one,
+                                            const SubscriptionPatch& patch, const Ending& ending) = 0;
+  virtual Task<Status> end_subscription(const CapabilityHash& capability, const Ending& ending) = 0;  // not_found
+  virtual Task<Result<RemovedDevice>> remove_device(const DeviceRemoval& removal) = 0;                // not_found
+  virtual Task<Status> update_device(const StoredUserId& user, const DeviceKey& device,
+                                     const DevicePatch& patch) = 0;  // not_found
+  // The provider said that the token given at `registered_at` is dead. A token given since stays: conflict.
+  virtual Task<Status> mark_token_gone(const StoredUserId& user, const DeviceKey& device, WallTime registered_at) = 0;
+
+  // The one read of the notification path: no allocation once `route` is warm. Never fails with not_found.
+  virtual Task<Status> read_route(const CapabilityHash& capability, Route& route) = 0;
+  virtual Task<Result<std::vector<DeviceEntry>>> read_devices(const StoredUserId& user) = 0;  // empty where none
+  virtual Task<Result<DeviceRecord>> read_device(const StoredUserId& user, const DeviceKey& device) = 0;  // not_found
+  virtual Task<Result<StoredUserId>> find_device_owner(const DeviceKey& device) = 0;                      // not_found
+  // Up to kListMax subscriptions after `after` (absent: from the first), in the order of their keys.
+  virtual Task<Result<std::vector<SubscriptionEntry>>> list_subscriptions(
+      const std::optional<CapabilityHash>& after) = 0;
+
+  // ---- Tombstones ----
+  virtual Task<Status> extend_tombstone(const CapabilityHash& capability,
+                                        WallTime expires) = 0;      // not_found; never shortens
+  virtual Task<Result<size_t>> sweep_tombstones(WallTime now) = 0;  // as expire_unused_users
+
+  // ---- Hot state; home core only ----
+  // A fresh record where none of this user is stored: numbers are used again, so the record names its owner.
+  virtual Task<Result<HotRecord>> read_hot(MailboxNumber mailbox, const StoredUserId& user) = 0;
+  // Durability::grouped, coalesced by mailbox. queue_full: the records of kHotPendingMax mailboxes wait (the disk is
+  // full or slow); keep the record in memory and try with its next change.
+  virtual Status write_hot(MailboxNumber mailbox, const StoredUserId& user, const HotRecord& record) = 0;
+  // Awaits the commit of all hot records that the calling core has written.
+  virtual Task<Status> flush_hot() = 0;
+
+  // ---- Journal ----
+  virtual Task<Status> add_journal(const std::vector<JournalEntry>& entries) = 0;  // all or none; overwrites; limit
+  virtual Task<Status> erase_journal(const JournalKey& key) = 0;                   // fine where it is gone
+  virtual Task<Result<std::vector<JournalEntry>>> list_journal(const std::optional<JournalKey>& after) = 0;
+
+  // ---- Compliance and Autodiscover's results ----
+  virtual Task<Status> put_compliance(
+      const std::vector<std::pair<ComplianceKey, ComplianceRecord>>& entries) = 0;       // limit
+  virtual Task<Result<ComplianceRecord>> read_compliance(const ComplianceKey& key) = 0;  // not_found
+  virtual Task<Status> erase_compliance(const ComplianceKey& key) = 0;
+  virtual Task<Status> put_ews_url(const EwsUrlKey& key, const EwsUrlRecord& record) = 0;
+  virtual Task<Result<EwsUrlRecord>> read_ews_url(const EwsUrlKey& key) = 0;  // not_found
+  virtual Task<Status> erase_ews_url(const EwsUrlKey& key) = 0;
+
+  // ---- Meta: small named values (the sealed index key, the sealed APNs token) ----
+  virtual Task<Result<std::vector<uint8_t>>> get_meta(std::string_view name) = 0;  // not_found
+  virtual Task<Status> put_meta(std::string_view name, Bytes value) = 0;
+  // The stored value: `value` where there was none. How several nodes agree on one index key.
+  virtual Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) = 0;
+
+  virtual Task<Result<Counts>> counts() = 0;
+
+  // Each core calls this as the last thing before its root flow ends: flushes hot records and gives back what the core
+  // holds. The core must not use the store afterwards.
+  virtual Task<Status> leave_core() = 0;
+};
+
+}  // namespace bellhop::store
