@@ -6,7 +6,8 @@
 
 #include "core/cross_core.h"
 #include "core/sleep.h"
-#include "core/tls/memory.h"
+#include "core/tls/context.h"
+#include "crypto/arena.h"
 #include "service/admin.h"
 #include "service/device_api.h"
 #include "service/http_server.h"
@@ -116,6 +117,7 @@ LedgerSnapshot Server::ledger() const {
 
 // On core 0, before any other core does anything: what is shared.
 Task<bool> Server::start() {
+  set_tls_clock(&io::wall_now);
   io::random(log_salt_);
   std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
   io::random(fresh);
@@ -352,7 +354,7 @@ Task<void> Server::tick(CoreParts& parts) {
     parts.metrics.set(metric::frames_bytes, FramePool::stats().bytes_live);
     parts.metrics.set(metric::connections, ConnectionKind::public_listener, parts.http.stats().connections);
     if (parts.core.index == 0) {
-      parts.metrics.set(metric::secret_arena_bytes, crypto::process_arena().stats().bytes_committed);
+      parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {
         std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
         io::random(fresh);
