@@ -248,7 +248,9 @@ JsonKind JsonValue::kind() const {
   return tree_->nodes[index_].kind;
 }
 
+// Whoever asked by name sets it afterwards; an array's element has none.
 std::unexpected<Error> JsonValue::wrong_type() const {
+  tree_->asked.clear();
   return fail(json_error(JsonError::wrong_type));
 }
 

@@ -19,6 +19,7 @@
 
 namespace bellhop::service {
 
+class KeyMaker;
 class Mailboxes;
 class NotificationObserver;
 struct Core;
@@ -52,7 +53,8 @@ struct Core {
   EwsClient& ews;
   ApnsSender& apns;
   Mailboxes* mailboxes = nullptr;
-  NotificationObserver* observer = nullptr;  // demo and tests; told of each callback that this core answered
+  KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
+  NotificationObserver* observer = nullptr;  // demo and tests
 
   Fingerprint fingerprint(const store::StoredUserId& user) const { return log.fingerprint("user", user); }
 };

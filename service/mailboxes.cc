@@ -185,7 +185,7 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   trace.decrypt = fetched.decrypt;
   trace.fetch = fetched.fetch;
   trace.caught_up = fetched.listed;
-  trace.events = static_cast<uint32_t>(arrivals.size());
+  trace.items = static_cast<uint32_t>(arrivals.size());
   if (fetched.end == FetchEnd::overload) {
     delivery.hand_back(arrivals.size());
     answer.outcome = CallbackOutcome::refused_overload;

@@ -190,7 +190,8 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
   core.metrics.observe(metric::stage_time, Stage::route, trace.route);
   core.metrics.observe(metric::stage_time, Stage::parse, trace.parse);
   core.metrics.observe(metric::stage_time, Stage::total, trace.total);
-  if (core.observer) core.observer->notified(trace);
+  bool brought_mail = trace.items > 0 || trace.duplicates > 0;
+  if (core.observer && brought_mail) core.observer->notified(trace);
 }
 
 // Refused before any work, and with the connection, so that Exchange tries again later or elsewhere.

@@ -41,7 +41,7 @@ struct Callback {
 struct NotificationTrace {
   store::MailboxNumber mailbox = 0;
   CallbackOutcome outcome = CallbackOutcome::ok;
-  uint32_t events = 0;      // new mails, those of a catch-up included
+  uint32_t items = 0;       // new mails, those of a catch-up included
   uint32_t duplicates = 0;  // new mails that had been pushed before
   uint32_t pushes = 0;      // pushes that the provider accepted
   uint32_t pushes_contentfree = 0;  // of these, without content
@@ -56,7 +56,8 @@ struct CallbackAnswer {
   NotificationTrace trace;  // decrypt, fetch, push and the counts; the accepting core adds the rest
 };
 
-// Is told of each callback whose subscription was found, after its answer, on the accepting core. Must not block.
+// Demo and tests: is told of each callback that brought mail, new or repeated, after its answer and on the core that
+// accepted it. Must not block.
 class NotificationObserver {
  public:
   virtual void notified(const NotificationTrace& trace) = 0;

@@ -76,6 +76,9 @@ TEST(Json, NamesTheMemberInAnError) {
   EXPECT_FALSE(root.array("userId"));
   EXPECT_FALSE(root.required_array("userId"));
   EXPECT_EQ(error_text(missing.error()), "json: a required member is missing");
+  auto unnamed = root.find("n")->string();
+  ASSERT_FALSE(unnamed);
+  EXPECT_EQ(document->explain(unnamed.error()), "json: a member has the wrong type");
 }
 
 struct Refusal {
