@@ -156,6 +156,13 @@ void have_mail(const std::string& id);
 
 }  // namespace bellhop::service
 
+// In a flow, where ASSERT_TRUE cannot return.
+#define CO_ASSERT(condition)                       \
+  if (!(condition)) {                              \
+    ADD_FAILURE() << "does not hold: " #condition; \
+    co_return;                                     \
+  }
+
 // A test whose body is a flow with `scene`.
 #define SCENE_TEST_WITH(suite, name, ...)                    \
   static Task<void> suite##name##Flow(Scene& scene);         \
