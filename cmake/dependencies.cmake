@@ -16,7 +16,14 @@ find_package(fmt REQUIRED)
 add_library(deps_crypto STATIC IMPORTED)
 set_target_properties(deps_crypto PROPERTIES IMPORTED_LOCATION "${BELLHOP_DEPS_PREFIX}/lib/libcrypto.a")
 add_library(deps::ssl STATIC IMPORTED)
-set_target_properties(deps::ssl PROPERTIES IMPORTED_LOCATION "${BELLHOP_DEPS_PREFIX}/lib/libssl.a")
+# BoringSSL's record buffers, in which it decrypts in place, come from plain malloc and are freed unwiped. Bound to
+# OPENSSL_malloc they come from our wiping pools (core/tls/memory.h) like everything else. No other file of libssl
+# names malloc or free.
+set(pooled_ssl "${CMAKE_BINARY_DIR}/deps/libssl.a")
+file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/deps")
+execute_process(COMMAND "${CMAKE_OBJCOPY}" --redefine-sym malloc=OPENSSL_malloc --redefine-sym free=OPENSSL_free
+                        "${BELLHOP_DEPS_PREFIX}/lib/libssl.a" "${pooled_ssl}" COMMAND_ERROR_IS_FATAL ANY)
+set_target_properties(deps::ssl PROPERTIES IMPORTED_LOCATION "${pooled_ssl}")
 target_include_directories(deps::ssl BEFORE INTERFACE "${BELLHOP_DEPS_PREFIX}/include")
 target_link_libraries(deps::ssl INTERFACE deps_crypto Threads::Threads)
 

@@ -7,6 +7,7 @@ namespace bellhop {
 namespace {
 
 constexpr Duration kTick = 1ms;
+constexpr uint64_t kTicksWalked = 16;  // so many are cheaper to walk than to look over the whole wheel
 
 }  // namespace
 
@@ -48,20 +49,26 @@ void TimerWheel::cascade(int level) {
 void TimerWheel::advance(Instant now) {
   uint64_t target = now <= start_ ? 0 : (now - start_) / kTick;
   while (now_tick_ < target) {
-    // Jump over stretches without timers, but stop at each slot boundary of level 0, where timers cascade down.
-    auto& level0 = slots_[0];
     uint64_t next = now_tick_ + 1;
-    while (next < target && (next & (kSlots - 1)) != 0 && level0[next & (kSlots - 1)].empty()) ++next;
+    if (target - now_tick_ > kTicksWalked) {
+      // A long way (the machine slept, or time is simulated): straight to the next slot that holds a timer.
+      std::optional<uint64_t> stop = next_stop();
+      if (!stop || *stop > target) {
+        now_tick_ = target;
+        return;
+      }
+      next = *stop;
+    }
     now_tick_ = next;
     if ((now_tick_ & (kSlots - 1)) == 0) cascade(1);
     IntrusiveList<Timer> due;
-    due.splice_back(level0[now_tick_ & (kSlots - 1)]);
+    due.splice_back(slots_[0][now_tick_ & (kSlots - 1)]);
     while (Timer* timer = due.pop_front()) timer->on_expiry(*timer);
   }
 }
 
-std::optional<Instant> TimerWheel::next_expiry() const {
-  // A timer of level n comes down, or fires, when the clock enters its slot: the earliest such moment over all levels.
+// A timer of level n comes down, or fires, when the clock enters its slot: the earliest such tick over all levels.
+std::optional<uint64_t> TimerWheel::next_stop() const {
   std::optional<uint64_t> earliest;
   for (int level = 0; level < kLevels; ++level) {
     uint64_t unit = uint64_t{1} << (kSlotBits * level);
@@ -73,8 +80,13 @@ std::optional<Instant> TimerWheel::next_expiry() const {
       break;
     }
   }
-  if (!earliest) return std::nullopt;
-  return start_ + *earliest * kTick;
+  return earliest;
+}
+
+std::optional<Instant> TimerWheel::next_expiry() const {
+  std::optional<uint64_t> stop = next_stop();
+  if (!stop) return std::nullopt;
+  return start_ + *stop * kTick;
 }
 
 }  // namespace bellhop

@@ -40,6 +40,7 @@ class TimerWheel {
 
   void place(Timer& timer);
   void cascade(int level);
+  std::optional<uint64_t> next_stop() const;
 
   Instant start_;
   uint64_t now_tick_ = 0;  // all ticks up to this one have fired

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,21 +14,21 @@ namespace bellhop::crypto {
 
 // What an arena holds and what it could not do. Bytes unless named otherwise.
 struct ArenaStats {
-  size_t blocks_in_use = 0;      // live allocations
-  size_t bytes_committed = 0;    // slabs made readable and writable
-  size_t bytes_locked = 0;       // of these, locked into RAM
-  int lock_errno = 0;            // the first failure of mlock, 0 if none; the usual cause is RLIMIT_MEMLOCK
-  size_t spills_in_use = 0;      // live allocations outside the slabs: too large, or the arena was full
+  size_t blocks_in_use = 0;        // live allocations
+  size_t bytes_committed = 0;      // slabs made readable and writable
+  size_t bytes_locked = 0;         // of these, locked into RAM
+  int lock_errno = 0;              // the first failure of mlock, 0 if none; the usual cause is RLIMIT_MEMLOCK
+  int64_t spills_in_use = 0;       // live allocations outside the slabs: too large, or the arena was full
   uint64_t spills_full_total = 0;  // allocations that had to go outside because the arena was full
 };
 
 // Memory for secrets: locked into RAM (best effort), left out of core dumps, wiped when freed.
 //
-// A reserved span of slabs, each followed by an unmapped guard page, cut into blocks of one size (powers of two, 32 bytes to
-// 32 KiB). Bookkeeping lies outside the span, so that an overrun hits another secret or a guard page, never a list.
-// Free blocks hold zeros only. Larger blocks, and all when `slabs_max` is reached, get a mapping of their own: not locked,
-// but still left out of dumps, fenced by guard pages and wiped.
-// Any thread may call; one short lock. Memory that cannot be had at all aborts.
+// A reserved span of slabs, each followed by an unmapped guard page, cut into blocks of one size (powers of two, 32
+// bytes to 32 KiB). Bookkeeping lies outside the span, so that an overrun hits another secret or a guard page, never a
+// list. Free blocks hold zeros only. Larger blocks, and all when `slabs_max` is reached, get a mapping of their own:
+// not locked, but still left out of dumps, fenced by guard pages and wiped. Any thread may call; one short lock. Memory
+// that cannot be had at all aborts.
 class Arena {
  public:
   static constexpr size_t kSlabBytes = 64 * 1024;
@@ -54,25 +53,26 @@ class Arena {
  private:
   struct Slab {
     uint8_t size_class = 0;
-    bool committed = false;
     uint32_t in_use = 0;
-    std::bitset<kSlabBytes / kBlockBytesMin> used;
+    std::array<uint64_t, kSlabBytes / kBlockBytesMin / 64> used{};  // one bit a block
   };
 
   void* allocate_block(size_t size_class);
-  int open_slab(size_t size_class);
-  void commit(size_t slab);
+  bool open_slab(size_t size_class);
+  bool commit_slab();
+  void close_slab(uint32_t slab);
   void* spill(size_t size);
   void unspill(void* block, size_t size);
   uint8_t* slab_start(size_t slab) const;
+  size_t slab_of(const void* block) const;
 
   mutable std::mutex mutex_;
   const size_t slabs_max_;
   uint8_t* span_ = nullptr;
   size_t span_bytes_ = 0;
-  std::vector<Slab> slabs_;                            // grows up to slabs_max_
+  std::vector<Slab> slabs_;                              // the committed ones, up to slabs_max_
   std::array<std::vector<uint32_t>, kClasses> partial_;  // slabs of a class that have room
-  std::vector<uint32_t> empty_;                        // committed slabs without a live block
+  std::vector<uint32_t> empty_;                          // committed slabs without a live block
   ArenaStats stats_;
 };
 
@@ -100,7 +100,8 @@ template <class T>
 using WipingVector = std::vector<T, WipingAllocator<T>>;
 using WipingBytes = WipingVector<uint8_t>;
 
-// Turns off core dumps and ptrace by the same user (RLIMIT_CORE 0, PR_SET_DUMPABLE 0). Errors: errno of the call that failed.
+// Turns off core dumps and ptrace by the same user (RLIMIT_CORE 0, PR_SET_DUMPABLE 0). Errors: errno of the call that
+// failed.
 Status harden_process();
 
 }  // namespace bellhop::crypto

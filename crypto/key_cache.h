@@ -9,8 +9,8 @@
 
 namespace bellhop::crypto {
 
-// Converted private keys by key id, least recently used first out; what leaves is wiped. One per core, not synchronised.
-// Outlives every pin.
+// Converted private keys by key id, least recently used first out; what leaves is wiped. One per core, not
+// synchronised. Outlives every pin.
 class KeyCache {
   struct Entry;
 
@@ -23,7 +23,7 @@ class KeyCache {
     uint64_t hits_total = 0;
     uint64_t misses_total = 0;
     uint64_t evictions_total = 0;
-    size_t entries = 0;
+    size_t entries = 0;  // removed ones that are still pinned count
     size_t bytes = 0;
   };
 
@@ -64,7 +64,7 @@ class KeyCache {
 
  private:
   struct Entry : ListLink {
-    Entry(KeyCache& c, RsaPrivateKey k) : cache(&c), key(std::move(k)) {}
+    Entry(KeyCache& owner, RsaPrivateKey private_key) : cache(&owner), key(std::move(private_key)) {}
     KeyCache* cache;
     ConvertedKey key;
     uint32_t pins = 0;
@@ -76,6 +76,7 @@ class KeyCache {
 
   const Limits limits_;
   Stats stats_;
+  size_t removed_pinned_ = 0;
   std::unordered_map<KeyId, std::unique_ptr<Entry>, KeyIdHash> entries_;
   IntrusiveList<Entry> idle_;  // not pinned, least recently used first
 };

@@ -27,13 +27,13 @@ struct Cidr {
 // What an address is for (IANA special-purpose registries, RFC 6890 and its successors).
 enum class AddressKind : uint8_t {
   global,
-  unspecified,    // 0.0.0.0/8, ::
+  unspecified,  // 0.0.0.0/8, ::
   loopback,
-  private_,       // RFC 1918
-  cgnat,          // 100.64.0.0/10
+  private_,  // RFC 1918
+  cgnat,     // 100.64.0.0/10
   link_local,
-  metadata,       // a cloud's instance metadata or credential service
-  ula,            // fc00::/7
+  metadata,  // a cloud's instance metadata or credential service
+  ula,       // fc00::/7
   multicast,
   documentation,  // 192.0.2.0/24, 198.51.100.0/24, 203.0.113.0/24, 2001:db8::/32, 3fff::/20
   benchmark,      // 198.18.0.0/15, 2001:2::/48

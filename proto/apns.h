@@ -35,15 +35,24 @@ struct ApnsRequest {
   std::string_view device_token;   // hex
   std::string_view authorization;  // the provider's JWT, without "bearer "; empty where a client certificate speaks
   std::string_view topic;
-  std::string_view apns_id;        // UUID in the 8-4-4-4-12 form; empty: APNs makes one
-  std::string_view collapse_id;    // empty: none
+  std::string_view apns_id;           // UUID in the 8-4-4-4-12 form; empty: APNs makes one
+  std::string_view collapse_id;       // empty: none
   std::optional<int64_t> expiration;  // Unix seconds; 0: try once, do not store. Nothing: APNs decides
   ApnsPriority priority = ApnsPriority::immediate;
   ApnsPushType push_type = ApnsPushType::alert;
 };
 
 // What is wrong with a request before it is sent; sending it would only earn a 400.
-enum class ApnsRequestFault : uint8_t { none, device_token, authorization, topic, apns_id, collapse_id, expiration, priority };
+enum class ApnsRequestFault : uint8_t {
+  none,
+  device_token,
+  authorization,
+  topic,
+  apns_id,
+  collapse_id,
+  expiration,
+  priority
+};
 
 // Hex of either case, an even number of digits, between kApnsTokenBytesMin and Max bytes.
 bool apns_token_valid(std::string_view hex);
@@ -83,7 +92,7 @@ struct ApnsAlertOptions {
   std::string_view category;
   std::string_view sound = "default";
   std::optional<uint32_t> badge;
-  bool mutable_content = false;          // lets the app's Notification Service Extension change the alert
+  bool mutable_content = false;  // lets the app's Notification Service Extension change the alert
   std::span<const ApnsMember> members;
 };
 
@@ -95,15 +104,17 @@ struct ApnsLocalText {
 inline constexpr ApnsLocalText kApnsNewMailText{"BELLHOP_NEW_MAIL", "New mail"};
 inline constexpr ApnsLocalText kApnsMoreMailText{"BELLHOP_MORE_MAIL", "More new mail"};
 
-// The writers below return JSON of at most kApnsPayloadBytesMax bytes; nothing where the members that are never cut leave no room.
-// The result holds mail text: the caller wipes it.
+// The writers below return JSON of at most kApnsPayloadBytesMax bytes; nothing where the members that are never cut
+// leave no room. The result holds mail text: the caller wipes it.
 
 // Title = sender, body = subject, both made harmless (harmless_text). Too long: the subject is cut, to no less than
 // 256 bytes, then the sender, on a character boundary with an ellipsis. Neither left: the content-free alert.
-std::optional<std::string> write_apns_mail(std::string_view sender, std::string_view subject, const ApnsAlertOptions& options,
+std::optional<std::string> write_apns_mail(std::string_view sender, std::string_view subject,
+                                           const ApnsAlertOptions& options,
                                            const ApnsLocalText& text = kApnsNewMailText);
 // Says that there is new mail, and nothing of it.
-std::optional<std::string> write_apns_new_mail(const ApnsAlertOptions& options, const ApnsLocalText& text = kApnsNewMailText);
+std::optional<std::string> write_apns_new_mail(const ApnsAlertOptions& options,
+                                               const ApnsLocalText& text = kApnsNewMailText);
 // For `count` mails merged into one push; the count is loc-args[0].
 std::optional<std::string> write_apns_more_mail(uint32_t count, const ApnsAlertOptions& options,
                                                 const ApnsLocalText& text = kApnsMoreMailText);
@@ -116,8 +127,8 @@ std::optional<std::string> write_apns_silent(ApnsWhat what, std::span<const Apns
 void set_apns_badge(ApnsRequest& request);
 void set_apns_silent(ApnsRequest& request);
 
-// Mail text that can do no harm on a screen: well-formed UTF-8 (each bad byte becomes U+FFFD), line breaks and tabs become
-// one space, other control characters (C0, DEL, C1) and marks that change the direction of text are dropped.
+// Mail text that can do no harm on a screen: well-formed UTF-8 (each bad byte becomes U+FFFD), line breaks and tabs
+// become one space, other control characters (C0, DEL, C1) and marks that change the direction of text are dropped.
 std::string harmless_text(std::string_view text);
 
 }  // namespace bellhop::proto

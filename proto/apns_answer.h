@@ -82,8 +82,8 @@ struct ApnsAnswer {
 
 inline constexpr size_t kApnsAnswerBytesMax = 4096;
 
-// Never fails: a body that is not understood leaves `reason` at none, and the status decides. A body of GOAWAY's debug data
-// is read the same way, with status 0.
+// Never fails: a body that is not understood leaves `reason` at none, and the status decides. A body of GOAWAY's debug
+// data is read the same way, with status 0.
 ApnsAnswer parse_apns_answer(uint16_t status, Bytes body);
 
 // `registered_at`: when the device gave us this token. 410 means "gone" only where its timestamp is newer than that;

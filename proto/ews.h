@@ -33,17 +33,30 @@ inline constexpr std::string_view kEwsTypesSpace = "http://schemas.microsoft.com
 inline constexpr std::string_view kEwsErrorsSpace = "http://schemas.microsoft.com/exchange/services/2006/errors";
 
 // Values of the SOAPAction header field, with their quotes (SOAP 1.1 section 6.1.1).
-inline constexpr std::string_view kSubscribeAction = "\"http://schemas.microsoft.com/exchange/services/2006/messages/Subscribe\"";
-inline constexpr std::string_view kGetItemAction = "\"http://schemas.microsoft.com/exchange/services/2006/messages/GetItem\"";
-inline constexpr std::string_view kFindItemAction = "\"http://schemas.microsoft.com/exchange/services/2006/messages/FindItem\"";
-inline constexpr std::string_view kSendNotificationAction = "\"http://schemas.microsoft.com/exchange/services/2006/messages/SendNotification\"";
+inline constexpr std::string_view kSubscribeAction =
+    "\"http://schemas.microsoft.com/exchange/services/2006/messages/Subscribe\"";
+inline constexpr std::string_view kGetItemAction =
+    "\"http://schemas.microsoft.com/exchange/services/2006/messages/GetItem\"";
+inline constexpr std::string_view kFindItemAction =
+    "\"http://schemas.microsoft.com/exchange/services/2006/messages/FindItem\"";
+inline constexpr std::string_view kSendNotificationAction =
+    "\"http://schemas.microsoft.com/exchange/services/2006/messages/SendNotification\"";
 
 enum class SoapVersion : uint8_t { soap11, soap12 };
 // "text/xml; charset=utf-8" or "application/soap+xml; charset=utf-8".
 std::string_view soap_content_type(SoapVersion version);
 
 // t:RequestServerVersion/@Version. Ascending: a later one has the features of the earlier.
-enum class ExchangeVersion : uint8_t { exchange2007, exchange2007_sp1, exchange2010, exchange2010_sp1, exchange2010_sp2, exchange2013, exchange2013_sp1, exchange2016 };
+enum class ExchangeVersion : uint8_t {
+  exchange2007,
+  exchange2007_sp1,
+  exchange2010,
+  exchange2010_sp1,
+  exchange2010_sp2,
+  exchange2013,
+  exchange2013_sp1,
+  exchange2016
+};
 std::string_view exchange_version_text(ExchangeVersion version);
 
 // @ResponseClass
@@ -54,15 +67,46 @@ std::optional<ResponseClass> parse_response_class(std::string_view text);
 // m:ResponseCode and e:ResponseCode: the codes that somebody here acts on. `other` is any further one; its text is kept
 // beside the code. `none` is an absent code (a SOAP fault that is not of EWS).
 enum class EwsResponseCode : uint8_t {
-  none, other, no_error,
-  access_denied, account_disabled, ad_unavailable, batch_processing_stopped, connection_failed, event_not_found,
-  exceeded_connection_count, exceeded_subscription_count, expired_subscription, folder_not_found, impersonate_user_denied,
-  insufficient_resources, internal_server_error, internal_server_transient_error, invalid_id_malformed,
-  invalid_push_subscription_url, invalid_subscription, invalid_watermark, item_not_found, mailbox_failover,
-  mailbox_logon_failed, mailbox_move_in_progress, mailbox_store_unavailable, missed_notification_events,
-  non_existent_mailbox, password_change_required, password_expired, proxied_subscription_call_failure,
-  proxy_request_not_allowed, read_events_failed, schema_validation, server_busy, subscription_access_denied,
-  subscription_delegate_access_not_supported, subscription_not_found, subscription_unsubscribed, timeout_expired,
+  none,
+  other,
+  no_error,
+  access_denied,
+  account_disabled,
+  ad_unavailable,
+  batch_processing_stopped,
+  connection_failed,
+  event_not_found,
+  exceeded_connection_count,
+  exceeded_subscription_count,
+  expired_subscription,
+  folder_not_found,
+  impersonate_user_denied,
+  insufficient_resources,
+  internal_server_error,
+  internal_server_transient_error,
+  invalid_id_malformed,
+  invalid_push_subscription_url,
+  invalid_subscription,
+  invalid_watermark,
+  item_not_found,
+  mailbox_failover,
+  mailbox_logon_failed,
+  mailbox_move_in_progress,
+  mailbox_store_unavailable,
+  missed_notification_events,
+  non_existent_mailbox,
+  password_change_required,
+  password_expired,
+  proxied_subscription_call_failure,
+  proxy_request_not_allowed,
+  read_events_failed,
+  schema_validation,
+  server_busy,
+  subscription_access_denied,
+  subscription_delegate_access_not_supported,
+  subscription_not_found,
+  subscription_unsubscribed,
+  timeout_expired,
 };
 // `other` for an unknown text, `none` for an empty one.
 EwsResponseCode parse_response_code(std::string_view text);
@@ -80,7 +124,8 @@ enum class EwsVerdict : uint8_t {
 };
 EwsVerdict classify(EwsResponseCode code);
 
-// xs:dateTime, with optional fraction; a time without zone is UTC. Nothing where it is not a time of the years 1970-9999.
+// xs:dateTime, with optional fraction; a time without zone is UTC. Nothing where it is not a time of the years
+// 1970-9999.
 std::optional<WallTime> parse_ews_time(std::string_view text);
 // "2026-01-31T08:15:30Z", or with ".123" where the milliseconds are not 0.
 std::string format_ews_time(WallTime time);
@@ -96,8 +141,18 @@ std::optional<EventKind> parse_event_kind(std::string_view text);
 
 // t:FieldURI/@FieldURI: the item properties that we ask for.
 enum class ItemField : uint8_t {
-  subject, from, sender, date_time_received, item_class, importance, sensitivity, conversation_id, is_read,
-  preview, has_attachments, internet_message_id,
+  subject,
+  from,
+  sender,
+  date_time_received,
+  item_class,
+  importance,
+  sensitivity,
+  conversation_id,
+  is_read,
+  preview,
+  has_attachments,
+  internet_message_id,
 };
 inline constexpr uint32_t kItemFieldCount = 12;
 std::string_view item_field_text(ItemField field);  // "item:Subject"

@@ -47,8 +47,8 @@ struct NotificationMessage {
   std::span<const Notification> notifications;  // Exchange sends one; at least one
 };
 
-// Reads m:SendNotification, the body of an Exchange callback (SOAP 1.1 and 1.2). Reusable: after warm-up, a document of the
-// usual size needs no heap. One document: feed()* finish(), reset(). Belongs to one core.
+// Reads m:SendNotification, the body of an Exchange callback (SOAP 1.1 and 1.2). Reusable: after warm-up, a document of
+// the usual size needs no heap. One document: feed()* finish(), reset(). Belongs to one core.
 class NotificationParser : public SoapReader {
  public:
   // `hash_salt`: see XmlReader.

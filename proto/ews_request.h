@@ -10,8 +10,8 @@
 
 #include "proto/ews.h"
 
-// Writers of the EWS requests that we send, SOAP 1.1, elements in the order of the schema. Each replaces `out` (wiped first,
-// and reserved in one step, so that no copy of a secret is left behind by growth). The caller wipes `out`.
+// Writers of the EWS requests that we send, SOAP 1.1, elements in the order of the schema. Each replaces `out` (wiped
+// first, and reserved in one step, so that no copy of a secret is left behind by growth). The caller wipes `out`.
 // Errors: EwsError::missing_part, bad_value, too_many, forbidden_text; `out` is then empty.
 namespace bellhop::proto {
 
@@ -24,8 +24,9 @@ inline constexpr uint32_t kEwsIdBytesMax = 1024;
 
 inline constexpr std::array kSubscribedEvents = {EventKind::new_mail, EventKind::modified};
 inline constexpr std::array kNotifiedFields = {
-    ItemField::subject,    ItemField::from,        ItemField::sender,          ItemField::date_time_received, ItemField::item_class,
-    ItemField::importance, ItemField::sensitivity, ItemField::conversation_id, ItemField::is_read};
+    ItemField::subject,    ItemField::from,       ItemField::sender,      ItemField::date_time_received,
+    ItemField::item_class, ItemField::importance, ItemField::sensitivity, ItemField::conversation_id,
+    ItemField::is_read};
 
 // m:Subscribe with m:PushSubscriptionRequest on the Inbox.
 struct SubscribeRequest {
@@ -46,8 +47,8 @@ struct GetItemRequest {
 };
 Status write_get_item(const GetItemRequest& request, std::string& out);
 
-// m:FindItem in the Inbox, Shallow, newest first: item ids, received times and `fields` (never bodies or addresses: FindItem
-// gives senders' names only, and cuts texts at 255).
+// m:FindItem in the Inbox, Shallow, newest first: item ids, received times and `fields` (never bodies or addresses:
+// FindItem gives senders' names only, and cuts texts at 255).
 struct FindItemRequest {
   ExchangeVersion version = ExchangeVersion::exchange2010_sp2;
   std::string_view mailbox;                // as in SubscribeRequest

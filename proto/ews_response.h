@@ -55,9 +55,9 @@ struct EwsResponseMessage {
   std::optional<uint32_t> back_off_ms;
   std::string_view subscription_id;  // Subscribe
   std::string_view watermark;
-  std::span<const EwsItem> items;       // GetItem: one where it succeeded; FindItem: any number
-  std::optional<int32_t> total_items;   // FindItem: TotalItemsInView
-  std::optional<bool> includes_last;    // FindItem: IncludesLastItemInRange
+  std::span<const EwsItem> items;      // GetItem: one where it succeeded; FindItem: any number
+  std::optional<int32_t> total_items;  // FindItem: TotalItemsInView
+  std::optional<bool> includes_last;   // FindItem: IncludesLastItemInRange
 };
 
 // A SOAP fault; every part may be absent.
@@ -74,13 +74,13 @@ enum class EwsAnswerKind : uint8_t {
   get_item,   // m:GetItemResponse
   find_item,  // m:FindItemResponse
   fault,
-  other,      // any other m:...Response (class and code of its messages are read), or another element
+  other,  // any other m:...Response (class and code of its messages are read), or another element
 };
 
 struct EwsAnswer {
   EwsAnswerKind kind = EwsAnswerKind::other;
   SoapVersion soap_version = SoapVersion::soap11;
-  std::string_view element;  // local name of the element in Body
+  std::string_view element;                      // local name of the element in Body
   std::span<const EwsResponseMessage> messages;  // at least one where kind is subscribe, get_item or find_item
   EwsFault fault;                                // where kind is fault
 };
@@ -106,8 +106,8 @@ class EwsAnswerReader : public SoapReader {
   Status message_part_ended(EwsTag tag, std::string_view text);
   Status message_ended();
   Status item_part_ended(EwsTag tag, std::string_view text);
-  Status item_ended();
-  Status fault_part_ended(EwsTag parent, EwsTag tag, std::string_view text);
+  Status mailbox_part_ended(EwsTag tag, std::string_view text);
+  Status fault_part_ended(EwsTag tag, std::string_view text);
   Status set_root_folder(const XmlAttributes& attributes);
   Status set_id(std::string_view& field, const XmlAttributes& attributes);
   void set_back_off(std::optional<uint32_t>& field, std::string_view text);
@@ -120,7 +120,7 @@ class EwsAnswerReader : public SoapReader {
   std::vector<Range> ranges_;
   std::vector<EwsItem> items_;
   EwsAnswer answer_;
-  bool has_response_code_ = false;
+  EwsMailbox mailbox_;  // of the From or Sender being read
   bool has_root_folder_ = false;
   bool value_is_back_off_ = false;
 };

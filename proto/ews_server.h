@@ -61,8 +61,8 @@ class EwsRequestReader : public SoapReader {
   bool restricts_received_ = false;  // the restriction being read is on item:DateTimeReceived
 };
 
-// Writers. Each replaces `out`. Text that XML cannot express is replaced (append_xml_escaped), so that the result is always
-// well-formed; the rest is the caller's: a notification without events is written as such.
+// Writers. Each replaces `out`. Text that XML cannot express is replaced (append_xml_escaped), so that the result is
+// always well-formed; the rest is the caller's: a notification without events is written as such.
 
 // m:SendNotification. `server_version` is the header's RequestServerVersion.
 void write_send_notification(const NotificationMessage& message, ExchangeVersion server_version, std::string& out);

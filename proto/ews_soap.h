@@ -12,10 +12,10 @@
 
 namespace bellhop::proto {
 
-// What the readers of EWS messages share: the SOAP envelope around the message, and the rule how unknown parts are treated.
-// An element counts only where the message's grammar has it as child of its parent; anything else (Exchange adds elements
-// with each version) is skipped with all that is inside. So an accepted element always stands at its place in the schema.
-// SOAP headers are skipped but for those in the grammar.
+// What the readers of EWS messages share: the SOAP envelope around the message, and the rule how unknown parts are
+// treated. An element counts only where the message's grammar has it as child of its parent; anything else (Exchange
+// adds elements with each version) is skipped with all that is inside. So an accepted element always stands at its
+// place in the schema. SOAP headers are skipped but for those in the grammar.
 class SoapReader : private XmlConsumer {
  public:
   SoapReader(const SoapReader&) = delete;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "proto/http1_message.h"
@@ -34,8 +35,8 @@ class Http1RequestParser final : public Http1Message {
   // Consumes at most up to the next event. May be called with nothing to fetch a pending event. Bytes after a request
   // that ended the connection are unexpected_bytes. Not to be called between complete and reset().
   Result<Http1Step> feed(Bytes input);
-  // Makes ready for the next request of the connection and wipes the last one. Also permitted before complete, only to
-  // wipe: then the connection is closed for further requests.
+  // Wipes the request and makes ready for the next one of the connection. Inside a message, or after one that ended
+  // the connection, it only wipes: no further request is read. An error stays.
   void reset();
 
   // Valid from head to reset().
@@ -51,11 +52,10 @@ class Http1RequestParser final : public Http1Message {
   static int on_version_complete(llhttp_t* parser);
   static int on_protocol(llhttp_t* parser, const char* at, size_t size);
 
-  Result<Http1Step> feed_start_line(Bytes input, size_t before);
-  Result<Http1Step> feed_head(Bytes input, size_t before);
-  HttpError check_start_line();  // 0: good
-  HttpError check_head();
-  HttpError check_host() const;
+  Result<size_t> skip_empty_line(Bytes input);
+  Result<size_t> feed_start_line(Bytes input);
+  std::optional<HttpError> check_start_line();
+  std::optional<HttpError> check_head();
 
   WipingBuffer target_;
   HttpMethod method_ = HttpMethod::get;
@@ -63,7 +63,7 @@ class Http1RequestParser final : public Http1Message {
   bool expects_continue_ = false;
   bool empty_line_started_ = false;  // CR of the one empty line that may stand before a request
   bool empty_line_seen_ = false;
-  uint8_t protocol_bytes_ = 0;       // of "HTTP"
+  bool other_protocol_ = false;  // llhttp knows RTSP and ICE too
 };
 
 // Reads the responses of one HTTP/1.1 connection, client side, with the limits of a hostile peer. Interim (1xx)
@@ -75,11 +75,12 @@ class Http1ResponseParser final : public Http1Message {
   explicit Http1ResponseParser(HeaderBlock::Limits limits = {});
 
   // Call when a request was sent, before the first feed(). `head_request`: the response has no body. Wipes the last
-  // response. Must not be called while a response is being read.
+  // response. Must not be called while a response is being read. After an error the parser stays useless.
   void start(bool head_request, uint64_t body_max);
   // As Http1RequestParser::feed(). Bytes without a request are unexpected_bytes: the connection is of no more use.
   Result<Http1Step> feed(Bytes input);
-  // The peer closed its side: complete where the body ends so, need_more where no response was expected, else truncated.
+  // The peer closed its side: complete where the body ends so, need_more where no response was expected, else
+  // truncated.
   Result<Http1Step> finish();
 
   // Valid from head to the next start().
@@ -89,8 +90,7 @@ class Http1ResponseParser final : public Http1Message {
  private:
   static const llhttp_settings_t& settings();
 
-  HttpError check_head();
-  void end_interim();
+  std::optional<HttpError> check_head();
 
   bool head_request_ = false;
   uint16_t status_ = 0;

@@ -57,7 +57,7 @@ class Http1Message {
   // Whether the peer keeps the connection open after this message (RFC 9112 section 9.3).
   bool keep_alive() const { return keep_alive_; }
   // True between the first byte of a message and its end.
-  bool in_message() const { return state_ != State::start && state_ != State::complete; }
+  bool in_message() const { return state_ == State::start_line || state_ == State::head || state_ == State::body; }
   bool complete() const { return state_ == State::complete; }
   // Limit for the body of the current message, in bytes. Call between head and the next feed(). A longer body is
   // body_too_large, as soon as its length is announced or passed.
@@ -71,14 +71,22 @@ class Http1Message {
   ~Http1Message() = default;
 
   void begin_message();
+  // Feeds at most to the end of the header section, which headers_complete_ then tells. Returns the bytes consumed.
+  Result<size_t> feed_header_section(Bytes input);
+  // Feeds llhttp until a callback sets `reached`, but head_bytes_ never passes `bytes_max`: error `too_long`.
+  Result<size_t> feed_until(const bool& reached, Bytes input, uint32_t bytes_max, HttpError too_long);
   Result<Http1Step> feed_body(Bytes input);
   std::unexpected<Error> fail_with(HttpError code, uint32_t detail = 0);
   std::unexpected<Error> fail_again() const { return fail(error_); }
   std::unexpected<Error> fail_from_llhttp();
-  // Runs llhttp over `piece`. Returns the bytes consumed; a callback's or llhttp's error is left for the caller to see.
-  size_t execute(Bytes piece);
-  // Checks Content-Length and Transfer-Encoding and sets body_kind_, but for until_close. False: bad_framing.
+  // Runs llhttp over `piece`, which is not empty, to its end or to a pause. Returns the bytes consumed.
+  Result<size_t> execute(Bytes piece);
+  // Reads Content-Length and Transfer-Encoding into body_kind_ and body_left_ (RFC 9112 section 6.3). False:
+  // bad_framing.
   bool read_framing();
+  // What version and Connection field say (RFC 9112 section 9.3).
+  bool connection_persists() const;
+  void forget_head();
 
   static void fill_common_settings(llhttp_settings_t& settings);
   static Http1Message& self(llhttp_t* parser) { return *static_cast<Http1Message*>(parser->data); }
@@ -97,13 +105,13 @@ class Http1Message {
   bool headers_complete_ = false;  // recorded by the callback
   bool chunks_complete_ = false;
   uint8_t minor_version_ = 1;
-  uint32_t head_bytes_ = 0;        // of the current start line or header section
-  uint32_t framing_bytes_ = 0;     // of chunked coding since the last byte of body
-  uint64_t body_left_ = 0;         // of the length, or of the current chunk
-  uint64_t body_bytes_ = 0;        // read so far
+  uint32_t head_bytes_ = 0;     // of the current start line or header section
+  uint32_t framing_bytes_ = 0;  // of chunked coding since the last byte of body
+  uint64_t body_left_ = 0;      // of the length, or of the current chunk
+  uint64_t body_bytes_ = 0;     // read so far
   uint64_t body_max_ = 0;
-  Bytes body_piece_;               // recorded by the callback
-  HttpError refused_{};            // recorded by a callback; 0 is none
+  Bytes body_piece_;                  // recorded by the callback
+  std::optional<HttpError> refused_;  // recorded by a callback
   Error error_;
 
  private:
@@ -119,7 +127,7 @@ class Http1Message {
   Result<Http1Step> feed_sized_body(Bytes input);
   Result<Http1Step> feed_chunked_body(Bytes input);
 
-  WipingBuffer name_;   // the field line at hand
+  WipingBuffer name_;  // the field line at hand
   WipingBuffer value_;
 };
 

@@ -31,7 +31,7 @@ struct Http1RequestHead {
   std::string_view host;    // "host" or "host:port", see Url::authority()
   std::span<const HeaderField> headers;
   Http1Framing framing;
-  bool close = false;       // adds Connection: close
+  bool close = false;  // adds Connection: close
 };
 
 struct Http1ResponseHead {

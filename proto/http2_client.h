@@ -23,10 +23,10 @@ struct Http2ClientLimits {
   uint32_t request_body_bytes_max = 1024 * 1024;
   uint32_t header_bytes_max = 8 * 1024;  // of one answer, names and values
   uint32_t header_fields_max = 64;
-  uint32_t body_bytes_max = 4 * 1024;    // of one answer; the rest is not read
-  uint32_t interim_responses_max = 4;    // 1xx, a stream
+  uint32_t body_bytes_max = 4 * 1024;  // of one answer; the rest is not read
+  uint32_t interim_responses_max = 4;  // 1xx, a stream
   uint32_t goaway_debug_bytes_max = 1024;
-  uint32_t resets_max = 100;             // see Http2Budget
+  uint32_t resets_max = 100;  // see Http2Budget
   uint32_t control_frames_max = 1000;
 };
 
@@ -57,11 +57,11 @@ struct Http2Response {
 // The stream ended without a complete answer.
 struct Http2StreamFailed {
   enum class Cause : uint8_t {
-    refused,             // RST_STREAM with REFUSED_STREAM
-    reset,               // RST_STREAM with another code
-    goaway,              // above GOAWAY's last stream id, or not yet sent when it came
+    refused,  // RST_STREAM with REFUSED_STREAM
+    reset,    // RST_STREAM with another code
+    goaway,   // above GOAWAY's last stream id, or not yet sent when it came
     connection_lost,
-    bad_response,        // malformed, or over our limits; we reset the stream
+    bad_response,  // malformed, or over our limits; we reset the stream
   };
   int32_t stream_id = 0;
   Cause cause = Cause::reset;
@@ -84,13 +84,15 @@ struct Http2PingAck {
   uint64_t opaque = 0;
 };
 
-using Http2ClientEvent = std::variant<Http2Response, Http2StreamFailed, Http2GoAway, Http2SettingsReceived, Http2PingAck>;
+using Http2ClientEvent =
+    std::variant<Http2Response, Http2StreamFailed, Http2GoAway, Http2SettingsReceived, Http2PingAck>;
 
 // The client end of one HTTP/2 connection (RFC 9113) as a machine: bytes in, events out, bytes out. No I/O, no clock.
 // Server push is off. Owned by the driver of a connection; used on one core.
 //
-// The driver's loop: feed() what came; take next_event() until it is empty; take_output() until it returns 0 and send
-// that; when finished(), or when the transport fails, close, call connection_lost() and take the last events.
+// The driver's loop: feed() what came; take_output() until it returns 0 and send that; take next_event() until it is
+// empty (take_output() may make events too); when finished(), or when the transport fails, close, call
+// connection_lost() and take the last events.
 //
 // Invariants:
 // 1. Each stream id that submit() returned ends in exactly one Http2Response or Http2StreamFailed, or in cancel().
@@ -115,7 +117,8 @@ class Http2Client {
   // Queues a request and returns its stream id. Headers and body are copied; the copy of the body is wiped once sent.
   // Errors: closed, no_stream, request_size, library.
   [[nodiscard]] Result<int32_t> submit(const Http2Request& request);
-  // How many requests may be submitted now: the least of the peer's limit and ours, less the open streams; 0 while draining.
+  // How many requests may be submitted now: the least of the peer's limit and ours, less the open streams; 0 while
+  // draining.
   uint32_t streams_available() const;
   bool can_submit() const { return streams_available() > 0; }
   uint32_t streams_open() const;

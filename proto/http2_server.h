@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "core/base/bytes.h"
@@ -17,8 +18,8 @@
 namespace bellhop::proto {
 
 struct Http2ServerLimits {
-  uint32_t streams_max = 32;                  // advertised; set_streams_max() changes it
-  uint32_t header_bytes_max = 16 * 1024;      // of one request, names and values; more: 431
+  uint32_t streams_max = 32;              // advertised; set_streams_max() changes it
+  uint32_t header_bytes_max = 16 * 1024;  // of one request, names and values; more: 431
   uint32_t header_fields_max = 100;
   uint32_t body_bytes_max = 256 * 1024;       // of one request; more: 413
   uint32_t buffered_bytes_max = 1024 * 1024;  // bodies of all unfinished requests; more: the stream is refused
@@ -38,8 +39,8 @@ struct Http2ServerRequest {
   std::string body;       // may hold secrets: the consumer wipes it
 
   Http2ServerRequest() = default;
-  Http2ServerRequest(Http2ServerRequest&&) = default;
-  Http2ServerRequest& operator=(Http2ServerRequest&&) = default;
+  Http2ServerRequest(Http2ServerRequest&& other) noexcept { *this = std::move(other); }
+  Http2ServerRequest& operator=(Http2ServerRequest&& other) noexcept;
   ~Http2ServerRequest();  // wipes path and body
 };
 
@@ -50,16 +51,11 @@ struct Http2StreamLost {
   Http2Code code = Http2Code::no_error;
 };
 
-// The response is in the output, whole.
-struct Http2ResponseSent {
-  int32_t stream_id = 0;
-};
-
 struct Http2PeerGoAway {
   Http2Code code = Http2Code::no_error;
 };
 
-using Http2ServerEvent = std::variant<Http2ServerRequest, Http2StreamLost, Http2ResponseSent, Http2PeerGoAway>;
+using Http2ServerEvent = std::variant<Http2ServerRequest, Http2StreamLost, Http2PeerGoAway>;
 
 // The server end of one HTTP/2 connection (RFC 9113) as a machine: bytes in, events out, bytes out. No I/O, no clock.
 // Owned by the driver of a connection; used on one core. The driver's loop is that of Http2Client.
@@ -77,12 +73,14 @@ class Http2Server {
 
   // As Http2Client: an error is fatal for the connection.
   [[nodiscard]] Status feed(Bytes bytes);
+  // May make events too (a stream that our own GOAWAY cut off).
   [[nodiscard]] size_t take_output(MutableBytes room);
   bool wants_output() const;
   std::optional<Http2ServerEvent> next_event();
 
   // Answers a request and gives its slot back. Headers and body are copied; the copy of the body is wiped once sent.
-  // On a lost stream: nothing is sent, the slot is free. Errors: unknown_stream (never handed out, or answered already).
+  // On a lost stream: nothing is sent, the slot is free. Errors: unknown_stream (never handed out, or answered
+  // already).
   [[nodiscard]] Status respond(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers, Bytes body);
   // RST_STREAM; gives the slot back. Errors as respond().
   [[nodiscard]] Status reset(int32_t stream_id, Http2Code code);
@@ -94,8 +92,8 @@ class Http2Server {
   [[nodiscard]] Status ping(uint64_t opaque);
   // First step of an orderly end: GOAWAY with the highest id. Streams go on, new ones are still taken.
   void announce_goaway();
-  // Second step: streams above `last_stream_id` are not processed (Http2StreamLost for those handed out); the others go on and
-  // finished() follows their end. Normally last_stream_id() is given.
+  // Second step: streams above `last_stream_id` are not processed (Http2StreamLost for those handed out); the others go
+  // on and finished() follows their end. Normally last_stream_id() is given.
   [[nodiscard]] Status goaway(int32_t last_stream_id, Http2Code code, std::string_view debug_data);
   // The highest stream id that the peer opened and that we took.
   int32_t last_stream_id() const;

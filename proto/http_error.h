@@ -12,32 +12,32 @@ namespace bellhop::proto {
 // `detail` of a parser's error is llhttp's own code where it was llhttp that refused, else 0.
 enum class HttpError : uint16_t {
   // From requests and responses.
-  bad_start_line = 1,       // neither a request line nor a status line (RFC 9112 sections 3 and 4)
-  bad_version = 2,          // not HTTP/1.0 or HTTP/1.1
-  bad_header = 3,           // a field line that RFC 9112 section 5 does not permit
-  bad_framing = 4,          // Content-Length and Transfer-Encoding do not say one clear length
-  bad_chunk = 5,            // chunked coding broken, with extensions, or with trailers
-  header_too_large = 6,     // more bytes or fields than the limits
-  body_too_large = 7,       // more than the limit that the caller gave
-  unexpected_bytes = 8,     // bytes after the last message of a connection, or without a request
-  truncated = 9,            // the stream ended inside a message
+  bad_start_line = 1,    // neither a request line nor a status line (RFC 9112 sections 3 and 4)
+  bad_version = 2,       // not HTTP/1.0 or HTTP/1.1
+  bad_header = 3,        // a field line that RFC 9112 section 5 does not permit
+  bad_framing = 4,       // Content-Length and Transfer-Encoding do not say one clear length
+  bad_chunk = 5,         // chunked coding broken, with extensions, or with trailers
+  header_too_large = 6,  // more bytes or fields than the limits
+  body_too_large = 7,    // more than the limit that the caller gave
+  unexpected_bytes = 8,  // bytes after the last message of a connection, or without a request
+  truncated = 9,         // the stream ended inside a message
 
   // From requests.
   target_too_long = 20,
-  bad_target = 21,          // absolute or authority form, a character outside RFC 3986, a broken %-escape
-  bad_host = 22,            // Host missing, repeated or not a host
-  bad_expectation = 23,     // Expect with another value than 100-continue
-  method_refused = 24,      // CONNECT, TRACE and all methods that nobody here serves
-  upgrade_refused = 25,     // h2c, websocket
+  bad_target = 21,       // absolute or authority form, a character outside RFC 3986, a broken %-escape
+  bad_host = 22,         // Host missing, repeated or not a host
+  bad_expectation = 23,  // Expect with another value than 100-continue
+  method_refused = 24,   // CONNECT, TRACE and all methods that nobody here serves
+  upgrade_refused = 25,  // h2c, websocket
 
   // From responses.
-  bad_status = 40,          // a status outside 100 to 599
-  too_many_interim = 41,    // 1xx responses without end
-  switching_protocols = 42, // 101, never asked for
+  bad_status = 40,           // a status outside 100 to 599
+  too_many_interim = 41,     // 1xx responses without end
+  switching_protocols = 42,  // 101, never asked for
 
   // From our own side.
-  unwritable = 60,          // a head that cannot be serialised: CR, LF, NUL, an empty name, a framing field by hand
-  bad_query = 61,           // a query with a repeated or an escaped name, or a broken %-escape
+  unwritable = 60,  // a head that cannot be serialised: CR, LF, NUL, an empty name, a framing field by hand
+  bad_query = 61,   // a query with a repeated or an escaped name, or a broken %-escape
 };
 
 inline Error http_error(HttpError code, uint32_t detail = 0) {

@@ -14,10 +14,10 @@ namespace bellhop::proto {
 
 // Codes of Domain::json. JsonDocument::explain() adds the member's name.
 enum class JsonError : uint16_t {
-  malformed = 1,         // RFC 8259 grammar, ill-formed UTF-8, numbers out of range
-  too_large = 2,         // bytes, values or members
+  malformed = 1,  // RFC 8259 grammar, ill-formed UTF-8, numbers out of range
+  too_large = 2,  // bytes, values or members
   too_deep = 3,
-  not_an_object = 4,     // the outermost value
+  not_an_object = 4,  // the outermost value
   duplicate_member = 5,
   wrong_type = 6,
   missing_member = 7,

@@ -57,8 +57,8 @@ class JsonWriter {
   void close(char bracket, bool is_object);
 
   std::string& out_;
-  uint64_t objects_ = 0;    // bit per depth: an object is open, not an array
-  uint64_t nonempty_ = 0;   // bit per depth: something was written in it
+  uint64_t objects_ = 0;   // bit per depth: an object is open, not an array
+  uint64_t nonempty_ = 0;  // bit per depth: something was written in it
   uint32_t depth_ = 0;
   bool name_written_ = false;
   bool written_ = false;

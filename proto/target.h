@@ -22,9 +22,9 @@ TargetParts split_target(std::string_view target);
 // is escaped (a second spelling of one name).
 Result<std::optional<std::string_view>> query_parameter(std::string_view query, std::string_view name);
 
-// Replaces %-escapes; "+" stays "+" (RFC 3986). False on a broken escape or little room. For secrets, into the
-// caller's memory: `size` is the number of bytes written.
-bool percent_decode(std::string_view text, MutableBytes out, size_t& size);
+// Replaces %-escapes; "+" stays "+" (RFC 3986). Into the caller's memory, for secrets: returns the number of bytes
+// written, nothing on a broken escape or little room.
+std::optional<size_t> percent_decode(std::string_view text, MutableBytes out);
 // HttpError::bad_query on a broken escape.
 Result<std::string> percent_decode(std::string_view text);
 

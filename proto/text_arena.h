@@ -8,8 +8,9 @@
 
 namespace bellhop::proto {
 
-// Keeps the texts of one message. Views stay valid, wherever it grows, until clear(), which wipes what was stored and keeps
-// the first block, so that small messages need no heap after the first. Bounded by what its owner stores (the document).
+// Keeps the texts of one message. Views stay valid, wherever it grows, until clear(), which wipes what was stored and
+// keeps the first block, so that small messages need no heap after the first. Bounded by what its owner stores (the
+// document).
 class TextArena {
  public:
   TextArena() = default;

@@ -15,16 +15,16 @@ namespace bellhop::proto {
 // Codes of Domain::url. `detail` is the offset of the offending part, where there is one.
 enum class UrlError : uint16_t {
   too_long = 1,
-  bad_character = 2,    // control, space, backslash, non-ASCII, or another byte outside RFC 3986
-  bad_scheme = 3,       // not https
-  userinfo = 4,         // user[:password]@
-  bad_host = 5,         // empty, escaped, a label that DNS does not permit
-  bad_address = 6,      // a number that is no plain dotted quad, a broken or zoned IPv6 literal
-  bad_port = 7,         // empty, 0, above 65535, leading zero
-  bad_path = 8,         // dot segment, escaped separator or control, broken escape
+  bad_character = 2,  // control, space, backslash, non-ASCII, or another byte outside RFC 3986
+  bad_scheme = 3,     // not https
+  userinfo = 4,       // user[:password]@
+  bad_host = 5,       // empty, escaped, a label that DNS does not permit
+  bad_address = 6,    // a number that is no plain dotted quad, a broken or zoned IPv6 literal
+  bad_port = 7,       // empty, 0, above 65535, leading zero
+  bad_path = 8,       // dot segment, escaped separator or control, broken escape
   fragment = 9,
-  bad_pattern = 10,     // an allow-list entry that is neither a host nor *.suffix
-  bad_cidr = 11,        // not address/length, or host bits set
+  bad_pattern = 10,  // an allow-list entry that is neither a host nor *.suffix
+  bad_cidr = 11,     // not address/length, or host bits set
 };
 
 std::string url_error_text(uint16_t code, uint32_t detail);
@@ -38,8 +38,8 @@ struct Url {
   // UrlError on anything else than https://host[:port][/path][?query].
   static Result<Url> parse(std::string_view text);
 
-  std::string host;              // lower case, no trailing dot; an IPv6 address without brackets, in RFC 5952 form
-  std::optional<IpAddress> ip;   // set where the host is an address
+  std::string host;             // lower case, no trailing dot; an IPv6 address without brackets, in RFC 5952 form
+  std::optional<IpAddress> ip;  // set where the host is an address
   uint16_t port = 443;
   std::string path = "/";
   std::optional<std::string> query;  // without the "?"

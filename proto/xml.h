@@ -80,13 +80,14 @@ class XmlConsumer {
 
 class XmlPool;
 
-// A namespace-aware streaming XML 1.0 reader on Expat, hardened for hostile input: no DTD, no entity but the five of XML,
-// nothing is ever resolved or loaded, UTF-8 only (a BOM is accepted), every dimension bounded by the constants above.
+// A namespace-aware streaming XML 1.0 reader on Expat, hardened for hostile input: no DTD, no entity but the five of
+// XML, nothing is ever resolved or loaded, UTF-8 only (a BOM is accepted), every dimension bounded by the constants
+// above.
 //
-// One document: feed()* finish(), then reset() for the next. Reusable, because heartbeats are the hot path: Expat draws its
-// memory from a pool of the reader, so that after warm-up a small document does not touch the heap. The pool wipes each
-// block that Expat frees, and reset() makes Expat free all of them (a document may hold a callback URL with credentials).
-// Belongs to one core; the consumer outlives it.
+// One document: feed()* finish(), then reset() for the next. Reusable, because heartbeats are the hot path: Expat draws
+// its memory from a pool of the reader, so that after warm-up a small document does not touch the heap. The pool wipes
+// each block that Expat frees, and reset() makes Expat free all of them (a document may hold a callback URL with
+// credentials). Belongs to one core; the consumer outlives it.
 class XmlReader {
  public:
   // `hash_salt` is random and secret (never 0): it keeps a sender from choosing colliding names.
@@ -121,7 +122,7 @@ class XmlReader {
   uint64_t hash_salt_;
   std::unique_ptr<XmlPool> pool_;
   XML_ParserStruct* parser_ = nullptr;
-  std::string text_;  // text of all open elements, innermost last; wiped by reset()
+  std::string text_;                              // text of all open elements, innermost last; wiped by reset()
   std::array<uint32_t, kXmlDepthMax> text_at_{};  // where the text of each open element begins
   uint32_t depth_ = 0;
   uint32_t declarations_ = 0;  // namespace declarations seen since the last start tag
@@ -131,8 +132,8 @@ class XmlReader {
   std::optional<Error> error_;
 };
 
-// Appends text with the characters escaped that XML gives a meaning to, for element content and quoted attributes alike.
-// What XML 1.0 cannot express (control characters, ill-formed UTF-8, U+FFFE, U+FFFF) becomes U+FFFD.
+// Appends text with the characters escaped that XML gives a meaning to, for element content and quoted attributes
+// alike. What XML 1.0 cannot express (control characters, ill-formed UTF-8, U+FFFE, U+FFFF) becomes U+FFFD.
 void append_xml_escaped(std::string& out, std::string_view text);
 // True where append_xml_escaped replaces nothing.
 bool xml_can_express(std::string_view text);

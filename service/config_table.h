@@ -71,8 +71,9 @@ std::string accepted_text(const KeyRow& key);
 // The value of a key as it would stand in the file; "" for an empty text, which means "not set".
 std::string value_text(const KeyRow& key, const void* member);
 
-// Parsers of values; nothing on any other form.
-std::optional<HostPort> parse_host_port(std::string_view text);
+// Parsers of values; nothing on any other form. Port 0 is taken from listeners only: the system chooses one.
+enum class PortRange : uint8_t { from_1, from_0 };
+std::optional<HostPort> parse_host_port(std::string_view text, PortRange range = PortRange::from_1);
 std::optional<Cidr> parse_cidr(std::string_view text);
 std::string to_text(const Cidr& cidr);
 bool is_ip_address(std::string_view host);

@@ -78,11 +78,13 @@ bool is_host_name(std::string_view host) {
   return !label_is_number && !hexadecimal;
 }
 
-std::optional<HostPort> parse_host_port(std::string_view text) {
+std::optional<HostPort> parse_host_port(std::string_view text, PortRange range) {
   size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return std::nullopt;
-  auto port = parse_decimal(text.substr(colon + 1));
-  if (!port || *port == 0 || *port > 65535 || text[colon + 1] == '0') return std::nullopt;
+  std::string_view port_text = text.substr(colon + 1);
+  auto port = parse_decimal(port_text);
+  if (!port || *port > 65535 || (*port == 0 && range == PortRange::from_1)) return std::nullopt;
+  if (port_text.size() > 1 && port_text.front() == '0') return std::nullopt;
   std::string host = ascii_lower(text.substr(0, colon));
   uint8_t address[16];
   if (host.starts_with('[')) {
@@ -171,9 +173,10 @@ std::string_view refuse_tenant_name(std::string_view text) {
 std::string_view refuse_ews_host(std::string_view text) {
   std::string_view name = text.starts_with("*.") ? text.substr(2) : text;
   if (is_ip_address(text)) return "must be a name, not an address: certificates are checked against it";
+  if (text.find_first_of("/:@") != std::string_view::npos) return "must be a host name without scheme, port or path";
   if (ascii_lower(text) != text) return "must be in lower case";
   if (name.find('*') != std::string_view::npos) return "may have a \"*\" only as its whole first label";
-  if (!is_host_name(name)) return "must be a host name without scheme, port or path";
+  if (!is_host_name(name)) return "must be a host name: labels of letters, digits and inner hyphens, the last no number";
   if (name.size() != text.size() && name.find('.') == std::string_view::npos) {
     return "must have at least two labels after \"*.\"";
   }

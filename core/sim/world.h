@@ -57,8 +57,9 @@ struct AddressRule {
 };
 
 inline constexpr Duration kConnectTimeout = std::chrono::seconds(127);
-inline constexpr uint16_t kLookupNotFound = 4;  // code of Domain::dns, as c-ares numbers it
-inline constexpr uint16_t kLookupRefused = 6;
+inline constexpr uint16_t kLookupNoData = 1;  // codes of Domain::dns, as c-ares numbers them
+inline constexpr uint16_t kLookupNotFound = 4;
+inline constexpr uint16_t kLookupServerFailure = 3;
 
 class World {
  public:
@@ -117,8 +118,7 @@ class World {
 
  private:
   friend class Simulator;
-  friend class Names;
-  friend struct FileAccess;
+  friend struct Access;  // the seam's functions
 
   struct Host {
     std::vector<IpAddress> addresses;

@@ -26,8 +26,8 @@ struct CertificateAndKey {
   std::string key_pem;
 
   CertificateAndKey() = default;
-  CertificateAndKey(CertificateAndKey&&) = default;
-  CertificateAndKey& operator=(CertificateAndKey&& other);
+  CertificateAndKey(CertificateAndKey&& other) noexcept { *this = std::move(other); }
+  CertificateAndKey& operator=(CertificateAndKey&& other) noexcept;
   ~CertificateAndKey();
 };
 
@@ -36,9 +36,14 @@ Result<CertificateAndKey> make_authority(std::string_view name, CertificateValid
 
 // A certificate for TLS servers and clients with these names in its subjectAltName (addresses are IP literals).
 // The chain holds it alone: the authority is what the other side trusts.
-// Errors: invalid_chain (the authority does not parse, no name at all, a malformed address, dates reversed).
+// Errors: invalid_chain (the authority does not parse, no name at all, a malformed name or address, dates reversed).
 Result<CertificateAndKey> issue_certificate(const CertificateAndKey& authority, std::span<const std::string> dns_names,
                                             std::span<const std::string> ip_addresses, CertificateValidity validity);
+
+// A server's certificate that signs itself: clients trust it by naming it as an authority, or by its pin.
+// Errors: as issue_certificate.
+Result<CertificateAndKey> make_self_signed(std::span<const std::string> dns_names,
+                                           std::span<const std::string> ip_addresses, CertificateValidity validity);
 
 // SHA-256 of the public key of the first certificate in `pem`, as TlsClientOptions::pins wants it.
 // Errors: invalid_chain.

@@ -97,7 +97,7 @@ class TlsEngine {
 
  private:
   friend struct TlsEngineCallbacks;
-  void make(bool server);
+  void make();
   void finish_handshake();
   void flush_tickets();
   void settle(int result);
@@ -114,8 +114,7 @@ class TlsEngine {
   TlsState state_ = TlsState::want_input;
   bool input_ended_ = false;
   bool close_sent_ = false;
-  bool starved_ = true;          // the last read() or advance() used all input
-  bool tickets_pending_ = false; // server, 1.3: tickets wait for room in the output
+  bool tickets_pending_ = false;  // server, 1.3: tickets wait for room in the output
 };
 
 }  // namespace bellhop

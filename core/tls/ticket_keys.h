@@ -25,8 +25,8 @@ struct TicketKey {
 // Time and randomness come from the caller. Thread-safe: a handshake copies one pointer under a lock.
 class TicketKeys {
  public:
-  static constexpr Duration kRotationPeriod = 12h;
-  static constexpr Duration kTicketLifetime = 12h;
+  static constexpr std::chrono::hours kRotationPeriod{12};
+  static constexpr std::chrono::hours kTicketLifetime{12};
   static constexpr size_t kFreshBytes = sizeof(TicketKey);
 
   // What the handshakes of one moment see; immutable.

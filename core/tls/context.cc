@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/tls/context.h"
+
+#include <openssl/cipher.h>
+#include <openssl/digest.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <sys/time.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "core/base/check.h"
+#include "core/tls/engine.h"
+#include "core/tls/pem.h"
+
+namespace bellhop {
+namespace {
+
+// TLS 1.2 suites: forward secret and AEAD only. BoringSSL's 1.3 suites all are, and are not configurable.
+constexpr char kCiphers[] =
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+constexpr char kGroups[] = "X25519:P-256:P-384";
+// All our servers accept each other's tickets; what they may be used for does not differ.
+constexpr char kSessionScope[] = "bellhop";
+
+std::atomic<WallTime (*)()> tls_clock{nullptr};
+
+std::string named(const TlsFile& file, std::string_view why) {
+  return std::string(file.name) + ": " + std::string(why);
+}
+
+}  // namespace
+
+void set_tls_clock(WallTime (*now)()) {
+  tls_clock.store(now, std::memory_order_release);
+}
+
+int64_t tls_clock_seconds() {
+  auto now = tls_clock.load(std::memory_order_acquire);
+  BH_CHECK(now != nullptr);
+  return to_unix_seconds(now());
+}
+
+// What BoringSSL calls; a struct so that it may see the context's members.
+struct TlsContextCallbacks {
+  static void current_time(const SSL*, struct timeval* out) {
+    out->tv_sec = tls_clock_seconds();
+    out->tv_usec = 0;
+  }
+
+  static int select_alpn(SSL*, const uint8_t** out, uint8_t* out_size, const uint8_t* offered, unsigned offered_size,
+                         void* argument) {
+    const auto& context = *static_cast<const TlsContext*>(argument);
+    Bytes ours = as_bytes(context.alpn_wire_);
+    Bytes theirs(offered, offered_size);  // BoringSSL has checked its form
+    for (size_t i = 0; i < ours.size(); i += 1 + ours[i]) {
+      Bytes name = ours.subspan(i, 1 + ours[i]);
+      for (size_t j = 0; j < theirs.size(); j += 1 + theirs[j]) {
+        if (!std::ranges::equal(name, theirs.subspan(j, 1 + theirs[j]))) continue;
+        *out = name.data() + 1;
+        *out_size = name[0];
+        return SSL_TLSEXT_ERR_OK;
+      }
+    }
+    return context.alpn_required_ ? SSL_TLSEXT_ERR_ALERT_FATAL : SSL_TLSEXT_ERR_NOACK;
+  }
+
+  // 1: keys are set. 2: keys are set, and the client should get a newer ticket. 0: unknown key, full handshake.
+  static int ticket_key(SSL* ssl, uint8_t* name, uint8_t* iv, EVP_CIPHER_CTX* cipher, HMAC_CTX* mac, int sealing) {
+    const auto& context = *static_cast<const TlsContext*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+    auto keys = context.ticket_keys_->snapshot();
+    const TicketKey* key = &keys->current;
+    int answer = 1;
+    if (sealing) {
+      std::copy(key->name.begin(), key->name.end(), name);
+      RAND_bytes(iv, EVP_CIPHER_iv_length(EVP_aes_256_cbc()));
+    } else if (!std::equal(key->name.begin(), key->name.end(), name)) {
+      key = &keys->previous;
+      answer = 2;
+      if (!keys->has_previous || !std::equal(key->name.begin(), key->name.end(), name)) return 0;
+    }
+    bool set = HMAC_Init_ex(mac, key->mac_key.data(), key->mac_key.size(), EVP_sha256(), nullptr) == 1 &&
+               EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), nullptr, key->cipher_key.data(), iv, sealing) == 1;
+    return set ? answer : -1;
+  }
+
+  static int new_session(SSL* ssl, SSL_SESSION* session) {
+    const auto& engine = *static_cast<const TlsEngine*>(SSL_get_app_data(ssl));
+    auto& context = *static_cast<TlsContext*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+    context.sessions_.put(engine.peer_name(), session);
+    return 1;  // the reference is the cache's now
+  }
+};
+
+void TlsContext::set_common() {
+  certificates_ = CRYPTO_BUFFER_POOL_new();
+  context_ = SSL_CTX_new(TLS_with_buffers_method());
+  BH_CHECK(certificates_ && context_);
+  SSL_CTX_set_app_data(context_, this);
+  SSL_CTX_set0_buffer_pool(context_, certificates_);
+  SSL_CTX_set_current_time_cb(context_, TlsContextCallbacks::current_time);
+  BH_CHECK(SSL_CTX_set_min_proto_version(context_, TLS1_2_VERSION) == 1);
+  BH_CHECK(SSL_CTX_set_max_proto_version(context_, TLS1_3_VERSION) == 1);
+  BH_CHECK(SSL_CTX_set_strict_cipher_list(context_, kCiphers) == 1);
+  BH_CHECK(SSL_CTX_set1_curves_list(context_, kGroups) == 1);
+  SSL_CTX_set_options(context_, SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_mode(context_, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_early_data_enabled(context_, 0);
+  SSL_CTX_set_max_cert_list(context_, kPeerChainBytesMax);
+  constexpr auto lifetime = static_cast<uint32_t>(TicketKeys::kTicketLifetime / 1s);
+  SSL_CTX_set_timeout(context_, lifetime);
+  SSL_CTX_set_session_psk_dhe_timeout(context_, lifetime);
+  SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
+}
+
+Status TlsContext::set_alpn(const std::vector<std::string>& names, std::string& complaint) {
+  for (const std::string& name : names) {
+    if (name.empty() || alpn_wire_.size() + 1 + name.size() > kAlpnBytesMax) {
+      complaint = "application protocols: a name is empty or all names are longer than 255 bytes together";
+      return fail(tls_error(TlsError::invalid_alpn));
+    }
+    alpn_wire_.push_back(static_cast<char>(name.size()));
+    alpn_wire_ += name;
+  }
+  return {};
+}
+
+Status TlsContext::set_identity(const TlsServerOptions& options, std::string& complaint) {
+  auto refuse = [&](TlsError code, const TlsFile& file, std::string_view why, uint32_t detail = 0) {
+    complaint = named(file, why);
+    return fail(tls_error(code, detail));
+  };
+  std::vector<bssl::UniquePtr<CRYPTO_BUFFER>> buffers;
+  if (!read_pem_certificates(options.chain.content, kPeerChainMax, certificates_, buffers)) {
+    return refuse(TlsError::invalid_chain, options.chain,
+                  buffers.size() == kPeerChainMax ? "holds more than 8 certificates" : "the PEM text is damaged");
+  }
+  if (buffers.empty()) return refuse(TlsError::invalid_chain, options.chain, "holds no PEM block of type CERTIFICATE");
+
+  std::vector<bssl::UniquePtr<X509>> chain;
+  std::vector<CRYPTO_BUFFER*> raw;
+  size_t bytes = 0;
+  int64_t now = tls_clock_seconds(), expires = INT64_MAX;
+  for (auto& buffer : buffers) {
+    std::string which = "certificate " + std::to_string(chain.size() + 1);
+    chain.emplace_back(X509_parse_from_buffer(buffer.get()));
+    X509* certificate = chain.back().get();
+    CertificateDates dates;
+    if (!certificate || !certificate_dates(certificate, dates)) {
+      return refuse(TlsError::invalid_chain, options.chain, which + " does not parse");
+    }
+    which += " (" + certificate_subject(certificate) + ")";
+    if (now > dates.to) {
+      return refuse(TlsError::own_certificate_expired, options.chain, which + " has expired on " + date_text(dates.to));
+    }
+    if (now < dates.from) {
+      return refuse(TlsError::own_certificate_not_yet_valid, options.chain,
+                    which + " is not valid before " + date_text(dates.from));
+    }
+    if (chain.size() > 1 && X509_check_issued(certificate, chain[chain.size() - 2].get()) != X509_V_OK) {
+      return refuse(TlsError::invalid_chain, options.chain, which + " did not issue the one before it");
+    }
+    expires = std::min(expires, dates.to);
+    bytes += CRYPTO_BUFFER_len(buffer.get());
+    raw.push_back(buffer.get());
+  }
+  if (bytes > kOwnChainBytesMax)
+    return refuse(TlsError::invalid_chain, options.chain, "the chain is longer than 32 KB");
+
+  auto key = read_pem_key(options.key.content);
+  if (!key) return refuse(TlsError::invalid_key, options.key, "holds no unencrypted private key in PEM");
+  bssl::UniquePtr<EVP_PKEY> public_key(X509_get_pubkey(chain[0].get()));
+  if (!public_key || EVP_PKEY_cmp(public_key.get(), key.get()) != 1) {
+    return refuse(TlsError::key_mismatch, options.key,
+                  "does not belong to the first certificate in " + std::string(options.chain.name));
+  }
+  if (const RSA* rsa = EVP_PKEY_get0_RSA(key.get());
+      rsa && (RSA_bits(rsa) < kRsaBitsMin || RSA_bits(rsa) > kRsaBitsMax)) {
+    return refuse(TlsError::certificate_key_size, options.key, "RSA keys must have 2048 to 8192 bits", RSA_bits(rsa));
+  }
+  bool set = SSL_CTX_set_chain_and_key(context_, raw.data(), raw.size(), key.get(), nullptr) == 1;
+  ERR_clear_error();
+  if (!set) return refuse(TlsError::invalid_key, options.key, "this kind of key cannot serve TLS");
+  certificate_expires_ = WallTime(std::chrono::seconds(expires));
+  return {};
+}
+
+Result<std::shared_ptr<TlsContext>> TlsContext::server(const TlsServerOptions& options, std::string& complaint) {
+  std::shared_ptr<TlsContext> context(new TlsContext);
+  context->is_server_ = true;
+  context->alpn_required_ = options.alpn_required;
+  context->ticket_keys_ = options.ticket_keys;
+  context->set_common();
+  BH_CHECKED(context->set_alpn(options.alpn, complaint));
+  BH_CHECKED(context->set_identity(options, complaint));
+  SSL_CTX* native = context->context_;
+  if (!options.alpn.empty()) SSL_CTX_set_alpn_select_cb(native, TlsContextCallbacks::select_alpn, context.get());
+  SSL_CTX_set_session_id_context(native, reinterpret_cast<const uint8_t*>(kSessionScope), sizeof kSessionScope - 1);
+  if (options.ticket_keys) {
+    SSL_CTX_set_tlsext_ticket_key_cb(native, TlsContextCallbacks::ticket_key);
+  } else {
+    SSL_CTX_set_options(native, SSL_OP_NO_TICKET);
+  }
+  return context;
+}
+
+Result<std::shared_ptr<TlsContext>> TlsContext::client(const TlsClientOptions& options, std::string& complaint) {
+  if (!options.authorities && options.pins.empty()) {
+    complaint = "neither trusted certificates nor pinned keys are given";
+    return fail(tls_error(TlsError::invalid_authorities));
+  }
+  std::shared_ptr<TlsContext> context(new TlsContext);
+  context->authorities_ = options.authorities;
+  context->pins_ = options.pins;
+  context->set_common();
+  BH_CHECKED(context->set_alpn(options.alpn, complaint));
+  SSL_CTX* native = context->context_;
+  if (!context->alpn_wire_.empty()) {
+    Bytes wire = as_bytes(context->alpn_wire_);
+    BH_CHECK(SSL_CTX_set_alpn_protos(native, wire.data(), static_cast<unsigned>(wire.size())) == 0);
+  }
+  SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(native, TlsContextCallbacks::new_session);
+  return context;
+}
+
+TlsContext::~TlsContext() {
+  sessions_.clear();
+  SSL_CTX_free(context_);
+  CRYPTO_BUFFER_POOL_free(certificates_);  // last: sessions and the context hold its buffers
+}
+
+}  // namespace bellhop

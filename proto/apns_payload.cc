@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "proto/apns.h"
+#include "proto/json_escape.h"
+
+namespace bellhop::proto {
+namespace {
+
+constexpr std::string_view kEllipsis = "\xe2\x80\xa6";
+constexpr size_t kSubjectBytesKept = 256;  // escaped; below that a long sender is cut instead
+
+// ",\"name\":\"value\"", the comma only after another member.
+void append_member(std::string& out, std::string_view name, std::string_view value) {
+  if (out.back() != '{') out.push_back(',');
+  out.push_back('"');
+  append_json_escaped(out, name);
+  out.append("\":\"");
+  append_json_escaped(out, value);
+  out.push_back('"');
+}
+
+void append_raw_member(std::string& out, std::string_view name, std::string_view json) {
+  if (out.back() != '{') out.push_back(',');
+  out.push_back('"');
+  out.append(name).append("\":").append(json);
+}
+
+void append_local_text(std::string& out, const ApnsLocalText& text) {
+  if (!text.loc_key.empty()) append_member(out, "loc-key", text.loc_key);
+  if (!text.fallback.empty()) append_member(out, "body", text.fallback);
+}
+
+void append_custom(std::string& out, ApnsWhat what, std::span<const ApnsMember> members) {
+  out.append("\"bellhop\":{");
+  append_member(out, "what", apns_what_name(what));
+  for (const ApnsMember& member : members) append_member(out, member.name, member.value);
+  out.append("}}");
+}
+
+// `alert` is the inside of the alert object.
+std::string write_alert(std::string_view alert, ApnsWhat what, const ApnsAlertOptions& options) {
+  std::string out;
+  out.reserve(kApnsPayloadBytesMax);  // no larger buffer later, which would leave a copy of mail text behind
+  out.append("{\"aps\":{\"alert\":{").append(alert).append("}");
+  if (options.badge) append_raw_member(out, "badge", std::to_string(*options.badge));
+  if (!options.sound.empty()) append_member(out, "sound", options.sound);
+  if (!options.thread_id.empty()) append_member(out, "thread-id", options.thread_id);
+  if (!options.category.empty()) append_member(out, "category", options.category);
+  if (options.mutable_content) append_raw_member(out, "mutable-content", "1");
+  out.append("},");
+  append_custom(out, what, options.members);
+  return out;
+}
+
+std::optional<std::string> within_limit(std::string payload) {
+  if (payload.size() <= kApnsPayloadBytesMax) return payload;
+  return std::nullopt;
+}
+
+// The text as it goes into `bytes_max` escaped bytes: whole, or cut with an ellipsis.
+std::string_view cut(std::string_view text, size_t bytes_max, bool& was_cut) {
+  was_cut = json_escaped_size(text) > bytes_max;
+  if (!was_cut) return text;
+  return bytes_max < kEllipsis.size() ? std::string_view() : json_escaped_prefix(text, bytes_max - kEllipsis.size());
+}
+
+// A member whose text takes at most `bytes_max` bytes when escaped. Left out where nothing of it fits.
+void append_cut_member(std::string& out, std::string_view name, std::string_view text, size_t bytes_max) {
+  bool was_cut = false;
+  std::string_view kept = cut(text, bytes_max, was_cut);
+  if (kept.empty()) return;
+  append_member(out, name, kept);
+  if (!was_cut) return;
+  out.pop_back();  // the closing quote
+  out.append(kEllipsis).push_back('"');
+}
+
+struct CodePoint {
+  char32_t value;
+  size_t size;
+};
+
+// `text` is well-formed UTF-8 and not empty at `at`.
+CodePoint decode(std::string_view text, size_t at) {
+  auto byte = [&](size_t i) { return static_cast<uint8_t>(text[at + i]); };
+  auto tail = [&](size_t i) { return static_cast<char32_t>(byte(i) & 0x3f); };
+  uint8_t lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  if (lead < 0xe0) return {static_cast<char32_t>(lead & 0x1f) << 6 | tail(1), 2};
+  if (lead < 0xf0) return {static_cast<char32_t>(lead & 0x0f) << 12 | tail(1) << 6 | tail(2), 3};
+  return {static_cast<char32_t>(lead & 0x07) << 18 | tail(1) << 12 | tail(2) << 6 | tail(3), 4};
+}
+
+bool is_break(char32_t c) {
+  return (c >= 0x09 && c <= 0x0d) || c == 0x85 || c == 0x2028 || c == 0x2029;  // TAB to CR, NEL, LS, PS
+}
+
+bool is_dropped(char32_t c) {
+  if (c < 0x20 || (c >= 0x7f && c <= 0x9f)) return true;                // C0, DEL, C1
+  if (c == 0x061c || c == 0x200e || c == 0x200f) return true;           // ALM, LRM, RLM
+  return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x206f);  // embeddings, overrides, isolates, old controls
+}
+
+}  // namespace
+
+std::string harmless_text(std::string_view text) {
+  std::string repaired;
+  if (!utf8_valid(text)) {
+    repaired = utf8_repaired(text);
+    text = repaired;
+  }
+  std::string out;
+  out.reserve(text.size());
+  bool after_break = false;
+  for (size_t at = 0; at < text.size();) {
+    CodePoint c = decode(text, at);
+    if (is_break(c.value)) {
+      if (!after_break) out.push_back(' ');
+      after_break = true;
+    } else if (!is_dropped(c.value)) {
+      out.append(text, at, c.size);
+      after_break = false;
+    }
+    at += c.size;
+  }
+  wipe(repaired);
+  return out;
+}
+
+std::string_view apns_what_name(ApnsWhat what) {
+  switch (what) {
+    case ApnsWhat::new_mail:
+      return "new_mail";
+    case ApnsWhat::more_mail:
+      return "more_mail";
+    case ApnsWhat::badge:
+      return "badge";
+    case ApnsWhat::resubscribe:
+      return "resubscribe";
+    case ApnsWhat::check_in:
+      return "check_in";
+  }
+  BH_CHECK(false);
+}
+
+std::optional<std::string> write_apns_mail(std::string_view sender, std::string_view subject,
+                                           const ApnsAlertOptions& options, const ApnsLocalText& text) {
+  std::string title = harmless_text(sender);
+  std::string body = harmless_text(subject);
+  bool has_title = title.find_first_not_of(' ') != std::string::npos;
+  bool has_body = body.find_first_not_of(' ') != std::string::npos;
+
+  // What the alert costs with both texts empty; an empty subject is spoken for by the local text.
+  std::string alert = "{";
+  if (!has_body) append_local_text(alert, text);
+  std::string skeleton = alert;
+  if (has_title) append_member(skeleton, "title", {});
+  if (has_body) append_member(skeleton, "body", {});
+  size_t fixed = write_alert(std::string_view(skeleton).substr(1), ApnsWhat::new_mail, options).size();
+  std::optional<std::string> payload;
+  if (fixed <= kApnsPayloadBytesMax) {
+    size_t room = kApnsPayloadBytesMax - fixed;
+    size_t title_size = has_title ? json_escaped_size(title) : 0;
+    size_t body_size = has_body ? json_escaped_size(body) : 0;
+    size_t title_max = std::min(title_size, room - std::min({room, body_size, kSubjectBytesKept}));
+    alert.reserve(kApnsPayloadBytesMax);
+    if (has_title) append_cut_member(alert, "title", title, title_max);
+    if (has_body) append_cut_member(alert, "body", body, room - title_max);
+    // Nothing fitted: an alert without text would not be shown.
+    if (alert.size() == 1) append_local_text(alert, text);
+    payload = within_limit(write_alert(std::string_view(alert).substr(1), ApnsWhat::new_mail, options));
+  }
+  wipe(title);
+  wipe(body);
+  wipe(alert);
+  return payload;
+}
+
+std::optional<std::string> write_apns_new_mail(const ApnsAlertOptions& options, const ApnsLocalText& text) {
+  return write_apns_mail({}, {}, options, text);
+}
+
+std::optional<std::string> write_apns_more_mail(uint32_t count, const ApnsAlertOptions& options,
+                                                const ApnsLocalText& text) {
+  std::string number = std::to_string(count);
+  std::string alert = "{";
+  append_local_text(alert, text);
+  append_raw_member(alert, "loc-args", "[\"" + number + "\"]");
+  std::vector<ApnsMember> members(options.members.begin(), options.members.end());
+  members.push_back({"count", number});
+  ApnsAlertOptions with_count = options;
+  with_count.members = members;
+  return within_limit(write_alert(std::string_view(alert).substr(1), ApnsWhat::more_mail, with_count));
+}
+
+std::string write_apns_badge(uint32_t unread) {
+  std::string out = "{\"aps\":{\"badge\":" + std::to_string(unread) + "},";
+  append_custom(out, ApnsWhat::badge, {});
+  return out;
+}
+
+std::optional<std::string> write_apns_silent(ApnsWhat what, std::span<const ApnsMember> members) {
+  std::string out = "{\"aps\":{\"content-available\":1},";
+  append_custom(out, what, members);
+  return within_limit(std::move(out));
+}
+
+}  // namespace bellhop::proto

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proto/http1_writer.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+
+#include "proto/http_error.h"
+#include "proto/target.h"
+#include "proto/wiping_buffer.h"
+
+namespace bellhop::proto {
+namespace {
+
+constexpr std::string_view kLineEnd = "\r\n";
+constexpr std::string_view kContentLength = "Content-Length: ";
+constexpr std::string_view kChunkedField = "Transfer-Encoding: chunked\r\n";
+constexpr std::string_view kCloseField = "Connection: close\r\n";
+constexpr size_t kFramingBytesMax = 80;  // of the two fields above with a 20-digit length
+
+bool is_token_character(char c) {
+  if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;
+  return std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos && c != '\0';
+}
+
+bool is_written_by_the_head(std::string_view name) {
+  constexpr std::array<std::string_view, 4> kNames = {"content-length", "transfer-encoding", "connection", "host"};
+  return std::any_of(kNames.begin(), kNames.end(),
+                     [name](std::string_view own) { return ascii_equal_ignoring_case(own, name); });
+}
+
+// The size of all field lines; nothing where one of them must not be written.
+std::optional<size_t> fields_size(std::span<const HeaderField> headers) {
+  size_t size = 0;
+  for (const HeaderField& field : headers) {
+    if (!is_token(field.name) || !is_field_value(field.value) || is_written_by_the_head(field.name))
+      return std::nullopt;
+    size += field.name.size() + field.value.size() + 4;
+  }
+  return size;
+}
+
+void append_fields(std::string& out, std::span<const HeaderField> headers, const Http1Framing& framing, bool close) {
+  for (const HeaderField& field : headers) {
+    out.append(field.name).append(": ").append(field.value).append(kLineEnd);
+  }
+  if (framing.kind == Http1Framing::Kind::length) {
+    char digits[20];
+    char* end = std::to_chars(digits, digits + sizeof digits, framing.length).ptr;
+    out.append(kContentLength).append(digits, end).append(kLineEnd);
+  }
+  if (framing.kind == Http1Framing::Kind::chunked) out.append(kChunkedField);
+  if (close) out.append(kCloseField);
+  out.append(kLineEnd);
+}
+
+}  // namespace
+
+bool is_token(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), is_token_character);
+}
+
+bool is_field_value(std::string_view text) {
+  if (ascii_trim(text).size() != text.size()) return false;
+  return std::none_of(text.begin(), text.end(),
+                      [](char c) { return (static_cast<uint8_t>(c) < 0x20 && c != '\t') || c == 0x7f; });
+}
+
+Status write_request_head(std::string& out, const Http1RequestHead& head) {
+  auto size = fields_size(head.headers);
+  bool good_target = head.target.starts_with('/') && is_path_and_query(head.target);
+  bool good_host = !head.host.empty() && is_field_value(head.host) && head.host.find(' ') == std::string_view::npos;
+  if (!size || !is_token(head.method) || !good_target || !good_host) return fail(http_error(HttpError::unwritable));
+  grow_wiped(out, head.method.size() + head.target.size() + head.host.size() + *size + kFramingBytesMax + 32);
+  out.append(head.method).append(" ").append(head.target).append(" HTTP/1.1\r\n");
+  out.append("Host: ").append(head.host).append(kLineEnd);
+  append_fields(out, head.headers, head.framing, head.close);
+  return {};
+}
+
+Status write_response_head(std::string& out, const Http1ResponseHead& head) {
+  auto size = fields_size(head.headers);
+  // A 1xx, 204 has no framing field (RFC 9110 section 8.6).
+  bool bare = head.status < 200 || head.status == 204;
+  bool good_framing = !bare || head.framing.kind == Http1Framing::Kind::none;
+  if (!size || head.status < 100 || head.status > 599 || !good_framing) return fail(http_error(HttpError::unwritable));
+  std::string_view phrase = reason_phrase(head.status);
+  grow_wiped(out, phrase.size() + *size + kFramingBytesMax + 32);
+  out.append("HTTP/1.1 ");
+  for (int divisor : {100, 10, 1}) out.push_back(static_cast<char>('0' + head.status / divisor % 10));
+  out.append(" ").append(phrase).append(kLineEnd);
+  append_fields(out, head.headers, head.framing, head.close);
+  return {};
+}
+
+std::string_view continue_response() {
+  return "HTTP/1.1 100 Continue\r\n\r\n";
+}
+
+void append_chunk(std::string& out, Bytes data) {
+  if (data.empty()) return;
+  char digits[16];
+  char* end = std::to_chars(digits, digits + sizeof digits, data.size(), 16).ptr;
+  grow_wiped(out, data.size() + sizeof digits + 2 * kLineEnd.size());
+  out.append(digits, end).append(kLineEnd).append(as_text(data)).append(kLineEnd);
+}
+
+void append_last_chunk(std::string& out) {
+  out.append("0\r\n\r\n");
+}
+
+std::string_view reason_phrase(uint16_t status) {
+  switch (status) {
+    case 100:
+      return "Continue";
+    case 200:
+      return "OK";
+    case 201:
+      return "Created";
+    case 202:
+      return "Accepted";
+    case 204:
+      return "No Content";
+    case 206:
+      return "Partial Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
+    case 303:
+      return "See Other";
+    case 304:
+      return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 406:
+      return "Not Acceptable";
+    case 408:
+      return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 410:
+      return "Gone";
+    case 411:
+      return "Length Required";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
+    case 421:
+      return "Misdirected Request";
+    case 422:
+      return "Unprocessable Content";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 449:
+      return "Retry With";
+    case 451:
+      return "Unavailable For Legal Reasons";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    case 507:
+      return "Insufficient Storage";
+    default:
+      return "Unknown";
+  }
+}
+
+}  // namespace bellhop::proto

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proto/xml.h"
+
+#include <expat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "proto/xml_pool.h"
+
+namespace bellhop::proto {
+namespace {
+
+// Stands between namespace and local name in Expat's expanded names. No XML document can contain it.
+constexpr char kNameSeparator = '\f';
+// What an idle reader keeps. Documents of the usual size stay below.
+constexpr size_t kPoolBytesKept = 64 * 1024;
+constexpr size_t kTextBytesKept = 4 * 1024;
+
+void* pool_malloc(size_t size) {
+  return XmlPoolScope::current()->allocate(size);
+}
+void* pool_realloc(void* memory, size_t size) {
+  return memory ? XmlPool::reallocate(memory, size) : XmlPoolScope::current()->allocate(size);
+}
+constexpr XML_Memory_Handling_Suite kPoolFunctions = {pool_malloc, pool_realloc, XmlPool::release};
+
+XmlName split_name(const char* name) {
+  std::string_view all = name;
+  size_t separator = all.find(kNameSeparator);
+  if (separator == all.npos) return {{}, all};
+  return {all.substr(0, separator), all.substr(separator + 1)};
+}
+
+bool fits(XmlName name) {
+  return name.space.size() <= kXmlNameBytesMax && name.local.size() <= kXmlNameBytesMax;
+}
+
+}  // namespace
+
+Error xml_error(XmlError code, uint32_t position) {
+  return {Domain::xml, 0, static_cast<uint16_t>(code), position};
+}
+
+XmlAttribute XmlAttributes::at(uint32_t index) const {
+  BH_CHECK(index < size_);
+  return {split_name(pairs_[2 * index]), pairs_[2 * index + 1]};
+}
+
+std::optional<std::string_view> XmlAttributes::find(std::string_view local) const {
+  for (uint32_t i = 0; i < size_; ++i) {
+    if (pairs_[2 * i] == local) return pairs_[2 * i + 1];
+  }
+  return std::nullopt;
+}
+
+// Expat's handlers. The first failure is kept and stops the parser; Expat may still finish the tag at hand, so each
+// handler looks first.
+struct XmlReader::Handlers {
+  static void XMLCALL start(void* user, const XML_Char* name, const XML_Char** pairs) {
+    XmlReader& reader = *static_cast<XmlReader*>(user);
+    if (reader.error_) return;
+    XmlName expanded = split_name(name);
+    uint32_t attribute_count = 0;
+    bool names_fit = fits(expanded);
+    for (; pairs[2 * attribute_count]; ++attribute_count) names_fit &= fits(split_name(pairs[2 * attribute_count]));
+    if (!names_fit) return reader.fail_at_event(xml_error(XmlError::name, 0));
+    if (attribute_count + reader.declarations_ > kXmlAttributesMax)
+      return reader.fail_at_event(xml_error(XmlError::attributes, 0));
+    if (reader.depth_ == kXmlDepthMax) return reader.fail_at_event(xml_error(XmlError::depth, 0));
+    reader.declarations_ = 0;
+    reader.text_at_[reader.depth_++] = uint32_t(reader.text_.size());
+    Status status = reader.consumer_.element_started(expanded, XmlAttributes(pairs, attribute_count));
+    if (!status) reader.fail_at_event(status.error());
+  }
+
+  static void XMLCALL end(void* user, const XML_Char*) {
+    XmlReader& reader = *static_cast<XmlReader*>(user);
+    if (reader.error_) return;
+    BH_CHECK(reader.depth_ > 0);
+    size_t text_at = reader.text_at_[--reader.depth_];
+    Status status = reader.consumer_.element_ended(std::string_view(reader.text_).substr(text_at));
+    reader.text_.resize(text_at);
+    if (!status) reader.fail_at_event(status.error());
+  }
+
+  static void XMLCALL text(void* user, const XML_Char* text, int size) {
+    XmlReader& reader = *static_cast<XmlReader*>(user);
+    if (reader.error_) return;
+    BH_CHECK(reader.depth_ > 0 && size >= 0);
+    size_t own_size = reader.text_.size() - reader.text_at_[reader.depth_ - 1];
+    if (own_size + size_t(size) > kXmlTextBytesMax) return reader.fail_at_event(xml_error(XmlError::text, 0));
+    if (reader.text_.size() + size_t(size) > reader.text_.capacity()) {
+      std::string larger;  // grown by hand, so that the old memory is wiped
+      larger.reserve(std::max(kTextBytesKept, 2 * (reader.text_.size() + size_t(size))));
+      larger = reader.text_;
+      wipe(reader.text_);
+      reader.text_.swap(larger);
+    }
+    reader.text_.append(text, size_t(size));
+  }
+
+  static void XMLCALL declaration(void* user, const XML_Char*, const XML_Char* encoding, int) {
+    XmlReader& reader = *static_cast<XmlReader*>(user);
+    if (reader.error_) return;
+    if (encoding && !ascii_equal_ignoring_case(encoding, "utf-8"))
+      reader.fail_at_event(xml_error(XmlError::encoding, 0));
+  }
+
+  static void XMLCALL doctype(void* user, const XML_Char*, const XML_Char*, const XML_Char*, int) {
+    XmlReader& reader = *static_cast<XmlReader*>(user);
+    if (!reader.error_) reader.fail_at_event(xml_error(XmlError::doctype, 0));
+  }
+
+  static void XMLCALL processing_instruction(void* user, const XML_Char*, const XML_Char*) {
+    XmlReader& reader = *static_cast<XmlReader*>(user);
+    if (!reader.error_) reader.fail_at_event(xml_error(XmlError::processing_instruction, 0));
+  }
+
+  static void XMLCALL namespace_declared(void* user, const XML_Char* prefix, const XML_Char* uri) {
+    XmlReader& reader = *static_cast<XmlReader*>(user);
+    if (reader.error_) return;
+    size_t longest = std::max(prefix ? std::strlen(prefix) : 0, uri ? std::strlen(uri) : 0);
+    if (longest > kXmlNameBytesMax) return reader.fail_at_event(xml_error(XmlError::name, 0));
+    if (++reader.declarations_ > kXmlAttributesMax) reader.fail_at_event(xml_error(XmlError::attributes, 0));
+  }
+};
+
+XmlReader::XmlReader(XmlConsumer& consumer, uint32_t document_bytes_max, uint64_t hash_salt)
+    : consumer_(consumer),
+      document_bytes_max_(document_bytes_max),
+      hash_salt_(hash_salt),
+      pool_(std::make_unique<XmlPool>(kXmlPoolBytesMax)) {
+  BH_CHECK(hash_salt != 0);
+  create_parser();
+}
+
+XmlReader::~XmlReader() {
+  destroy_parser();
+  wipe(text_);
+}
+
+void XmlReader::create_parser() {
+  XmlPoolScope scope(*pool_);
+  // The encoding is imposed, so that neither a BOM nor a declaration can change it.
+  const char separator[] = {kNameSeparator, 0};
+  parser_ = XML_ParserCreate_MM("UTF-8", &kPoolFunctions, separator);
+  BH_CHECK(parser_ != nullptr);
+  XML_SetHashSalt(parser_, hash_salt_);  // else Expat asks the kernel for one per document
+  XML_SetUserData(parser_, this);
+  XML_SetElementHandler(parser_, Handlers::start, Handlers::end);
+  XML_SetCharacterDataHandler(parser_, Handlers::text);
+  XML_SetXmlDeclHandler(parser_, Handlers::declaration);
+  XML_SetStartDoctypeDeclHandler(parser_, Handlers::doctype);
+  XML_SetProcessingInstructionHandler(parser_, Handlers::processing_instruction);
+  XML_SetStartNamespaceDeclHandler(parser_, Handlers::namespace_declared);
+}
+
+void XmlReader::destroy_parser() {
+  XmlPoolScope scope(*pool_);
+  XML_ParserFree(parser_);
+  parser_ = nullptr;
+}
+
+void XmlReader::reset() {
+  // A new parser instead of XML_ParserReset: that one keeps the names, attribute values and the input buffer of the old
+  // document in its own free lists, out of the pool's sight. Made from the pool, a parser costs about as much.
+  destroy_parser();
+  pool_->trim(kPoolBytesKept);
+  create_parser();
+  wipe(text_);
+  if (text_.capacity() > kTextBytesKept) std::string().swap(text_);
+  depth_ = declarations_ = bytes_fed_ = 0;
+  finished_ = false;
+  error_.reset();
+}
+
+size_t XmlReader::pool_bytes() const {
+  return pool_->bytes();
+}
+
+Status XmlReader::feed(std::string_view bytes) {
+  if (error_) return fail(*error_);
+  BH_CHECK(!finished_);
+  // What is within the limit is read first, so that the first fault of a document wins, however it is split.
+  size_t room = document_bytes_max_ - bytes_fed_;
+  BH_CHECKED(parse(bytes.substr(0, room), false));
+  if (bytes.size() > room) {
+    error_ = xml_error(XmlError::document, document_bytes_max_);
+    return fail(*error_);
+  }
+  return {};
+}
+
+Status XmlReader::finish() {
+  if (error_) return fail(*error_);
+  BH_CHECK(!finished_);
+  finished_ = true;
+  return parse({}, true);
+}
+
+Status XmlReader::parse(std::string_view bytes, bool final) {
+  if (!check_start(bytes)) {
+    error_ = xml_error(XmlError::encoding, 0);
+    return fail(*error_);
+  }
+  bytes_fed_ += uint32_t(bytes.size());
+  XmlPoolScope scope(*pool_);
+  XML_Status status = XML_Parse(parser_, bytes.data(), int(bytes.size()), final);
+  if (!error_ && status == XML_STATUS_ERROR) error_ = parser_error(final);
+  if (error_) return fail(*error_);
+  return {};
+}
+
+// False where the document begins as UTF-16 or UTF-32 do: a BOM, or a zero in the first two bytes.
+bool XmlReader::check_start(std::string_view bytes) {
+  for (size_t i = 0; i < bytes.size() && bytes_fed_ + i < first_bytes_.size(); ++i)
+    first_bytes_[bytes_fed_ + i] = bytes[i];
+  if (bytes_fed_ >= first_bytes_.size() || bytes.empty()) return true;
+  auto first = uint8_t(first_bytes_[0]);
+  if (first == 0 || first == 0xff || first == 0xfe) return false;
+  return bytes_fed_ + bytes.size() < 2 || first_bytes_[1] != 0;
+}
+
+void XmlReader::fail_at_event(Error error) {
+  BH_CHECK(!error_);
+  if (error.detail == 0) error.detail = uint32_t(XML_GetCurrentByteIndex(parser_));
+  error_ = error;
+  XML_StopParser(parser_, XML_FALSE);
+}
+
+Error XmlReader::parser_error(bool final) const {
+  auto position = uint32_t(XML_GetErrorByteIndex(parser_));
+  switch (XML_GetErrorCode(parser_)) {
+    case XML_ERROR_NO_MEMORY:
+      return xml_error(XmlError::memory, position);
+    case XML_ERROR_NO_ELEMENTS:
+    case XML_ERROR_UNCLOSED_TOKEN:
+    case XML_ERROR_PARTIAL_CHAR:
+    case XML_ERROR_UNCLOSED_CDATA_SECTION:
+      return xml_error(final ? XmlError::truncated : XmlError::malformed, position);
+    case XML_ERROR_UNKNOWN_ENCODING:
+    case XML_ERROR_INCORRECT_ENCODING:
+      return xml_error(XmlError::encoding, position);
+    default:
+      return xml_error(XmlError::malformed, position);
+  }
+}
+
+}  // namespace bellhop::proto

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace bellhop::proto {
+
+// The memory of one Expat parser: blocks of power-of-two sizes from chunks that stay, with a free list per size; larger
+// blocks come from the heap and go back to it. Every block is wiped when freed. Bounded: allocate() gives null past
+// `bytes_max`. Internal to the XML reader, one core.
+//
+// Expat's memory functions carry no context, so the pool that serves them is the one named by the innermost
+// XmlPoolScope of the thread; a block knows its pool.
+class XmlPool {
+ public:
+  explicit XmlPool(size_t bytes_max) : bytes_max_(bytes_max) {}
+  XmlPool(const XmlPool&) = delete;
+  XmlPool& operator=(const XmlPool&) = delete;
+  ~XmlPool();
+
+  void* allocate(size_t size);
+  static void* reallocate(void* memory, size_t size);
+  static void release(void* memory);
+
+  // Gives the chunks back to the heap, but for the first `bytes_kept`. No block may be in use.
+  void trim(size_t bytes_kept);
+
+  size_t bytes() const { return bytes_; }
+  size_t blocks_in_use() const { return blocks_in_use_; }
+
+ private:
+  struct alignas(16) BlockHeader {
+    XmlPool* pool;
+    uint32_t size;        // of the memory behind the header
+    uint32_t size_class;  // kLargeClass: from the heap
+  };
+  struct FreeBlock {
+    FreeBlock* next;
+  };
+  static constexpr size_t kChunkBytes = 32 * 1024;
+  static constexpr uint32_t kSmallestShift = 5;  // 32 bytes
+  static constexpr uint32_t kClassCount = 9;     // ... 8 KiB
+  static constexpr uint32_t kLargeClass = kClassCount;
+
+  static BlockHeader* header_of(void* memory) { return static_cast<BlockHeader*>(memory) - 1; }
+  void* allocate_small(uint32_t size_class);
+  void* allocate_large(size_t size);
+
+  size_t bytes_max_;
+  size_t bytes_ = 0;  // taken from the heap
+  size_t blocks_in_use_ = 0;
+  std::array<FreeBlock*, kClassCount> free_{};
+  std::vector<std::unique_ptr<unsigned char[]>> chunks_;
+  size_t chunk_index_ = 0;  // the chunk that blocks are cut from
+  size_t chunk_used_ = 0;
+};
+
+// While it lives, allocations of Expat on this thread come from `pool`.
+class XmlPoolScope {
+ public:
+  explicit XmlPoolScope(XmlPool& pool);
+  XmlPoolScope(const XmlPoolScope&) = delete;
+  XmlPoolScope& operator=(const XmlPoolScope&) = delete;
+  ~XmlPoolScope();
+
+  static XmlPool* current();
+
+ private:
+  XmlPool* previous_;
+};
+
+}  // namespace bellhop::proto

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/config_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+
+#include "service/config_table.h"
+
+namespace bellhop::service {
+namespace {
+
+constexpr size_t kUnixSocketPathBytesMax = 107;  // sockaddr_un
+
+// `lower` must not be above `upper`.
+struct OrderRule {
+  std::string_view lower;
+  uint32_t (*lower_value)(const Config&);
+  std::string_view upper;
+  uint32_t (*upper_value)(const Config&);
+};
+#define BH_ORDER(lower_key, lower_member, upper_key, upper_member)           \
+  OrderRule {                                                                \
+    lower_key, [](const Config& c) { return c.lower_member; }, upper_key,    \
+        [](const Config& c) { return c.upper_member; }                       \
+  }
+constexpr OrderRule kOrderRules[] = {
+    BH_ORDER("listen.public.connections_per_address_max", listen_public.connections_per_address_max,
+             "listen.public.connections_max", listen_public.connections_max),
+    BH_ORDER("notification.decrypt_queue_per_tenant_max", notification.decrypt_queue_per_tenant_max,
+             "notification.decrypt_queue_max", notification.decrypt_queue_max),
+    BH_ORDER("notification.journal_retry_first_ms", notification.journal_retry_first_ms,
+             "notification.journal_retry_max_ms", notification.journal_retry_max_ms),
+    BH_ORDER("ews.connect_timeout_ms", ews.connect_timeout_ms, "notification.fetch_timeout_ms",
+             notification.fetch_timeout_ms),
+    BH_ORDER("ews.requests_per_mailbox_max", ews.requests_per_mailbox_max, "ews.requests_per_host_in_flight_max",
+             ews.requests_per_host_in_flight_max),
+    BH_ORDER("ews.logons_after_refusal_per_hour_max", ews.logons_after_refusal_per_hour_max,
+             "ews.logons_after_refusal_max", ews.logons_after_refusal_max),
+    BH_ORDER("apns.reconnect_first_ms", apns.reconnect_first_ms, "apns.reconnect_max_ms", apns.reconnect_max_ms),
+    BH_ORDER("apns.retry_wait_first_ms", apns.retry_wait_first_ms, "apns.retry_wait_max_ms", apns.retry_wait_max_ms),
+};
+#undef BH_ORDER
+
+class Rules {
+ public:
+  Rules(const Config& config, std::string_view file_name, const ConfigPositions& positions,
+        std::vector<ConfigProblem>& problems)
+      : config_(config), file_name_(file_name), positions_(positions), problems_(problems) {}
+
+  void check_orders() {
+    for (const OrderRule& rule : kOrderRules) {
+      uint32_t lower = rule.lower_value(config_), upper = rule.upper_value(config_);
+      if (lower <= upper) continue;
+      problem(at({rule.lower, rule.upper}),
+              fmt::format("{} ({}) is above {} ({}); lower the first or raise the second", rule.lower, lower, rule.upper,
+                          upper));
+    }
+    const NotificationConfig& n = config_.notification;
+    if (n.fetch_timeout_ms + n.push_timeout_ms > n.total_timeout_ms) {
+      problem(at({"notification.total_timeout_ms", "notification.push_timeout_ms", "notification.fetch_timeout_ms"}),
+              fmt::format("notification.total_timeout_ms ({}) is below fetch_timeout_ms ({}) + push_timeout_ms ({}); "
+                          "set it to {} or more", n.total_timeout_ms, n.fetch_timeout_ms, n.push_timeout_ms,
+                          n.fetch_timeout_ms + n.push_timeout_ms));
+    }
+  }
+
+  void check_listeners() {
+    const std::vector<HostPort>& addresses = config_.listen_public.addresses;
+    for (size_t i = 0; i < addresses.size(); ++i) {
+      auto here = addresses.begin() + static_cast<ptrdiff_t>(i);
+      bool chosen = !here->host.empty() && here->port != 0;  // else it was refused already, or the system chooses
+      if (!chosen || std::find(addresses.begin(), here, *here) == here) continue;
+      problem(at({"listen.public.addresses"}),
+              fmt::format("listen.public.addresses names {} twice; remove one", to_text(*here)));
+    }
+    const AdminListenerConfig& admin = config_.listen_admin;
+    if (!is_loopback_address(admin.address.host)) {
+      problem(at({"listen.admin.address"}),
+              fmt::format("listen.admin.address is {}, which is no loopback address; for example \"127.0.0.1:9443\"",
+                          to_text(admin.address)));
+    }
+    if (admin.address.port != 0 && std::find(addresses.begin(), addresses.end(), admin.address) != addresses.end()) {
+      problem(at({"listen.admin.address", "listen.public.addresses"}),
+              fmt::format("listen.admin.address and listen.public.addresses both name {}; change one", to_text(admin.address)));
+    }
+    if (admin.unix_socket.size() > kUnixSocketPathBytesMax) {
+      problem(at({"listen.admin.unix_socket"}),
+              fmt::format("listen.admin.unix_socket has {} bytes with its folder; accepted: at most {}",
+                          admin.unix_socket.size(), kUnixSocketPathBytesMax));
+    }
+  }
+
+  void check_tenants() {
+    std::map<std::string_view, size_t> ids;
+    for (size_t i = 0; i < config_.tenants.size(); ++i) {
+      const TenantConfig& tenant = config_.tenants[i];
+      std::string here = fmt::format("tenant[{}]", i);
+      if (!tenant.id.empty() && !ids.try_emplace(tenant.id, i).second) {
+        problem(at({here + ".id"}), fmt::format("tenant.id \"{}\" is taken by the [[tenant]] in line {}; choose another",
+                                                tenant.id, line_of(fmt::format("tenant[{}]", ids[tenant.id]))));
+      }
+      check_repeats(here + ".ews_hosts", "tenant.ews_hosts", tenant.ews_hosts);
+      check_apps(tenant, here);
+    }
+  }
+
+ private:
+  // Apps may share a key; one key then has one team and one file.
+  void check_apps(const TenantConfig& tenant, const std::string& here) {
+    std::map<std::tuple<std::string_view, ApnsEnvironment>, size_t> topics;
+    for (size_t i = 0; i < tenant.apps.size(); ++i) {
+      const AppConfig& app = tenant.apps[i];
+      std::string app_here = fmt::format("{}.app[{}]", here, i);
+      auto [topic, fresh] = topics.try_emplace({app.topic, app.environment}, i);
+      if (!app.topic.empty() && !fresh) {
+        problem(at({app_here + ".topic"}),
+                fmt::format("tenant.app.topic \"{}\" with this environment is taken by the [[tenant.app]] in line {}; "
+                            "remove one or change its environment", app.topic,
+                            line_of(fmt::format("{}.app[{}]", here, topic->second))));
+      }
+      auto [key, first] = keys_.try_emplace(app.key_id, &app);
+      const AppConfig& other = *key->second;
+      if (first || app.key_id.empty() || app.team_id.empty() || app.key_file.empty()) continue;
+      if (other.team_id != app.team_id || other.key_file != app.key_file) {
+        problem(at({app_here + ".key_id"}),
+                fmt::format("tenant.app.key_id \"{}\" stands above with another team_id or key_file; a key has one of each",
+                            app.key_id));
+      }
+    }
+  }
+
+  void check_repeats(const std::string& here, std::string_view name, const std::vector<std::string>& items) {
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (std::find(items.begin(), items.begin() + i, items[i]) == items.begin() + i) continue;
+      problem(at({here}), fmt::format("{} names \"{}\" twice; remove one", name, items[i]));
+    }
+  }
+
+  // Of the first key that the file holds.
+  ConfigPosition at(std::initializer_list<std::string_view> keys) const {
+    for (std::string_view key : keys) {
+      auto found = positions_.find(key);
+      if (found != positions_.end()) return found->second;
+    }
+    return {};
+  }
+  uint32_t line_of(const std::string& path) const { return at({path}).line; }
+  void problem(ConfigPosition position, std::string message) {
+    problems_.push_back({std::string(file_name_), position, std::move(message)});
+  }
+
+  const Config& config_;
+  std::string_view file_name_;
+  const ConfigPositions& positions_;
+  std::vector<ConfigProblem>& problems_;
+  std::map<std::string_view, const AppConfig*> keys_;
+};
+
+}  // namespace
+
+void check_config_rules(const Config& config, std::string_view file_name, const ConfigPositions& positions,
+                        std::vector<ConfigProblem>& problems) {
+  Rules rules(config, file_name, positions, problems);
+  rules.check_orders();
+  rules.check_listeners();
+  rules.check_tenants();
+}
+
+}  // namespace bellhop::service

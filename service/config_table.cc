@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every key: range, unit, meaning. Defaults are in config.h.
+#include "service/config_table.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <type_traits>
+
+#include "core/base/check.h"
+
+namespace bellhop::service {
+namespace {
+
+template <class T>
+struct MemberTraits;
+template <class S, class V>
+struct MemberTraits<V S::*> {
+  using Section = S;
+  using Value = V;
+};
+
+template <auto Member>
+using ValueOf = typename MemberTraits<decltype(Member)>::Value;
+
+template <auto Member>
+void* member_of(void* section) {
+  return &(static_cast<typename MemberTraits<decltype(Member)>::Section*>(section)->*Member);
+}
+
+template <auto Member>
+constexpr KeyRow number(std::string_view name, uint64_t min, uint64_t max, std::string_view unit,
+                        std::string_view help) {
+  static_assert(std::is_same_v<ValueOf<Member>, uint32_t> || std::is_same_v<ValueOf<Member>, uint64_t>);
+  KeyKind kind = std::is_same_v<ValueOf<Member>, uint32_t> ? KeyKind::number32 : KeyKind::number64;
+  return {.name = name, .kind = kind, .member = member_of<Member>, .min = min, .max = max, .unit = unit, .help = help};
+}
+
+template <auto Member>
+constexpr KeyRow one_of_numbers(std::string_view name, std::span<const uint32_t> numbers, std::string_view unit,
+                                std::string_view help) {
+  static_assert(std::is_same_v<ValueOf<Member>, uint32_t>);
+  return {.name = name, .kind = KeyKind::number32, .member = member_of<Member>, .numbers = numbers, .unit = unit,
+          .help = help};
+}
+
+template <auto Member>
+constexpr KeyRow boolean(std::string_view name, std::string_view help) {
+  static_assert(std::is_same_v<ValueOf<Member>, bool>);
+  return {.name = name, .kind = KeyKind::boolean, .member = member_of<Member>, .help = help};
+}
+
+template <auto Member>
+constexpr KeyRow text(std::string_view name, TextCheck refuse, std::string_view example, std::string_view help) {
+  static_assert(std::is_same_v<ValueOf<Member>, std::string>);
+  return {.name = name, .kind = KeyKind::text, .member = member_of<Member>, .refuse = refuse, .example = example,
+          .help = help};
+}
+
+template <auto Member>
+constexpr KeyRow path(std::string_view name, KeyKind kind, std::string_view example, std::string_view help) {
+  static_assert(std::is_same_v<ValueOf<Member>, std::string>);
+  return {.name = name, .kind = kind, .member = member_of<Member>, .example = example, .help = help};
+}
+
+template <auto Member>
+constexpr KeyRow choice(std::string_view name, std::span<const std::string_view> choices, std::string_view help) {
+  static_assert(std::is_enum_v<ValueOf<Member>> && sizeof(ValueOf<Member>) == 1);
+  return {.name = name, .kind = KeyKind::choice, .member = member_of<Member>, .choices = choices, .help = help};
+}
+
+template <auto Member>
+constexpr KeyRow list(std::string_view name, TextCheck refuse, std::string_view example, std::string_view help) {
+  using Value = ValueOf<Member>;
+  KeyKind kind = std::is_same_v<Value, std::vector<HostPort>>  ? KeyKind::address_list
+                 : std::is_same_v<Value, std::vector<uint16_t>> ? KeyKind::port_list
+                 : std::is_same_v<Value, std::vector<Cidr>>     ? KeyKind::cidr_list
+                                                                : KeyKind::text_list;
+  return {.name = name, .kind = kind, .member = member_of<Member>, .refuse = refuse, .example = example, .help = help};
+}
+
+template <auto Member>
+constexpr KeyRow address(std::string_view name, std::string_view example, std::string_view help) {
+  static_assert(std::is_same_v<ValueOf<Member>, HostPort>);
+  return {.name = name, .kind = KeyKind::address, .member = member_of<Member>, .example = example, .help = help};
+}
+
+constexpr KeyRow required(KeyRow row) {
+  row.required = true;
+  return row;
+}
+
+constexpr std::string_view kAckModes[] = {"after-push"};
+constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
+constexpr std::string_view kPreviews[] = {"none", "sender", "subject", "full"};
+constexpr std::string_view kEnvironments[] = {"production", "sandbox"};
+constexpr uint32_t kRsaBits[] = {2048, 3072};
+
+constexpr uint64_t kMany = 100'000'000;
+
+constexpr KeyRow kTopKeys[] = {
+    required(text<&Config::public_url>("public_url", refuse_public_url, "\"https://push.example.com\"",
+        "What callback URLs begin with: how Exchange reaches [listen.public]. Scheme, host and optional port.")),
+    number<&Config::cores>("cores", 0, 1024, "",
+        "Threads that serve, each with its own event loop. 0: one for each CPU that the process may use."),
+    path<&Config::data_dir>("data_dir", KeyKind::path, "\"/var/lib/bellhop\"",
+        "Folder of everything that bellhop writes but the log."),
+    required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
+        "The keys that seal the store, made by `bellhop keyring new`. Mode 0400; the same file on all nodes. Keep a "
+        "copy away from the data.")),
+};
+
+constexpr KeyRow kPublicKeys[] = {
+    list<&PublicListenerConfig::addresses>("addresses", nullptr, "[\"0.0.0.0:443\", \"[::]:443\"]",
+        "Addresses to listen on for devices and Exchange."),
+    required(path<&PublicListenerConfig::certificate_file>("certificate_file", KeyKind::file,
+        "\"/etc/bellhop/tls/server.pem\"",
+        "Certificate chain of the server in PEM, its own certificate first.")),
+    required(path<&PublicListenerConfig::private_key_file>("private_key_file", KeyKind::file,
+        "\"/etc/bellhop/tls/server.key\"",
+        "Private key of the certificate in PEM; ECDSA P-256 is the fastest.")),
+    number<&PublicListenerConfig::ticket_lifetime_hours>("ticket_lifetime_hours", 1, 12, "hours",
+        "How long a TLS session may be resumed; ticket keys rotate as often."),
+    number<&PublicListenerConfig::listen_backlog>("listen_backlog", 16, 65'535, "",
+        "Connections that the kernel holds until they are accepted, for each core."),
+    number<&PublicListenerConfig::connections_max>("connections_max", 16, 10'000'000, "",
+        "Open connections, all cores together."),
+    number<&PublicListenerConfig::connections_per_address_max>("connections_per_address_max", 1, 10'000'000, "",
+        "Open connections of one client address. Exchange servers behind one address share it."),
+    number<&PublicListenerConfig::handshakes_in_flight_max>("handshakes_in_flight_max", 16, 1'000'000, "",
+        "TLS handshakes at the same time on one core; further connections wait unaccepted."),
+    number<&PublicListenerConfig::handshake_timeout_ms>("handshake_timeout_ms", 100, 60'000, "ms",
+        "From accepting a connection to the end of the TLS handshake."),
+    number<&PublicListenerConfig::header_timeout_ms>("header_timeout_ms", 100, 120'000, "ms",
+        "From the first byte of a request to the end of its header."),
+    number<&PublicListenerConfig::header_bytes_max>("header_bytes_max", 4'096, 65'536, "bytes",
+        "Request line and header. Callback URLs take up to 2,083 of it."),
+    number<&PublicListenerConfig::header_fields_max>("header_fields_max", 16, 1'000, "",
+        "Header fields of one request."),
+    number<&PublicListenerConfig::body_rate_min_bytes_per_s>("body_rate_min_bytes_per_s", 1, 10'000'000, "bytes/s",
+        "A body that arrives more slowly ends the connection."),
+    number<&PublicListenerConfig::body_bytes_max>("body_bytes_max", 16'384, 1'048'576, "bytes",
+        "Body of one request; a larger one is answered 413."),
+    number<&PublicListenerConfig::write_stall_timeout_ms>("write_stall_timeout_ms", 100, 120'000, "ms",
+        "How long a client may take no byte of an answer."),
+    number<&PublicListenerConfig::idle_timeout_ms>("idle_timeout_ms", 1'000, 3'600'000, "ms",
+        "How long a connection may rest between requests."),
+    number<&PublicListenerConfig::requests_per_connection_max>("requests_per_connection_max", 1, kMany, "",
+        "Requests on one connection, then it is closed after the answer."),
+    number<&PublicListenerConfig::drain_timeout_ms>("drain_timeout_ms", 0, 120'000, "ms",
+        "At SIGTERM: how long requests in flight may take to end."),
+};
+
+constexpr KeyRow kAdminKeys[] = {
+    address<&AdminListenerConfig::address>("address", "\"127.0.0.1:9443\"",
+        "Where metrics, health and the control API are served. A loopback address."),
+    path<&AdminListenerConfig::unix_socket>("unix_socket", KeyKind::path, "\"/run/bellhop/admin.sock\"",
+        "The same as a unix socket, at most 107 bytes; used by the `bellhop` command."),
+    number<&AdminListenerConfig::connections_max>("connections_max", 1, 10'000, "", "Open connections."),
+    number<&AdminListenerConfig::request_timeout_ms>("request_timeout_ms", 100, 120'000, "ms",
+        "From the first byte of a request to the last of its answer."),
+};
+
+constexpr KeyRow kStoreKeys[] = {
+    path<&StoreConfig::path>("path", KeyKind::path, "\"store\"",
+        "Folder of the store; a relative one is taken from data_dir."),
+    number<&StoreConfig::map_size_bytes>("map_size_bytes", uint64_t{16} << 20, uint64_t{16} << 40, "bytes",
+        "Address space of the store, and so its largest size. The file is sparse: it takes only what is stored."),
+    number<&StoreConfig::mailboxes_max>("mailboxes_max", 1, kMany, "",
+        "Mailboxes with a subscription; further ones are refused."),
+    number<&StoreConfig::hot_flush_interval_ms>("hot_flush_interval_ms", 1, 10'000, "ms",
+        "How long watermarks may stay in memory only. A crash loses at most that, which costs a duplicate push."),
+    number<&StoreConfig::commit_records_max>("commit_records_max", 1, 65'536, "", "Records in one group commit."),
+    number<&StoreConfig::commit_wait_ms>("commit_wait_ms", 0, 1'000, "ms",
+        "How long a synced write waits for others to share its commit."),
+    number<&StoreConfig::write_queue_max>("write_queue_max", 16, 10'000'000, "",
+        "Writes that wait for a commit; a full queue refuses registrations with 503."),
+    number<&StoreConfig::write_timeout_ms>("write_timeout_ms", 100, 60'000, "ms",
+        "How long an answer waits for its write."),
+};
+
+constexpr KeyRow kNotificationKeys[] = {
+    choice<&NotificationConfig::ack>("ack", kAckModes,
+        "When Exchange gets its answer. The only mode of this version: after every device's push was accepted or "
+        "refused for good."),
+    number<&NotificationConfig::fetch_timeout_ms>("fetch_timeout_ms", 100, 20'000, "ms",
+        "For subject and sender from Exchange; past it the push goes out without content."),
+    number<&NotificationConfig::push_timeout_ms>("push_timeout_ms", 100, 20'000, "ms",
+        "For all pushes of one event, attempts included."),
+    number<&NotificationConfig::total_timeout_ms>("total_timeout_ms", 500, 25'000, "ms",
+        "From the callback to the answer. Exchange gives up after 30 s."),
+    number<&NotificationConfig::in_flight_max>("in_flight_max", 1, 1'000'000, "",
+        "Notifications at the same time on one core; further callbacks get 503, and Exchange repeats them."),
+    number<&NotificationConfig::in_flight_per_mailbox_max>("in_flight_per_mailbox_max", 1, 64, "",
+        "Callbacks of one mailbox at the same time."),
+    number<&NotificationConfig::callbacks_per_mailbox_per_minute_max>(
+        "callbacks_per_mailbox_per_minute_max", 1, 100'000, "",
+        "Callbacks of one mailbox; more are answered 503."),
+    number<&NotificationConfig::events_per_callback_max>("events_per_callback_max", 1, 10'000, "",
+        "Events that one callback may carry."),
+    number<&NotificationConfig::decrypt_queue_max>("decrypt_queue_max", 8, 1'000'000, "",
+        "Decryptions that wait on one core."),
+    number<&NotificationConfig::decrypt_queue_per_tenant_max>("decrypt_queue_per_tenant_max", 8, 1'000'000, "",
+        "Of these, how many one tenant may hold."),
+    number<&NotificationConfig::badge_interval_ms>("badge_interval_ms", 1'000, 3'600'000, "ms",
+        "At most one badge update for each mailbox in this time; the last count wins."),
+    number<&NotificationConfig::merge_above>("merge_above", 1, 1'000, "",
+        "More new items than this at once become one push."),
+    number<&NotificationConfig::catch_up_items_max>("catch_up_items_max", 1, 1'000, "",
+        "Items that are listed after missed events; more are told by one push."),
+    number<&NotificationConfig::shed_queue_delay_ms>("shed_queue_delay_ms", 10, 10'000, "ms",
+        "A core whose work waits longer than this refuses callbacks with 503."),
+    number<&NotificationConfig::shed_share_percent_max>("shed_share_percent_max", 1, 50, "%",
+        "Share of its StatusFrequency for which one subscription may be refused; then it is journaled instead."),
+    number<&NotificationConfig::journal_hours_max>("journal_hours_max", 1, 168, "hours",
+        "How long a push is tried again from the journal."),
+    number<&NotificationConfig::journal_retry_first_ms>("journal_retry_first_ms", 100, 600'000, "ms",
+        "First wait before a journaled push is tried again; it doubles."),
+    number<&NotificationConfig::journal_retry_max_ms>("journal_retry_max_ms", 100, 3'600'000, "ms",
+        "Longest such wait."),
+};
+
+constexpr KeyRow kEwsKeys[] = {
+    text<&EwsConfig::user_agent>("user_agent", refuse_header_value,
+        "\"MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)\"",
+        "User-Agent of every request to Exchange. Exchange allow-lists match it."),
+    text<&EwsConfig::server_version>("server_version", refuse_server_version, "\"Exchange2013_SP1\"",
+        "RequestServerVersion of every request."),
+    path<&EwsConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
+        "Certificate authorities in PEM that Exchange's certificate may come from, besides the system's. Verification "
+        "is never off."),
+    number<&EwsConfig::status_frequency_minutes>("status_frequency_minutes", 1, 1'440, "minutes",
+        "How often Exchange calls without events, and for how long it repeats an unanswered callback."),
+    number<&EwsConfig::connections_per_host_max>("connections_per_host_max", 1, 1'000, "",
+        "Connections to one Exchange host from one core."),
+    number<&EwsConfig::requests_per_host_in_flight_max>("requests_per_host_in_flight_max", 1, 1'000, "",
+        "Requests at the same time to one host from one core."),
+    number<&EwsConfig::requests_per_host_waiting_max>("requests_per_host_waiting_max", 1, 1'000'000, "",
+        "Requests that wait for one host on one core; more fail at once."),
+    number<&EwsConfig::requests_per_mailbox_max>("requests_per_mailbox_max", 1, 27, "",
+        "Requests at the same time for one mailbox. Exchange's throttling policy allows 27 by default."),
+    number<&EwsConfig::connect_timeout_ms>("connect_timeout_ms", 100, 30'000, "ms",
+        "For resolving the name and connecting."),
+    number<&EwsConfig::handshake_timeout_ms>("handshake_timeout_ms", 100, 30'000, "ms", "For the TLS handshake."),
+    number<&EwsConfig::subscribe_timeout_ms>("subscribe_timeout_ms", 500, 60'000, "ms",
+        "For the whole of a Subscribe request, which a device waits for."),
+    number<&EwsConfig::idle_timeout_ms>("idle_timeout_ms", 1'000, 600'000, "ms",
+        "How long a connection is kept for the next request."),
+    number<&EwsConfig::answer_bytes_max>("answer_bytes_max", 65'536, 16'777'216, "bytes",
+        "Body of one answer of Exchange."),
+    number<&EwsConfig::breaker_failure_percent>("breaker_failure_percent", 1, 100, "%",
+        "Share of failed requests after which a host is left alone for a while."),
+    number<&EwsConfig::breaker_window_requests>("breaker_window_requests", 5, 10'000, "",
+        "Latest requests that the share is counted over."),
+    number<&EwsConfig::breaker_open_ms>("breaker_open_ms", 100, 600'000, "ms",
+        "How long a failing host is left alone."),
+    number<&EwsConfig::back_off_ms_max>("back_off_ms_max", 1'000, 3'600'000, "ms",
+        "Longest wait that we accept when Exchange asks for one (BackOffMilliseconds)."),
+    number<&EwsConfig::logons_after_refusal_per_hour_max>("logons_after_refusal_per_hour_max", 0, 10, "",
+        "After a 401: further logons with the same credentials in an hour. More may lock the account."),
+    number<&EwsConfig::logons_after_refusal_max>("logons_after_refusal_max", 0, 10, "", "The same, in all."),
+};
+
+constexpr KeyRow kApnsKeys[] = {
+    address<&ApnsConfig::production>("production", "\"api.push.apple.com:443\"", "Apple's production host."),
+    address<&ApnsConfig::sandbox>("sandbox", "\"api.sandbox.push.apple.com:443\"", "Apple's sandbox host."),
+    path<&ApnsConfig::ca_file>("ca_file", KeyKind::file, "\"stand-in-ca.pem\"",
+        "Certificate authorities in PEM instead of the system's, for a stand-in."),
+    number<&ApnsConfig::connections_per_core>("connections_per_core", 1, 64, "",
+        "Connections of one core for each team and environment."),
+    number<&ApnsConfig::streams_in_flight_max>("streams_in_flight_max", 1, 10'000, "",
+        "Pushes at the same time on one connection. Apple's own limit applies too."),
+    number<&ApnsConfig::requests_waiting_max>("requests_waiting_max", 1, 1'000'000, "",
+        "Pushes that wait for a connection on one core."),
+    number<&ApnsConfig::connect_timeout_ms>("connect_timeout_ms", 100, 30'000, "ms",
+        "For resolving, connecting and the TLS handshake."),
+    number<&ApnsConfig::reconnect_first_ms>("reconnect_first_ms", 1'000, 60'000, "ms",
+        "Wait before a lost connection is made again; it doubles. Apple takes quick reconnects for an attack."),
+    number<&ApnsConfig::reconnect_max_ms>("reconnect_max_ms", 1'000, 3'600'000, "ms", "Longest such wait."),
+    number<&ApnsConfig::ping_interval_ms>("ping_interval_ms", 1'000, 3'600'000, "ms",
+        "How often a resting connection is tested."),
+    number<&ApnsConfig::attempts_max>("attempts_max", 1, 10, "", "Attempts of one push before the answer to Exchange."),
+    number<&ApnsConfig::retry_wait_first_ms>("retry_wait_first_ms", 10, 10'000, "ms",
+        "Mean of the wait before the second attempt; it doubles, with jitter."),
+    number<&ApnsConfig::retry_wait_max_ms>("retry_wait_max_ms", 10, 20'000, "ms", "Longest such wait."),
+    number<&ApnsConfig::retry_share_percent_max>("retry_share_percent_max", 0, 100, "%",
+        "Share of requests of the last two minutes that may be repetitions."),
+    number<&ApnsConfig::token_refresh_minutes>("token_refresh_minutes", 20, 59, "minutes",
+        "Age at which the provider token is signed anew. Apple accepts 20 to 60."),
+    number<&ApnsConfig::expiration_hours>("expiration_hours", 0, 720, "hours",
+        "How long Apple keeps a push for a phone that is off. 0: it tries once."),
+    number<&ApnsConfig::payload_bytes_max>("payload_bytes_max", 512, 4'096, "bytes",
+        "Payload of one push; longer text is cut."),
+};
+
+constexpr KeyRow kKeysKeys[] = {
+    one_of_numbers<&KeysConfig::rsa_bits>("rsa_bits", kRsaBits, "bits",
+        "Size of the key pair that is made for each user."),
+    number<&KeysConfig::pool_target>("pool_target", 1, 1'000'000, "",
+        "Pairs kept ready. One costs about 250 ms of one CPU."),
+    number<&KeysConfig::unused_expiry_hours>("unused_expiry_hours", 1, 8'760, "hours",
+        "A user who asked for a key and never subscribed is removed after this time."),
+    number<&KeysConfig::cache_entries_max>("cache_entries_max", 16, 10'000'000, "",
+        "Private keys held ready for use on one core; about 4 KB each."),
+};
+
+constexpr KeyRow kLimitsKeys[] = {
+    number<&LimitsConfig::getpublickey_per_address_per_minute>("getpublickey_per_address_per_minute", 1, kMany, "",
+        "getpublickey requests of one client address."),
+    number<&LimitsConfig::getpublickey_per_tenant_per_minute>("getpublickey_per_tenant_per_minute", 1, kMany, "",
+        "getpublickey requests of one tenant."),
+    number<&LimitsConfig::subscribe_per_address_per_minute>("subscribe_per_address_per_minute", 1, kMany, "",
+        "subscribe requests of one client address."),
+    number<&LimitsConfig::unauthorized_per_address_per_minute>("unauthorized_per_address_per_minute", 1, kMany, "",
+        "Requests of one client address with a wrong API token; more are answered 429 unread."),
+    number<&LimitsConfig::subscribe_handovers_per_hour>("subscribe_handovers_per_hour", 1, 1'000, "",
+        "Times that one mailbox's subscription may be replaced."),
+    number<&LimitsConfig::subscribes_in_flight_max>("subscribes_in_flight_max", 1, 100'000, "",
+        "subscribe requests at the same time on one core."),
+    number<&LimitsConfig::devices_per_user_max>("devices_per_user_max", 1, 100, "", "Devices of one user."),
+    number<&LimitsConfig::credential_age_minutes_max>("credential_age_minutes_max", 1, 60, "minutes",
+        "How old the credentials in a subscribe request may be (iat)."),
+    number<&LimitsConfig::addresses_tracked_max>("addresses_tracked_max", 1'024, 10'000'000, "",
+        "Client addresses that one core counts; the longest unseen is forgotten."),
+};
+
+constexpr KeyRow kLogKeys[] = {
+    choice<&LogConfig::level>("level", kLogLevels, "The least important lines that are written."),
+    path<&LogConfig::output>("output", KeyKind::log_output, "\"stdout\"", "`stdout`, or a file to append to."),
+    number<&LogConfig::lines_per_event_per_second_max>("lines_per_event_per_second_max", 1, 1'000'000, "",
+        "Lines of one event in a second on one core; the rest is counted."),
+};
+
+constexpr KeyRow kTenantKeys[] = {
+    required(text<&TenantConfig::id>("id", refuse_tenant_id, "\"example\"",
+        "Short name in commands and the store. It must not change: stored records are bound to it.")),
+    required(text<&TenantConfig::name>("name", refuse_tenant_name, "\"Example Ltd\"", "Name for people.")),
+    required(list<&TenantConfig::ews_hosts>("ews_hosts", refuse_ews_host,
+        "[\"mail.example.com\", \"*.mail.example.com\"]",
+        "Exchange hosts that may get credentials. `*.` stands for exactly one label.")),
+    list<&TenantConfig::ews_ports>("ews_ports", nullptr, "[443]", "Ports of these hosts."),
+    list<&TenantConfig::ews_private_cidrs>("ews_private_cidrs", nullptr, "[\"10.20.0.0/16\", \"fd00:20::/32\"]",
+        "Private networks in which these hosts may be. Addresses of any other private, loopback or link-local network "
+        "are refused."),
+    choice<&TenantConfig::preview_max>("preview_max", kPreviews,
+        "The most that a push may show of a mail; a device may ask for less."),
+    boolean<&TenantConfig::ens2_credentials>("ens2_credentials",
+        "Accept the credential form of ENS2, which is not bound to device or time."),
+};
+
+constexpr KeyRow kAppKeys[] = {
+    required(text<&AppConfig::topic>("topic", refuse_topic, "\"com.example.mail\"", "Bundle id of the app.")),
+    required(text<&AppConfig::team_id>("team_id", refuse_apple_id, "\"A1B2C3D4E5\"", "Apple's id of the team.")),
+    required(text<&AppConfig::key_id>("key_id", refuse_apple_id, "\"F6G7H8I9J0\"", "Apple's id of the key.")),
+    required(path<&AppConfig::key_file>("key_file", KeyKind::file, "\"/etc/bellhop/apns/AuthKey_F6G7H8I9J0.p8\"",
+        "The key, as Apple gives it (.p8).")),
+    choice<&AppConfig::environment>("environment", kEnvironments,
+        "Which of Apple's two services the app's tokens belong to."),
+};
+
+template <auto Member>
+void* enter(void* parent) {
+  return member_of<Member>(parent);
+}
+void* enter_top(void* config) { return config; }
+template <auto Member>
+void* append(void* parent) {
+  auto* items = static_cast<ValueOf<Member>*>(member_of<Member>(parent));
+  return &items->emplace_back();
+}
+
+constexpr SectionRow kSections[] = {
+    {"", false, 0, enter_top, kTopKeys, "At the top of the file, before the first table."},
+    {"listen.public", false, 0, enter<&Config::listen_public>, kPublicKeys, "Devices and Exchange; TLS."},
+    {"listen.admin", false, 0, enter<&Config::listen_admin>, kAdminKeys, "Operators on this host."},
+    {"store", false, 0, enter<&Config::store>, kStoreKeys, "The embedded store."},
+    {"notification", false, 0, enter<&Config::notification>, kNotificationKeys,
+     "From a callback of Exchange to its answer."},
+    {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
+    {"apns", false, 0, enter<&Config::apns>, kApnsKeys, "Pushes through Apple."},
+    {"keys", false, 0, enter<&Config::keys>, kKeysKeys, "Key pairs of users."},
+    {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API."},
+    {"log", false, 0, enter<&Config::log>, kLogKeys, "The log: JSON lines without personal data."},
+    {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one."},
+    {"tenant.app", true, kAppsPerTenantMax, append<&TenantConfig::apps>, kAppKeys,
+     "One for each push app of the tenant above it."},
+};
+
+template <class T>
+std::string joined(const std::vector<T>& items, bool quoted) {
+  std::string text = "[";
+  for (const T& item : items) {
+    if (text.size() > 1) text += ", ";
+    if (quoted) text += '"';
+    if constexpr (std::is_same_v<T, uint16_t>) {
+      text += std::to_string(item);
+    } else if constexpr (std::is_same_v<T, std::string>) {
+      text += item;
+    } else {
+      text += to_text(item);
+    }
+    if (quoted) text += '"';
+  }
+  return text + "]";
+}
+
+std::string quoted(std::string_view text) { return fmt::format("\"{}\"", text); }
+
+}  // namespace
+
+std::span<const SectionRow> config_sections() { return kSections; }
+
+const SectionRow* find_config_section(std::string_view path) {
+  for (const SectionRow& section : kSections) {
+    if (section.path == path) return &section;
+  }
+  return nullptr;
+}
+
+const KeyRow* find_config_key(const SectionRow& section, std::string_view name) {
+  for (const KeyRow& key : section.keys) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+std::string full_key(const SectionRow& section, std::string_view name) {
+  return section.path.empty() ? std::string(name) : fmt::format("{}.{}", section.path, name);
+}
+
+std::string section_text(const SectionRow& section) {
+  if (section.path.empty()) return "the top of the file";
+  return section.repeated ? fmt::format("[[{}]]", section.path) : fmt::format("[{}]", section.path);
+}
+
+std::string accepted_text(const KeyRow& key) {
+  std::string text;
+  switch (key.kind) {
+    case KeyKind::boolean: return "true or false";
+    case KeyKind::number32:
+    case KeyKind::number64:
+      for (uint32_t number : key.numbers) text += fmt::format("{}{}", text.empty() ? "" : " or ", number);
+      if (key.numbers.empty()) text = fmt::format("{} to {}", key.min, key.max);
+      return key.unit.empty() ? text : fmt::format("{} {}", text, key.unit);
+    case KeyKind::choice:
+      for (std::string_view choice : key.choices) text += (text.empty() ? "" : ", ") + quoted(choice);
+      return text;
+    case KeyKind::text:
+    case KeyKind::path:
+    case KeyKind::file:
+    case KeyKind::log_output:
+    case KeyKind::address:
+    case KeyKind::address_list:
+    case KeyKind::text_list:
+    case KeyKind::port_list:
+    case KeyKind::cidr_list: return fmt::format("for example {}", key.example);
+  }
+  check_failed("a key kind of the list", __FILE__, __LINE__);
+}
+
+std::string value_text(const KeyRow& key, const void* member) {
+  switch (key.kind) {
+    case KeyKind::boolean: return *static_cast<const bool*>(member) ? "true" : "false";
+    case KeyKind::number32: return std::to_string(*static_cast<const uint32_t*>(member));
+    case KeyKind::number64: return std::to_string(*static_cast<const uint64_t*>(member));
+    case KeyKind::choice: return quoted(key.choices[*static_cast<const uint8_t*>(member)]);
+    case KeyKind::text:
+    case KeyKind::path:
+    case KeyKind::file:
+    case KeyKind::log_output: {
+      const auto& value = *static_cast<const std::string*>(member);
+      return value.empty() ? "" : quoted(value);
+    }
+    case KeyKind::address: return quoted(to_text(*static_cast<const HostPort*>(member)));
+    case KeyKind::address_list: return joined(*static_cast<const std::vector<HostPort>*>(member), true);
+    case KeyKind::text_list: return joined(*static_cast<const std::vector<std::string>*>(member), true);
+    case KeyKind::port_list: return joined(*static_cast<const std::vector<uint16_t>*>(member), false);
+    case KeyKind::cidr_list: return joined(*static_cast<const std::vector<Cidr>*>(member), true);
+  }
+  check_failed("a key kind of the list", __FILE__, __LINE__);
+}
+
+}  // namespace bellhop::service

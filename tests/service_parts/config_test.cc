@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <random>
+
+#include "core/base/bytes.h"
+#include "service/config_table.h"
+#include "tests/service_parts/bad_configs.h"
+
+namespace bellhop::service {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+std::vector<std::string> texts_of(const ConfigOutcome& outcome) {
+  std::vector<std::string> texts;
+  for (const ConfigProblem& problem : outcome.problems) texts.push_back(to_text(problem));
+  return texts;
+}
+
+std::string changed(std::string_view find, std::string_view replace) {
+  std::string text(kGoodConfig);
+  size_t at = text.find(find);
+  EXPECT_NE(at, std::string::npos) << find;
+  EXPECT_EQ(text.find(find, at + 1), std::string::npos) << find;
+  return text.replace(at, find.size(), replace);
+}
+
+TEST(Config, AShortFileIsAcceptedAndLeavesTheDefaults) {
+  ConfigOutcome outcome = parse_config(kGoodConfig, "bellhop.toml");
+  ASSERT_THAT(texts_of(outcome), IsEmpty());
+  const Config& config = outcome.config;
+  EXPECT_EQ(config.public_url, "https://push.example.com");
+  EXPECT_EQ(config.listen_public.idle_timeout_ms, 60'000u);
+  EXPECT_EQ(config.listen_public.handshake_timeout_ms, 5'000u);
+  EXPECT_EQ(config.listen_public.header_timeout_ms, 10'000u);
+  EXPECT_EQ(config.listen_public.body_bytes_max, 262'144u);
+  EXPECT_EQ(config.listen_admin.address, (HostPort{"127.0.0.1", 9443}));
+  EXPECT_EQ(config.notification.total_timeout_ms, 8'000u);
+  EXPECT_EQ(config.notification.merge_above, 20u);
+  EXPECT_EQ(config.store.map_size_bytes, uint64_t{64} << 30);
+  EXPECT_EQ(config.ews.user_agent, "MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)");
+  EXPECT_EQ(config.apns.production, (HostPort{"api.push.apple.com", 443}));
+  EXPECT_EQ(config.apns.token_refresh_minutes, 40u);
+  EXPECT_EQ(config.keys.rsa_bits, 2'048u);
+  ASSERT_EQ(config.tenants.size(), 1u);
+  EXPECT_THAT(config.tenants[0].ews_hosts, ElementsAre("mail.example.com"));
+  EXPECT_FALSE(config.tenants[0].ens2_credentials);
+  EXPECT_EQ(config.tenants[0].preview_max, PreviewPolicy::full);
+  ASSERT_EQ(config.tenants[0].apps.size(), 1u);
+  EXPECT_EQ(config.tenants[0].apps[0].topic, "com.example.mail");
+  EXPECT_EQ(config.tenants[0].apps[0].environment, ApnsEnvironment::production);
+}
+
+TEST(Config, ValuesOfEveryKindAreTaken) {
+  std::string text = changed("[listen.public]\n",
+                             "[listen.public]\naddresses = [\"192.0.2.1:8443\", \"[2001:DB8::1]:0\"]\n");
+  text = text.replace(text.find("[store]\n"), 8, "[store]\nmap_size_bytes = 0x4000_0000\npath = \"/srv/store\"\n");
+  text = text.replace(text.find("[log]\n"), 6, "[log]\nlevel = \"debug\"\noutput = \"bellhop.log\"\n");
+  text += "environment = \"sandbox\"\n[[tenant]]\nid = \"second\"\nname = \"Zweiter Mandant ü\"\n"
+          "ews_hosts = [\"*.example.net\"]\news_ports = [443, 8443]\n"
+          "ews_private_cidrs = [\"10.0.0.0/8\", \"fd00:20::/32\", \"0.0.0.0/0\"]\npreview_max = \"sender\"\n"
+          "ens2_credentials = true\n";
+  ConfigOutcome outcome = parse_config(text, "/etc/bellhop/bellhop.toml");
+  ASSERT_THAT(texts_of(outcome), IsEmpty());
+  const Config& config = outcome.config;
+  EXPECT_THAT(config.listen_public.addresses, ElementsAre(HostPort{"192.0.2.1", 8443}, HostPort{"2001:db8::1", 0}));
+  EXPECT_EQ(config.store.map_size_bytes, uint64_t{1} << 30);
+  EXPECT_EQ(config.store.path, "/srv/store");
+  EXPECT_EQ(config.log.level, LogLevel::debug);
+  EXPECT_EQ(config.log.output, "/etc/bellhop/bellhop.log");
+  ASSERT_EQ(config.tenants.size(), 2u);
+  EXPECT_EQ(config.tenants[0].apps[0].environment, ApnsEnvironment::sandbox);
+  const TenantConfig& tenant = config.tenants[1];
+  EXPECT_EQ(tenant.name, "Zweiter Mandant ü");
+  EXPECT_THAT(tenant.ews_ports, ElementsAre(443, 8443));
+  ASSERT_EQ(tenant.ews_private_cidrs.size(), 3u);
+  EXPECT_EQ(to_text(tenant.ews_private_cidrs[0]), "10.0.0.0/8");
+  EXPECT_EQ(to_text(tenant.ews_private_cidrs[1]), "fd00:20::/32");
+  EXPECT_EQ(tenant.ews_private_cidrs[1].address[0], 0xfd);
+  EXPECT_EQ(to_text(tenant.ews_private_cidrs[2]), "0.0.0.0/0");
+  EXPECT_EQ(tenant.preview_max, PreviewPolicy::sender);
+  EXPECT_TRUE(tenant.ens2_credentials);
+  EXPECT_THAT(tenant.apps, IsEmpty());
+}
+
+TEST(Config, EveryBadFileIsRefusedWithTheExactMessage) {
+  for (const BadConfig& bad : kBadConfigs) {
+    ConfigOutcome outcome = parse_config(changed(bad.find, bad.replace), "bellhop.toml");
+    std::vector<std::string> expected;
+    for (std::string_view problem : bad.problems) expected.push_back("bellhop.toml:" + std::string(problem));
+    EXPECT_FALSE(outcome.ok()) << bad.what;
+    EXPECT_EQ(texts_of(outcome), expected) << bad.what;
+  }
+  EXPECT_GE(kBadConfigs.size(), 100u);
+}
+
+TEST(Config, AllFaultsOfAFileAreReportedInItsOrder) {
+  ConfigOutcome outcome = parse_config(
+      "public_url = 5\n"
+      "[log]\n"
+      "level = \"loud\"\n"
+      "lines = 1\n"
+      "[keys]\n"
+      "rsa_bits = 4096\n"
+      "pool_target = 0\n"
+      "[[tenant]]\n"
+      "id = \"a b\"\n",
+      "x.toml");
+  EXPECT_THAT(texts_of(outcome),
+              ElementsAre(HasSubstr("x.toml:1:1: missing key \"keyring_file\""), HasSubstr("missing table [listen.public]"),
+                          HasSubstr("missing table [listen.public]"), HasSubstr("x.toml:1:14: public_url must be a string"),
+                          HasSubstr("x.toml:3:9: log.level is \"loud\""), HasSubstr("x.toml:4:1: unknown key \"lines\""),
+                          HasSubstr("x.toml:6:12: keys.rsa_bits is 4096"),
+                          HasSubstr("x.toml:7:15: keys.pool_target is 0"), HasSubstr("x.toml:8:1: missing key \"name\""),
+                          HasSubstr("x.toml:8:1: missing key \"ews_hosts\""), HasSubstr("x.toml:9:6: tenant.id is \"a b\"")));
+}
+
+TEST(Config, AnEmptyFileNamesAllThatIsMissing) {
+  EXPECT_THAT(texts_of(parse_config("", "x.toml")),
+              ElementsAre(HasSubstr("\"public_url\""), HasSubstr("\"keyring_file\""), HasSubstr("\"certificate_file\""),
+                          HasSubstr("\"private_key_file\""), "x.toml:1:1: there is no [[tenant]]; add one with id, name and ews_hosts"));
+}
+
+TEST(Config, RelativePathsAreTakenFromTheFolderOfTheFile) {
+  ConfigOutcome outcome = parse_config(changed("[store]\n", "[store]\npath = \"lmdb\"\n"), "/etc/bellhop/bellhop.toml");
+  ASSERT_TRUE(outcome.ok());
+  EXPECT_EQ(outcome.config.keyring_file, "/etc/bellhop/keyring");
+  EXPECT_EQ(outcome.config.store.path, "/var/lib/bellhop/lmdb");
+  EXPECT_EQ(outcome.config.log.output, "stdout");
+}
+
+TEST(Config, FilesThatMustExistAreListedWithTheirPlaces) {
+  ConfigOutcome outcome = parse_config(kGoodConfig, "conf/bellhop.toml");
+  ASSERT_EQ(outcome.files.size(), 4u);
+  EXPECT_EQ(outcome.files[0].key, "keyring_file");
+  EXPECT_EQ(outcome.files[1].path, "conf/tls/server.pem");
+  EXPECT_EQ(outcome.files[3].key, "tenant[0].app[0].key_file");
+  EXPECT_EQ(to_text(config_missing_file("conf/bellhop.toml", outcome.files[3], ENOENT)),
+            "conf/bellhop.toml:33:12: tenant[0].app[0].key_file names \"/etc/bellhop/apns/key.p8\", which cannot be read: "
+            "No such file or directory; correct the path or the file's owner and mode");
+  EXPECT_EQ(to_text(config_unreadable("/etc/bellhop/bellhop.toml", EACCES)),
+            "/etc/bellhop/bellhop.toml:1:1: cannot read the configuration: Permission denied; name another file with --config");
+  EXPECT_THAT(to_text(config_unreadable("x", 99'999)), HasSubstr("errno 99999"));
+}
+
+TEST(Config, TooMuchOfAnythingIsRefused) {
+  std::string large(kConfigBytesMax + 1, '#');
+  EXPECT_THAT(texts_of(parse_config(large, "x")), ElementsAre("x:1:1: the file has 4194305 bytes; accepted: at most 4194304"));
+
+  std::string hosts = "ews_hosts = [";
+  for (size_t i = 0; i <= kListItemsMax; ++i) hosts += "\"h" + std::to_string(i) + ".example.com\",";
+  EXPECT_THAT(texts_of(parse_config(changed("ews_hosts = [\"mail.example.com\"]", hosts + "]"), "x")),
+              ElementsAre("x:27:13: tenant.ews_hosts has 1001 items; accepted: at most 1000"));
+
+  std::string many(kGoodConfig);
+  for (size_t i = 0; i < kAppsPerTenantMax; ++i) many += "[[tenant.app]]\n";
+  EXPECT_THAT(texts_of(parse_config(many, "x")),
+              ElementsAre(HasSubstr("there are 101 [[tenant.app]]; accepted: at most 100")));
+
+  std::string tenants(kGoodConfig);
+  for (size_t i = 0; i < kTenantsMax; ++i) tenants += "[[tenant]]\n";
+  EXPECT_THAT(texts_of(parse_config(tenants, "x")), ElementsAre(HasSubstr("there are 10001 [[tenant]]; accepted: at most 10000")));
+
+  std::string deep = "x = " + std::string(10'000, '[') + std::string(10'000, ']');
+  EXPECT_THAT(texts_of(parse_config(deep, "x")), ElementsAre(HasSubstr("x:1:")));
+}
+
+TEST(Config, AFileCutBeforeItsLastRequiredKeyIsRefused) {
+  size_t app = kGoodConfig.find("[[tenant.app]]");
+  for (size_t size = 0; size < kGoodConfig.find("]", kGoodConfig.find("ews_hosts")); ++size) {
+    EXPECT_FALSE(parse_config(kGoodConfig.substr(0, size), "x").ok()) << size;
+  }
+  for (size_t size = app + 1; size < kGoodConfig.find("/etc/bellhop/apns/key.p8") + 2; ++size) {
+    EXPECT_FALSE(parse_config(kGoodConfig.substr(0, size), "x").ok()) << size;
+  }
+}
+
+TEST(Config, MutatedFilesGiveCleanMessages) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 2'000; ++round) {
+    std::string text(kGoodConfig);
+    for (int change = 0; change < 1 + round % 3; ++change) text[random() % text.size()] = static_cast<char>(random());
+    for (const ConfigProblem& problem : parse_config(text, "x").problems) {
+      EXPECT_GE(problem.position.line, 1u);
+      EXPECT_LE(problem.position.line, 40u + 8u);
+      EXPECT_EQ(problem.message.find_first_of("\r\n\033"), std::string::npos) << problem.message;
+      EXPECT_TRUE(utf8_valid(problem.message));
+    }
+  }
+}
+
+TEST(ConfigTable, EveryDefaultIsAcceptedByItsOwnRow) {
+  // All defaults, written as a file, are read without complaint and give the defaults again.
+  std::string text;
+  Config config;
+  TenantConfig tenant;
+  for (const SectionRow& section : config_sections()) {
+    if (section.repeated) continue;
+    if (!section.path.empty()) text += "[" + std::string(section.path) + "]\n";
+    void* values = section.enter(&config);
+    for (const KeyRow& key : section.keys) {
+      std::string value = value_text(key, key.member(values));
+      if (key.required) value = key.example;
+      if (!value.empty()) text += std::string(key.name) + " = " + value + "\n";
+    }
+  }
+  text += kGoodConfig.substr(kGoodConfig.find("[[tenant]]"));
+  ConfigOutcome outcome = parse_config(text, "x");
+  ASSERT_THAT(texts_of(outcome), IsEmpty()) << text;
+  EXPECT_EQ(outcome.config.listen_public.addresses, config.listen_public.addresses);
+  EXPECT_EQ(outcome.config.apns.payload_bytes_max, config.apns.payload_bytes_max);
+}
+
+TEST(ConfigTable, EveryExampleIsAcceptedByItsOwnRow) {
+  for (const SectionRow& section : config_sections()) {
+    for (const KeyRow& key : section.keys) {
+      if (key.example.empty()) continue;
+      // Only the problems of this key count; the rest of the file is missing.
+      std::string text = (section.path.empty() ? "" : section_text(section) + "\n") + std::string(key.name) + " = " +
+                         std::string(key.example) + "\n";
+      if (section.path == "tenant.app") text = "[[tenant]]\n" + text;
+      for (const ConfigProblem& problem : parse_config(text, "x").problems) {
+        EXPECT_THAT(problem.message, testing::AnyOf(HasSubstr("missing"), HasSubstr("there is no"))) << text;
+      }
+    }
+  }
+}
+
+TEST(ConfigTable, EachNumberIsTakenAtItsBoundsAndRefusedBeyondThem) {
+  for (const SectionRow& section : config_sections()) {
+    for (const KeyRow& key : section.keys) {
+      if (key.kind != KeyKind::number32 && key.kind != KeyKind::number64) continue;
+      auto refused = [&](uint64_t value) {
+        std::string text = (section.path.empty() ? "" : section_text(section) + "\n") + std::string(key.name) + " = " +
+                           std::to_string(value) + "\n";
+        std::string start = full_key(section, key.name) + " is ";
+        for (const ConfigProblem& problem : parse_config(text, "x").problems) {
+          if (problem.message.starts_with(start)) return true;
+        }
+        return false;
+      };
+      uint64_t min = key.numbers.empty() ? key.min : key.numbers.front();
+      uint64_t max = key.numbers.empty() ? key.max : key.numbers.back();
+      EXPECT_FALSE(refused(min)) << key.name;
+      EXPECT_FALSE(refused(max)) << key.name;
+      EXPECT_TRUE(refused(max + 1)) << key.name;
+      if (min > 0) EXPECT_TRUE(refused(min - 1)) << key.name;
+      if (key.kind == KeyKind::number32) EXPECT_LT(max, uint64_t{1} << 32) << key.name;
+    }
+  }
+}
+
+TEST(ConfigTable, KeysAreNamedOnceAndExplained) {
+  for (const SectionRow& section : config_sections()) {
+    EXPECT_EQ(find_config_section(section.path), &section);
+    EXPECT_FALSE(section.help.empty());
+    for (const KeyRow& key : section.keys) {
+      EXPECT_EQ(find_config_key(section, key.name), &key) << key.name;
+      EXPECT_TRUE(key.help.ends_with('.')) << key.name;
+      EXPECT_EQ(key.help.find('|'), std::string_view::npos) << key.name;
+    }
+  }
+}
+
+TEST(ConfigReference, TheDocumentIsWhatTheTableSays) {
+  std::ifstream file(BELLHOP_SOURCE_DIR "/docs/configuration.md");
+  ASSERT_TRUE(file.is_open());
+  std::string document{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_EQ(document, config_reference_markdown()) << "write docs/configuration.md anew from config_reference_markdown()";
+}
+
+TEST(ConfigValues, HostNamesAreNotAddressesInDisguise) {
+  for (std::string_view good : {"localhost", "a.b", "mail-1.example.com", "1and1.example.com", "3.example"}) {
+    EXPECT_TRUE(is_host_name(good)) << good;
+  }
+  for (std::string_view bad : {"", ".", "a..b", "-a.com", "a-.com", "a.", "1.2.3.4", "127.1", "0x7f000001", "a.0x1", "A.com",
+                               "a b", "a%00.com", "1", "a.1"}) {
+    EXPECT_FALSE(is_host_name(bad)) << bad;
+  }
+  EXPECT_TRUE(is_host_name(std::string(63, 'a') + ".com"));
+  EXPECT_FALSE(is_host_name(std::string(64, 'a') + ".com"));
+}
+
+TEST(ConfigValues, OnlyLoopbackIsLoopback) {
+  EXPECT_TRUE(is_loopback_address("127.0.0.1"));
+  EXPECT_TRUE(is_loopback_address("127.9.9.9"));
+  EXPECT_TRUE(is_loopback_address("::1"));
+  for (std::string_view other : {"128.0.0.1", "0.0.0.0", "::", "::2", "localhost", "::ffff:10.0.0.1"}) {
+    EXPECT_FALSE(is_loopback_address(other)) << other;
+  }
+}
+
+TEST(ConfigValues, TheClosestWordIsASlipAway) {
+  constexpr std::string_view words[] = {"level", "output", "lines_per_event_per_second_max"};
+  EXPECT_EQ(closest_word("leevl", words), "level");
+  EXPECT_EQ(closest_word("OUTPUT", words), "output");
+  EXPECT_EQ(closest_word("lines_per_event", words), "lines_per_event_per_second_max");
+  EXPECT_EQ(closest_word("colour", words), std::nullopt);
+  EXPECT_EQ(closest_word("", words), std::nullopt);
+  EXPECT_EQ(closest_word(std::string(65, 'a'), words), std::nullopt);
+}
+
+}  // namespace
+}  // namespace bellhop::service
