@@ -55,7 +55,8 @@ class Rules {
       uint32_t lower = rule.lower_value(config_), upper = rule.upper_value(config_);
       if (lower <= upper) continue;
       problem(at({rule.lower, rule.upper}),
-              fmt::format("{} ({}) is above {} ({}); lower the first or raise the second", rule.lower, lower, rule.upper, upper));
+              fmt::format("{} ({}) is above {} ({}); lower the first or raise the second", rule.lower, lower, rule.upper,
+                          upper));
     }
     const NotificationConfig& n = config_.notification;
     if (n.fetch_timeout_ms + n.push_timeout_ms > n.total_timeout_ms) {

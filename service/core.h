@@ -19,7 +19,9 @@
 
 namespace bellhop::service {
 
+class KeyMaker;
 class Mailboxes;
+class NotificationObserver;
 struct Core;
 
 // What all cores share. Made by Server before the cores run; immutable afterwards but for the atomics and what says of
@@ -51,6 +53,8 @@ struct Core {
   EwsClient& ews;
   ApnsSender& apns;
   Mailboxes* mailboxes = nullptr;
+  KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
+  NotificationObserver* observer = nullptr;  // demo and tests
 
   Fingerprint fingerprint(const store::StoredUserId& user) const { return log.fingerprint("user", user); }
 };

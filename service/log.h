@@ -134,7 +134,8 @@ struct LogOptions {
   std::array<uint8_t, kLogSaltBytes> salt = {};  // random, the same on all cores
 };
 
-// The log of one core: owned by main, passed by reference, used on that core only. Writes no heap.
+// The log of one core: owned by main, passed by reference, used on that core only. Takes no heap but for the text of
+// an Error.
 // Of each event at most lines_per_event_per_second_max lines a second are written; the next line after that second says
 // how many were left out ("suppressed":N). Lines of level error are limited alike.
 class Log {

@@ -35,6 +35,24 @@ struct Callback {
   Instant received_at{};
 };
 
+// One callback that brought new mail, told to the observer when its answer is known. No personal data.
+struct NotificationTrace {
+  store::MailboxNumber mailbox = 0;
+  CallbackOutcome outcome = CallbackOutcome::ok;
+  uint32_t items = 0;       // new items in it
+  uint32_t pushes = 0;      // accepted by the provider
+  Duration route{}, parse{}, decrypt_wait{}, decrypt{}, fetch{}, push{}, total{};
+};
+
+// Demo and tests: hears of notifications, on their home core. Must not block.
+class NotificationObserver {
+ public:
+  virtual void notified(const NotificationTrace& trace) = 0;
+
+ protected:
+  ~NotificationObserver() = default;
+};
+
 // How the callback is to be answered.
 struct CallbackAnswer {
   CallbackOutcome outcome = CallbackOutcome::ok;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/authorities.h"
 
-#include "core/tls/pem.h"
-
 #include <openssl/err.h>
 
 #include "core/tls/error.h"
+#include "core/tls/pem.h"
 
 namespace bellhop {
 
@@ -37,6 +36,8 @@ Result<std::shared_ptr<const TlsAuthorities>> TlsAuthorities::parse(std::span<co
   return authorities;
 }
 
-TlsAuthorities::~TlsAuthorities() { X509_STORE_free(store_); }
+TlsAuthorities::~TlsAuthorities() {
+  X509_STORE_free(store_);
+}
 
 }  // namespace bellhop

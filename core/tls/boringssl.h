@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// First include of every file here that uses the library, and of sources only: headers name its types by forward
-// declaration. A target without the include path of our own build would silently take a system OpenSSL instead.
+// Included by every source here that uses the library; public headers name its types by forward declaration.
+// A target without the include path of our own build would silently take a system OpenSSL instead.
 #include <openssl/base.h>
 #ifndef OPENSSL_IS_BORINGSSL
 #error "core/tls needs the headers of BoringSSL that tools/bootstrap built, and found another library's"

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/certificate.h"
 
-#include "core/tls/pem.h"
-
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/ec.h>
@@ -19,6 +17,7 @@
 
 #include "core/base/check.h"
 #include "core/tls/host_name.h"
+#include "core/tls/pem.h"
 
 namespace bellhop {
 namespace {
@@ -144,7 +143,9 @@ Result<bssl::UniquePtr<X509>> first_certificate(std::string_view pem) {
 
 }  // namespace
 
-CertificateAndKey::~CertificateAndKey() { wipe(key_pem); }
+CertificateAndKey::~CertificateAndKey() {
+  wipe(key_pem);
+}
 
 CertificateAndKey& CertificateAndKey::operator=(CertificateAndKey&& other) noexcept {
   std::swap(chain_pem, other.chain_pem);

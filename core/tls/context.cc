@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/context.h"
 
-#include "core/tls/pem.h"
-
 #include <openssl/cipher.h>
 #include <openssl/digest.h>
 #include <openssl/err.h>
@@ -19,6 +17,7 @@
 
 #include "core/base/check.h"
 #include "core/tls/engine.h"
+#include "core/tls/pem.h"
 
 namespace bellhop {
 namespace {
@@ -33,11 +32,15 @@ constexpr char kSessionScope[] = "bellhop";
 
 std::atomic<WallTime (*)()> tls_clock{nullptr};
 
-std::string named(const TlsFile& file, std::string_view why) { return std::string(file.name) + ": " + std::string(why); }
+std::string named(const TlsFile& file, std::string_view why) {
+  return std::string(file.name) + ": " + std::string(why);
+}
 
 }  // namespace
 
-void set_tls_clock(WallTime (*now)()) { tls_clock.store(now, std::memory_order_release); }
+void set_tls_clock(WallTime (*now)()) {
+  tls_clock.store(now, std::memory_order_release);
+}
 
 int64_t tls_clock_seconds() {
   auto now = tls_clock.load(std::memory_order_acquire);
@@ -136,7 +139,8 @@ Status TlsContext::set_identity(const TlsServerOptions& options, std::string& co
   };
   std::vector<bssl::UniquePtr<CRYPTO_BUFFER>> buffers;
   if (!read_pem_certificates(options.chain.content, kPeerChainMax, certificates_, buffers)) {
-    return refuse(TlsError::invalid_chain, options.chain, buffers.size() == kPeerChainMax ? "holds more than 8 certificates" : "the PEM text is damaged");
+    return refuse(TlsError::invalid_chain, options.chain,
+                  buffers.size() == kPeerChainMax ? "holds more than 8 certificates" : "the PEM text is damaged");
   }
   if (buffers.empty()) return refuse(TlsError::invalid_chain, options.chain, "holds no PEM block of type CERTIFICATE");
 
@@ -157,7 +161,8 @@ Status TlsContext::set_identity(const TlsServerOptions& options, std::string& co
       return refuse(TlsError::own_certificate_expired, options.chain, which + " has expired on " + date_text(dates.to));
     }
     if (now < dates.from) {
-      return refuse(TlsError::own_certificate_not_yet_valid, options.chain, which + " is not valid before " + date_text(dates.from));
+      return refuse(TlsError::own_certificate_not_yet_valid, options.chain,
+                    which + " is not valid before " + date_text(dates.from));
     }
     if (chain.size() > 1 && X509_check_issued(certificate, chain[chain.size() - 2].get()) != X509_V_OK) {
       return refuse(TlsError::invalid_chain, options.chain, which + " did not issue the one before it");
@@ -166,15 +171,18 @@ Status TlsContext::set_identity(const TlsServerOptions& options, std::string& co
     bytes += CRYPTO_BUFFER_len(buffer.get());
     raw.push_back(buffer.get());
   }
-  if (bytes > kOwnChainBytesMax) return refuse(TlsError::invalid_chain, options.chain, "the chain is longer than 32 KB");
+  if (bytes > kOwnChainBytesMax)
+    return refuse(TlsError::invalid_chain, options.chain, "the chain is longer than 32 KB");
 
   auto key = read_pem_key(options.key.content);
   if (!key) return refuse(TlsError::invalid_key, options.key, "holds no unencrypted private key in PEM");
   bssl::UniquePtr<EVP_PKEY> public_key(X509_get_pubkey(chain[0].get()));
   if (!public_key || EVP_PKEY_cmp(public_key.get(), key.get()) != 1) {
-    return refuse(TlsError::key_mismatch, options.key, "does not belong to the first certificate in " + std::string(options.chain.name));
+    return refuse(TlsError::key_mismatch, options.key,
+                  "does not belong to the first certificate in " + std::string(options.chain.name));
   }
-  if (const RSA* rsa = EVP_PKEY_get0_RSA(key.get()); rsa && (RSA_bits(rsa) < kRsaBitsMin || RSA_bits(rsa) > kRsaBitsMax)) {
+  if (const RSA* rsa = EVP_PKEY_get0_RSA(key.get());
+      rsa && (RSA_bits(rsa) < kRsaBitsMin || RSA_bits(rsa) > kRsaBitsMax)) {
     return refuse(TlsError::certificate_key_size, options.key, "RSA keys must have 2048 to 8192 bits", RSA_bits(rsa));
   }
   bool set = SSL_CTX_set_chain_and_key(context_, raw.data(), raw.size(), key.get(), nullptr) == 1;

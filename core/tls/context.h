@@ -24,10 +24,10 @@ namespace bellhop {
 void set_tls_clock(WallTime (*now)());
 
 struct TlsServerOptions {
-  TlsFile chain;  // PEM, server's certificate first, then its issuers; ECDSA P-256 by preference
-  TlsFile key;    // PEM, unencrypted private key of the first certificate; read from, never kept
-  std::vector<std::string> alpn;        // in our order of preference, e.g. {"h2", "http/1.1"}
-  bool alpn_required = false;           // a client that offers only others: true = alert, false = goes on without
+  TlsFile chain;                  // PEM, server's certificate first, then its issuers; ECDSA P-256 by preference
+  TlsFile key;                    // PEM, unencrypted private key of the first certificate; read from, never kept
+  std::vector<std::string> alpn;  // in our order of preference, e.g. {"h2", "http/1.1"}
+  bool alpn_required = false;     // a client that offers only others: true = alert, false = goes on without
   std::shared_ptr<TicketKeys> ticket_keys;  // shared by the contexts of all cores; null = no resumption
 };
 
@@ -51,7 +51,7 @@ struct TlsClientOptions {
 // Engines keep their context alive, so a reload makes a new one and drops the old.
 class TlsContext {
  public:
-  static constexpr size_t kPeerChainMax = 8;           // certificates
+  static constexpr size_t kPeerChainMax = 8;  // certificates
   static constexpr unsigned kRsaBitsMin = 2048;
   static constexpr unsigned kRsaBitsMax = 8192;
   static constexpr size_t kPeerChainBytesMax = 64 * 1024;  // of a peer's Certificate message

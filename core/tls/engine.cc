@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/engine.h"
 
-#include "core/tls/boringssl.h"
-
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -10,6 +8,7 @@
 #include <algorithm>
 
 #include "core/base/check.h"
+#include "core/tls/boringssl.h"
 #include "core/tls/host_name.h"
 #include "core/tls/verify.h"
 
@@ -80,11 +79,16 @@ struct TlsEngineCallbacks {
 
 const char* to_text(TlsState state) {
   switch (state) {
-    case TlsState::want_input: return "want_input";
-    case TlsState::want_output: return "want_output";
-    case TlsState::open: return "open";
-    case TlsState::closed: return "closed";
-    case TlsState::failed: return "failed";
+    case TlsState::want_input:
+      return "want_input";
+    case TlsState::want_output:
+      return "want_output";
+    case TlsState::open:
+      return "open";
+    case TlsState::closed:
+      return "closed";
+    case TlsState::failed:
+      return "failed";
   }
   return "unknown";
 }
@@ -125,7 +129,9 @@ void TlsEngine::make() {
   SSL_set_shed_handshake_config(ssl_, 1);
 }
 
-TlsEngine::~TlsEngine() { SSL_free(ssl_); }
+TlsEngine::~TlsEngine() {
+  SSL_free(ssl_);
+}
 
 size_t TlsEngine::feed(Bytes ciphertext) {
   if (state_ == TlsState::closed || state_ == TlsState::failed) return ciphertext.size();
@@ -135,7 +141,9 @@ size_t TlsEngine::feed(Bytes ciphertext) {
   return count;
 }
 
-void TlsEngine::end_input() { input_ended_ = true; }
+void TlsEngine::end_input() {
+  input_ended_ = true;
+}
 
 TlsState TlsEngine::advance() {
   switch (state_) {
@@ -154,7 +162,8 @@ TlsState TlsEngine::advance() {
     case TlsState::closed:
       flush_tickets();
       break;
-    case TlsState::failed: break;
+    case TlsState::failed:
+      break;
   }
   return state_;
 }
@@ -162,7 +171,8 @@ TlsState TlsEngine::advance() {
 void TlsEngine::finish_handshake() {
   state_ = TlsState::open;
   if (!context_->is_server()) return;
-  if (const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name)) peer_name_ = ascii_lower(name);
+  const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name);
+  if (name && valid_dns_name(name)) peer_name_ = ascii_lower(name);  // else whatever bytes a client likes
   tickets_pending_ = true;
   flush_tickets();
 }
@@ -248,7 +258,8 @@ void TlsEngine::settle(int result) {
       state_ = TlsState::closed;
       input_.clear();
       return;
-    default: return fail_with(failure());
+    default:
+      return fail_with(failure());
   }
 }
 
@@ -273,20 +284,27 @@ Error TlsEngine::failure() const {
   switch (reason) {
     case SSL_R_WRONG_VERSION_NUMBER:
     case SSL_R_HTTP_REQUEST:
-    case SSL_R_HTTPS_PROXY_REQUEST: return tls_error(TlsError::not_tls);
+    case SSL_R_HTTPS_PROXY_REQUEST:
+      return tls_error(TlsError::not_tls);
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_NO_SUPPORTED_VERSIONS_ENABLED:
-    case SSL_R_UNKNOWN_PROTOCOL: return tls_error(TlsError::version_not_shared);
+    case SSL_R_UNKNOWN_PROTOCOL:
+      return tls_error(TlsError::version_not_shared);
     case SSL_R_NO_SHARED_CIPHER:
     case SSL_R_NO_SHARED_GROUP:
-    case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS: return tls_error(TlsError::cipher_not_shared);
-    case SSL_R_NO_APPLICATION_PROTOCOL: return tls_error(TlsError::alpn_not_shared);
-    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return tls_error(TlsError::certificate_missing);
+    case SSL_R_NO_COMMON_SIGNATURE_ALGORITHMS:
+      return tls_error(TlsError::cipher_not_shared);
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+      return tls_error(TlsError::alpn_not_shared);
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+      return tls_error(TlsError::certificate_missing);
     case SSL_R_DECRYPTION_FAILED:
     case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
     case SSL_R_ENCRYPTED_LENGTH_TOO_LONG:
-    case SSL_R_DATA_LENGTH_TOO_LONG: return tls_error(TlsError::damaged_record);
-    default: return tls_error(TlsError::protocol, static_cast<uint32_t>(reason));
+    case SSL_R_DATA_LENGTH_TOO_LONG:
+      return tls_error(TlsError::damaged_record);
+    default:
+      return tls_error(TlsError::protocol, static_cast<uint32_t>(reason));
   }
 }
 
@@ -298,7 +316,9 @@ std::string_view TlsEngine::alpn() const {
   return as_text({name, size});
 }
 
-bool TlsEngine::resumed() const { return ssl_ && SSL_session_reused(ssl_) == 1; }
+bool TlsEngine::resumed() const {
+  return ssl_ && SSL_session_reused(ssl_) == 1;
+}
 
 TlsVersion TlsEngine::version() const {
   if (!ssl_ || SSL_in_init(ssl_)) return TlsVersion::none;

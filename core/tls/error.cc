@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/error.h"
 
-#include "core/tls/boringssl.h"
-
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+
+#include "core/tls/boringssl.h"
 
 namespace bellhop {
 namespace {
@@ -21,49 +21,76 @@ std::string connection_text(TlsError code, uint32_t detail) {
   switch (code) {
     case TlsError::peer_alert:
       return with("the peer refused with alert " + std::to_string(detail), SSL_alert_desc_string_long(int(detail)));
-    case TlsError::not_tls: return "the peer does not speak TLS on this port";
-    case TlsError::version_not_shared: return "no TLS version in common (1.2 and 1.3 are spoken)";
-    case TlsError::cipher_not_shared: return "no cipher suite in common (AEAD with ECDHE is spoken)";
-    case TlsError::alpn_not_shared: return "no application protocol in common";
-    case TlsError::damaged_record: return "a record is damaged";
+    case TlsError::not_tls:
+      return "the peer does not speak TLS on this port";
+    case TlsError::version_not_shared:
+      return "no TLS version in common (1.2 and 1.3 are spoken)";
+    case TlsError::cipher_not_shared:
+      return "no cipher suite in common (AEAD with ECDHE is spoken)";
+    case TlsError::alpn_not_shared:
+      return "no application protocol in common";
+    case TlsError::damaged_record:
+      return "a record is damaged";
     case TlsError::protocol: {
       const char* reason = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, detail));
       return with("protocol violated", reason ? reason : "unknown reason " + std::to_string(detail));
     }
-    case TlsError::ended_in_handshake: return "the connection ended during the handshake";
-    case TlsError::truncated: return "the connection ended without close_notify";
-    default: return "code " + std::to_string(static_cast<unsigned>(code));
+    case TlsError::ended_in_handshake:
+      return "the connection ended during the handshake";
+    case TlsError::truncated:
+      return "the connection ended without close_notify";
+    default:
+      return "code " + std::to_string(static_cast<unsigned>(code));
   }
 }
 
 std::string tls_error_text(uint16_t code, uint32_t detail) {
   switch (static_cast<TlsError>(code)) {
-    case TlsError::certificate_missing: return "the server sent no certificate";
-    case TlsError::certificate_expired: return "certificate has expired";
-    case TlsError::certificate_not_yet_valid: return "certificate is not valid yet";
-    case TlsError::certificate_other_name: return "certificate is for another name";
-    case TlsError::certificate_unknown_authority: return "certificate is from an unknown authority";
-    case TlsError::certificate_self_signed: return "certificate is self-signed and not among the trusted ones";
-    case TlsError::certificate_pin_mismatch: return "certificate has none of the pinned keys";
+    case TlsError::certificate_missing:
+      return "the server sent no certificate";
+    case TlsError::certificate_expired:
+      return "certificate has expired";
+    case TlsError::certificate_not_yet_valid:
+      return "certificate is not valid yet";
+    case TlsError::certificate_other_name:
+      return "certificate is for another name";
+    case TlsError::certificate_unknown_authority:
+      return "certificate is from an unknown authority";
+    case TlsError::certificate_self_signed:
+      return "certificate is self-signed and not among the trusted ones";
+    case TlsError::certificate_pin_mismatch:
+      return "certificate has none of the pinned keys";
     case TlsError::certificate_chain_too_long:
       return "certificate chain is too long: " + std::to_string(detail) + " certificates";
     case TlsError::certificate_key_size:
       return "certificate has an RSA key of " + std::to_string(detail) + " bits (2048 to 8192 are accepted)";
-    case TlsError::certificate_invalid: return with("certificate is invalid", X509_verify_cert_error_string(detail));
-    case TlsError::invalid_host_name: return "host name is malformed";
-    case TlsError::invalid_chain: return "certificate chain is unusable";
-    case TlsError::invalid_key: return "private key is unusable";
-    case TlsError::key_mismatch: return "private key does not belong to the certificate";
-    case TlsError::own_certificate_expired: return "our certificate has expired";
-    case TlsError::own_certificate_not_yet_valid: return "our certificate is not valid yet";
-    case TlsError::invalid_authorities: return "trusted certificates are unusable";
-    case TlsError::invalid_alpn: return "list of application protocols is unusable";
-    default: return connection_text(static_cast<TlsError>(code), detail);
+    case TlsError::certificate_invalid:
+      return with("certificate is invalid", X509_verify_cert_error_string(detail));
+    case TlsError::invalid_host_name:
+      return "host name is malformed";
+    case TlsError::invalid_chain:
+      return "certificate chain is unusable";
+    case TlsError::invalid_key:
+      return "private key is unusable";
+    case TlsError::key_mismatch:
+      return "private key does not belong to the certificate";
+    case TlsError::own_certificate_expired:
+      return "our certificate has expired";
+    case TlsError::own_certificate_not_yet_valid:
+      return "our certificate is not valid yet";
+    case TlsError::invalid_authorities:
+      return "trusted certificates are unusable";
+    case TlsError::invalid_alpn:
+      return "list of application protocols is unusable";
+    default:
+      return connection_text(static_cast<TlsError>(code), detail);
   }
 }
 
 }  // namespace
 
-void register_tls_error_texts() { register_error_text(Domain::tls, "tls", tls_error_text); }
+void register_tls_error_texts() {
+  register_error_text(Domain::tls, "tls", tls_error_text);
+}
 
 }  // namespace bellhop

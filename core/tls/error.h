@@ -8,15 +8,15 @@ namespace bellhop {
 // Codes of Domain::tls. `detail` is 0 where nothing else is said.
 enum class TlsError : uint16_t {
   // Of a connection.
-  peer_alert = 1,             // detail: alert number, RFC 8446 section 6
-  not_tls,                    // the peer's first bytes are no TLS (often: plain HTTP)
-  version_not_shared,         // no common version; we speak 1.2 and 1.3
-  cipher_not_shared,          // no common cipher suite or group
-  alpn_not_shared,            // no common application protocol
-  damaged_record,             // a record failed its authentication or is larger than allowed
-  protocol,                   // another breach of the protocol; detail: BoringSSL's reason code
-  ended_in_handshake,         // the transport ended before the handshake did
-  truncated,                  // the transport ended without close_notify: data may be missing
+  peer_alert = 1,      // detail: alert number, RFC 8446 section 6
+  not_tls,             // the peer's first bytes are no TLS (often: plain HTTP)
+  version_not_shared,  // no common version; we speak 1.2 and 1.3
+  cipher_not_shared,   // no common cipher suite or group
+  alpn_not_shared,     // no common application protocol
+  damaged_record,      // a record failed its authentication or is larger than allowed
+  protocol,            // another breach of the protocol; detail: BoringSSL's reason code
+  ended_in_handshake,  // the transport ended before the handshake did
+  truncated,           // the transport ended without close_notify: data may be missing
   // Of a peer's certificate; detail: BoringSSL's X509_V_ERR_* where it was the library that refused.
   certificate_missing,
   certificate_expired,

@@ -38,7 +38,8 @@ constexpr uint16_t kUnpooled = 0xffff;
 // Classes: multiples of 16 up to 128 bytes, then four steps to each doubling, so at most a fifth of a block is unused.
 constexpr unsigned kSmallClasses = 9;
 constexpr unsigned kSmallBytesMax = 128;
-constexpr unsigned kClasses = kSmallClasses + 4 * (std::bit_width(kPooledBlockBytesMax) - std::bit_width(kSmallBytesMax));
+constexpr unsigned kClasses =
+    kSmallClasses + 4 * (std::bit_width(kPooledBlockBytesMax) - std::bit_width(kSmallBytesMax));
 
 struct SizeClass {
   uint16_t index;
@@ -78,7 +79,7 @@ constinit Counters tail;
 constinit thread_local Pool* thread_pool = nullptr;
 constinit thread_local bool thread_ended = false;
 
-void add(Pool* pool, std::atomic<int64_t> Counters::*counter, int64_t amount) {
+void add(Pool* pool, std::atomic<int64_t> Counters::* counter, int64_t amount) {
   if (pool) {
     auto& value = pool->counters.*counter;
     value.store(value.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
@@ -140,7 +141,9 @@ struct PoolGuard {
   return thread_pool = pool;
 }
 
-Pool* own_pool() { return thread_pool ? thread_pool : make_pool(); }
+Pool* own_pool() {
+  return thread_pool ? thread_pool : make_pool();
+}
 
 Header* header_of(const void* memory) {
   return reinterpret_cast<Header*>(const_cast<uint8_t*>(static_cast<const uint8_t*>(memory)) - sizeof(Header));
@@ -190,8 +193,9 @@ void wiped_free(void* memory) {
   add(pool, &Counters::blocks_live, -1);
   add(pool, &Counters::bytes_live, -static_cast<int64_t>(bytes));
   block->mark = kFree;
-  bool keep = pool && block->size_class != kUnpooled &&
-              static_cast<size_t>(pool->counters.bytes_pooled.load(std::memory_order_relaxed)) + bytes <= kPooledBytesMax;
+  bool keep =
+      pool && block->size_class != kUnpooled &&
+      static_cast<size_t>(pool->counters.bytes_pooled.load(std::memory_order_relaxed)) + bytes <= kPooledBytesMax;
   if (!keep) return return_to_heap(pool, block, bytes);
   block->next = pool->free[block->size_class];
   pool->free[block->size_class] = block;
@@ -230,6 +234,10 @@ void* OPENSSL_memory_alloc(size_t size) {
   constexpr size_t kBytesMax = size_t{1} << 30;  // above it, BoringSSL reports its own out-of-memory error
   return size <= kBytesMax ? bellhop::wiped_allocate(size) : nullptr;
 }
-void OPENSSL_memory_free(void* memory) { bellhop::wiped_free(memory); }
-size_t OPENSSL_memory_get_size(void* memory) { return bellhop::wiped_size(memory); }
+void OPENSSL_memory_free(void* memory) {
+  bellhop::wiped_free(memory);
+}
+size_t OPENSSL_memory_get_size(void* memory) {
+  return bellhop::wiped_size(memory);
+}
 }

@@ -27,9 +27,9 @@ void wiped_free(void* memory);
 size_t wiped_size(const void* memory);
 
 struct WipedMemoryStats {
-  int64_t blocks_live = 0;     // handed out, not yet freed
-  int64_t bytes_live = 0;      // their size, with headers and rounding up to the class
-  int64_t bytes_pooled = 0;    // free, kept for the next use
+  int64_t blocks_live = 0;        // handed out, not yet freed
+  int64_t bytes_live = 0;         // their size, with headers and rounding up to the class
+  int64_t bytes_pooled = 0;       // free, kept for the next use
   uint64_t heap_allocations = 0;  // calls to the OS heap since the start
   uint64_t heap_frees = 0;
 };

@@ -17,7 +17,9 @@ bssl::UniquePtr<BIO> reader(std::string_view text) {
 }
 
 // An encrypted key must fail, not ask a terminal.
-int no_password(char*, int, int, void*) { return -1; }
+int no_password(char*, int, int, void*) {
+  return -1;
+}
 
 }  // namespace
 

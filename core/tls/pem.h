@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "core/tls/boringssl.h"
-
 #include <openssl/pool.h>
 #include <openssl/x509.h>
 
+#include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/base/time.h"
+#include "core/tls/boringssl.h"
 
 namespace bellhop {
 

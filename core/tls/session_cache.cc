@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/session_cache.h"
 
-#include "core/tls/boringssl.h"
-
 #include <openssl/ssl.h>
 
 #include <algorithm>
 
 #include "core/base/check.h"
+#include "core/tls/boringssl.h"
 
 namespace bellhop {
 

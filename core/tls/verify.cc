@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/verify.h"
 
-#include "core/tls/pem.h"
-
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
@@ -14,22 +12,29 @@
 
 #include "core/base/check.h"
 #include "core/tls/host_name.h"
+#include "core/tls/pem.h"
 
 namespace bellhop {
 namespace {
 
 TlsError code_of(int verify_error) {
   switch (verify_error) {
-    case X509_V_ERR_CERT_HAS_EXPIRED: return TlsError::certificate_expired;
-    case X509_V_ERR_CERT_NOT_YET_VALID: return TlsError::certificate_not_yet_valid;
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+      return TlsError::certificate_expired;
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+      return TlsError::certificate_not_yet_valid;
     case X509_V_ERR_HOSTNAME_MISMATCH:
-    case X509_V_ERR_IP_ADDRESS_MISMATCH: return TlsError::certificate_other_name;
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+      return TlsError::certificate_other_name;
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN: return TlsError::certificate_unknown_authority;
-    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT: return TlsError::certificate_self_signed;
-    default: return TlsError::certificate_invalid;
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+      return TlsError::certificate_unknown_authority;
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+      return TlsError::certificate_self_signed;
+    default:
+      return TlsError::certificate_invalid;
   }
 }
 
@@ -62,10 +67,9 @@ Status check_pins(const TlsContext& context, X509* certificate) {
 
 // What a chain check would also have looked at, for a certificate that is trusted by its key alone.
 Status check_name_and_dates(X509* certificate, const std::string& host) {
-  bool matches = valid_ip_literal(host)
-                     ? X509_check_ip_asc(certificate, host.c_str(), 0) == 1
-                     : X509_check_host(certificate, host.data(), host.size(), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT,
-                                       nullptr) == 1;
+  bool matches = valid_ip_literal(host) ? X509_check_ip_asc(certificate, host.c_str(), 0) == 1
+                                        : X509_check_host(certificate, host.data(), host.size(),
+                                                          X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, nullptr) == 1;
   if (!matches) return fail(tls_error(TlsError::certificate_other_name));
   CertificateDates dates;
   if (!certificate_dates(certificate, dates)) return fail(tls_error(TlsError::certificate_invalid));
@@ -75,7 +79,7 @@ Status check_name_and_dates(X509* certificate, const std::string& host) {
   return {};
 }
 
-Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509)* others, const std::string& host) {
+Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509) * others, const std::string& host) {
   bssl::UniquePtr<X509_STORE_CTX> check(X509_STORE_CTX_new());
   BH_CHECK(X509_STORE_CTX_init(check.get(), context.authorities()->store(), certificate, others) == 1);
   BH_CHECK(X509_STORE_CTX_set_default(check.get(), "ssl_server") == 1);
@@ -99,7 +103,7 @@ Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509)*
 
 }  // namespace
 
-Status verify_server_chain(const TlsContext& context, std::string_view host, const STACK_OF(CRYPTO_BUFFER)* chain) {
+Status verify_server_chain(const TlsContext& context, std::string_view host, const STACK_OF(CRYPTO_BUFFER) * chain) {
   size_t count = sk_CRYPTO_BUFFER_num(chain);
   if (count == 0) return fail(tls_error(TlsError::certificate_missing));
   if (count > TlsContext::kPeerChainMax) {
@@ -126,10 +130,13 @@ Status verify_server_chain(const TlsContext& context, std::string_view host, con
 uint8_t alert_of(const Error& error) {
   switch (static_cast<TlsError>(error.code)) {
     case TlsError::certificate_expired:
-    case TlsError::certificate_not_yet_valid: return SSL_AD_CERTIFICATE_EXPIRED;
+    case TlsError::certificate_not_yet_valid:
+      return SSL_AD_CERTIFICATE_EXPIRED;
     case TlsError::certificate_unknown_authority:
-    case TlsError::certificate_self_signed: return SSL_AD_UNKNOWN_CA;
-    default: return SSL_AD_BAD_CERTIFICATE;
+    case TlsError::certificate_self_signed:
+      return SSL_AD_UNKNOWN_CA;
+    default:
+      return SSL_AD_BAD_CERTIFICATE;
   }
 }
 

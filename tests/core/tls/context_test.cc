@@ -53,8 +53,9 @@ TEST_F(Context, RefusesUnreadableChainsAndKeys) {
   EXPECT_EQ(refusal_of(options).complaint, "chain.pem: holds more than 8 certificates");
 
   options = server_options(server_certificate());
-  for (std::string_view key : {std::string_view(), std::string_view(server_certificate().chain_pem),
-                               std::string_view("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")}) {
+  for (std::string_view key :
+       {std::string_view(), std::string_view(server_certificate().chain_pem),
+        std::string_view("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")}) {
     options.key.content = key;
     auto refusal = refusal_of(options);
     EXPECT_EQ(refusal.code, TlsError::invalid_key);

@@ -201,7 +201,9 @@ void truncate_everywhere(std::shared_ptr<TlsContext> client, std::shared_ptr<Tls
   }
 }
 
-TEST_P(EngineOf, WaitsOrFailsWhereverTheHandshakeIsCut) { truncate_everywhere(client_, server_); }
+TEST_P(EngineOf, WaitsOrFailsWhereverTheHandshakeIsCut) {
+  truncate_everywhere(client_, server_);
+}
 
 TEST_P(EngineOf, SurvivesEveryFlippedByteOfAHandshake) {
   Meeting reference(client_, server_);
@@ -219,9 +221,15 @@ TEST_P(EngineOf, SurvivesEveryFlippedByteOfAHandshake) {
     wire[at] ^= 0x55;
     EXPECT_EQ(m.client.feed(wire), wire.size());
     switch (m.client.advance()) {
-      case TlsState::failed: ++failed; break;
-      case TlsState::want_input: ++stuck; break;
-      default: ++opened; break;
+      case TlsState::failed:
+        ++failed;
+        break;
+      case TlsState::want_input:
+        ++stuck;
+        break;
+      default:
+        ++opened;
+        break;
     }
   }
   EXPECT_GT(failed, answer / 2);
@@ -243,7 +251,8 @@ TEST(Engine, RefusesGarbageAndPlainHttp) {
     TlsEngine engine(server);
     std::vector<uint8_t> noise(600);
     for (auto& byte : noise) byte = static_cast<uint8_t>((seed = seed * 1664525 + 1013904223) >> 24);
-    if (round % 2) std::copy_n("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11, noise.begin());  // a hello's beginning
+    if (round % 2)
+      std::copy_n("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11, noise.begin());  // a hello's beginning
     ASSERT_EQ(engine.feed(noise), noise.size());
     TlsState state = engine.advance();
     ASSERT_TRUE(state == TlsState::failed || state == TlsState::want_input) << round << to_text(state);

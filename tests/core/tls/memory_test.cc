@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tls/memory.h"
 
-#include "core/tls/boringssl.h"
-
 #include <openssl/mem.h>
 
 #include <cstring>
 #include <thread>
 
+#include "core/tls/boringssl.h"
 #include "core/tls/byte_queue.h"
 #include "tests/core/tls/tls_fixture.h"
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
+#include <openssl/ssl.h>
 
 #include "core/tls/boringssl.h"
 #include "tests/core/tls/tls_fixture.h"
-
-#include <openssl/ssl.h>
 
 namespace bellhop::tls_test {
 namespace {
@@ -70,6 +69,14 @@ TEST_P(Resumption, ATicketOpenedByThePreviousKeyIsReplaced) {
   // 1.2 sends a new ticket only when the server asks for a renewal; take the newest and rotate once more.
   keys_->rotate(kNoon, fresh_bytes(3));
   EXPECT_TRUE(resumes(server));
+}
+
+TEST_P(Resumption, NeedsNoWordFromTheServer) {
+  auto server = server_with(keys_);
+  Meeting m(client_, server);
+  m.shake();
+  EXPECT_EQ(read_all(m.client), "");
+  EXPECT_GT(client_->sessions().sessions(), 0u);
 }
 
 TEST_P(Resumption, NeedsKnownKeys) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/core/tls/tls_fixture.h"
 
-#include "core/tls/boringssl.h"
-
 #include <openssl/ssl.h>
 
 #include <atomic>
+
+#include "core/tls/boringssl.h"
 
 namespace bellhop::tls_test {
 namespace {
@@ -22,8 +22,12 @@ struct Environment : ::testing::Environment {
 
 }  // namespace
 
-void set_time(WallTime now) { milliseconds = now.time_since_epoch().count(); }
-WallTime time_now() { return WallTime(std::chrono::milliseconds(milliseconds.load())); }
+void set_time(WallTime now) {
+  milliseconds = now.time_since_epoch().count();
+}
+WallTime time_now() {
+  return WallTime(std::chrono::milliseconds(milliseconds.load()));
+}
 
 const CertificateAndKey& authority() {
   static const CertificateAndKey made = *make_authority("bellhop test authority", kGood);
@@ -46,7 +50,9 @@ std::shared_ptr<const TlsAuthorities> trusting(const CertificateAndKey& root) {
   return *made;
 }
 
-std::vector<uint8_t> fresh_bytes(uint8_t seed) { return std::vector<uint8_t>(TicketKeys::kFreshBytes, seed); }
+std::vector<uint8_t> fresh_bytes(uint8_t seed) {
+  return std::vector<uint8_t>(TicketKeys::kFreshBytes, seed);
+}
 std::shared_ptr<TicketKeys> ticket_keys(uint8_t seed) {
   return std::make_shared<TicketKeys>(time_now(), fresh_bytes(seed));
 }
@@ -64,7 +70,9 @@ std::shared_ptr<TlsContext> make_server(const TlsServerOptions& options) {
   EXPECT_TRUE(context) << complaint;
   return *context;
 }
-std::shared_ptr<TlsContext> make_server() { return make_server(server_options(server_certificate())); }
+std::shared_ptr<TlsContext> make_server() {
+  return make_server(server_options(server_certificate()));
+}
 
 std::shared_ptr<TlsContext> make_client(const TlsClientOptions& options) {
   std::string complaint;
@@ -112,6 +120,8 @@ std::string read_all(TlsEngine& engine) {
   return text;
 }
 
-void say(TlsEngine& engine, std::string_view text) { EXPECT_EQ(engine.write(as_bytes(text)), text.size()); }
+void say(TlsEngine& engine, std::string_view text) {
+  EXPECT_EQ(engine.write(as_bytes(text)), text.size());
+}
 
 }  // namespace bellhop::tls_test

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whom a client trusts, and what it says when it does not.
 #include <gmock/gmock.h>
-
-#include "core/tls/pem.h"
-#include "core/tls/verify.h"
-#include "tests/core/tls/tls_fixture.h"
-
 #include <openssl/bn.h>
 #include <openssl/bytestring.h>
 #include <openssl/rsa.h>
 #include <openssl/ssl.h>
+
+#include "core/tls/pem.h"
+#include "core/tls/verify.h"
+#include "tests/core/tls/tls_fixture.h"
 
 namespace bellhop::tls_test {
 namespace {
@@ -44,14 +43,15 @@ class Trust : public ::testing::Test {
 };
 
 TEST_F(Trust, AcceptsTheNamesAndAddressesInTheCertificate) {
-  for (std::string host : {"mail.example.test", "MAIL.Example.Test", "a.wild.example.test", "192.0.2.7", "2001:db8::7"}) {
+  for (std::string host :
+       {"mail.example.test", "MAIL.Example.Test", "a.wild.example.test", "192.0.2.7", "2001:db8::7"}) {
     EXPECT_EQ(meet(by_authority(), server_certificate(), host), "open") << host;
   }
 }
 
 TEST_F(Trust, RefusesEveryOtherName) {
-  for (std::string host : {"example.test", "other.example.test", "a.b.wild.example.test", "wild.example.test", "192.0.2.8",
-                           "2001:db8::8", "bellhop"}) {
+  for (std::string host : {"example.test", "other.example.test", "a.b.wild.example.test", "wild.example.test",
+                           "192.0.2.8", "2001:db8::8", "bellhop"}) {
     EXPECT_EQ(meet(by_authority(), server_certificate(), host), "tls: certificate is for another name") << host;
     EXPECT_TRUE(is(alert_, TlsError::peer_alert));
     EXPECT_EQ(alert_.detail, uint32_t{SSL_AD_BAD_CERTIFICATE});
@@ -86,8 +86,10 @@ TEST_F(Trust, PinsStillWantNameAndDates) {
   EXPECT_EQ(meet(by_pin(server_certificate()), server_certificate(), "192.0.2.7"), "open");
   EXPECT_EQ(meet(by_pin(server_certificate()), server_certificate(), "other.example.test"),
             "tls: certificate is for another name");
-  EXPECT_EQ(meet(by_pin(server_certificate()), server_certificate(), "192.0.2.8"), "tls: certificate is for another name");
-  EXPECT_EQ(meet(by_pin(server_certificate()), server_certificate(), kHost, kGood.to + 1s), "tls: certificate has expired");
+  EXPECT_EQ(meet(by_pin(server_certificate()), server_certificate(), "192.0.2.8"),
+            "tls: certificate is for another name");
+  EXPECT_EQ(meet(by_pin(server_certificate()), server_certificate(), kHost, kGood.to + 1s),
+            "tls: certificate has expired");
   EXPECT_EQ(meet(by_pin(server_certificate()), server_certificate(), kHost, kGood.from - 1s),
             "tls: certificate is not valid yet");
 }
@@ -117,7 +119,8 @@ TEST_F(Trust, RefusesChainsOfMoreThanEight) {
   auto context = make_client();
   auto leaf = der_of(server_certificate().chain_pem);
   bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> chain(sk_CRYPTO_BUFFER_new_null());
-  EXPECT_EQ(error_text(verify_server_chain(*context, kHost, chain.get()).error()), "tls: the server sent no certificate");
+  EXPECT_EQ(error_text(verify_server_chain(*context, kHost, chain.get()).error()),
+            "tls: the server sent no certificate");
   for (size_t i = 0; i < TlsContext::kPeerChainMax; ++i) {
     ASSERT_TRUE(bssl::PushToStack(chain.get(), bssl::UpRef(leaf[0].get())));
   }

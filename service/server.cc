@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/server.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include "core/cross_core.h"
+#include "core/sleep.h"
+#include "core/tls/context.h"
+#include "crypto/arena.h"
+#include "service/admin.h"
+#include "service/device_api.h"
+#include "service/http_server.h"
+#include "service/key_maker.h"
+#include "service/public_handler.h"
+
+namespace bellhop::service {
+namespace {
+
+constexpr Duration kTick = 1s;
+
+HttpServerLimits public_limits(const PublicListenerConfig& config, unsigned cores) {
+  auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
+  return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
+          .handshake_timeout = ms(config.handshake_timeout_ms),
+          .header_timeout = ms(config.header_timeout_ms),
+          .idle_timeout = ms(config.idle_timeout_ms),
+          .body_rate_min_bytes_per_s = config.body_rate_min_bytes_per_s,
+          .write_stall_timeout = ms(config.write_stall_timeout_ms),
+          .header = {.bytes_max = config.header_bytes_max, .fields_max = config.header_fields_max}};
+}
+
+HttpServerLimits admin_limits(const AdminListenerConfig& config) {
+  Duration timeout = std::chrono::milliseconds(config.request_timeout_ms);
+  return {.connections_max = config.connections_max, .header_timeout = timeout, .write_stall_timeout = timeout};
+}
+
+std::shared_ptr<TlsContext> client_context(std::shared_ptr<const TlsAuthorities> authorities, const char* alpn) {
+  std::string complaint;
+  auto context = TlsContext::client({.authorities = std::move(authorities), .alpn = {alpn}}, complaint);
+  BH_CHECK(context);  // authorities were parsed before, and the protocol name is ours
+  return *std::move(context);
+}
+
+LogOptions log_options(const Config& config, MetricsShard& shard, unsigned core,
+                       const std::array<uint8_t, kLogSaltBytes>& salt) {
+  LogOptions options;
+  options.sink.write = [](void*, std::string_view line) { io::write_log(line); };
+  options.wall_now = &io::wall_now;
+  options.metrics = &shard;
+  options.level = config.log.level;
+  options.core = core;
+  options.lines_per_event_per_second_max = config.log.lines_per_event_per_second_max;
+  options.salt = salt;
+  return options;
+}
+
+Task<Status> wait_event(Event& event) { co_return co_await event.wait(); }
+
+}  // namespace
+
+// The objects of one core, in the order in which they need each other. Lives in the frame of run(core).
+struct Server::CoreParts {
+  CoreParts(Server& server, unsigned index)
+      : metrics(*server.shards_[index]),
+        ledger(metrics),
+        log(log_options(server.config_, metrics, index, server.log_salt_)),
+        decrypter(server.store_, *server.vault_, crypto::make_scalar_engine(), server.config_.notification,
+                  server.config_.keys, metrics),
+        ews(server.config_.ews, client_context(server.files_.ews_authorities, "http/1.1"), metrics, log),
+        apns(server.config_.apns, *server.apns_tokens_, client_context(server.files_.apns_authorities, "h2"), metrics,
+             log),
+        core{*server.node_, index, metrics, ledger, log, decrypter, ews, apns},
+        mailboxes(core),
+        handler(core),
+        http(handler, public_limits(server.config_.listen_public, io::cores()), nullptr) {
+    core.mailboxes = &mailboxes;
+    core.observer = server.observer_;
+    core.key_maker = server.key_maker_.get();
+  }
+
+  MetricsShard& metrics;
+  Ledger ledger;
+  Log log;
+  Decrypter decrypter;
+  EwsClient ews;
+  ApnsSender apns;
+  Core core;
+  Mailboxes mailboxes;
+  PublicHandler handler;
+  HttpServer http;
+  Event drain_begun;
+  Context* serving = nullptr;  // stops what is left when the patience is over
+  bool cut = false;
+};
+
+Server::Server(Config config, StartFiles files, store::Store& store)
+    : config_(std::move(config)), files_(std::move(files)), store_(store) {}
+Server::~Server() = default;
+
+void Server::fail_start(std::string complaint) {
+  failed_ = true;
+  if (complaint_.empty()) complaint_ = std::move(complaint);
+}
+
+std::vector<const MetricsShard*> Server::shards() const {
+  std::vector<const MetricsShard*> all;
+  for (const auto& shard : shards_) all.push_back(shard.get());
+  return all;
+}
+
+LedgerSnapshot Server::ledger() const {
+  LedgerSnapshot sum;
+  for (const auto& shard : shards_) sum += ledger_snapshot(*shard);
+  return sum;
+}
+
+// On core 0, before any other core does anything: what is shared.
+Task<bool> Server::start() {
+  set_tls_clock(&io::wall_now);
+  io::random(log_salt_);
+  std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
+  io::random(fresh);
+  ticket_keys_ = std::make_shared<TicketKeys>(io::wall_now(), fresh);
+  wipe(fresh);
+  for (unsigned i = 0; i < io::cores(); ++i) shards_.push_back(std::make_unique<MetricsShard>());
+  parts_.resize(io::cores());
+
+  auto tenants = Tenants::make(config_);
+  if (!tenants) {
+    fail_start(fmt::format("a tenant's EWS allow-list does not parse: {}", error_text(tenants.error())));
+    co_return false;
+  }
+  tenants_ = *std::move(tenants);
+  auto vault = co_await Vault::open(*files_.keyring, store_);
+  if (!vault) {
+    fail_start(fmt::format("{}: the store's index key cannot be opened with this keyring: {}; use the keyring that the "
+                           "store was made with", config_.keyring_file, error_text(vault.error())));
+    co_return false;
+  }
+  vault_.emplace(*std::move(vault));
+  std::string complaint;
+  auto tokens = ApnsProviderTokens::make(config_, store_, *vault_, complaint);
+  if (!tokens) {
+    fail_start(std::move(complaint));
+    co_return false;
+  }
+  apns_tokens_ = *std::move(tokens);
+  node_.emplace(config_, *tenants_, store_, *vault_, *apns_tokens_);
+  node_->cores.resize(io::cores());
+  key_maker_ = std::make_unique<KeyMaker>(config_.keys, store_, *vault_, *shards_[0]);
+  co_return open_listeners().has_value();
+}
+
+// All cores' listeners at once, so that a busy port shows before anything is served.
+Status Server::open_listeners() {
+  public_handles_.resize(io::cores());
+  auto open = [&](const io::Endpoint& endpoint, bool shared, std::string_view what) -> Result<io::Handle> {
+    auto handle = io::open_listener(endpoint, shared, static_cast<int>(config_.listen_public.listen_backlog));
+    if (!handle) {
+      fail_start(fmt::format("cannot listen on {} ({}): {}; is another server running, or the port below 1024?",
+                             endpoint.to_string(), what, error_text(handle.error())));
+    }
+    return handle;
+  };
+  for (const HostPort& address : config_.listen_public.addresses) {
+    io::Endpoint endpoint{{IpAddress::parse(address.host).value_or(IpAddress()), address.port}, {}};
+    for (unsigned core = 0; core < io::cores(); ++core) {
+      BH_TRY(io::Handle handle, open(endpoint, true, "[listen.public] addresses"));
+      public_handles_[core].push_back(handle);
+      BH_TRY(endpoint.tcp, io::local_address(handle));  // port 0 became a real one
+    }
+    public_addresses_.push_back(endpoint.tcp);
+  }
+  const AdminListenerConfig& admin = config_.listen_admin;
+  io::Endpoint tcp{{IpAddress::parse(admin.address.host).value_or(IpAddress()), admin.address.port}, {}};
+  BH_TRY(io::Handle tcp_handle, open(tcp, false, "[listen.admin] address"));
+  admin_handles_.push_back(tcp_handle);
+  BH_TRY(io::Handle unix_handle, open({{}, admin.unix_socket}, false, "[listen.admin] unix_socket"));
+  admin_handles_.push_back(unix_handle);
+  return {};
+}
+
+// Awaits that every core has come here. Runs on core 0.
+Task<bool> Server::meet(Event& event, unsigned& arrived) {
+  if (++arrived == io::cores()) event.set();
+  co_return (co_await event.wait()).has_value();
+}
+
+Task<bool> Server::wait_ready() {
+  (void)co_await wait_event(ready_);
+  co_return !failed_;
+}
+
+Task<void> Server::run(unsigned index) {
+  if (index == 0) {
+    if (!co_await start()) failed_ = true;
+    started_.set();
+  }
+  struct Steps {
+    static Task<bool> started(Server* server) {
+      (void)co_await wait_event(server->started_);
+      co_return !server->failed_;
+    }
+  };
+  if (!co_await on_core(0, [this] { return Steps::started(this); })) {
+    if (index == 0) {
+      for (auto& handles : public_handles_) {
+        for (io::Handle handle : handles) io::close(handle);
+      }
+      for (io::Handle handle : admin_handles_) io::close(handle);
+      ready_.set();
+    }
+    (void)co_await store_.leave_core();
+    co_return;
+  }
+  {
+    CoreParts parts(*this, index);
+    parts_[index] = &parts;
+    node_->cores[index] = &parts.core;
+    co_await on_core(0, [this] { return meet(all_made_, made_); });
+    co_await serve(parts);
+    // Other cores may still send callbacks to this home core: all listeners must be done before anything closes.
+    co_await on_core(0, [this] { return meet(all_served_, served_); });
+    co_await parts.mailboxes.close();
+    co_await parts.ews.close();
+    co_await parts.apns.close();
+    parts.log.flush_suppressed();
+  }
+  Status left = co_await store_.leave_core();
+  if (!left) io::write_log(fmt::format("the store could not be closed in good order: {}\n", error_text(left.error())));
+}
+
+Task<void> Server::serve(CoreParts& parts) {
+  unsigned index = parts.core.index;
+  std::string complaint;
+  auto tls = TlsContext::server({.chain = {config_.listen_public.certificate_file, files_.certificate_chain},
+                                 .key = {config_.listen_public.private_key_file, files_.private_key},
+                                 .alpn = {"http/1.1"},
+                                 .ticket_keys = ticket_keys_},
+                                complaint);
+  if (!tls) {
+    if (index == 0) fail_start(std::move(complaint));  // the same on every core
+    for (io::Handle handle : public_handles_[index]) io::close(handle);
+    if (index == 0) {
+      for (io::Handle handle : admin_handles_) io::close(handle);
+      ready_.set();
+    }
+    co_return;
+  }
+  parts.http.set_tls(*tls);
+
+  Context serving(&co_await current_context());
+  parts.serving = &serving;
+  TaskScope listeners(&serving);
+  TaskScope background(&co_await current_context());
+  for (io::Handle handle : public_handles_[index]) listeners.spawn(parts.http.run(handle));
+  std::optional<AdminApi> admin[2];  // TCP, unix socket
+  std::optional<HttpServer> admin_http[2];
+  background.spawn(tick(parts));
+  if (index == 0) {
+    for (size_t i = 0; i < std::size(admin); ++i) {
+      admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
+      admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);
+      background.spawn(admin_http[i]->run(admin_handles_[i]));
+    }
+    background.spawn(key_maker_->run());
+    if (handle_signals_) background.spawn(watch_signals());
+    log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
+             field("backend", not_personal(io::backend_description())));
+    node_->ready = true;
+    ready_.set();
+  }
+  (void)co_await parts.drain_begun.wait();
+  parts.http.drain();
+  {
+    // What is left when the patience is over is stopped; its callbacks are answered by nobody, and Exchange repeats them.
+    DeadlineContext patience(nullptr, io::now() + std::chrono::milliseconds(config_.listen_public.drain_timeout_ms));
+    struct CutHook : StopHook {
+      explicit CutHook(Context& context)
+          : StopHook([](StopHook& hook) { static_cast<CutHook&>(hook).target.request_stop(); }), target(context) {}
+      Context& target;
+    } cut(serving);
+    if (parts.cut) serving.request_stop();
+    patience.context().add(&cut);
+    co_await listeners.join();
+  }
+  parts.serving = nullptr;
+  // The admin listener stays until the last callback is answered, so that readiness and metrics can be watched.
+  for (auto& http : admin_http) {
+    if (http) http->drain();
+  }
+  background.request_stop();
+  co_await background.join();
+  log_line(parts.log, LogLevel::info, "drained", field("requests", parts.http.stats().requests),
+           field("connections_left", parts.http.stats().connections), field("balance", ledger_snapshot(parts.metrics).balance()));
+}
+
+Task<void> Server::drain() {
+  bool again = drain_begun_;
+  drain_begun_ = true;
+  node_->draining = true;
+  for (unsigned core = 0; core < io::cores(); ++core) {
+    struct Done {
+      static Task<bool> begin(Server* server, unsigned index, bool cut) {
+        if (cut) {
+          co_await server->cut_short(index);
+        } else {
+          co_await server->begin_drain(index);
+        }
+        co_return true;
+      }
+    };
+    co_await on_core(core, [this, core, again] { return Done::begin(this, core, again); });
+  }
+}
+
+Task<void> Server::begin_drain(unsigned core) {
+  parts_[core]->drain_begun.set();
+  co_return;
+}
+
+Task<void> Server::cut_short(unsigned core) {
+  CoreParts& parts = *parts_[core];
+  parts.cut = true;
+  if (parts.serving) parts.serving->request_stop();
+  co_return;
+}
+
+Task<void> Server::watch_signals() {
+  for (;;) {
+    auto number = co_await next_signal();
+    if (!number) co_return;
+    Log& log = parts_[0]->log;
+    if (*number == SIGHUP) {
+      log_line(log, LogLevel::warning, "reload_unavailable",
+               field("advice", "this version reads its configuration at start only; restart to change it"));
+      continue;
+    }
+    log_line(log, LogLevel::info, "draining", field("signal", *number));
+    co_await drain();
+  }
+}
+
+// Once a second: gauges, log suppression, ticket keys.
+Task<void> Server::tick(CoreParts& parts) {
+  Reactor& reactor = Reactor::current();
+  uint64_t turns = 0, enters = 0;
+  for (;;) {
+    if (!co_await sleep_for(kTick)) co_return;
+    parts.metrics.add(metric::loop_turns, reactor.stats().turns - turns);
+    turns = reactor.stats().turns;
+    parts.metrics.observe_longest(metric::loop_turn_longest, Duration(reactor.stats().longest_turn_ns));
+    uint64_t entered = io::backend_stats().enter_calls;
+    parts.metrics.add(metric::uring_enters, entered - enters);
+    enters = entered;
+    parts.metrics.set(metric::tasks_alive, FramePool::stats().frames_live);
+    parts.metrics.set(metric::frames_bytes, FramePool::stats().bytes_live);
+    parts.metrics.set(metric::connections, ConnectionKind::public_listener, parts.http.stats().connections);
+    if (parts.core.index == 0) {
+      parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
+      if (ticket_keys_->rotation_due(io::wall_now())) {
+        std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
+        io::random(fresh);
+        ticket_keys_->rotate(io::wall_now(), fresh);
+        wipe(fresh);
+      }
+    }
+  }
+}
+
+}  // namespace bellhop::service

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/io.h"
+#include "core/sync.h"
+#include "core/task.h"
+#include "core/tls/ticket_keys.h"
+#include "service/core.h"
+#include "service/notification.h"
+#include "service/start_files.h"
+#include "store/store.h"
+
+namespace bellhop::service {
+
+class AdminApi;
+class KeyMaker;
+
+// The server: makes every object, ties them together, starts and drains them. One per process (the demo and tests run
+// it beside stand-ins in one cluster). Made before the cores start, destroyed after they ended; `store` outlives it.
+//
+//   Server server(config, files, store);
+//   io::run_cluster(options, [&](unsigned core) { return server.run(core); });
+//   if (server.failed()) print(server.complaint());
+class Server {
+ public:
+  Server(Config config, StartFiles files, store::Store& store);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // The whole life on one core: start, serve, drain. On every core of the cluster.
+  Task<void> run(unsigned core);
+
+  // Ends run() in good order. From any core of the cluster; returns at once. A second call cuts what is left short.
+  Task<void> drain();
+
+  // Core 0 takes SIGTERM and SIGINT (drain), SIGHUP. Off for tests that run several servers.
+  void handle_signals(bool on) { handle_signals_ = on; }
+  // Hears of every notification that ended, on the core where it did. Set before run().
+  void set_observer(NotificationObserver* observer) { observer_ = observer; }
+
+  // Awaits the moment when all listeners are open, on core 0; false where the start failed.
+  Task<bool> wait_ready();
+  // Where the public listener is, in the order of the configuration; with port 0 the port that was picked.
+  const std::vector<SocketAddress>& public_addresses() const { return public_addresses_; }
+  bool failed() const { return failed_; }
+  // For the operator, after a failed start.
+  const std::string& complaint() const { return complaint_; }
+
+  const Config& config() const { return config_; }
+  std::vector<const MetricsShard*> shards() const;
+  LedgerSnapshot ledger() const;
+
+ private:
+  struct CoreParts;
+
+  Task<bool> start();
+  Status open_listeners();
+  Task<bool> meet(Event& event, unsigned& arrived);
+  Task<void> serve(CoreParts& parts);
+  Task<void> watch_signals();
+  Task<void> tick(CoreParts& parts);
+  Task<void> begin_drain(unsigned core);
+  Task<void> cut_short(unsigned core);
+  void fail_start(std::string complaint);
+
+  const Config config_;
+  StartFiles files_;
+  store::Store& store_;
+  bool handle_signals_ = true;
+  NotificationObserver* observer_ = nullptr;
+
+  std::optional<Tenants> tenants_;
+  std::optional<Vault> vault_;
+  std::unique_ptr<ApnsProviderTokens> apns_tokens_;
+  std::shared_ptr<TicketKeys> ticket_keys_;
+  std::optional<Node> node_;
+  std::unique_ptr<KeyMaker> key_maker_;
+  std::array<uint8_t, kLogSaltBytes> log_salt_{};
+
+  std::vector<std::unique_ptr<MetricsShard>> shards_;  // one a core
+  std::vector<CoreParts*> parts_;
+  std::vector<std::vector<io::Handle>> public_handles_;  // by core
+  std::vector<SocketAddress> public_addresses_;
+  std::vector<io::Handle> admin_handles_;
+
+  // Core 0 only: the cores meet here.
+  Event started_, all_made_, all_served_;
+  Event ready_;
+  unsigned made_ = 0, served_ = 0;
+  bool failed_ = false;
+  bool drain_begun_ = false;
+  std::string complaint_;
+};
+
+}  // namespace bellhop::service

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/tls/context.h"
+#include "crypto/sealing.h"
+#include "service/config.h"
+
+namespace bellhop::service {
+
+// Everything that the configuration names by file, read and found good. Made before the cores start.
+struct StartFiles {
+  std::string certificate_chain;            // PEM of [listen.public]
+  std::string private_key;                  // PEM; wiped when this dies
+  std::optional<crypto::Keyring> keyring;
+  std::shared_ptr<const TlsAuthorities> ews_authorities;
+  std::shared_ptr<const TlsAuthorities> apns_authorities;
+
+  StartFiles() = default;
+  StartFiles(StartFiles&&) = default;
+  ~StartFiles();
+};
+
+// On failure `complaint` says for the operator which file, what is wrong with it, and what to do.
+// Errors: os, crypto (keyring), tls.
+Result<StartFiles> read_start_files(const Config& config, std::string& complaint);
+
+}  // namespace bellhop::service
