@@ -332,6 +332,36 @@ TEST(HttpServer, ClosesWhatIsAboveItsNumberOfConnections) {
   run_scenario(fixture, full);
 }
 
+Task<void> crowded(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
+  auto socket = co_await connect(endpoint);
+  CO_ASSERT(socket);
+  Peer first(*std::move(socket), nullptr);
+  for (int i = 0; i < 3; ++i) {
+    first.received.clear();
+    (void)co_await send_text(first, "GET /i HTTP/1.1\r\nHost: x\r\n\r\n");
+    (void)co_await read_until(first, [](const std::string& text) { return text.ends_with("GET /i "); });
+  }
+  EXPECT_EQ(co_await exchange_to_end(fixture, endpoint, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"), "");
+  EXPECT_EQ(server.stats().refused_address, 1u);
+  // The fourth request of the first connection is its last one; then its place is free.
+  (void)co_await send_text(first, "GET /last HTTP/1.1\r\nHost: x\r\n\r\n");
+  (void)co_await read_until(first, [](const std::string&) { return false; });
+  EXPECT_TRUE(first.ended);
+  co_await first.stream.close(Duration::zero());
+  std::string fine;  // empty while the server still closes the first one
+  for (int attempt = 0; attempt < 1000 && fine.empty(); ++attempt) {
+    fine = co_await exchange_to_end(fixture, endpoint, "GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  }
+  EXPECT_TRUE(fine.starts_with("HTTP/1.1 200")) << fine;
+}
+
+TEST(HttpServer, CountsConnectionsOfAnAddressAndRequestsOfAConnection) {
+  Fixture fixture;
+  fixture.limits.connections_per_address_max = 1;
+  fixture.limits.requests_per_connection_max = 4;
+  run_scenario(fixture, crowded);
+}
+
 Task<void> drains(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
   auto idle_socket = co_await connect(endpoint);
   auto busy_socket = co_await connect(endpoint);
