@@ -91,7 +91,7 @@ inline Duration apns_retry_wait_max(uint32_t attempt, Duration first, Duration m
 // ---- Faults of a key or a topic ----
 
 // Keeps pushes back while APNs refuses a key or a topic for good: only an operator can mend that, and repeated failures
-// look like an attack. After a wait that doubles, one push tries again.
+// look like an attack. After a wait that doubles, one push tries again; where it is accepted, the breaker is dropped.
 class ApnsBreaker {
  public:
   static constexpr Duration kWaitFirst = 30s;
@@ -113,8 +113,6 @@ class ApnsBreaker {
     closed_until_ = now + wait_;
     return true;
   }
-  void succeed() { open_ = false; }
-  bool open() const { return open_; }
 
  private:
   bool open_ = false;
