@@ -47,9 +47,9 @@ Result<Secret> aead_open(Bytes key, Bytes nonce, Bytes associated_data, Bytes se
   // Room for one byte at least: BoringSSL wants an address even for an empty plaintext.
   Secret plaintext = Secret::of_size(plaintext_size + 1);
   size_t size = 0;
-  const int opened = EVP_AEAD_CTX_open(&context.state, plaintext.reveal_mutable().data(), &size, plaintext_size, nonce.data(),
-                                       nonce.size(), sealed.data(), sealed.size(), associated_data.data(),
-                                       associated_data.size());
+  const int opened =
+      EVP_AEAD_CTX_open(&context.state, plaintext.reveal_mutable().data(), &size, plaintext_size, nonce.data(),
+                        nonce.size(), sealed.data(), sealed.size(), associated_data.data(), associated_data.size());
   if (!opened) {
     ERR_clear_error();
     return fail(crypto_error(CryptoError::decrypt_failed));

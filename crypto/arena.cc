@@ -37,10 +37,16 @@ size_t class_of(size_t size) {
   size_t rounded = std::bit_ceil(std::max(size, Arena::kBlockBytesMin));
   return static_cast<size_t>(std::countr_zero(rounded) - std::countr_zero(Arena::kBlockBytesMin));
 }
-size_t class_bytes(size_t size_class) { return Arena::kBlockBytesMin << size_class; }
-size_t blocks_per_slab(size_t size_class) { return Arena::kSlabBytes / class_bytes(size_class); }
+size_t class_bytes(size_t size_class) {
+  return Arena::kBlockBytesMin << size_class;
+}
+size_t blocks_per_slab(size_t size_class) {
+  return Arena::kSlabBytes / class_bytes(size_class);
+}
 
-size_t page_rounded(size_t size) { return (size + kPageBytes - 1) / kPageBytes * kPageBytes; }
+size_t page_rounded(size_t size) {
+  return (size + kPageBytes - 1) / kPageBytes * kPageBytes;
+}
 
 uint8_t* reserve(size_t size) {
   void* memory = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -65,7 +71,9 @@ Arena::~Arena() {
   munmap(span_, span_bytes_);
 }
 
-uint8_t* Arena::slab_start(size_t slab) const { return span_ + kPageBytes + slab * kStride; }
+uint8_t* Arena::slab_start(size_t slab) const {
+  return span_ + kPageBytes + slab * kStride;
+}
 
 size_t Arena::slab_of(const void* block) const {
   return static_cast<size_t>(static_cast<const uint8_t*>(block) - span_ - kPageBytes) / kStride;
@@ -137,8 +145,8 @@ bool Arena::commit_slab() {
   return true;
 }
 
-// Another class may have the slab now. The last slab with room stays with its class: a block that comes and goes must not
-// move a slab each time.
+// Another class may have the slab now. The last slab with room stays with its class: a block that comes and goes must
+// not move a slab each time.
 void Arena::close_slab(uint32_t slab) {
   auto& partial = partial_[slabs_[slab].size_class];
   if (partial.size() < 2) return;
@@ -201,7 +209,9 @@ Arena& arena_of_this_thread() {
 
 }  // namespace
 
-void* secret_allocate(size_t size) { return arena_of_this_thread().allocate(size); }
+void* secret_allocate(size_t size) {
+  return arena_of_this_thread().allocate(size);
+}
 
 void secret_deallocate(void* block, size_t size) {
   for (Arena* arena : arenas()) {

@@ -14,21 +14,21 @@ namespace bellhop::crypto {
 
 // What an arena holds and what it could not do. Bytes unless named otherwise.
 struct ArenaStats {
-  size_t blocks_in_use = 0;      // live allocations
-  size_t bytes_committed = 0;    // slabs made readable and writable
-  size_t bytes_locked = 0;       // of these, locked into RAM
-  int lock_errno = 0;            // the first failure of mlock, 0 if none; the usual cause is RLIMIT_MEMLOCK
-  int64_t spills_in_use = 0;     // live allocations outside the slabs: too large, or the arena was full
+  size_t blocks_in_use = 0;        // live allocations
+  size_t bytes_committed = 0;      // slabs made readable and writable
+  size_t bytes_locked = 0;         // of these, locked into RAM
+  int lock_errno = 0;              // the first failure of mlock, 0 if none; the usual cause is RLIMIT_MEMLOCK
+  int64_t spills_in_use = 0;       // live allocations outside the slabs: too large, or the arena was full
   uint64_t spills_full_total = 0;  // allocations that had to go outside because the arena was full
 };
 
 // Memory for secrets: locked into RAM (best effort), left out of core dumps, wiped when freed.
 //
-// A reserved span of slabs, each followed by an unmapped guard page, cut into blocks of one size (powers of two, 32 bytes to
-// 32 KiB). Bookkeeping lies outside the span, so that an overrun hits another secret or a guard page, never a list.
-// Free blocks hold zeros only. Larger blocks, and all when `slabs_max` is reached, get a mapping of their own: not locked,
-// but still left out of dumps, fenced by guard pages and wiped.
-// Any thread may call; one short lock. Memory that cannot be had at all aborts.
+// A reserved span of slabs, each followed by an unmapped guard page, cut into blocks of one size (powers of two, 32
+// bytes to 32 KiB). Bookkeeping lies outside the span, so that an overrun hits another secret or a guard page, never a
+// list. Free blocks hold zeros only. Larger blocks, and all when `slabs_max` is reached, get a mapping of their own:
+// not locked, but still left out of dumps, fenced by guard pages and wiped. Any thread may call; one short lock. Memory
+// that cannot be had at all aborts.
 class Arena {
  public:
   static constexpr size_t kSlabBytes = 64 * 1024;
@@ -72,7 +72,7 @@ class Arena {
   size_t span_bytes_ = 0;
   std::vector<Slab> slabs_;                              // the committed ones, up to slabs_max_
   std::array<std::vector<uint32_t>, kClasses> partial_;  // slabs of a class that have room
-  std::vector<uint32_t> empty_;                        // committed slabs without a live block
+  std::vector<uint32_t> empty_;                          // committed slabs without a live block
   ArenaStats stats_;
 };
 
@@ -100,7 +100,8 @@ template <class T>
 using WipingVector = std::vector<T, WipingAllocator<T>>;
 using WipingBytes = WipingVector<uint8_t>;
 
-// Turns off core dumps and ptrace by the same user (RLIMIT_CORE 0, PR_SET_DUMPABLE 0). Errors: errno of the call that failed.
+// Turns off core dumps and ptrace by the same user (RLIMIT_CORE 0, PR_SET_DUMPABLE 0). Errors: errno of the call that
+// failed.
 Status harden_process();
 
 }  // namespace bellhop::crypto

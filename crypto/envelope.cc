@@ -6,9 +6,13 @@
 
 namespace bellhop::crypto {
 
-Digest EnvelopeBinding::label() const { return sha256_of_parts({capability.bytes, key_id.bytes, as_bytes(ews_origin)}); }
+Digest EnvelopeBinding::label() const {
+  return sha256_of_parts({capability.bytes, key_id.bytes, as_bytes(ews_origin)});
+}
 
-Digest creds_digest(Bytes creds) { return sha256(creds); }
+Digest creds_digest(Bytes creds) {
+  return sha256(creds);
+}
 
 Result<std::vector<uint8_t>> envelope_seal(Envelope envelope, const RsaPublicKey& key, const CredentialRecord& record,
                                            const EnvelopeBinding& binding) {

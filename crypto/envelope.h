@@ -13,7 +13,7 @@ namespace bellhop::crypto {
 // The forms of `creds` in a callback URL. Value = the version byte in front.
 enum class Envelope : uint8_t { rsa = 1, split = 2 };
 
-inline constexpr size_t kCredsBytesMax = 1 + 384;  // `rsa` with a 3072-bit key
+inline constexpr size_t kCredsBytesMax = 1 + 384;        // `rsa` with a 3072-bit key
 inline constexpr size_t kEns2CredentialsBytesMax = 512;  // of the base64 text: a 3072-bit key exactly
 
 // What an envelope is bound to. All three are known again when the callback comes.
@@ -29,7 +29,8 @@ struct EnvelopeBinding {
 // SHA-256 of `creds`: kept with the subscription and compared before any private-key operation.
 Digest creds_digest(Bytes creds);
 
-// Makes `creds` for a callback URL. Errors: too_large (the record does not fit; `split` would), unsupported (split, for now).
+// Makes `creds` for a callback URL. Errors: too_large (the record does not fit; `split` would), unsupported (split, for
+// now).
 Result<std::vector<uint8_t>> envelope_seal(Envelope envelope, const RsaPublicKey& key, const CredentialRecord& record,
                                            const EnvelopeBinding& binding);
 

@@ -7,14 +7,14 @@ namespace bellhop::crypto {
 
 // Codes of Domain::crypto. What an attacker could learn from is one code: decrypt_failed.
 enum class CryptoError : uint16_t {
-  decrypt_failed = 1,   // RSA, OAEP, AEAD tag, version or binding: the one answer for all of them
-  malformed,            // text or DER that is not what it should be, before any key is touched
-  unsupported,          // well formed, but an algorithm, envelope or version that we do not do
-  unsupported_type,     // a credential record of a known type that this server does not take yet; detail = CredentialType
-  key_refused,          // key of a size or exponent that is not allowed, or whose parts do not fit together
-  key_unknown,          // sealed under a key-encryption key that the keyring does not hold; detail = its id
-  record_malformed,     // credential record: not JSON of the agreed members
-  record_wrong_user,    // address does not hash to the request's userId
+  decrypt_failed = 1,  // RSA, OAEP, AEAD tag, version or binding: the one answer for all of them
+  malformed,           // text or DER that is not what it should be, before any key is touched
+  unsupported,         // well formed, but an algorithm, envelope or version that we do not do
+  unsupported_type,   // a credential record of a known type that this server does not take yet; detail = CredentialType
+  key_refused,        // key of a size or exponent that is not allowed, or whose parts do not fit together
+  key_unknown,        // sealed under a key-encryption key that the keyring does not hold; detail = its id
+  record_malformed,   // credential record: not JSON of the agreed members
+  record_wrong_user,  // address does not hash to the request's userId
   record_wrong_device,  // deviceId is not the request's
   record_stale,         // iat too long ago; detail = age in seconds
   record_early,         // iat in the future; detail = seconds

@@ -74,7 +74,9 @@ std::optional<WipingBytes> pem_body(std::string_view pem) {
 
 }  // namespace
 
-void EcKeyFree::operator()(ec_key_st* key) const { EC_KEY_free(key); }
+void EcKeyFree::operator()(ec_key_st* key) const {
+  EC_KEY_free(key);
+}
 
 Result<Es256PublicKey> Es256PublicKey::from_spki(Bytes der) {
   CBS in;

@@ -17,9 +17,9 @@ struct FlatJsonLimits {
 };
 
 // One flat JSON object (RFC 8259): members are strings, integers, true, false or null; no arrays, no objects inside,
-// no fraction or exponent. Duplicate names, ill-formed UTF-8, lone surrogates, U+0000 and anything after the object are refused.
-// For JOSE headers and credential records only, where the text is a secret and a general parser would leave copies. Values are read
-// where they stay, in the arena (a short string's bytes lie inside the string object).
+// no fraction or exponent. Duplicate names, ill-formed UTF-8, lone surrogates, U+0000 and anything after the object are
+// refused. For JOSE headers and credential records only, where the text is a secret and a general parser would leave
+// copies. Values are read where they stay, in the arena (a short string's bytes lie inside the string object).
 class FlatJson {
  public:
   using Value = std::variant<std::nullptr_t, bool, int64_t, WipingString>;

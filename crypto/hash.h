@@ -12,7 +12,9 @@ namespace bellhop::crypto {
 using Digest = std::array<uint8_t, 32>;
 
 Digest sha256(Bytes bytes);
-inline Digest sha256(std::string_view text) { return sha256(as_bytes(text)); }
+inline Digest sha256(std::string_view text) {
+  return sha256(as_bytes(text));
+}
 
 // SHA-256 over each part with its length (32 bits, big-endian) in front, so that no two lists of parts give one input.
 Digest sha256_of_parts(std::initializer_list<Bytes> parts);

@@ -16,16 +16,16 @@ namespace bellhop::crypto {
 
 // --- JWE compact (RFC 7516 section 3.1): alg RSA-OAEP-256, enc A256GCM, nothing else ---
 
-inline constexpr size_t kJweBytesMax = 64 * 1024;   // of the whole text
+inline constexpr size_t kJweBytesMax = 64 * 1024;    // of the whole text
 inline constexpr size_t kJoseHeaderBytesMax = 1024;  // of a header's JSON
 
 // A JWE whose private-key step is still to be done: decrypt `encrypted_key` by RSAES-OAEP-SHA-256 with an empty label.
 struct JweParsed {
-  std::string kid;                     // may be empty
-  std::string associated_data;         // the header as it was sent, base64url
+  std::string kid;              // may be empty
+  std::string associated_data;  // the header as it was sent, base64url
   std::vector<uint8_t> encrypted_key;
   std::array<uint8_t, kAeadNonceBytes> nonce{};
-  std::vector<uint8_t> sealed;         // ciphertext ‖ tag
+  std::vector<uint8_t> sealed;  // ciphertext ‖ tag
 };
 
 // Strict base64url; the header has alg, enc, optionally kid, typ, cty, and nothing else (so no zip and no crit).

@@ -32,6 +32,8 @@ inline Result<FlatJson> read_jose_part(std::string_view encoded, size_t bytes_ma
   if (!json) return fail(crypto_error(CryptoError::malformed));
   return FlatJson::parse(as_text(*json), {.bytes_max = bytes_max});
 }
-inline Result<FlatJson> read_jose_header(std::string_view encoded) { return read_jose_part(encoded, kJoseHeaderBytesMax); }
+inline Result<FlatJson> read_jose_header(std::string_view encoded) {
+  return read_jose_part(encoded, kJoseHeaderBytesMax);
+}
 
 }  // namespace bellhop::crypto

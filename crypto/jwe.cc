@@ -58,7 +58,8 @@ Result<Secret> jwe_open(const JweParsed& jwe, const Result<Secret>& cek) {
 
 Result<std::string> jwe_encrypt(const RsaPublicKey& key, Bytes plaintext) {
   if (plaintext.size() > kJweBytesMax / 2) {
-    return fail(crypto_error(CryptoError::too_large, static_cast<uint32_t>(std::min<size_t>(plaintext.size(), UINT32_MAX))));
+    return fail(
+        crypto_error(CryptoError::too_large, static_cast<uint32_t>(std::min<size_t>(plaintext.size(), UINT32_MAX))));
   }
   const std::string header = R"({"alg":"RSA-OAEP-256","enc":"A256GCM","kid":")" + key.id().text() + "\"}";
   const Secret cek = random_secret(kAeadKeyBytes);
@@ -68,7 +69,8 @@ Result<std::string> jwe_encrypt(const RsaPublicKey& key, Bytes plaintext) {
   std::string text = to_base64url(as_bytes(header));
   const std::vector<uint8_t> sealed = aead_seal(cek.reveal(), nonce, as_bytes(text), plaintext);
   const Bytes ciphertext = Bytes(sealed).first(plaintext.size()), tag = Bytes(sealed).subspan(plaintext.size());
-  text += '.' + to_base64url(encrypted_key) + '.' + to_base64url(nonce) + '.' + to_base64url(ciphertext) + '.' + to_base64url(tag);
+  text += '.' + to_base64url(encrypted_key) + '.' + to_base64url(nonce) + '.' + to_base64url(ciphertext) + '.' +
+          to_base64url(tag);
   BH_CHECK(text.size() <= kJweBytesMax);
   return text;
 }

@@ -10,7 +10,9 @@ namespace {
 constexpr size_t kJwtBytesMax = 8 * 1024;
 constexpr size_t kJwtClaimsBytesMax = 4 * 1024;
 
-std::string encode_part(const WipingString& json) { return to_base64url(as_bytes(std::string_view(json))); }
+std::string encode_part(const WipingString& json) {
+  return to_base64url(as_bytes(std::string_view(json)));
+}
 
 }  // namespace
 
@@ -48,7 +50,8 @@ Result<JwtParsed> parse_jwt(std::string_view text) {
 }
 
 Status verify_jwt(const JwtParsed& jwt, const Es256PublicKey& key) {
-  if (!key.verify(as_bytes(jwt.signing_input), jwt.signature)) return fail(crypto_error(CryptoError::signature_invalid));
+  if (!key.verify(as_bytes(jwt.signing_input), jwt.signature))
+    return fail(crypto_error(CryptoError::signature_invalid));
   return {};
 }
 

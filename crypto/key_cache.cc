@@ -18,7 +18,9 @@ KeyCache::Pin& KeyCache::Pin::operator=(Pin&& other) noexcept {
   return *this;
 }
 
-const ConvertedKey* KeyCache::Pin::get() const { return entry_ ? &entry_->key : nullptr; }
+const ConvertedKey* KeyCache::Pin::get() const {
+  return entry_ ? &entry_->key : nullptr;
+}
 
 void KeyCache::Pin::reset() {
   Entry* entry = std::exchange(entry_, nullptr);
@@ -27,7 +29,9 @@ void KeyCache::Pin::reset() {
   if (--entry->pins == 0) entry->cache->unpinned(entry);
 }
 
-KeyCache::KeyCache(Limits limits) : limits_(limits) { BH_CHECK(limits.entries_max > 0 && limits.bytes_max > 0); }
+KeyCache::KeyCache(Limits limits) : limits_(limits) {
+  BH_CHECK(limits.entries_max > 0 && limits.bytes_max > 0);
+}
 
 KeyCache::~KeyCache() {
   size_t idle = idle_.size_slow();

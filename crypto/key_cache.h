@@ -9,8 +9,8 @@
 
 namespace bellhop::crypto {
 
-// Converted private keys by key id, least recently used first out; what leaves is wiped. One per core, not synchronised.
-// Outlives every pin.
+// Converted private keys by key id, least recently used first out; what leaves is wiped. One per core, not
+// synchronised. Outlives every pin.
 class KeyCache {
   struct Entry;
 

@@ -74,7 +74,8 @@ Result<Keyring> Keyring::parse(const Secret& text) {
 
 Status Keyring::check_permissions(uint32_t mode, uint32_t owner, uint32_t self) {
   const uint32_t bits = mode & 07777;
-  if (!S_ISREG(mode) || (bits != 0400 && bits != 0600)) return fail(crypto_error(CryptoError::keyring_permissions, bits));
+  if (!S_ISREG(mode) || (bits != 0400 && bits != 0600))
+    return fail(crypto_error(CryptoError::keyring_permissions, bits));
   if (owner != self) return fail(crypto_error(CryptoError::keyring_owner, owner));
   return {};
 }
@@ -95,11 +96,12 @@ Secret make_keyring(uint32_t id) {
   BH_CHECK(id > 0);
   SecretBuffer text(1024);
   const Secret key = base64_of(random_secret(kAeadKeyBytes));
-  const bool fits = text.append("# Key-encryption keys of bellhop. Keep a copy in a safe place: without it the store cannot be read.\n"
-                                "# The same file on every node, mode 0400. A line: kek <id> <base64 of 32 bytes> [current]\n"
-                                "kek ") &&
-                    text.append(std::to_string(id)) && text.append(" ") && text.append(key.reveal()) &&
-                    text.append(" current\n");
+  const bool fits =
+      text.append(
+          "# Key-encryption keys of bellhop. Keep a copy in a safe place: without it the store cannot be read.\n"
+          "# The same file on every node, mode 0400. A line: kek <id> <base64 of 32 bytes> [current]\n"
+          "kek ") &&
+      text.append(std::to_string(id)) && text.append(" ") && text.append(key.reveal()) && text.append(" current\n");
   BH_CHECK(fits);
   return text.finish();
 }

@@ -17,8 +17,12 @@ constexpr size_t kHashBytesMax = 32;
 
 void hash_into(Hash hash, Bytes in, uint8_t* out) {
   switch (hash) {
-    case Hash::sha1: SHA1(in.data(), in.size(), out); return;
-    case Hash::sha256: SHA256(in.data(), in.size(), out); return;
+    case Hash::sha1:
+      SHA1(in.data(), in.size(), out);
+      return;
+    case Hash::sha256:
+      SHA256(in.data(), in.size(), out);
+      return;
   }
   check_failed("a known hash", __FILE__, __LINE__);
 }
@@ -43,8 +47,12 @@ uint32_t value_barrier(uint32_t value) {
   asm("" : "+r"(value));
   return value;
 }
-uint32_t mask_if_zero(uint32_t value) { return value_barrier(uint32_t((uint64_t{value} - 1) >> 32)); }
-uint32_t mask_if_equal(uint32_t a, uint32_t b) { return mask_if_zero(a ^ b); }
+uint32_t mask_if_zero(uint32_t value) {
+  return value_barrier(uint32_t((uint64_t{value} - 1) >> 32));
+}
+uint32_t mask_if_equal(uint32_t a, uint32_t b) {
+  return mask_if_zero(a ^ b);
+}
 uint8_t select(uint32_t mask, uint8_t if_set, uint8_t if_clear) {
   return static_cast<uint8_t>((mask & if_set) | (~mask & if_clear));
 }
@@ -64,8 +72,10 @@ void shift_left_constant_time(MutableBytes bytes, uint32_t distance) {
 
 size_t hash_bytes(Hash hash) {
   switch (hash) {
-    case Hash::sha1: return SHA_DIGEST_LENGTH;
-    case Hash::sha256: return SHA256_DIGEST_LENGTH;
+    case Hash::sha1:
+      return SHA_DIGEST_LENGTH;
+    case Hash::sha256:
+      return SHA256_DIGEST_LENGTH;
   }
   check_failed("a known hash", __FILE__, __LINE__);
 }

@@ -8,7 +8,9 @@
 
 namespace bellhop::crypto {
 
-void random_bytes(MutableBytes out) { BH_CHECK(RAND_bytes(out.data(), out.size()) == 1); }
+void random_bytes(MutableBytes out) {
+  BH_CHECK(RAND_bytes(out.data(), out.size()) == 1);
+}
 
 Secret random_secret(size_t size) {
   Secret secret = Secret::of_size(size);

@@ -24,14 +24,18 @@ bool is_plain_text(std::string_view text) {
 }
 
 bool is_username(std::string_view text) {
-  return !text.empty() && text.size() <= kUsernameBytesMax && is_plain_text(text) && text.find(':') == std::string_view::npos;
+  return !text.empty() && text.size() <= kUsernameBytesMax && is_plain_text(text) &&
+         text.find(':') == std::string_view::npos;
 }
-bool is_password(std::string_view text) { return text.size() <= kPasswordBytesMax && is_plain_text(text); }
+bool is_password(std::string_view text) {
+  return text.size() <= kPasswordBytesMax && is_plain_text(text);
+}
 
 bool is_address(std::string_view text) {
   const size_t at = text.find('@');
   return text.size() <= kAddressBytesMax && is_plain_text(text) && at != 0 && at != std::string_view::npos &&
-         at + 1 < text.size() && text.find('@', at + 1) == std::string_view::npos && text.find(' ') == std::string_view::npos;
+         at + 1 < text.size() && text.find('@', at + 1) == std::string_view::npos &&
+         text.find(' ') == std::string_view::npos;
 }
 
 // Errors: unsupported_type (one that we know of), record_malformed.
@@ -46,7 +50,8 @@ Status check_type(std::string_view type) {
 }
 
 uint32_t whole_seconds(Duration duration) {
-  return static_cast<uint32_t>(std::min<int64_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count(), UINT32_MAX));
+  return static_cast<uint32_t>(
+      std::min<int64_t>(std::chrono::duration_cast<std::chrono::seconds>(duration).count(), UINT32_MAX));
 }
 
 // Errors: record_stale, record_early, record_malformed (a date that no clock shows).
@@ -84,8 +89,8 @@ Result<CredentialRecord> read_credential_record(const Secret& json, const Record
   const auto malformed = fail(crypto_error(CryptoError::record_malformed));
   const auto object = FlatJson::parse(json.reveal_text(), {.bytes_max = kRecordJsonBytesMax});
   if (!object) return malformed;
-  const WipingString *address = object->text("address"), *user_id = object->text("userId"), *device_id = object->text("deviceId"),
-                     *type = object->text("type");
+  const WipingString *address = object->text("address"), *user_id = object->text("userId"),
+                     *device_id = object->text("deviceId"), *type = object->text("type");
   const int64_t* issued_at_s = object->integer("iat");
   if (!address || !user_id || !device_id || !type || !issued_at_s || !is_address(*address)) return malformed;
 
@@ -100,8 +105,9 @@ Result<CredentialRecord> read_credential_record(const Secret& json, const Record
 
   const WipingString *username = object->text("username"), *password = object->text("password");
   if (!username || !password || !is_username(*username) || !is_password(*password)) return malformed;
-  return CredentialRecord{Secret::copy_of(std::string_view(*address)),
-                          BasicCredentials{Secret::copy_of(std::string_view(*username)), Secret::copy_of(std::string_view(*password))}};
+  return CredentialRecord{
+      Secret::copy_of(std::string_view(*address)),
+      BasicCredentials{Secret::copy_of(std::string_view(*username)), Secret::copy_of(std::string_view(*password))}};
 }
 
 Secret write_credential_record(const CredentialRecord& record, std::string_view device_id, WallTime issued_at) {
@@ -178,7 +184,8 @@ Result<CredentialRecord> read_ens2_credentials(const Secret& text) {
 
 Secret basic_authorization(const BasicCredentials& credentials) {
   SecretBuffer pair(kUsernameBytesMax + 1 + kPasswordBytesMax);
-  BH_CHECK(pair.append(credentials.username.reveal()) && pair.append(":") && pair.append(credentials.password.reveal()));
+  BH_CHECK(pair.append(credentials.username.reveal()) && pair.append(":") &&
+           pair.append(credentials.password.reveal()));
   const Secret encoded = base64_of(pair.finish());
   SecretBuffer line(6 + encoded.size());
   BH_CHECK(line.append("Basic ") && line.append(encoded.reveal()));

@@ -52,8 +52,9 @@ Result<CredentialRecord> read_credential_record(const Secret& json, const Record
 Secret write_credential_record(const CredentialRecord& record, std::string_view device_id, WallTime issued_at);
 
 // The form inside envelopes: head ‖ username ‖ password ‖ [address], each with its length (8 bits) in front.
-// head: bits 0–3 the type, bit 4 "an address follows", bit 5 "the address is the username" (stored once), the rest zero.
-// The address is left out where it would not fit into `capacity` bytes; user name and password must. Errors: too_large.
+// head: bits 0–3 the type, bit 4 "an address follows", bit 5 "the address is the username" (stored once), the rest
+// zero. The address is left out where it would not fit into `capacity` bytes; user name and password must. Errors:
+// too_large.
 Result<Secret> pack_record(const CredentialRecord& record, size_t capacity);
 // Errors: decrypt_failed where it is not what pack_record made: after a good decryption that is a forgery or our own
 // fault, and neither is the caller's to tell apart.

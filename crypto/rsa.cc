@@ -18,7 +18,9 @@ namespace {
 
 constexpr uint8_t kStoredVersion = 1;
 constexpr size_t kStoredHeadBytes = 3;  // version, bits
-constexpr size_t stored_bytes(size_t modulus_bytes) { return kStoredHeadBytes + modulus_bytes + 5 * (modulus_bytes / 2); }
+constexpr size_t stored_bytes(size_t modulus_bytes) {
+  return kStoredHeadBytes + modulus_bytes + 5 * (modulus_bytes / 2);
+}
 
 using Number = bssl::UniquePtr<BIGNUM>;
 
@@ -77,7 +79,9 @@ StoredParts split_stored(Bytes stored, size_t modulus_bytes) {
 
 }  // namespace
 
-void RsaFree::operator()(rsa_st* rsa) const { RSA_free(rsa); }
+void RsaFree::operator()(rsa_st* rsa) const {
+  RSA_free(rsa);
+}
 
 std::optional<KeyId> KeyId::from_text(std::string_view text) {
   KeyId id;
@@ -153,7 +157,8 @@ Result<RsaPrivateKey> RsaPrivateKey::from_boringssl(const rsa_st* rsa) {
     return fits;
   };
   const size_t half = modulus_bytes / 2;
-  const bool fits = put(d, modulus_bytes) && put(p, half) && put(q, half) && put(dp, half) && put(dq, half) && put(qinv, half);
+  const bool fits =
+      put(d, modulus_bytes) && put(p, half) && put(q, half) && put(dp, half) && put(dq, half) && put(qinv, half);
   if (!fits) return refused(CryptoError::key_refused);  // primes of unequal size
 
   std::vector<uint8_t> modulus(modulus_bytes);
@@ -184,7 +189,8 @@ Result<RsaPrivateKey> RsaPrivateKey::from_pkcs8(const Secret& der) {
 Result<RsaPrivateKey> RsaPrivateKey::from_components(const RsaComponents& c) {
   RsaHandle rsa(RSA_new());
   BH_CHECK(rsa != nullptr);
-  BH_CHECK(RSA_set0_key(rsa.get(), number_from(c.n).release(), number_from(c.e).release(), number_from(c.d).release()) == 1);
+  BH_CHECK(
+      RSA_set0_key(rsa.get(), number_from(c.n).release(), number_from(c.e).release(), number_from(c.d).release()) == 1);
   BH_CHECK(RSA_set0_factors(rsa.get(), number_from(c.p).release(), number_from(c.q).release()) == 1);
   BH_CHECK(RSA_set0_crt_params(rsa.get(), number_from(c.dp).release(), number_from(c.dq).release(),
                                number_from(c.qinv).release()) == 1);
@@ -197,7 +203,8 @@ Result<RsaPrivateKey> RsaPrivateKey::from_stored(Secret stored) {
   const Bytes bytes = stored.reveal();
   if (bytes.size() < kStoredHeadBytes || bytes[0] != kStoredVersion) return fail(crypto_error(CryptoError::malformed));
   const unsigned bits = load_be16(bytes.data() + 1);
-  if (!rsa_bits_allowed(bits) || bytes.size() != stored_bytes(bits / 8)) return fail(crypto_error(CryptoError::malformed));
+  if (!rsa_bits_allowed(bits) || bytes.size() != stored_bytes(bits / 8))
+    return fail(crypto_error(CryptoError::malformed));
 
   const StoredParts parts = split_stored(bytes, bits / 8);
   const Number p = number_from(parts.p), q = number_from(parts.q);
@@ -211,7 +218,9 @@ Result<RsaPrivateKey> RsaPrivateKey::from_stored(Secret stored) {
   return RsaPrivateKey(std::move(stored), *std::move(public_key));
 }
 
-unsigned RsaPrivateKey::bits() const { return static_cast<unsigned>(public_key_.modulus_bytes() * 8); }
+unsigned RsaPrivateKey::bits() const {
+  return static_cast<unsigned>(public_key_.modulus_bytes() * 8);
+}
 
 RsaHandle RsaPrivateKey::to_boringssl() const {
   const StoredParts parts = split_stored(stored_.reveal(), public_key_.modulus_bytes());
@@ -234,8 +243,10 @@ Secret RsaPrivateKey::to_pkcs8() const {
 
 ConvertedKey::ConvertedKey(RsaPrivateKey key) : key_(std::move(key)), rsa_(key_.to_boringssl()) {}
 
-// Counted from BoringSSL's structures: the numbers themselves, their fixed-width copies, three Montgomery contexts and one
-// pair of blinding values come to about 20 times the modulus.
-size_t ConvertedKey::memory_bytes() const { return sizeof(*this) + key_.stored().size() + 20 * modulus_bytes(); }
+// Counted from BoringSSL's structures: the numbers themselves, their fixed-width copies, three Montgomery contexts and
+// one pair of blinding values come to about 20 times the modulus.
+size_t ConvertedKey::memory_bytes() const {
+  return sizeof(*this) + key_.stored().size() + 20 * modulus_bytes();
+}
 
 }  // namespace bellhop::crypto

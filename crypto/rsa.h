@@ -24,7 +24,9 @@ using RsaHandle = std::unique_ptr<rsa_st, RsaFree>;
 // RSA-2048 by default, 3072 allowed; the public exponent is always 65537.
 inline constexpr unsigned kRsaBitsDefault = 2048;
 inline constexpr unsigned kRsaExponent = 65537;
-constexpr bool rsa_bits_allowed(unsigned bits) { return bits == 2048 || bits == 3072; }
+constexpr bool rsa_bits_allowed(unsigned bits) {
+  return bits == 2048 || bits == 3072;
+}
 
 // Names a key pair: the SHA-256 thumbprint of its JWK (RFC 7638). As text: 43 characters of base64url.
 struct KeyId {

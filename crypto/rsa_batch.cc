@@ -22,7 +22,9 @@ RsaBatch::RsaBatch(RsaEngine& engine, Clock clock, Limits limits) : engine_(engi
   BH_CHECK(engine.batch_max() > 0 && engine.batch_max() <= kEngineBatchMax);
 }
 
-RsaBatch::~RsaBatch() { BH_CHECK(waiting_ == 0); }
+RsaBatch::~RsaBatch() {
+  BH_CHECK(waiting_ == 0);
+}
 
 Status RsaBatch::enqueue(RsaBatchRequest& request) {
   BH_CHECK(request.key && request.completed && !request.batch_);

@@ -24,8 +24,9 @@ struct RsaBatchRequest : ListLink {
   Bytes label;
   OaepHashes hashes;
   uint32_t tenant = 0;  // for the bound per tenant
-  void (*completed)(RsaBatchRequest& request) = nullptr;  // called once, from run(); may destroy the request or enqueue others
-  void* context = nullptr;                                // the caller's
+  // Called once, from run(); may destroy the request or enqueue others.
+  void (*completed)(RsaBatchRequest& request) = nullptr;
+  void* context = nullptr;  // the caller's
 
   // out
   Result<Secret> plaintext;  // errors: decrypt_failed
@@ -36,7 +37,8 @@ struct RsaBatchRequest : ListLink {
   Instant enqueued_at_{};
 };
 
-// The queue before the RSA engine. One per core; knows no reactor: who owns it asks should_run() each turn and calls run().
+// The queue before the RSA engine. One per core; knows no reactor: who owns it asks should_run() each turn and calls
+// run().
 class RsaBatch {
  public:
   struct Limits {
@@ -48,11 +50,11 @@ class RsaBatch {
   };
   struct Metrics {
     uint64_t requests_total = 0;
-    uint64_t failed_total = 0;      // decrypt_failed
+    uint64_t failed_total = 0;  // decrypt_failed
     uint64_t overloaded_total = 0;
     uint64_t runs_total = 0;
     std::array<uint64_t, 9> engine_calls_by_size{};  // [n] calls with n requests; [8] also holds larger ones
-    Duration waited_total{};        // queue time of all requests
+    Duration waited_total{};                         // queue time of all requests
     Duration waited_max{};
   };
   // Monotonic time; run() reads it between engine calls.
@@ -72,8 +74,8 @@ class RsaBatch {
   Status enqueue(RsaBatchRequest& request);
   // True when 8 wait, when nothing else is ready, or when the oldest has waited 1 ms; never when nothing waits.
   bool should_run(Instant now, bool nothing_else_ready) const;
-  // Runs the oldest requests until the queue is empty or another engine call as long as the last would pass `run_max`; then
-  // calls `completed` of those that ran, oldest first. Not to be called from `completed`.
+  // Runs the oldest requests until the queue is empty or another engine call as long as the last would pass `run_max`;
+  // then calls `completed` of those that ran, oldest first. Not to be called from `completed`.
   void run();
 
   size_t waiting() const { return waiting_; }
@@ -87,7 +89,7 @@ class RsaBatch {
   RsaEngine& engine_;
   const Clock clock_;
   const Limits limits_;
-  mutable IntrusiveList<RsaBatchRequest> queue_;  // oldest first; mutable because the list hands out its elements only so
+  mutable IntrusiveList<RsaBatchRequest> queue_;  // oldest first; mutable, for the list has no const front()
   size_t waiting_ = 0;
   bool running_ = false;
   Metrics metrics_;

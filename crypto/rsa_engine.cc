@@ -29,8 +29,8 @@ class ScalarEngine final : public RsaEngine {
     if (request.ciphertext.size() != modulus_bytes) return;
     Secret encoded = Secret::of_size(modulus_bytes);
     size_t size = 0;
-    if (RSA_decrypt(request.key->rsa(), &size, encoded.reveal_mutable().data(), modulus_bytes, request.ciphertext.data(),
-                    request.ciphertext.size(), RSA_NO_PADDING) != 1) {
+    if (RSA_decrypt(request.key->rsa(), &size, encoded.reveal_mutable().data(), modulus_bytes,
+                    request.ciphertext.data(), request.ciphertext.size(), RSA_NO_PADDING) != 1) {
       ERR_clear_error();
       return;
     }
@@ -41,9 +41,12 @@ class ScalarEngine final : public RsaEngine {
 
 }  // namespace
 
-std::unique_ptr<RsaEngine> make_scalar_engine() { return std::make_unique<ScalarEngine>(); }
+std::unique_ptr<RsaEngine> make_scalar_engine() {
+  return std::make_unique<ScalarEngine>();
+}
 
-Result<Secret> rsa_decrypt_oaep(RsaEngine& engine, const ConvertedKey& key, Bytes ciphertext, Bytes label, OaepHashes hashes) {
+Result<Secret> rsa_decrypt_oaep(RsaEngine& engine, const ConvertedKey& key, Bytes ciphertext, Bytes label,
+                                OaepHashes hashes) {
   RsaEngine::Request request{.key = &key, .ciphertext = ciphertext, .encoded = {}};
   RsaEngine::Request* const requests[] = {&request};
   engine.run(requests);

@@ -41,8 +41,9 @@ std::vector<uint8_t> Sealer::seal(std::string_view table, Bytes record_key, Byte
   store_be32(box.data() + 1, current_);
   const MutableBytes nonce = MutableBytes(box).subspan(kBoxHeadBytes);
   random_bytes(nonce);
-  const std::vector<uint8_t> sealed = aead_seal(keys_.at(current_).reveal(), nonce,
-                                                associated_data(Bytes(box).first(kBoxHeadBytes), table, record_key), plaintext);
+  const std::vector<uint8_t> sealed =
+      aead_seal(keys_.at(current_).reveal(), nonce, associated_data(Bytes(box).first(kBoxHeadBytes), table, record_key),
+                plaintext);
   box.insert(box.end(), sealed.begin(), sealed.end());
   return box;
 }
@@ -58,7 +59,8 @@ Result<Secret> Sealer::unseal(std::string_view table, Bytes record_key, Bytes bo
   const auto key = keys_.find(*id);
   if (key == keys_.end()) return fail(crypto_error(CryptoError::key_unknown, *id));
   return aead_open(key->second.reveal(), box.subspan(kBoxHeadBytes, kAeadNonceBytes),
-                   associated_data(box.first(kBoxHeadBytes), table, record_key), box.subspan(kBoxHeadBytes + kAeadNonceBytes));
+                   associated_data(box.first(kBoxHeadBytes), table, record_key),
+                   box.subspan(kBoxHeadBytes + kAeadNonceBytes));
 }
 
 }  // namespace bellhop::crypto

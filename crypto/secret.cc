@@ -10,8 +10,8 @@
 namespace bellhop::crypto {
 namespace {
 
-// Counters by thread, each on its own cache line, so that cores do not fight for one. A secret may be made on one thread and
-// die on another: single counters may be negative, the sum is right.
+// Counters by thread, each on its own cache line, so that cores do not fight for one. A secret may be made on one
+// thread and die on another: single counters may be negative, the sum is right.
 constexpr size_t kCounters = 16;
 struct alignas(64) Counter {
   std::atomic<int64_t> value{0};
@@ -38,7 +38,9 @@ Secret Secret::copy_of(Bytes bytes) {
   return secret;
 }
 
-Secret Secret::of_size(size_t size) { return Secret(size); }
+Secret Secret::of_size(size_t size) {
+  return Secret(size);
+}
 
 Secret::Secret(Secret&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
@@ -98,7 +100,8 @@ Secret base64_of(const Secret& secret) {
   uint8_t* out = text.reveal_mutable().data();
   for (size_t i = 0; i < in.size(); i += 3) {
     const size_t rest = in.size() - i;
-    const uint32_t group = uint32_t(in[i]) << 16 | (rest > 1 ? uint32_t(in[i + 1]) << 8 : 0) | (rest > 2 ? in[i + 2] : 0u);
+    const uint32_t group =
+        uint32_t(in[i]) << 16 | (rest > 1 ? uint32_t(in[i + 1]) << 8 : 0) | (rest > 2 ? in[i + 2] : 0u);
     *out++ = static_cast<uint8_t>(kBase64[group >> 18]);
     *out++ = static_cast<uint8_t>(kBase64[group >> 12 & 63]);
     *out++ = rest > 1 ? static_cast<uint8_t>(kBase64[group >> 6 & 63]) : '=';

@@ -11,8 +11,8 @@
 namespace bellhop::crypto {
 
 // A byte string that must not leak: a password, a private key, a token.
-// Move-only, wiped on destruction, kept in locked memory that is left out of dumps. It cannot be printed or formatted, and gives a
-// view of its content only to who asks by name. One owner; not synchronised.
+// Move-only, wiped on destruction, kept in locked memory that is left out of dumps. It cannot be printed or formatted,
+// and gives a view of its content only to who asks by name. One owner; not synchronised.
 class Secret {
  public:
   Secret() = default;  // empty, owns nothing
@@ -36,7 +36,8 @@ class Secret {
 
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  // Views live as long as the secret is neither moved from, cleared nor destroyed. Copies of them are the caller's to wipe.
+  // Views live as long as the secret is neither moved from, cleared nor destroyed. Copies of them are the caller's to
+  // wipe.
   Bytes reveal() const { return {data_, size_}; }
   MutableBytes reveal_mutable() { return {data_, size_}; }
   std::string_view reveal_text() const { return as_text(reveal()); }

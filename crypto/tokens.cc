@@ -13,7 +13,8 @@ Capability Capability::random() {
 
 std::optional<Capability> Capability::from_text(std::string_view text) {
   Capability capability;
-  if (text.size() != kTextSize || from_base64url(text, capability.bytes) != capability.bytes.size()) return std::nullopt;
+  if (text.size() != kTextSize || from_base64url(text, capability.bytes) != capability.bytes.size())
+    return std::nullopt;
   return capability;
 }
 
@@ -35,7 +36,9 @@ IndexKey::IndexKey(Secret key)
       device_secret_key_(hkdf_sha256(key_, "index device secret", kBytes)),
       fingerprint_key_(hkdf_sha256(key_, "index fingerprint", kBytes)) {}
 
-IndexKey IndexKey::random() { return IndexKey(random_secret(kBytes)); }
+IndexKey IndexKey::random() {
+  return IndexKey(random_secret(kBytes));
+}
 
 std::optional<IndexKey> IndexKey::from_bytes(const Secret& bytes) {
   if (bytes.size() != kBytes) return std::nullopt;

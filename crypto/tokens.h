@@ -52,6 +52,8 @@ class IndexKey {
 };
 
 // Constant-time comparison of hashes.
-inline bool hash_equal(const Digest& a, const Digest& b) { return equal_constant_time(a, b); }
+inline bool hash_equal(const Digest& a, const Digest& b) {
+  return equal_constant_time(a, b);
+}
 
 }  // namespace bellhop::crypto

@@ -3,7 +3,7 @@
 
 namespace bellhop::proto {
 
-// Registers the texts of the domains http, url and json. Once, at start, before other threads.
+// Registers the texts of all domains of this folder. Once, at start, before other threads.
 void register_error_texts();
 
 }  // namespace bellhop::proto

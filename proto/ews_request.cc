@@ -130,14 +130,13 @@ Status write_find_item(const FindItemRequest& request, std::string& out) {
   xml.raw(R"(</t:AdditionalProperties></m:ItemShape><m:IndexedPageItemView MaxEntriesReturned=")");
   xml.raw(std::to_string(request.entries_max)).raw(R"(" Offset="0" BasePoint="Beginning"/>)");
   if (request.received_since) {
-    xml.raw(
-        R"(<m:Restriction><t:IsGreaterThanOrEqualTo><t:FieldURI FieldURI="item:DateTimeReceived"/><t:FieldURIOrConstant>)");
+    xml.raw(R"(<m:Restriction><t:IsGreaterThanOrEqualTo><t:FieldURI FieldURI="item:DateTimeReceived"/>)");
+    xml.raw("<t:FieldURIOrConstant>");
     xml.empty_element("t:Constant", "Value", format_ews_time(*request.received_since));
     xml.raw("</t:FieldURIOrConstant></t:IsGreaterThanOrEqualTo></m:Restriction>");
   }
-  xml.raw(
-      R"(<m:SortOrder><t:FieldOrder Order="Descending"><t:FieldURI FieldURI="item:DateTimeReceived"/></t:FieldOrder></m:SortOrder>)");
-  xml.raw("<m:ParentFolderIds>");
+  xml.raw(R"(<m:SortOrder><t:FieldOrder Order="Descending"><t:FieldURI FieldURI="item:DateTimeReceived"/>)");
+  xml.raw("</t:FieldOrder></m:SortOrder><m:ParentFolderIds>");
   write_inbox(xml, request.mailbox);
   xml.raw("</m:ParentFolderIds></m:FindItem>").raw(kEnvelopeEnd);
   return {};

@@ -6,7 +6,8 @@
 
 #include "core/cross_core.h"
 #include "core/sleep.h"
-#include "core/tls/memory.h"
+#include "core/tls/context.h"
+#include "crypto/arena.h"
 #include "service/admin.h"
 #include "service/device_api.h"
 #include "service/http_server.h"
@@ -21,6 +22,9 @@ constexpr Duration kTick = 1s;
 HttpServerLimits public_limits(const PublicListenerConfig& config, unsigned cores) {
   auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
   return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
+          .connections_per_address_max = config.connections_per_address_max,
+          .handshakes_in_flight_max = config.handshakes_in_flight_max,
+          .requests_per_connection_max = config.requests_per_connection_max,
           .handshake_timeout = ms(config.handshake_timeout_ms),
           .header_timeout = ms(config.header_timeout_ms),
           .idle_timeout = ms(config.idle_timeout_ms),
@@ -116,6 +120,7 @@ LedgerSnapshot Server::ledger() const {
 
 // On core 0, before any other core does anything: what is shared.
 Task<bool> Server::start() {
+  set_tls_clock(&io::wall_now);
   io::random(log_salt_);
   std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
   io::random(fresh);
@@ -253,13 +258,15 @@ Task<void> Server::serve(CoreParts& parts) {
   TaskScope listeners(&serving);
   TaskScope background(&co_await current_context());
   for (io::Handle handle : public_handles_[index]) listeners.spawn(parts.http.run(handle));
-  std::optional<AdminApi> admin;
-  std::optional<HttpServer> admin_http;
+  std::optional<AdminApi> admin[2];  // TCP, unix socket
+  std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
   if (index == 0) {
-    admin.emplace(parts.core, *this);
-    admin_http.emplace(*admin, admin_limits(config_.listen_admin), nullptr);
-    for (io::Handle handle : admin_handles_) background.spawn(admin_http->run(handle));
+    for (size_t i = 0; i < std::size(admin); ++i) {
+      admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
+      admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);
+      background.spawn(admin_http[i]->run(admin_handles_[i]));
+    }
     background.spawn(key_maker_->run());
     if (handle_signals_) background.spawn(watch_signals());
     log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
@@ -283,7 +290,9 @@ Task<void> Server::serve(CoreParts& parts) {
   }
   parts.serving = nullptr;
   // The admin listener stays until the last callback is answered, so that readiness and metrics can be watched.
-  if (admin_http) admin_http->drain();
+  for (auto& http : admin_http) {
+    if (http) http->drain();
+  }
   background.request_stop();
   co_await background.join();
   log_line(parts.log, LogLevel::info, "drained", field("requests", parts.http.stats().requests),
@@ -352,7 +361,7 @@ Task<void> Server::tick(CoreParts& parts) {
     parts.metrics.set(metric::frames_bytes, FramePool::stats().bytes_live);
     parts.metrics.set(metric::connections, ConnectionKind::public_listener, parts.http.stats().connections);
     if (parts.core.index == 0) {
-      parts.metrics.set(metric::secret_arena_bytes, crypto::process_arena().stats().bytes_committed);
+      parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {
         std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
         io::random(fresh);

@@ -18,7 +18,8 @@ class EnvelopeTest : public testing::Test {
     creds_ = *std::move(creds);
   }
   static CredentialRecord record() {
-    return {Secret::copy_of("anna@example.com"), BasicCredentials{Secret::copy_of("EXAMPLE\\anna"), Secret::copy_of("password")}};
+    return {Secret::copy_of("anna@example.com"),
+            BasicCredentials{Secret::copy_of("EXAMPLE\\anna"), Secret::copy_of("password")}};
   }
   Result<CredentialRecord> open(Bytes creds, const EnvelopeBinding& binding) {
     BH_TRY(const EnvelopePrepared prepared, envelope_prepare(creds, test_key().public_key(), binding));
@@ -85,7 +86,8 @@ TEST_F(EnvelopeTest, BindsTheKeyIdIntoTheLabel) {
   EnvelopeBinding other = binding_;
   other.key_id.bytes[0] ^= 1;
   EXPECT_NE(other.label(), binding_.label());
-  EXPECT_TRUE(failed_with(rsa_decrypt_oaep(*engine_, key_, Bytes(creds_).subspan(1), other.label()), CryptoError::decrypt_failed));
+  EXPECT_TRUE(failed_with(rsa_decrypt_oaep(*engine_, key_, Bytes(creds_).subspan(1), other.label()),
+                          CryptoError::decrypt_failed));
 }
 
 TEST_F(EnvelopeTest, OfAnotherKeyIsRefused) {
@@ -105,7 +107,8 @@ TEST_F(EnvelopeTest, RefusesWellDecryptedGarbage) {
 }
 
 TEST_F(EnvelopeTest, SaysWhenARecordDoesNotFit) {
-  CredentialRecord large{Secret(), BasicCredentials{Secret::copy_of(std::string(100, 'u')), Secret::copy_of(std::string(88, 'p'))}};
+  CredentialRecord large{
+      Secret(), BasicCredentials{Secret::copy_of(std::string(100, 'u')), Secret::copy_of(std::string(88, 'p'))}};
   const auto sealed = envelope_seal(Envelope::rsa, test_key().public_key(), large, binding_);
   ASSERT_TRUE(failed_with(sealed, CryptoError::too_large));
   EXPECT_EQ(sealed.error().detail, 191u);
@@ -114,7 +117,8 @@ TEST_F(EnvelopeTest, SaysWhenARecordDoesNotFit) {
 }
 
 TEST_F(EnvelopeTest, OfTheSplitFormIsNotMadeAndNotOpened) {
-  EXPECT_TRUE(failed_with(envelope_seal(Envelope::split, test_key().public_key(), record(), binding_), CryptoError::unsupported));
+  EXPECT_TRUE(failed_with(envelope_seal(Envelope::split, test_key().public_key(), record(), binding_),
+                          CryptoError::unsupported));
   creds_[0] = static_cast<uint8_t>(Envelope::split);
   EXPECT_TRUE(failed_with(open(creds_, binding_), CryptoError::decrypt_failed));
 }
@@ -122,9 +126,13 @@ TEST_F(EnvelopeTest, OfTheSplitFormIsNotMadeAndNotOpened) {
 TEST_F(EnvelopeTest, LeavesNoSecretBehind) {
   const int64_t before = Secret::live_count();
   const size_t blocks = arena_stats().blocks_in_use;
-  { EXPECT_TRUE(open(creds_, binding_)); }
+  {
+    EXPECT_TRUE(open(creds_, binding_));
+  }
   creds_[100] ^= 1;
-  { EXPECT_FALSE(open(creds_, binding_)); }
+  {
+    EXPECT_FALSE(open(creds_, binding_));
+  }
   EXPECT_EQ(Secret::live_count(), before);
   EXPECT_EQ(arena_stats().blocks_in_use, blocks);
 }
@@ -139,7 +147,8 @@ TEST_F(EnvelopeTest, TakesTheEns2Shape) {
   ASSERT_TRUE(text);
   EXPECT_TRUE(read_ens2_credentials(*text));
   EXPECT_TRUE(failed_with(parse_ens2_credentials(to_base64url(*ciphertext), key), CryptoError::malformed));
-  EXPECT_TRUE(failed_with(parse_ens2_credentials(to_base64(Bytes(*ciphertext).first(255)), key), CryptoError::malformed));
+  EXPECT_TRUE(
+      failed_with(parse_ens2_credentials(to_base64(Bytes(*ciphertext).first(255)), key), CryptoError::malformed));
   EXPECT_TRUE(failed_with(parse_ens2_credentials("", key), CryptoError::malformed));
   EXPECT_TRUE(failed_with(parse_ens2_credentials(std::string(600, 'A'), key), CryptoError::malformed));
 }

@@ -59,7 +59,8 @@ TEST(Es256, RefusesABrokenPem) {
   const size_t end = pem.rfind("-----END");
   for (size_t size = 0; size < end; size += 7) {
     EXPECT_TRUE(failed_with(Es256PrivateKey::from_pem(pem.substr(0, size)), CryptoError::malformed)) << size;
-    EXPECT_TRUE(failed_with(Es256PrivateKey::from_pem(pem.substr(0, size) + pem.substr(end)), CryptoError::malformed)) << size;
+    EXPECT_TRUE(failed_with(Es256PrivateKey::from_pem(pem.substr(0, size) + pem.substr(end)), CryptoError::malformed))
+        << size;
   }
   EXPECT_TRUE(failed_with(Es256PrivateKey::from_pem(pem + pem), CryptoError::malformed));
   EXPECT_TRUE(failed_with(Es256PrivateKey::from_pem(std::string(5000, ' ') + pem), CryptoError::malformed));

@@ -93,22 +93,24 @@ TEST(Jwe, RefusesEveryTruncation) {
 
 TEST(Jwe, TakesExactlyTheHeadersItKnows) {
   const std::string text = jwe_of("plaintext");
-  for (std::string_view good :
-       {R"({"alg":"RSA-OAEP-256","enc":"A256GCM"})", R"({"typ":"JWE","cty":"json","kid":"k","enc":"A256GCM","alg":"RSA-OAEP-256"})"}) {
+  for (std::string_view good : {R"({"alg":"RSA-OAEP-256","enc":"A256GCM"})",
+                                R"({"typ":"JWE","cty":"json","kid":"k","enc":"A256GCM","alg":"RSA-OAEP-256"})"}) {
     EXPECT_TRUE(parse_jwe_compact(with_header(good, text))) << good;
   }
-  for (std::string_view bad :
-       {R"({})", R"({"alg":"RSA-OAEP-256"})", R"({"enc":"A256GCM"})", R"({"alg":1,"enc":"A256GCM"})",
-        R"({"alg":"RSA-OAEP-256","enc":"A256GCM","zip":"DEF"})", R"({"alg":"RSA-OAEP-256","enc":"A256GCM","crit":"exp"})",
-        R"({"alg":"RSA-OAEP-256","enc":"A256GCM","crit":["exp"]})", R"({"alg":"RSA-OAEP-256","enc":"A256GCM","jku":"https://a.test/"})",
-        R"({"alg":"RSA-OAEP-256","enc":"A256GCM","kid":7})", R"({"alg":"RSA-OAEP-256","alg":"RSA-OAEP-256","enc":"A256GCM"})",
-        R"(["alg"])", ""}) {
+  for (std::string_view bad : {R"({})", R"({"alg":"RSA-OAEP-256"})", R"({"enc":"A256GCM"})",
+                               R"({"alg":1,"enc":"A256GCM"})", R"({"alg":"RSA-OAEP-256","enc":"A256GCM","zip":"DEF"})",
+                               R"({"alg":"RSA-OAEP-256","enc":"A256GCM","crit":"exp"})",
+                               R"({"alg":"RSA-OAEP-256","enc":"A256GCM","crit":["exp"]})",
+                               R"({"alg":"RSA-OAEP-256","enc":"A256GCM","jku":"https://a.test/"})",
+                               R"({"alg":"RSA-OAEP-256","enc":"A256GCM","kid":7})",
+                               R"({"alg":"RSA-OAEP-256","alg":"RSA-OAEP-256","enc":"A256GCM"})", R"(["alg"])", ""}) {
     EXPECT_TRUE(failed_with(parse_jwe_compact(with_header(bad, text)), CryptoError::malformed)) << bad;
   }
   for (std::string_view other :
-       {R"({"alg":"RSA-OAEP","enc":"A256GCM"})", R"({"alg":"RSA1_5","enc":"A256GCM"})", R"({"alg":"dir","enc":"A256GCM"})",
-        R"({"alg":"none","enc":"A256GCM"})", R"({"alg":"RSA-OAEP-256","enc":"A128GCM"})",
-        R"({"alg":"RSA-OAEP-256","enc":"A256CBC-HS512"})", R"({"alg":"rsa-oaep-256","enc":"A256GCM"})"}) {
+       {R"({"alg":"RSA-OAEP","enc":"A256GCM"})", R"({"alg":"RSA1_5","enc":"A256GCM"})",
+        R"({"alg":"dir","enc":"A256GCM"})", R"({"alg":"none","enc":"A256GCM"})",
+        R"({"alg":"RSA-OAEP-256","enc":"A128GCM"})", R"({"alg":"RSA-OAEP-256","enc":"A256CBC-HS512"})",
+        R"({"alg":"rsa-oaep-256","enc":"A256GCM"})"}) {
     EXPECT_TRUE(failed_with(parse_jwe_compact(with_header(other, text)), CryptoError::unsupported)) << other;
   }
   const std::string long_header = R"({"alg":"RSA-OAEP-256","enc":"A256GCM","kid":")" + std::string(1000, 'k') + "\"}";

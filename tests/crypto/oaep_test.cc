@@ -60,8 +60,10 @@ TEST(Oaep, RefusesAnotherLabelOrHash) {
   ASSERT_TRUE(encoded);
   EXPECT_TRUE(failed_with(oaep_decode(encoded->reveal(), as_bytes("Label")), CryptoError::decrypt_failed));
   EXPECT_TRUE(failed_with(oaep_decode(encoded->reveal(), {}), CryptoError::decrypt_failed));
-  EXPECT_TRUE(failed_with(oaep_decode(encoded->reveal(), as_bytes("label"), {Hash::sha256, Hash::sha1}), CryptoError::decrypt_failed));
-  EXPECT_TRUE(failed_with(oaep_decode(encoded->reveal(), as_bytes("label"), {Hash::sha1, Hash::sha1}), CryptoError::decrypt_failed));
+  EXPECT_TRUE(failed_with(oaep_decode(encoded->reveal(), as_bytes("label"), {Hash::sha256, Hash::sha1}),
+                          CryptoError::decrypt_failed));
+  EXPECT_TRUE(failed_with(oaep_decode(encoded->reveal(), as_bytes("label"), {Hash::sha1, Hash::sha1}),
+                          CryptoError::decrypt_failed));
 }
 
 TEST(Oaep, RefusesWhatIsTooShortToBeOne) {
@@ -77,8 +79,8 @@ TEST(Oaep, AgreesWithBoringSsl) {
   const Secret message = random_secret(77);
   const Bytes label = as_bytes("label");
   std::vector<uint8_t> theirs(kModulusBytes);
-  ASSERT_EQ(RSA_padding_add_PKCS1_OAEP_mgf1(theirs.data(), theirs.size(), message.reveal().data(), message.size(), label.data(),
-                                            label.size(), EVP_sha256(), EVP_sha256()),
+  ASSERT_EQ(RSA_padding_add_PKCS1_OAEP_mgf1(theirs.data(), theirs.size(), message.reveal().data(), message.size(),
+                                            label.data(), label.size(), EVP_sha256(), EVP_sha256()),
             1);
   const auto decoded = oaep_decode(theirs, label);
   ASSERT_TRUE(decoded);

@@ -15,9 +15,13 @@ constexpr WallTime kNow = WallTime(std::chrono::seconds(1'800'000'000));
 CredentialRecord record_of(std::string_view address, std::string_view username, std::string_view password) {
   return {Secret::copy_of(address), BasicCredentials{Secret::copy_of(username), Secret::copy_of(password)}};
 }
-const BasicCredentials& basic(const Result<CredentialRecord>& record) { return std::get<BasicCredentials>(record->logon); }
+const BasicCredentials& basic(const Result<CredentialRecord>& record) {
+  return std::get<BasicCredentials>(record->logon);
+}
 
-RecordExpectation expected() { return {user_id_of_address("anna.example@example.com"), "device-1", kNow}; }
+RecordExpectation expected() {
+  return {user_id_of_address("anna.example@example.com"), "device-1", kNow};
+}
 
 // The sample record with one member's JSON text replaced ("" removes it) or appended.
 Secret json_with(std::string_view name, std::string_view value) {
@@ -92,7 +96,8 @@ TEST(CredentialRecord, IsTakenForTenMinutes) {
 }
 
 TEST(CredentialRecord, OfATypeToComeIsNamedInTheRefusal) {
-  for (auto [name, type] : {std::pair{"\"oauth\"", CredentialType::oauth}, {"\"certificate\"", CredentialType::certificate},
+  for (auto [name, type] : {std::pair{"\"oauth\"", CredentialType::oauth},
+                            {"\"certificate\"", CredentialType::certificate},
                             {"\"dual\"", CredentialType::dual}}) {
     const auto refused = read_with("type", name);
     ASSERT_TRUE(failed_with(refused, CryptoError::unsupported_type)) << name;
@@ -107,7 +112,8 @@ TEST(CredentialRecord, NeedsEachMemberInItsForm) {
     EXPECT_TRUE(failed_with(read_with(name, "true"), CryptoError::record_malformed)) << name;
   }
   const std::string long_text = "\"" + std::string(256, 'x') + "\"";
-  for (const std::string& bad : {std::string("\"\""), std::string("\"a:b\""), std::string("\"a\\nb\""), std::string("\"a\\u007f\""), long_text}) {
+  for (const std::string& bad : {std::string("\"\""), std::string("\"a:b\""), std::string("\"a\\nb\""),
+                                 std::string("\"a\\u007f\""), long_text}) {
     EXPECT_TRUE(failed_with(read_with("username", bad), CryptoError::record_malformed)) << bad;
   }
   EXPECT_TRUE(failed_with(read_with("password", "\"a\\u0001\""), CryptoError::record_malformed));
@@ -122,15 +128,20 @@ TEST(CredentialRecord, NeedsEachMemberInItsForm) {
 TEST(CredentialRecord, LeavesNoSecretBehind) {
   const int64_t before = Secret::live_count();
   const size_t blocks = arena_stats().blocks_in_use;
-  { (void)read_with("", ""); }
-  { (void)read_with("password", "true"); }
+  {
+    (void)read_with("", "");
+  }
+  {
+    (void)read_with("password", "true");
+  }
   EXPECT_EQ(Secret::live_count(), before);
   EXPECT_EQ(arena_stats().blocks_in_use, blocks);
 }
 
 TEST(PackedRecord, RoundTripsWithTheAddressApartOrShared) {
   for (auto [address, username] : {std::pair<std::string_view, std::string_view>{"anna@example.com", "EXAMPLE\\anna"},
-                                   {"anna@example.com", "anna@example.com"}, {"", "anna"}}) {
+                                   {"anna@example.com", "anna@example.com"},
+                                   {"", "anna"}}) {
     const CredentialRecord record = record_of(address, username, "pass:word");
     const auto packed = pack_record(record, 190);
     ASSERT_TRUE(packed);
@@ -166,7 +177,8 @@ TEST(PackedRecord, RefusesEveryTruncationAndTrailingBytesWithOneError) {
   const auto packed = pack_record(record_of("anna@example.com", "anna", "pw"), 190);
   ASSERT_TRUE(packed);
   for (size_t size = 0; size < packed->size(); ++size) {
-    EXPECT_TRUE(failed_with(unpack_record(Secret::copy_of(packed->reveal().first(size))), CryptoError::decrypt_failed)) << size;
+    EXPECT_TRUE(failed_with(unpack_record(Secret::copy_of(packed->reveal().first(size))), CryptoError::decrypt_failed))
+        << size;
   }
   Secret longer = Secret::of_size(packed->size() + 1);
   std::copy(packed->reveal().begin(), packed->reveal().end(), longer.reveal_mutable().begin());
@@ -196,7 +208,8 @@ TEST(Ens2Credentials, SplitAtTheFirstColon) {
 
 TEST(BasicAuthorization, IsThatOfRfc7617) {
   const CredentialRecord record = record_of("", "Aladdin", "open sesame");
-  EXPECT_EQ(basic_authorization(std::get<BasicCredentials>(record.logon)).reveal_text(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+  EXPECT_EQ(basic_authorization(std::get<BasicCredentials>(record.logon)).reveal_text(),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
   const CredentialRecord longest = record_of("", std::string(255, 'u'), std::string(255, 'p'));
   EXPECT_EQ(basic_authorization(std::get<BasicCredentials>(longest.logon)).size(), 6u + 684);
 }

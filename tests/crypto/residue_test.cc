@@ -45,7 +45,8 @@ size_t count_in_memory(const Needle& needle) {
   for (std::string line; std::getline(maps, line);) {
     unsigned long from = 0, to = 0;
     char access[5] = {};
-    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &from, &to, access) != 3 || access[0] != 'r' || access[1] != 'w') continue;
+    if (std::sscanf(line.c_str(), "%lx-%lx %4s", &from, &to, access) != 3 || access[0] != 'r' || access[1] != 'w')
+      continue;
     for (unsigned long at = from; at < to; at += kPiece - needle.masked.size()) {
       const size_t want = std::min<size_t>(kPiece, to - at);
       const ssize_t got = pread(memory, piece.data(), want, static_cast<off_t>(at));
@@ -111,8 +112,8 @@ TEST(Residue, NoPasswordIsLeftInMemoryAfterRegistrationAndCallback) {
 #endif
 #endif
   const WallTime now{std::chrono::seconds(1'800'000'000)};
-  // The first round binds the names of shared libraries: the dynamic linker saves the vector registers on the stack each time,
-  // with whatever the last copy left in them.
+  // The first round binds the names of shared libraries: the dynamic linker saves the vector registers on the stack
+  // each time, with whatever the last copy left in them.
   for (bool warm : {false, true}) {
     Secret password = random_password();
     const Needle needle(password);

@@ -52,7 +52,9 @@ class RsaBatchTest : public testing::Test {
     request->label = as_bytes("label");
     request->tenant = tenant;
     request->context = this;
-    request->completed = [](RsaBatchRequest& done) { static_cast<RsaBatchTest*>(done.context)->done_.push_back(&done); };
+    request->completed = [](RsaBatchRequest& done) {
+      static_cast<RsaBatchTest*>(done.context)->done_.push_back(&done);
+    };
     return request;
   }
   std::vector<std::unique_ptr<RsaBatchRequest>> enqueue(RsaBatch& batch, size_t count) {

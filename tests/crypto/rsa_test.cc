@@ -39,8 +39,10 @@ ForeignKey make_foreign_key(int bits, unsigned exponent) {
 
 TEST(KeyId, IsTheThumbprintOfRfc7638) {
   const auto modulus = from_base64url(
-      "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMst"
-      "n64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajr"
+      "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_"
+      "BJECPebWKRXjBZCiFV4n3oknjhMst"
+      "n64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_"
+      "FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajr"
       "n1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw");
   ASSERT_TRUE(modulus);
   const auto key = RsaPublicKey::from_modulus(*modulus);
@@ -96,7 +98,8 @@ TEST(RsaPrivateKey, RoundTripsThroughPkcs8AndTheStoredForm) {
 TEST(RsaPrivateKey, RefusesAStoredFormOfAnotherLengthOrVersion) {
   const Bytes stored = test_key().stored().reveal();
   for (size_t size : {size_t{0}, size_t{1}, size_t{3}, stored.size() - 1}) {
-    EXPECT_TRUE(failed_with(RsaPrivateKey::from_stored(Secret::copy_of(stored.first(size))), CryptoError::malformed)) << size;
+    EXPECT_TRUE(failed_with(RsaPrivateKey::from_stored(Secret::copy_of(stored.first(size))), CryptoError::malformed))
+        << size;
   }
   Secret longer = Secret::of_size(stored.size() + 1);
   std::copy(stored.begin(), stored.end(), longer.reveal_mutable().begin());

@@ -13,7 +13,9 @@ namespace {
 constexpr std::string_view kKeyA = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 constexpr std::string_view kKeyB = "//79/Pv6+fj39vX08/Lx8O/u7ezr6uno5+bl5OPi4eA=";
 
-Result<Keyring> parse(std::string_view text) { return Keyring::parse(Secret::copy_of(text)); }
+Result<Keyring> parse(std::string_view text) {
+  return Keyring::parse(Secret::copy_of(text));
+}
 std::string kek(std::string_view id, std::string_view key, std::string_view rest = "") {
   return "kek " + std::string(id) + " " + std::string(key) + std::string(rest) + "\n";
 }
@@ -35,11 +37,22 @@ TEST(Keyring, ReadsKeysCommentsAndSpace) {
 
 TEST(Keyring, NamesTheLineOfASyntaxError) {
   const std::string good = kek("1", kKeyA, " current");
-  const std::string bad_lines[] = {"kek\n", "kek 2\n", "key 2 " + std::string(kKeyB) + "\n", kek("0", kKeyB), kek("-1", kKeyB),
-                                   kek("02", kKeyB), kek("4294967296", kKeyB), kek("x", kKeyB), kek("2", "AAAA"),
-                                   kek("2", std::string(kKeyB.substr(0, 43))), kek("2", kKeyB, " Current"),
-                                   kek("2", kKeyB, " current x"), kek("2", kKeyB, " # comment"), "2 " + std::string(kKeyB) + "\n",
-                                   kek("2", "//79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA="), kek("2", kKeyB, "\r")};
+  const std::string bad_lines[] = {"kek\n",
+                                   "kek 2\n",
+                                   "key 2 " + std::string(kKeyB) + "\n",
+                                   kek("0", kKeyB),
+                                   kek("-1", kKeyB),
+                                   kek("02", kKeyB),
+                                   kek("4294967296", kKeyB),
+                                   kek("x", kKeyB),
+                                   kek("2", "AAAA"),
+                                   kek("2", std::string(kKeyB.substr(0, 43))),
+                                   kek("2", kKeyB, " Current"),
+                                   kek("2", kKeyB, " current x"),
+                                   kek("2", kKeyB, " # comment"),
+                                   "2 " + std::string(kKeyB) + "\n",
+                                   kek("2", "//79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA="),
+                                   kek("2", kKeyB, "\r")};
   for (const std::string& bad : bad_lines) {
     const auto keyring = parse("# first\n" + good + bad);
     ASSERT_TRUE(failed_with(keyring, CryptoError::keyring_syntax)) << bad;
@@ -78,7 +91,8 @@ TEST(Keyring, IsMadeReadyToUse) {
 TEST(Keyring, TrustsAFileOfItsOwnerOnly) {
   EXPECT_TRUE(Keyring::check_permissions(S_IFREG | 0400, 10, 10));
   EXPECT_TRUE(Keyring::check_permissions(S_IFREG | 0600, 10, 10));
-  for (uint32_t mode : {S_IFREG | 0440, S_IFREG | 0604, S_IFREG | 0644, S_IFREG | 0700, S_IFREG | 04400, S_IFDIR | 0400, S_IFREG | 0}) {
+  for (uint32_t mode :
+       {S_IFREG | 0440, S_IFREG | 0604, S_IFREG | 0644, S_IFREG | 0700, S_IFREG | 04400, S_IFDIR | 0400, S_IFREG | 0}) {
     const Status status = Keyring::check_permissions(mode, 10, 10);
     ASSERT_FALSE(status) << std::oct << mode;
     EXPECT_TRUE(is(status.error(), CryptoError::keyring_permissions));
@@ -121,7 +135,9 @@ TEST(Sealer, RefusesAChangeOfAnyByte) {
     box[at] ^= 0x40;
   }
   for (size_t size = 0; size < box.size(); ++size) {
-    EXPECT_TRUE(failed_with(sealer.unseal("keys", as_bytes("record"), Bytes(box).first(size)), CryptoError::decrypt_failed)) << size;
+    EXPECT_TRUE(
+        failed_with(sealer.unseal("keys", as_bytes("record"), Bytes(box).first(size)), CryptoError::decrypt_failed))
+        << size;
   }
   EXPECT_TRUE(sealer.unseal("keys", as_bytes("record"), box));
 }

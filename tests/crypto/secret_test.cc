@@ -97,8 +97,13 @@ TEST(SecretBuffer, RefusesWhatPassesItsBound) {
 }
 
 TEST(SecretBase64, RoundTripsTheRfc4648Vectors) {
-  for (auto [plain, text] : {std::pair<std::string_view, std::string_view>{"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"},
-                             {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}, {"\xff\xef\xbe", "/+++"}}) {
+  for (auto [plain, text] : {std::pair<std::string_view, std::string_view>{"f", "Zg=="},
+                             {"fo", "Zm8="},
+                             {"foo", "Zm9v"},
+                             {"foob", "Zm9vYg=="},
+                             {"fooba", "Zm9vYmE="},
+                             {"foobar", "Zm9vYmFy"},
+                             {"\xff\xef\xbe", "/+++"}}) {
     EXPECT_EQ(base64_of(Secret::copy_of(plain)).reveal_text(), text);
     const auto decoded = secret_from_base64(text);
     ASSERT_TRUE(decoded) << text;

@@ -24,7 +24,9 @@ std::string_view text_of(element object, const char* name) {
   EXPECT_EQ(object[name].get(text), simdjson::SUCCESS) << name;
   return text;
 }
-std::vector<uint8_t> hex_of(element object, const char* name) { return bytes_of_hex(text_of(object, name)); }
+std::vector<uint8_t> hex_of(element object, const char* name) {
+  return bytes_of_hex(text_of(object, name));
+}
 int64_t number_of(element object, const char* name) {
   int64_t number = 0;
   EXPECT_EQ(object[name].get(number), simdjson::SUCCESS) << name;
@@ -61,9 +63,9 @@ void check_oaep_file(std::string_view path, OaepHashes hashes) {
   for_each_vector(*json, [&](element group, element vector) {
     if (!key) {
       const element parts = member(group, "privateKey");
-      const auto n = hex_of(parts, "modulus"), e = hex_of(parts, "publicExponent"), d = hex_of(parts, "privateExponent"),
-                 p = hex_of(parts, "prime1"), q = hex_of(parts, "prime2"), dp = hex_of(parts, "exponent1"),
-                 dq = hex_of(parts, "exponent2"), qinv = hex_of(parts, "coefficient");
+      const auto n = hex_of(parts, "modulus"), e = hex_of(parts, "publicExponent"),
+                 d = hex_of(parts, "privateExponent"), p = hex_of(parts, "prime1"), q = hex_of(parts, "prime2"),
+                 dp = hex_of(parts, "exponent1"), dq = hex_of(parts, "exponent2"), qinv = hex_of(parts, "coefficient");
       auto imported = RsaPrivateKey::from_components({n, e, d, p, q, dp, dq, qinv});
       ASSERT_TRUE(imported);
       key = std::make_unique<ConvertedKey>(*std::move(imported));
@@ -97,9 +99,11 @@ TEST(Wycheproof, Aes256Gcm) {
   BH_SKIP_WITHOUT(json);
   int valid = 0, invalid = 0;
   for_each_vector(*json, [&](element group, element vector) {
-    const bool ours = number_of(group, "keySize") == 256 && number_of(group, "ivSize") == 96 && number_of(group, "tagSize") == 128;
+    const bool ours =
+        number_of(group, "keySize") == 256 && number_of(group, "ivSize") == 96 && number_of(group, "tagSize") == 128;
     if (!ours) return;
-    const auto key = hex_of(vector, "key"), nonce = hex_of(vector, "iv"), data = hex_of(vector, "aad"), message = hex_of(vector, "msg");
+    const auto key = hex_of(vector, "key"), nonce = hex_of(vector, "iv"), data = hex_of(vector, "aad"),
+               message = hex_of(vector, "msg");
     auto sealed = hex_of(vector, "ct");
     const auto tag = hex_of(vector, "tag");
     sealed.insert(sealed.end(), tag.begin(), tag.end());
@@ -133,8 +137,8 @@ TEST(Wycheproof, EcdsaP256Sha256) {
   EXPECT_GT(invalid, 50);
 }
 
-// The file's keys are of many kinds and sizes. What has another algorithm than ours must be refused before any key is touched; what is
-// ours must open.
+// The file's keys are of many kinds and sizes. What has another algorithm than ours must be refused before any key is
+// touched; what is ours must open.
 TEST(Wycheproof, JsonWebEncryption) {
   const auto json = read_test_data("wycheproof/json_web_encryption_test.json");
   BH_SKIP_WITHOUT(json);
@@ -152,7 +156,9 @@ TEST(Wycheproof, JsonWebEncryption) {
     ++ours;
     const element parts = member(group, "private");
     ASSERT_EQ(text_of(parts, "kty"), "RSA");
-    auto number = [&](const char* name) { return from_base64url(text_of(parts, name)).value_or(std::vector<uint8_t>()); };
+    auto number = [&](const char* name) {
+      return from_base64url(text_of(parts, name)).value_or(std::vector<uint8_t>());
+    };
     const auto n = number("n"), e = number("e"), d = number("d"), p = number("p"), q = number("q"), dp = number("dp"),
                dq = number("dq"), qinv = number("qi");
     auto key = RsaPrivateKey::from_components({n, e, d, p, q, dp, dq, qinv});

@@ -268,6 +268,31 @@ TEST(XmlReader, ReadsOnAfterAResetAsIfNew) {
   }
 }
 
+TEST(XmlReader, LeavesNothingOfTheDocumentInItsMemoryAfterAReset) {
+  struct Keeper : XmlConsumer {
+    Status element_started(XmlName name, const XmlAttributes& attributes) override {
+      views.push_back(name.local);
+      if (attributes.size() > 0) views.push_back(attributes.at(0).value);
+      return {};
+    }
+    Status element_ended(std::string_view text) override {
+      views.push_back(text);
+      return {};
+    }
+    std::vector<std::string_view> views;
+  };
+  Keeper keeper;
+  XmlReader reader(keeper, 1000, kTestSalt);
+  // Memory that the reader keeps: the views still point into it after the reset.
+  for (std::string_view piece : {"<password-one v='password-", "two'>password-thr", "ee</password-one>"})
+    ASSERT_TRUE(reader.feed(piece));
+  ASSERT_TRUE(reader.finish());
+  ASSERT_EQ(keeper.views.size(), 3u);
+  EXPECT_EQ(keeper.views[1], "password-two");
+  reader.reset();
+  for (std::string_view view : keeper.views) EXPECT_EQ(view.find("ssword"), view.npos);
+}
+
 TEST(XmlReader, DoesNotTouchTheHeapAfterWarmUp) {
   if (!test::heap_is_counted()) GTEST_SKIP() << "the sanitizer has its own heap";
   struct Counter : XmlConsumer {

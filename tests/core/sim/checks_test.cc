@@ -43,7 +43,7 @@ TEST(ChecksDeathTest, AnEndlessRunStopsAtTimeMax) {
         world().time_max = 1h;
         run(tick_forever);
       },
-      "seed 77, after 36..\\..* s: time_max reached");
+      "seed 77, after 35..\\..* s: time_max reached");
 }
 
 Task<void> leave_open() {

@@ -9,7 +9,7 @@ namespace {
 using test::run_scenario;
 
 TEST(Simulator, ASeedDoesTheSameTwice) {
-  for (uint64_t seed = 1; seed <= 40; ++seed) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
     std::vector<unsigned> first_order, second_order;
     sim::world().faults = sim::Faults::draw(seed);
     run_scenario(seed, &first_order);

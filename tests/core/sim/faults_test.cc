@@ -51,13 +51,13 @@ TEST(Faults, LegalBehaviourAtFullRateChangesNoResult) {
   world().faults.no_buffers = 0.9;
   run_scenario(3);
   world().receive_max = 1;  // byte by byte
-  run_scenario(3);
+  run_scenario(3, nullptr, 200);
   world().socket_buffer = 1;  // each byte waits for the reader
-  run_scenario(3);
+  run_scenario(3, nullptr, 50);
 }
 
 TEST(Faults, AMixPerSeedChangesNoResult) {
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(seed);
     world().faults = Faults::draw(seed);
     run_scenario(seed);

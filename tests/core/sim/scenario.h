@@ -32,6 +32,6 @@ Task<void> echo_server(Listener& listener);
 Task<Result<std::string>> ask_echo(io::Endpoint endpoint, std::string text);
 
 // The busy world. `order`, where given, notes in which order things ended.
-void run_scenario(uint64_t seed, std::vector<unsigned>* order = nullptr);
+void run_scenario(uint64_t seed, std::vector<unsigned>* order = nullptr, size_t text_max = 3000);
 
 }  // namespace bellhop::test
