@@ -21,24 +21,6 @@
 namespace bellhop::tools {
 namespace {
 
-void complain(std::string_view text) { fmt::print(stderr, "bellhopd: {}\n", text); }
-
-std::unique_ptr<store::LmdbStore> open_store(const service::Config& config) {
-  std::string path = store_path(config);
-  std::string folder = path.substr(0, path.rfind('/'));
-  if (Status made = io::make_folder(folder, 0750); !made) {
-    complain(fmt::format("{}: cannot make the folder of the store: {}; check data_dir and its owner", folder,
-                         error_text(made.error())));
-    return nullptr;
-  }
-  auto store = store::LmdbStore::open({.path = path, .map_size = config.store.map_size_bytes});
-  if (!store) {
-    complain(store.error().text);
-    return nullptr;
-  }
-  return *std::move(store);
-}
-
 bool check_push_keys(const service::Config& config) {
   bool good = true;
   for (const service::TenantConfig& tenant : config.tenants) {
@@ -77,6 +59,8 @@ Task<void> run_core(service::Server* server, store::LmdbStore* store, unsigned c
 
 }  // namespace
 
+void complain(std::string_view text) { fmt::print(stderr, "error: {}\n", text); }
+
 void prepare_process() {
   proto::register_error_texts();
   crypto::register_error_texts();
@@ -88,6 +72,22 @@ void prepare_process() {
 
 std::string store_path(const service::Config& config) {
   return config.store.path.starts_with('/') ? config.store.path : config.data_dir + "/" + config.store.path;
+}
+
+std::unique_ptr<store::LmdbStore> open_store(const service::Config& config) {
+  std::string path = store_path(config);
+  std::string folder = path.substr(0, path.rfind('/'));
+  if (Status made = io::make_folder(folder, 0750); !made) {
+    complain(fmt::format("{}: cannot make the folder of the store: {}; check data_dir and its owner", folder,
+                         error_text(made.error())));
+    return nullptr;
+  }
+  auto store = store::LmdbStore::open({.path = path, .map_size = config.store.map_size_bytes});
+  if (!store) {
+    complain(store.error().text);
+    return nullptr;
+  }
+  return *std::move(store);
 }
 
 std::optional<service::Config> load_config(const std::string& path, NamedFiles named_files) {
