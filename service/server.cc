@@ -255,13 +255,15 @@ Task<void> Server::serve(CoreParts& parts) {
   TaskScope listeners(&serving);
   TaskScope background(&co_await current_context());
   for (io::Handle handle : public_handles_[index]) listeners.spawn(parts.http.run(handle));
-  std::optional<AdminApi> admin;
-  std::optional<HttpServer> admin_http;
+  std::optional<AdminApi> admin[2];  // TCP, unix socket
+  std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
   if (index == 0) {
-    admin.emplace(parts.core, *this);
-    admin_http.emplace(*admin, admin_limits(config_.listen_admin), nullptr);
-    for (io::Handle handle : admin_handles_) background.spawn(admin_http->run(handle));
+    for (size_t i = 0; i < std::size(admin); ++i) {
+      admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
+      admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);
+      background.spawn(admin_http[i]->run(admin_handles_[i]));
+    }
     background.spawn(key_maker_->run());
     if (handle_signals_) background.spawn(watch_signals());
     log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
@@ -285,7 +287,9 @@ Task<void> Server::serve(CoreParts& parts) {
   }
   parts.serving = nullptr;
   // The admin listener stays until the last callback is answered, so that readiness and metrics can be watched.
-  if (admin_http) admin_http->drain();
+  for (auto& http : admin_http) {
+    if (http) http->drain();
+  }
   background.request_stop();
   co_await background.join();
   log_line(parts.log, LogLevel::info, "drained", field("requests", parts.http.stats().requests),

@@ -29,8 +29,9 @@ struct TableStore::FunctionWrite : PendingWrite {
     template <class P>
     bool await_suspend(std::coroutine_handle<P> h) noexcept {
       change.waiter = &h.promise();
-      change.status = core.enqueue(change);
-      return change.status.has_value();
+      Status queued = core.enqueue(change);  // from here on change.status is the writer's
+      if (!queued) change.status = queued;
+      return queued.has_value();
     }
     void await_resume() const noexcept {}
   };

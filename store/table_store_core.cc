@@ -85,8 +85,10 @@ void TableStore::Core::start_flush() {
   if (pending_.empty()) return;
   pending_.swap(flushing_);
   flush_.under_way = true;
-  flush_.status = enqueue(flush_);
-  if (!flush_.status) finish_flush();
+  if (Status queued = enqueue(flush_); !queued) {
+    flush_.status = queued;
+    finish_flush();
+  }
 }
 
 Status TableStore::Core::apply_flush(PendingWrite& write, WriteView& view) {

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 
 #include <cstring>
 #include <fstream>
@@ -161,6 +162,8 @@ TEST(HardenProcess, ForbidsDumps) {
   std::ifstream limits("/proc/self/limits");
   std::string text((std::istreambuf_iterator<char>(limits)), {});
   EXPECT_THAT(text, testing::ContainsRegex("Max core file size +0 +0"));
+  EXPECT_EQ(prctl(PR_GET_DUMPABLE), 0);
+  prctl(PR_SET_DUMPABLE, 1);  // other tests of this process read their own /proc entries
 }
 
 }  // namespace

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// bellhopd: the server.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/base/bytes.h"
+#include "tools/demo.h"
+#include "tools/server_main.h"
+
+namespace bellhop::tools {
+namespace {
+
+constexpr std::string_view kUsage =
+    R"(bellhopd: push notifications for Microsoft Exchange
+
+  bellhopd --config FILE   run the server; SIGTERM ends it in good order
+  bellhopd --check FILE    check a configuration and the files that it names, and exit
+  bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
+                           with N: stop after N, exit 0 only if all arrived exactly once
+  bellhopd --version
+  bellhopd --help
+
+Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.
+See docs/configuration.md for every key, and `bellhop --help` for the command line.
+)";
+
+struct Arguments {
+  enum class Action { config, check, demo, version, help } action;
+  std::string file;
+  uint64_t demo_count = 0;
+};
+
+// Nothing, and a message on standard error, where the arguments are wrong.
+std::optional<Arguments> parse_arguments(int argc, char** argv) {
+  auto refuse = [](std::string_view why) {
+    fmt::print(stderr, "bellhopd: {}\n\n{}", why, kUsage);
+    return std::nullopt;
+  };
+  if (argc < 2) return refuse("an option is missing");
+  std::string_view option = argv[1];
+  Arguments arguments{};
+  int used = 2;
+  auto file_of = [&](std::string_view name) {
+    if (option.starts_with(name) && option.size() > name.size() && option[name.size()] == '=') {
+      arguments.file = option.substr(name.size() + 1);
+    } else if (argc > 2) {
+      arguments.file = argv[2];
+      used = 3;
+    }
+    return !arguments.file.empty();
+  };
+  if (option == "--help" || option == "-h") {
+    arguments.action = Arguments::Action::help;
+  } else if (option == "--version") {
+    arguments.action = Arguments::Action::version;
+  } else if (option == "--config" || option.starts_with("--config=")) {
+    arguments.action = Arguments::Action::config;
+    if (!file_of("--config")) return refuse("--config needs a file");
+  } else if (option == "--check" || option.starts_with("--check=")) {
+    arguments.action = Arguments::Action::check;
+    if (!file_of("--check")) return refuse("--check needs a file");
+  } else if (option == "--demo" || option.starts_with("--demo=")) {
+    arguments.action = Arguments::Action::demo;
+    if (option != "--demo") {
+      auto count = parse_decimal(option.substr(7));
+      if (!count || *count == 0 || *count > 1'000'000) return refuse("--demo=N needs a number from 1 to 1000000");
+      arguments.demo_count = *count;
+    }
+  } else {
+    return refuse(fmt::format("unknown option \"{}\"", option));
+  }
+  if (argc > used) return refuse(fmt::format("unexpected argument \"{}\"", argv[used]));
+  return arguments;
+}
+
+int run(int argc, char** argv) {
+  std::optional<Arguments> arguments = parse_arguments(argc, argv);
+  if (!arguments) return kExitUsage;
+  prepare_process();
+  switch (arguments->action) {
+    case Arguments::Action::help: fmt::print("{}", kUsage); return kExitDone;
+    case Arguments::Action::version: fmt::print("bellhopd {}\n", BELLHOP_VERSION); return kExitDone;
+    case Arguments::Action::check: {
+      if (!load_config(arguments->file)) return kExitFailed;
+      fmt::print("{}: fine\n", arguments->file);
+      return kExitDone;
+    }
+    case Arguments::Action::demo: return run_demo(arguments->demo_count);
+    case Arguments::Action::config: return run_server(arguments->file);
+  }
+  return kExitUsage;
+}
+
+}  // namespace
+}  // namespace bellhop::tools
+
+int main(int argc, char** argv) { return bellhop::tools::run(argc, argv); }

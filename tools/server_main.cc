@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/server_main.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <thread>
+
+#include "core/io.h"
+#include "core/tls/context.h"
+#include "core/tls/error.h"
+#include "crypto/arena.h"
+#include "crypto/error.h"
+#include "proto/error_texts.h"
+#include "service/error_texts.h"
+#include "service/server.h"
+#include "store/error.h"
+#include "store/lmdb/lmdb_store.h"
+
+namespace bellhop::tools {
+namespace {
+
+void complain(std::string_view text) { fmt::print(stderr, "bellhopd: {}\n", text); }
+
+std::string store_path(const service::Config& config) {
+  return config.store.path.starts_with('/') ? config.store.path : config.data_dir + "/" + config.store.path;
+}
+
+std::unique_ptr<store::LmdbStore> open_store(const service::Config& config) {
+  std::string path = store_path(config);
+  std::string folder = path.substr(0, path.rfind('/'));
+  if (Status made = io::make_folder(folder, 0750); !made) {
+    complain(fmt::format("{}: cannot make the folder of the store: {}; check data_dir and its owner", folder,
+                         error_text(made.error())));
+    return nullptr;
+  }
+  auto store = store::LmdbStore::open({.path = path, .map_size = config.store.map_size_bytes});
+  if (!store) {
+    complain(store.error().text);
+    return nullptr;
+  }
+  return *std::move(store);
+}
+
+Task<void> warm_store(store::LmdbStore* store) { (void)co_await store->warm(); }
+
+// Core 0 also brings the store into the page cache, beside the server.
+Task<void> run_core(service::Server* server, store::LmdbStore* store, unsigned core) {
+  if (core != 0) {
+    co_await server->run(core);
+    co_return;
+  }
+  TaskScope beside(&co_await current_context());
+  beside.spawn(warm_store(store));
+  co_await server->run(core);
+  beside.request_stop();
+  co_await beside.join();
+}
+
+}  // namespace
+
+void prepare_process() {
+  proto::register_error_texts();
+  crypto::register_error_texts();
+  service::register_error_texts();
+  store::register_error_texts();
+  register_tls_error_texts();
+  set_tls_clock(&io::wall_now);
+}
+
+std::optional<service::Config> load_config(const std::string& path) {
+  auto text = io::read_file(path);
+  if (!text) {
+    fmt::print(stderr, "{}\n", service::to_text(service::config_unreadable(path, text.error().code)));
+    return std::nullopt;
+  }
+  service::ConfigOutcome outcome = service::parse_config(*text, path);
+  for (const service::ConfigFileReference& file : outcome.files) {
+    if (auto content = io::read_file(file.path); !content) {
+      outcome.problems.push_back(service::config_missing_file(path, file, content.error().code));
+    } else {
+      wipe(*content);
+    }
+  }
+  for (const service::ConfigProblem& problem : outcome.problems) fmt::print(stderr, "{}\n", service::to_text(problem));
+  if (!outcome.ok()) return std::nullopt;
+  return std::move(outcome.config);
+}
+
+int run_server(const std::string& config_path) {
+  if (Status hardened = crypto::harden_process(); !hardened) {
+    complain("core dumps could not be switched off: " + error_text(hardened.error()));
+    return kExitFailed;
+  }
+  std::optional<service::Config> config = load_config(config_path);
+  if (!config) return kExitFailed;
+  if (config->log.output != "stdout" && config->log.output != "stderr") {
+    if (Status opened = io::set_log_file(config->log.output); !opened) {
+      complain(fmt::format("{}: cannot write the log: {}", config->log.output, error_text(opened.error())));
+      return kExitFailed;
+    }
+  }
+  std::string complaint;
+  auto files = service::read_start_files(*config, complaint);
+  if (!files) {
+    complain(complaint);
+    return kExitFailed;
+  }
+  std::unique_ptr<store::LmdbStore> store = open_store(*config);
+  if (!store) return kExitFailed;
+
+  io::ClusterOptions options;
+  options.cores = config->cores != 0 ? config->cores : std::max(1u, std::thread::hardware_concurrency());
+  options.connections_max = config->listen_public.connections_max / options.cores + 1024;
+  service::Server server(*std::move(config), *std::move(files), *store);
+  Status ran = io::run_cluster(options, [&](unsigned core) { return run_core(&server, store.get(), core); });
+  if (!ran) {
+    complain(io::explain_start_failure(ran.error()));
+    return kExitFailed;
+  }
+  if (server.failed()) {
+    complain(server.complaint());
+    return kExitFailed;
+  }
+  return kExitDone;
+}
+
+}  // namespace bellhop::tools
