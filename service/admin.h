@@ -14,12 +14,14 @@ class Server;
 // health only.
 class AdminApi final : public HttpHandler {
  public:
-  AdminApi(Core& core, Server& server) : core_(core), server_(server) {}
+  // `trusted`: the listener is the unix socket.
+  AdminApi(Core& core, Server& server, bool trusted) : core_(core), server_(server), trusted_(trusted) {}
   Task<void> handle(HttpExchange& exchange) override;
 
  private:
   Core& core_;
   Server& server_;
+  const bool trusted_;
 };
 
 }  // namespace bellhop::service

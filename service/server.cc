@@ -22,6 +22,9 @@ constexpr Duration kTick = 1s;
 HttpServerLimits public_limits(const PublicListenerConfig& config, unsigned cores) {
   auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
   return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
+          .connections_per_address_max = config.connections_per_address_max,
+          .handshakes_in_flight_max = config.handshakes_in_flight_max,
+          .requests_per_connection_max = config.requests_per_connection_max,
           .handshake_timeout = ms(config.handshake_timeout_ms),
           .header_timeout = ms(config.header_timeout_ms),
           .idle_timeout = ms(config.idle_timeout_ms),
@@ -255,13 +258,15 @@ Task<void> Server::serve(CoreParts& parts) {
   TaskScope listeners(&serving);
   TaskScope background(&co_await current_context());
   for (io::Handle handle : public_handles_[index]) listeners.spawn(parts.http.run(handle));
-  std::optional<AdminApi> admin;
-  std::optional<HttpServer> admin_http;
+  std::optional<AdminApi> admin[2];  // TCP, unix socket
+  std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
   if (index == 0) {
-    admin.emplace(parts.core, *this);
-    admin_http.emplace(*admin, admin_limits(config_.listen_admin), nullptr);
-    for (io::Handle handle : admin_handles_) background.spawn(admin_http->run(handle));
+    for (size_t i = 0; i < std::size(admin); ++i) {
+      admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
+      admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);
+      background.spawn(admin_http[i]->run(admin_handles_[i]));
+    }
     background.spawn(key_maker_->run());
     if (handle_signals_) background.spawn(watch_signals());
     log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
@@ -285,7 +290,9 @@ Task<void> Server::serve(CoreParts& parts) {
   }
   parts.serving = nullptr;
   // The admin listener stays until the last callback is answered, so that readiness and metrics can be watched.
-  if (admin_http) admin_http->drain();
+  for (auto& http : admin_http) {
+    if (http) http->drain();
+  }
   background.request_stop();
   co_await background.join();
   log_line(parts.log, LogLevel::info, "drained", field("requests", parts.http.stats().requests),

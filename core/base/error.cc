@@ -39,7 +39,11 @@ std::string error_text(const Error& error) {
   std::string text;
   switch (error.domain) {
     case Domain::none: return "no error";
-    case Domain::os: text = std::string("os: ") + strerrordesc_np(error.code); break;
+    case Domain::os: {
+      const char* description = strerrordesc_np(error.code);  // null for a number that the system does not know
+      text = description ? std::string("os: ") + description : "os: error " + std::to_string(error.code);
+      break;
+    }
     case Domain::core: text = "core: " + core_error_text(error.code); break;
     default: {
       const DomainText& entry = domain_texts()[static_cast<uint8_t>(error.domain)];

@@ -503,6 +503,14 @@ inline const std::vector<BadConfig> kBadConfigs = {
      "[limits]\n",
      "[]\n",
      {"20:2: not TOML: Error while parsing table header: tables with blank bare keys are explicitly prohibited; correct this first, the rest was not read"}},
+    {"letter outside a string",
+     "[limits]\n",
+     "[limits]\n" "pool\303\244_target = 1\n",
+     {"21:5: not TOML: Error while parsing key-value pair: expected '=', saw '\303\244'; correct this first, the rest was not read"}},
+    {"foreign white space",
+     "[limits]\n",
+     "[limits]\n" "\343\200\200pool\n",
+     {"21:1: not TOML: Error while parsing root table: expected space or tab, saw '\\u3000'; correct this first, the rest was not read"}},
 };
 
 }  // namespace bellhop::service
