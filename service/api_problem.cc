@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/base/bytes.h"
+#include "core/base/check.h"
 #include "proto/json_writer.h"
 #include "proto/problem.h"
 

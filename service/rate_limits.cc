@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "core/base/bytes.h"
 #include "core/base/check.h"
 
 namespace bellhop::service {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <unordered_map>
 
+#include "core/base/bytes.h"
 #include "core/base/intrusive_list.h"
 #include "core/base/ip.h"
 #include "core/base/time.h"

@@ -3,7 +3,6 @@
 
 #include "core/io.h"
 #include "crypto/error.h"
-#include "crypto/jose.h"
 #include "crypto/tokens.h"
 #include "service/error_texts.h"
 #include "service/notification.h"

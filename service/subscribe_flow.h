@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "crypto/envelope.h"
+#include "crypto/jose.h"
 #include "service/registration.h"
 
 namespace bellhop::service {
