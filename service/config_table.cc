@@ -106,7 +106,7 @@ constexpr KeyRow kTopKeys[] = {
     path<&Config::data_dir>("data_dir", KeyKind::path, "\"/var/lib/bellhop\"",
         "Folder of everything that bellhop writes but the log."),
     required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
-        "The keys that seal the store, made by `bellhop keyring new`. Mode 0400; the same file on all nodes. Keep a "
+        "The keys that seal the store, made by `bellhop keyring make`. Mode 0400; the same file on all nodes. Keep a "
         "copy away from the data.")),
 };
 
@@ -126,9 +126,9 @@ constexpr KeyRow kPublicKeys[] = {
     number<&PublicListenerConfig::connections_max>("connections_max", 16, 10'000'000, "",
         "Open connections, all cores together."),
     number<&PublicListenerConfig::connections_per_address_max>("connections_per_address_max", 1, 10'000'000, "",
-        "Open connections of one client address. Exchange servers behind one address share it."),
+        "Open connections of one client address on one core. Exchange servers behind one address share it."),
     number<&PublicListenerConfig::handshakes_in_flight_max>("handshakes_in_flight_max", 16, 1'000'000, "",
-        "TLS handshakes at the same time on one core; further connections wait unaccepted."),
+        "TLS handshakes at the same time on one core; further connections are closed at once."),
     number<&PublicListenerConfig::handshake_timeout_ms>("handshake_timeout_ms", 100, 60'000, "ms",
         "From accepting a connection to the end of the TLS handshake."),
     number<&PublicListenerConfig::header_timeout_ms>("header_timeout_ms", 100, 120'000, "ms",
