@@ -26,7 +26,7 @@ struct FakeExchange {
   std::optional<EwsFailureKind> failure;            // of every request
   std::optional<EwsFailureKind> get_items_failure;  // of GetItem alone
   Duration delay{};
-  std::string password = "correct horse";           // any other one is refused
+  std::string password = "correct horse";  // any other one is refused
 
   // What was asked.
   int gets = 0, finds = 0;

@@ -143,16 +143,15 @@ Task<void> show_what_the_policy_allows(Scene& scene) {
 TEST(NewMail, ShowsNoMoreThanDeviceAndTenantAllow) {
   for (preview_row = 0; preview_row < std::size(kPreviewRows); ++preview_row) {
     SCOPED_TRACE(preview_row);
-    run_scene(show_what_the_policy_allows, {.configure = [](Config& config) {
-                config.tenants[0].preview_max = kPreviewRows[preview_row].tenant;
-              }});
+    run_scene(show_what_the_policy_allows,
+              {.configure = [](Config& config) { config.tenants[0].preview_max = kPreviewRows[preview_row].tenant; }});
   }
 }
 
 SCENE_TEST(NewMail, APrivateMailShowsNothing) {
   Subscriber subscriber = co_await scene.subscribe("anna");
-  have_mail("a", {.subject = "Secret plan", .sender = "Somebody", .preview = "Text", .conversation = "c",
-                  .private_ = true});
+  have_mail("a",
+            {.subject = "Secret plan", .sender = "Somebody", .preview = "Text", .conversation = "c", .private_ = true});
   co_await scene.mail(subscriber, {"a"});
   EXPECT_EQ(fake_apns().sent.size(), 1u);
   EXPECT_FALSE(shows("Secret plan") || shows("Somebody") || shows("Text"));
@@ -181,8 +180,8 @@ SCENE_TEST(NewMail, GoesToEveryDeviceInItsOwnShape) {
 
 SCENE_TEST(NewMail, WithoutADeviceIsCountedAndLeftAlone) {
   Subscriber subscriber = co_await scene.subscribe("anna");
-  store::DeviceRemoval removal{.user = subscriber.user, .device = subscriber.devices[0], .ending = {},
-                               .keep_user = true, .now = io::wall_now()};
+  store::DeviceRemoval removal{
+      .user = subscriber.user, .device = subscriber.devices[0], .ending = {}, .keep_user = true, .now = io::wall_now()};
   // The subscription's record is read before the device goes away.
   FakeHttpExchange exchange(subscriber.target(), scene.mail_body(subscriber, {"a"}));
   Event gate;
@@ -545,8 +544,7 @@ SCENE_TEST(Privacy, TheLogNamesNobodyAndShowsNothing) {
   EXPECT_THAT(scene.log_lines, HasSubstr("subscription_active"));
   for (std::string_view secret :
        {std::string_view("anna"), std::string_view("example.com"), Scene::kPassword, std::string_view("Subject of"),
-        std::string_view("Sender of"), std::string_view(subscriber.tokens[0]),
-        std::string_view("subscription of")}) {
+        std::string_view("Sender of"), std::string_view(subscriber.tokens[0]), std::string_view("subscription of")}) {
     EXPECT_THAT(scene.log_lines, Not(HasSubstr(std::string(secret))));
   }
   EXPECT_THAT(scene.log_lines, Not(HasSubstr(subscriber.capability.text())));
