@@ -56,4 +56,8 @@ FakeExchange& fake_exchange();
 FakeApns& fake_apns();
 void reset_fakes();
 
+const FakeApns::Sent& last_push();
+// True where some push that was delivered has this in its payload.
+bool shows(std::string_view text);
+
 }  // namespace bellhop::service

@@ -47,6 +47,15 @@ void reset_fakes() {
   apns = {};
 }
 
+const FakeApns::Sent& last_push() {
+  BH_CHECK(!apns.sent.empty());
+  return apns.sent.back();
+}
+bool shows(std::string_view text) {
+  return std::ranges::any_of(
+      apns.sent, [&](const FakeApns::Sent& sent) { return sent.payload.find(text) != std::string::npos; });
+}
+
 MailItem::~MailItem() = default;
 
 struct EwsClient::Impl {};
