@@ -22,11 +22,11 @@ struct Stage {
     maker = std::make_unique<KeyMaker>(config, *store, *vault, metrics);
     co_return true;
   }
-  // Waits until the pool has so many keys; each look lets the helper thread work.
+  // Waits until the pool has at least so many keys; each look lets the helper thread work.
   Task<bool> until_pool(uint64_t keys) {
     for (int i = 0; i < 20'000; ++i) {
       Result<uint64_t> count = co_await store->count_pool_keys();
-      if (count && *count == keys) co_return true;
+      if (count && *count >= keys) co_return true;
       if (!co_await sleep_for(2ms)) co_return false;
     }
     co_return false;
