@@ -106,7 +106,7 @@ constexpr KeyRow kTopKeys[] = {
     path<&Config::data_dir>("data_dir", KeyKind::path, "\"/var/lib/bellhop\"",
         "Folder of everything that bellhop writes but the log."),
     required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
-        "The keys that seal the store, made by `bellhop keyring new`. Mode 0400; the same file on all nodes. Keep a "
+        "The keys that seal the store, made by `bellhop keyring make`. Mode 0400; the same file on all nodes. Keep a "
         "copy away from the data.")),
 };
 

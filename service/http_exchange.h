@@ -14,6 +14,8 @@
 
 namespace bellhop::service {
 
+class Http2Exchange;
+
 // An answer. All views stay valid until respond() has ended.
 struct HttpResponse {
   uint16_t status = 200;
@@ -48,6 +50,8 @@ class HttpExchange {
   virtual Task<Status> respond(const HttpResponse& response) = 0;
   virtual bool responded() const = 0;
   virtual Task<Result<SocketAddress>> peer_address() = 0;
+  // What HTTP/2 adds (service/http2_server_connection.h); null where the request came over HTTP/1.1.
+  virtual Http2Exchange* http2() { return nullptr; }
 
  protected:
   ~HttpExchange() = default;
