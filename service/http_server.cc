@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/http_server.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "core/sleep.h"
@@ -33,6 +34,8 @@ struct HttpServer::Connection final : ListLink, HttpExchange {
   Http1RequestParser parser;
   Http1Reader<Http1RequestParser> reader;
   Context* waiting = nullptr;  // of the wait between requests
+  std::optional<std::array<uint8_t, 17>> address_key;  // where it is counted
+  uint64_t requests = 0;
   bool body_read = false;
   bool close_after = false;
   bool answered = false;
@@ -65,7 +68,8 @@ struct HttpServer::Connection final : ListLink, HttpExchange {
   Task<Status> respond(const HttpResponse& response) override {
     BH_CHECK(!answered);
     answered = true;
-    close_after |= response.close || server.draining_ || (!body_read && parser.has_body()) || !parser.keep_alive();
+    close_after |= response.close || server.draining_ || (!body_read && parser.has_body()) || !parser.keep_alive() ||
+                   requests >= server.limits_.requests_per_connection_max;
     co_return co_await within(server.limits_.write_stall_timeout, write_response(response));
   }
 
@@ -143,16 +147,50 @@ Task<void> HttpServer::serve(Socket socket) {
   {
     Connection connection(*this, std::move(socket));
     connections_.push_back(&connection);
-    Status shaken = co_await within(limits_.handshake_timeout, connection.stream.handshake());
-    if (shaken) {
-      note_end(co_await serve_stream(connection));
-    } else {
-      ++stats_.handshakes_failed;
-      note_end(shaken);
+    if (co_await admit(connection)) {
+      Status shaken = co_await shake_hands(connection);
+      note_end(shaken ? co_await serve_stream(connection) : shaken);
+      release(connection);
+      co_await connection.stream.close();
     }
-    co_await connection.stream.close();
   }
   --stats_.connections;
+}
+
+// Counts the connection for its peer's address; false where that address has enough.
+Task<bool> HttpServer::admit(Connection& connection) {
+  if (limits_.connections_per_address_max == 0) co_return true;
+  auto peer = co_await connection.peer_address();
+  if (!peer) co_return false;  // it is gone already
+  std::array<uint8_t, 17> key{peer->ip.v6};
+  std::copy(peer->ip.bytes.begin(), peer->ip.bytes.end(), key.begin() + 1);
+  auto [entry, fresh] = addresses_.try_emplace(key, 0);
+  if (entry->second >= limits_.connections_per_address_max) {
+    ++stats_.refused_address;
+    co_return false;
+  }
+  ++entry->second;
+  connection.address_key = key;
+  co_return true;
+}
+
+void HttpServer::release(Connection& connection) {
+  if (!connection.address_key) return;
+  auto entry = addresses_.find(*connection.address_key);
+  if (--entry->second == 0) addresses_.erase(entry);
+}
+
+Task<Status> HttpServer::shake_hands(Connection& connection) {
+  if (!connection.stream.tls()) co_return Status();
+  if (handshakes_ >= limits_.handshakes_in_flight_max) {
+    ++stats_.refused_full;
+    co_return fail(core_error(CoreError::limit));
+  }
+  ++handshakes_;
+  Status shaken = co_await within(limits_.handshake_timeout, connection.stream.handshake());
+  --handshakes_;
+  stats_.handshakes_failed += !shaken;
+  co_return shaken;
 }
 
 void HttpServer::note_end(const Status& status) {
@@ -192,6 +230,7 @@ Task<Status> HttpServer::wait_for_head(Connection& connection) {
 
 Task<Status> HttpServer::serve_request(Connection& connection) {
   ++stats_.requests;
+  ++connection.requests;
   connection.answered = connection.body_read = false;
   co_await handler_.handle(connection);
   if (!connection.answered) co_return fail(core_error(CoreError::closed));

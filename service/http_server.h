@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <map>
 #include <memory>
 
 #include "core/io.h"
@@ -15,6 +17,9 @@ namespace bellhop::service {
 // Named in the configuration under [listen.*]; the defaults are those of a listener on the open Internet.
 struct HttpServerLimits {
   size_t connections_max = 20'000;         // of this core; more are closed at once
+  size_t connections_per_address_max = 0;  // of this core and one peer address; 0: not counted
+  size_t handshakes_in_flight_max = 2'048;
+  uint64_t requests_per_connection_max = 100'000;
   Duration handshake_timeout = 5s;
   Duration header_timeout = 10s;           // from the first byte of a request to the end of its head
   Duration idle_timeout = 60s;             // between requests, and before the first
@@ -26,7 +31,8 @@ struct HttpServerLimits {
 
 struct HttpServerStats {
   uint64_t accepted = 0;
-  uint64_t refused_full = 0;         // connections_max was reached
+  uint64_t refused_full = 0;         // connections_max or handshakes_in_flight_max was reached
+  uint64_t refused_address = 0;      // connections_per_address_max was reached
   uint64_t handshakes_failed = 0;
   uint64_t timed_out = 0;            // handshake, head, body or answer too slow
   uint64_t malformed = 0;            // requests that the parser refused
@@ -58,6 +64,9 @@ class HttpServer {
 
   Task<void> accept_all(Listener& listener, TaskScope& connections);
   Task<void> serve(Socket socket);
+  Task<bool> admit(Connection& connection);
+  void release(Connection& connection);
+  Task<Status> shake_hands(Connection& connection);
   Task<Status> serve_stream(Connection& connection);
   Task<Status> serve_request(Connection& connection);
   Task<Status> wait_for_head(Connection& connection);
@@ -71,6 +80,8 @@ class HttpServer {
   bool draining_ = false;
   Context* accepting_ = nullptr;
   IntrusiveList<Connection> connections_;
+  size_t handshakes_ = 0;
+  std::map<std::array<uint8_t, 17>, size_t> addresses_;  // open connections by peer; never more than connections
 };
 
 }  // namespace bellhop::service

@@ -22,6 +22,9 @@ constexpr Duration kTick = 1s;
 HttpServerLimits public_limits(const PublicListenerConfig& config, unsigned cores) {
   auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
   return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
+          .connections_per_address_max = config.connections_per_address_max,
+          .handshakes_in_flight_max = config.handshakes_in_flight_max,
+          .requests_per_connection_max = config.requests_per_connection_max,
           .handshake_timeout = ms(config.handshake_timeout_ms),
           .header_timeout = ms(config.header_timeout_ms),
           .idle_timeout = ms(config.idle_timeout_ms),

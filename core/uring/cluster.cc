@@ -15,6 +15,7 @@
 
 #include "core/io.h"
 #include "core/reactor.h"
+#include "core/uring/resolver.h"
 #include "core/uring/ring.h"
 #include "core/uring/worker.h"
 
@@ -144,6 +145,7 @@ Status run_cluster(const ClusterOptions& options, const std::function<Task<void>
   for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, &before);
 
+  uring::Resolver::register_texts();
   rlimit files{};
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;  // select() is not used here, so nothing is harmed by large descriptors

@@ -50,9 +50,9 @@ struct Resolver::Query {
   io::Resolution* resolution;  // null once abandoned
 };
 
-Resolver::Resolver(Ring& ring) : ring_(ring), timer_(this) {
-  register_error_text(Domain::dns, "dns", &dns_error_text);
-}
+Resolver::Resolver(Ring& ring) : ring_(ring), timer_(this) {}
+
+void Resolver::register_texts() { register_error_text(Domain::dns, "dns", &dns_error_text); }
 
 Resolver::~Resolver() { BH_CHECK(channel_ == nullptr); }
 

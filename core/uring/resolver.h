@@ -17,6 +17,7 @@ namespace bellhop::uring {
 class Resolver {
  public:
   explicit Resolver(Ring& ring);
+  static void register_texts();  // of Domain::dns; once, before the cores' threads start
   ~Resolver();
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
