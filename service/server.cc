@@ -179,6 +179,7 @@ Status Server::open_listeners() {
   io::Endpoint tcp{{IpAddress::parse(admin.address.host).value_or(IpAddress()), admin.address.port}, {}};
   BH_TRY(io::Handle tcp_handle, open(tcp, false, "[listen.admin] address"));
   admin_handles_.push_back(tcp_handle);
+  BH_TRY(admin_address_, io::local_address(tcp_handle));
   BH_TRY(io::Handle unix_handle, open({{}, admin.unix_socket}, false, "[listen.admin] unix_socket"));
   admin_handles_.push_back(unix_handle);
   return {};
