@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,11 +27,23 @@ class ApnsProviderTokens {
   static Result<std::unique_ptr<ApnsProviderTokens>> make(const Config& config, store::Store& store, const Vault& vault,
                                                           std::string& complaint);
   ~ApnsProviderTokens();
-  // A valid token, made or refreshed where needed. Errors: store, crypto.
-  Task<Result<std::string>> token(const AppConfig& app);
-  // APNs said ExpiredProviderToken to `used`: the next token() makes a new one, once, and only where `used` is still
-  // the current one and older than 20 minutes by Apple's rule, or the clock was wrong.
+
+  struct Token {
+    std::string text;      // the caller wipes it
+    bool signed_now = false;
+  };
+  // The current token, where none has to be made first: it is fresh, or another core refreshes it at this moment and it
+  // is still good for a while. Never waits.
+  std::optional<std::string> current(const AppConfig& app) const;
+  // A valid token, read from the store or signed where needed, on core 0, one at a time for each key; the others wait.
+  // Not cut short by a stop. What cannot be read or stored costs a refresh after the next start, no more.
+  // Errors: crypto.
+  Task<Result<Token>> token(const AppConfig& app);
+  // APNs said ExpiredProviderToken to `used`. Where that is the current one, the next token() signs anew, whatever its
+  // age by our clock, but not twice within Apple's 20 minutes.
   void expired(const AppConfig& app, std::string_view used);
+  // Tokens signed since the start.
+  uint64_t signed_count() const;
 
  private:
   struct Impl;

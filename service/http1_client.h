@@ -68,6 +68,8 @@ struct Http1Response {
 class Http1Client {
  public:
   static constexpr Duration kContinueWait = 350ms;
+  static constexpr size_t kRequestHeadersMax = 16;
+  static constexpr size_t kOneWriteBytesMax = 16 * 1024;  // head and body leave in one piece up to this size
   static constexpr size_t kAddressesMax = 16;             // that are tried, of one name
   static constexpr size_t kIdleBodyBytesMax = 16 * 1024;  // memory that an idle connection keeps
   static constexpr Duration kLinger = 50ms;               // a server's time to take note of close()
@@ -97,8 +99,11 @@ class Http1Client {
  private:
   Http1Client(Socket socket, std::unique_ptr<TlsEngine> engine, const Http1ClientOptions& options);
   static Task<Result<Socket>> connect_any(const Http1Origin& origin, const Http1ClientOptions& options);
+  Status write_head(const Http1Request& request);
   Task<Status> send(const Http1Request& request);
+  Task<Status> send_written(const Http1Request& request);
   Task<Status> wait_for_continue();
+  Status check_head() const;
   Task<Result<Http1Response>> receive();
 
   const Http1ClientOptions& options_;
@@ -108,8 +113,9 @@ class Http1Client {
   proto::WipingBuffer body_;
   uint64_t bytes_before_ = 0;
   Instant idle_since_{};
-  bool head_read_ = false;  // while waiting for 100 Continue
-  bool good_ = true;        // the last exchange left the connection between messages
+  std::string outgoing_;        // wiped as soon as it was sent
+  bool refused_early_ = false;  // the answer came instead of 100 Continue, so the body was not sent
+  bool good_ = true;            // the last exchange left the connection between messages
 };
 
 // Where a request failed.
@@ -129,6 +135,8 @@ class Http1Lease {
   ~Http1Lease();
   const Http1Response& response() const { return response_; }
   bool reused() const { return reused_; }  // the connection was not new
+  // The answer makes no sense: the connection is closed instead of kept.
+  void discard() { discarded_ = true; }
 
  private:
   friend Http1Pool;
@@ -139,6 +147,7 @@ class Http1Lease {
   std::unique_ptr<Http1Client> client_;
   Http1Response response_;
   bool reused_ = false;
+  bool discarded_ = false;
 };
 
 // Keep-alive connections to one origin, at most connections_max; further requests wait for one in the order of their

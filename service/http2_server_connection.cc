@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/sleep.h"
-#include "core/stream/block_pool.h"
 #include "proto/http_error.h"
 
 namespace bellhop::service {
@@ -36,92 +35,28 @@ Task<Status> wait_set(Event& event) { co_return co_await event.wait(); }
 
 Http2ServerConnection::Http2ServerConnection(Stream& stream, HttpHandler& handler,
                                              const Http2ServerConnectionLimits& limits)
-    : stream_(stream), handler_(handler), limits_(limits), machine_(limits.http2) {}
+    : stream_(stream),
+      handler_(handler),
+      limits_(limits),
+      machine_(limits.http2),
+      driver_(stream, machine_, *this, limits.write_stall_timeout) {}
 
 Task<Status> Http2ServerConnection::run() {
   Context& own = co_await current_context();
-  active_at_ = seconds_from_ = io::now();
-  TaskScope requests(&own), writing(&own), watching(&own);
-  Status ended;
-  {
-    Context reading(&own);
-    requests_ = &requests;
-    reading_ = &reading;
-    if (end_) reading.request_stop();
-    writing.spawn(write_output());
-    watching.spawn(watch());
-    ended = co_await read_input().under(reading);
-    reading_ = nullptr;
-  }
-  // Nobody can ask any more; what is queued, a GOAWAY with the reason above all, still goes out.
-  requests.request_stop();
+  active_at_ = io::now();
+  TaskScope requests(&own), watching(&own);
+  requests_ = &requests;
+  watching.spawn(watch());
+  Status ended = co_await driver_.run();
   watching.request_stop();
-  input_ended_ = true;
-  output_wanted_.set();
-  co_await writing.join();
-  machine_.connection_lost();
-  take_events();
   co_await requests.join();
   co_await watching.join();
   requests_ = nullptr;
-  if (machine_.failure()) co_return fail(*machine_.failure());
-  co_return end_ ? *end_ : ended;
+  co_return ended;
 }
 
-void Http2ServerConnection::stop_reading(Status why) {
-  if (!end_) end_ = why;
-  if (reading_) reading_->request_stop();
-}
-
-void Http2ServerConnection::wake_writer() {
-  if (machine_.wants_output() || machine_.finished()) output_wanted_.set();
-}
-
-void Http2ServerConnection::note_seconds() {
-  auto seconds = std::chrono::duration_cast<std::chrono::seconds>(io::now() - seconds_from_);
-  if (seconds.count() <= 0) return;
-  seconds_from_ += seconds;
-  machine_.seconds_passed(static_cast<uint32_t>(seconds.count()));
-}
-
-Task<Status> Http2ServerConnection::read_input() {
-  for (;;) {
-    {
-      Block block;
-      while (size_t size = stream_.read(block.all())) {
-        block.used(size);
-        note_seconds();
-        Status fed = machine_.feed(block.all().first(size));
-        take_events();
-        if (!fed) co_return fed;
-      }
-    }
-    BH_CO_TRY(bool more, co_await stream_.wait_input());
-    if (!more) co_return Status();
-  }
-}
-
-Task<void> Http2ServerConnection::write_output() {
-  for (;;) {
-    co_await yield_now();  // so that all answers of this turn are in the block
-    {
-      Block block;
-      size_t size = machine_.take_output(block.all());
-      block.used(size);
-      take_events();
-      if (size > 0) {
-        Status sent = co_await within(limits_.write_stall_timeout, stream_.write(block.all().first(size)));
-        if (sent) continue;
-        stop_reading(sent);
-        co_return;
-      }
-    }
-    if (machine_.finished()) stop_reading(Status());
-    if (machine_.finished() || input_ended_) co_return;
-    output_wanted_.reset();
-    if (!co_await output_wanted_.wait()) co_return;
-  }
-}
+// Nobody waits for the answers any more.
+void Http2ServerConnection::on_input_ended() { requests_->request_stop(); }
 
 // Ends a connection that is idle, and one that drains: GOAWAY in two steps, then, where the peer does not leave although
 // nothing is in work, the connection.
@@ -135,13 +70,13 @@ Task<void> Http2ServerConnection::watch() {
   }
   draining_ = true;
   machine_.announce_goaway();
-  wake_writer();
+  driver_.wake_writer();
   if (!co_await sleep_for(limits_.goaway_grace)) co_return;
   goaway(machine_.last_stream_id(), Http2Code::no_error, {});
   do {
     if (!co_await sleep_for(limits_.write_stall_timeout)) co_return;
   } while (machine_.requests_in_work() > 0);
-  stop_reading(Status());
+  driver_.stop(Status());
 }
 
 void Http2ServerConnection::drain() {
@@ -152,14 +87,14 @@ void Http2ServerConnection::drain() {
 void Http2ServerConnection::goaway(int32_t last_stream_id, Http2Code code, std::string_view debug_data) {
   draining_ = true;
   (void)machine_.goaway(last_stream_id, code, debug_data);  // it fails where the connection is over anyway
-  wake_writer();
+  driver_.wake_writer();
 }
 
-void Http2ServerConnection::abort() { stop_reading(Status()); }
+void Http2ServerConnection::abort() { driver_.stop(Status()); }
 
 void Http2ServerConnection::set_streams_max(uint32_t streams_max) {
   machine_.set_streams_max(streams_max);
-  wake_writer();
+  driver_.wake_writer();
 }
 
 void Http2ServerConnection::take_events() {
@@ -177,7 +112,6 @@ void Http2ServerConnection::take_events() {
     }
     // After the peer's GOAWAY the machine takes nothing new and is finished when the open streams are.
   }
-  wake_writer();
 }
 
 Task<void> Http2ServerConnection::serve(proto::Http2ServerRequest request) {
@@ -222,7 +156,7 @@ Task<Status> Http2Exchange::respond(const HttpResponse& response) {
   Status queued = connection_.machine_.respond(stream_id(), response.status, fields,
                                                no_body ? Bytes() : as_bytes(response.body));
   if (response.close) connection_.drain();
-  connection_.wake_writer();
+  connection_.driver_.wake_writer();
   co_return queued;
 }
 
@@ -233,7 +167,7 @@ Status Http2Exchange::reset(Http2Code code) {
   if (lost_) return fail(core_error(CoreError::closed));
   responded_ = true;
   Status queued = connection_.machine_.reset(stream_id(), code);
-  connection_.wake_writer();
+  connection_.driver_.wake_writer();
   return queued;
 }
 

@@ -9,6 +9,7 @@
 #include "core/sync.h"
 #include "core/task.h"
 #include "proto/http2_server.h"
+#include "service/http2_driver.h"
 #include "service/http_exchange.h"
 
 namespace bellhop::service {
@@ -24,7 +25,7 @@ struct Http2ServerConnectionLimits {
 // handler for it, many at a time, at most http2.streams_max. The body of a request has arrived whole before the handler
 // runs. All answers of one turn leave in one write. The stream has done its handshake (ALPN h2); its owner closes it
 // after run(). `stream` and `handler` outlive the connection. One core.
-class Http2ServerConnection {
+class Http2ServerConnection final : Http2Driver<proto::Http2Server>::Owner {
  public:
   Http2ServerConnection(Stream& stream, HttpHandler& handler, const Http2ServerConnectionLimits& limits);
   Http2ServerConnection(const Http2ServerConnection&) = delete;
@@ -52,30 +53,22 @@ class Http2ServerConnection {
 
  private:
   friend class Http2Exchange;
-  Task<Status> read_input();
-  Task<void> write_output();
+  void take_events() override;
+  void on_input_ended() override;
   Task<void> watch();
   Task<void> serve(proto::Http2ServerRequest request);
-  void take_events();
-  void wake_writer();
-  void stop_reading(Status why);
-  void note_seconds();
 
   Stream& stream_;
   HttpHandler& handler_;
   const Http2ServerConnectionLimits limits_;
   proto::Http2Server machine_;
+  Http2Driver<proto::Http2Server> driver_;
   IntrusiveList<Http2Exchange> exchanges_;
-  TaskScope* requests_ = nullptr;  // while run() takes requests
-  Context* reading_ = nullptr;     // while run() reads
-  Event output_wanted_;
+  TaskScope* requests_ = nullptr;  // while run() runs
   Event drain_asked_;
-  std::optional<Status> end_;  // why reading was stopped
-  bool input_ended_ = false;
   bool draining_ = false;
   uint64_t requests_count_ = 0;
-  Instant active_at_{};    // last whole request, or last moment with one in work
-  Instant seconds_from_{};  // up to here the machine knows that time passed
+  Instant active_at_{};  // last whole request, or last moment with one in work
 };
 
 // One stream as an exchange. Lives in the frame of the flow that runs the handler.

@@ -72,6 +72,11 @@ std::string Vault::collapse_id(const store::StoredUserId& user, std::string_view
   return to_hex(Bytes(digest).first(16));
 }
 
+std::string Vault::thread_id(const store::StoredUserId& user, std::string_view conversation_id) const {
+  crypto::Digest digest = index_.fingerprint("thread", crypto::sha256_of_parts({user, as_bytes(conversation_id)}));
+  return to_hex(Bytes(digest).first(16));
+}
+
 uint64_t Vault::watermark_hash(std::string_view watermark) const {
   return word_of(index_.fingerprint("watermark", as_bytes(watermark)));
 }

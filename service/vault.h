@@ -36,6 +36,8 @@ class Vault {
   uint64_t item_hash(const store::StoredUserId& user, std::string_view item_id) const;
   // What the phone merges repeats by: 32 hex digits.
   std::string collapse_id(const store::StoredUserId& user, std::string_view item_id) const;
+  // What the phone groups pushes by: 32 hex digits.
+  std::string thread_id(const store::StoredUserId& user, std::string_view conversation_id) const;
   uint64_t watermark_hash(std::string_view watermark) const;  // never 0
 
   // ---- sealing ----

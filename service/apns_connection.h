@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "core/stream/stream.h"
+#include "core/task.h"
+#include "core/tls/context.h"
+#include "proto/apns_answer.h"
+#include "service/config.h"
+#include "service/http2_connection.h"
+
+namespace bellhop::service {
+
+// Opens a TLS connection to APNs that speaks h2: name look-up, TCP (up to kApnsAddressesTried addresses, beginning with
+// one drawn by chance), handshake, all within apns.connect_timeout_ms. `tls` offers h2.
+// Errors: dns, os, tls (alpn_not_shared where the peer chose nothing), timed_out, canceled.
+inline constexpr size_t kApnsAddressesTried = 4;
+Task<Result<std::unique_ptr<Stream>>> open_apns_stream(const HostPort& host, std::shared_ptr<TlsContext> tls,
+                                                       const ApnsConfig& config);
+
+// One connection to APNs and what may be sent over it. Shared by its route and the pushes that use it; all of them on
+// one core. Until an answer shows that APNs accepts our provider token there is one stream at a time.
+//
+// Invariant: reserved + open streams never pass what HTTP/2 allows, unless the peer lowers its limit meanwhile.
+class ApnsConnection final : public Http2Connection::Observer {
+ public:
+  class Owner {
+   public:
+    // free_streams() may have changed.
+    virtual void on_connection_changed() = 0;
+    // The first answer of this connection that shows our provider token to be good.
+    virtual void on_token_accepted() = 0;
+    virtual void on_goaway(const proto::Http2GoAway& goaway, const proto::ApnsAnswer& why) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  ApnsConnection(std::unique_ptr<Stream> stream, Owner& owner, const ApnsConfig& config);
+
+  // To its end; then the stream is closed. See Http2Connection::run.
+  Task<Status> run();
+
+  // Streams that a push may take now. 0 once no new pushes are welcome.
+  uint32_t free_streams() const;
+  // New pushes are still welcome, now or when a stream ends.
+  bool usable() const { return !retired_ && !ended_ && !http2_.draining(); }
+  void reserve() { ++reserved_; }
+  void give_back();
+  // A reserved stream becomes a request. See Http2Connection::send.
+  Task<Result<Http2Answer>> send(const proto::Http2Request& request);
+
+  // APNs took our provider token: all streams may be used from now on.
+  void note_token_accepted();
+  bool token_accepted() const { return token_accepted_; }
+  // No new pushes; ends when the open ones have their answers.
+  void retire();
+  void abort() { http2_.abort(); }
+
+ private:
+  void on_streams_changed() override { owner_.on_connection_changed(); }
+  void on_goaway(const proto::Http2GoAway& goaway) override;
+
+  std::unique_ptr<Stream> stream_;
+  Owner& owner_;
+  Http2Connection http2_;
+  uint32_t reserved_ = 0;
+  bool token_accepted_ = false;
+  bool retired_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace bellhop::service

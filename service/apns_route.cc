@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/apns_route.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/sleep.h"
+
+namespace bellhop::service {
+namespace {
+
+constexpr uint16_t kHttpsPort = 443;
+
+Duration milliseconds(uint32_t count) { return std::chrono::milliseconds(count); }
+
+// Up to a quarter more, so that the cores and nodes that lost APNs together do not come back together.
+Duration with_jitter(Duration wait) {
+  auto quarter = static_cast<uint64_t>(wait.count() / 4);
+  return wait + Duration(static_cast<int64_t>(io::random_u64() % (quarter + 1)));
+}
+
+LogLiteral text_of(ApnsEnvironment environment) {
+  return environment == ApnsEnvironment::production ? LogLiteral("production") : LogLiteral("sandbox");
+}
+
+}  // namespace
+
+ApnsRoute::Slot::Slot(ApnsRoute* route, std::shared_ptr<ApnsConnection> connection)
+    : route_(route), connection_(std::move(connection)) {
+  connection_->reserve();
+}
+
+ApnsRoute::Slot::~Slot() {
+  if (!connection_) return;
+  connection_->give_back();
+  route_->grant();
+}
+
+ApnsRoute::ApnsRoute(ApnsRouteName name, ApnsRouteParts& parts)
+    : name_(std::move(name)), parts_(parts), reconnect_wait_(milliseconds(parts.config.reconnect_first_ms)) {
+  authority_ = host().port == kHttpsPort ? host().host : to_text(host());
+}
+
+const HostPort& ApnsRoute::host() const {
+  return name_.environment == ApnsEnvironment::production ? parts_.config.production : parts_.config.sandbox;
+}
+
+Task<Result<ApnsRoute::Slot>> ApnsRoute::acquire() {
+  if (closed_) co_return fail(core_error(CoreError::closed));
+  if (waiting_.empty()) {
+    if (auto connection = connection_with_free_stream()) co_return Slot(this, std::move(connection));
+  }
+  size_t most = parts_.config.requests_waiting_max;
+  if (parts_.waiting >= most || waiting_count_ >= std::max<size_t>(1, most / 2)) {
+    co_return fail(core_error(CoreError::limit));
+  }
+  Waiting waiting;
+  waiting_.push_back(&waiting);
+  ++waiting_count_;
+  ++parts_.waiting;
+  grant();
+  Status decided = co_await waiting.decided.wait();
+  --waiting_count_;
+  --parts_.waiting;
+  if (!decided) co_return fail(decided.error());
+  if (waiting.closed) co_return fail(core_error(CoreError::closed));
+  co_return std::move(waiting.slot);
+}
+
+void ApnsRoute::close() {
+  closed_ = true;
+  while (Waiting* waiting = waiting_.pop_front()) {
+    waiting->closed = true;
+    waiting->decided.set();
+  }
+  retire_connections();
+}
+
+void ApnsRoute::retire_connections() {
+  for (const auto& connection : std::vector(connections_)) connection->retire();
+}
+
+std::shared_ptr<ApnsConnection> ApnsRoute::connection_with_free_stream() const {
+  std::shared_ptr<ApnsConnection> best;
+  for (const auto& connection : connections_) {
+    if (connection->free_streams() > (best ? best->free_streams() : 0)) best = connection;
+  }
+  return best;
+}
+
+bool ApnsRoute::wants_connection() const {
+  if (closed_ || connecting_ || waiting_.empty()) return false;
+  auto usable = std::ranges::count_if(connections_, [](const auto& connection) { return connection->usable(); });
+  return static_cast<uint32_t>(usable) < std::max(1u, parts_.config.connections_per_core);
+}
+
+// Gives free streams to those who wait longest, and sees to a connection where they still wait.
+void ApnsRoute::grant() {
+  while (Waiting* first = waiting_.front()) {
+    auto connection = connection_with_free_stream();
+    if (!connection) break;
+    first->unlink();
+    first->slot = Slot(this, std::move(connection));
+    first->decided.set();
+  }
+  if (!wants_connection()) return;
+  connecting_ = true;
+  parts_.scope.spawn(connect_and_serve());
+}
+
+void ApnsRoute::on_connection_changed() { grant(); }
+
+void ApnsRoute::on_token_accepted() {
+  reconnect_wait_ = milliseconds(parts_.config.reconnect_first_ms);
+  grant();
+}
+
+void ApnsRoute::on_goaway(const proto::Http2GoAway& goaway, const proto::ApnsAnswer& why) {
+  parts_.metrics.add(metric::apns_goaways);
+  std::string_view reason = why.reason == proto::ApnsReason::unknown ? std::string_view(why.unknown_name)
+                                                                     : proto::apns_reason_info(why.reason).name;
+  log_line(parts_.log, LogLevel::info, "apns_goaway", field("environment", text_of(name_.environment)),
+           field("team", not_personal(name_.team_id)), field("proven", name_.proven),
+           field("code", not_personal(proto::http2_code_name(goaway.code))), field("reason", not_personal(reason)));
+}
+
+Task<void> ApnsRoute::connect_and_serve() {
+  std::shared_ptr<ApnsConnection> connection = co_await connect_when_due();
+  connecting_ = false;
+  if (!connection) co_return;
+  connections_.push_back(connection);
+  parts_.metrics.raise(metric::connections, ConnectionKind::apns);
+  if (closed_) connection->retire();
+  grant();
+  co_await serve(connection);
+  parts_.metrics.lower(metric::connections, ConnectionKind::apns);
+  grant();
+}
+
+// Null where nobody waits any more, or the flow is stopped.
+Task<std::shared_ptr<ApnsConnection>> ApnsRoute::connect_when_due() {
+  for (;;) {
+    if (io::now() < connect_not_before_ && !co_await sleep_until(connect_not_before_)) co_return nullptr;
+    if (waiting_.empty() || closed_) co_return nullptr;
+    connect_not_before_ = io::now() + with_jitter(reconnect_wait_);
+    reconnect_wait_ = std::min(reconnect_wait_ * 2, milliseconds(parts_.config.reconnect_max_ms));
+    auto stream = co_await open_apns_stream(host(), parts_.tls, parts_.config);
+    if (stream) co_return std::make_shared<ApnsConnection>(*std::move(stream), *this, parts_.config);
+    if (is(stream.error(), CoreError::canceled)) co_return nullptr;
+    log_line(parts_.log, LogLevel::warning, "apns_connect_failed", field("host", not_personal(host().host)),
+             field("team", not_personal(name_.team_id)), field("error", stream.error()),
+             field("next_ms", std::max(Duration(0), connect_not_before_ - io::now())));
+  }
+}
+
+Task<void> ApnsRoute::serve(std::shared_ptr<ApnsConnection> connection) {
+  Status ended = co_await connection->run();
+  std::erase(connections_, connection);
+  if (ended) co_return;
+  log_line(parts_.log, LogLevel::warning, "apns_connection_lost", field("host", not_personal(host().host)),
+           field("team", not_personal(name_.team_id)), field("error", ended.error()));
+}
+
+}  // namespace bellhop::service

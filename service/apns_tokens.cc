@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "core/cross_core.h"
+#include "core/sync.h"
+#include "crypto/es256.h"
+#include "crypto/hash.h"
+#include "crypto/jose.h"
+#include "service/apns_rules.h"
+#include "service/apns_sender.h"
+#include "service/error_texts.h"
+
+namespace bellhop::service {
+namespace {
+
+// A stored token: issued-at (Unix seconds, 8 bytes, big-endian), then the text.
+constexpr size_t kIssuedAtBytes = 8;
+constexpr size_t kTokenBytesMax = 1024;
+constexpr unsigned kHomeCore = 0;  // where tokens are refreshed
+
+// The key itself is part of the name: a new key under an old id must not meet the old key's token.
+std::string meta_name(const AppConfig& app, const crypto::Es256PrivateKey& key) {
+  crypto::Digest digest =
+      crypto::sha256_of_parts({as_bytes(app.team_id), as_bytes(app.key_id), key.public_key().spki()});
+  return "apns_token." + to_hex(Bytes(digest).first(16));
+}
+
+}  // namespace
+
+// Invariant: `text`, `issued_*`, `forced*`, `stale` and `refreshing` are used under the lock only; `loaded` and
+// `refreshed` on the home core only; the rest never changes.
+struct ApnsProviderTokens::Impl {
+  struct Entry {
+    Entry(const AppConfig& app, crypto::Es256PrivateKey k)
+        : team_id(app.team_id), key_id(app.key_id), name(meta_name(app, k)), key(std::move(k)) {}
+    ~Entry() { wipe(text); }
+
+    const std::string team_id, key_id, name;
+    const crypto::Es256PrivateKey key;
+    std::string text;
+    WallTime issued_at{};
+    Instant issued{};
+    bool stale = false;  // APNs called it expired
+    std::optional<Instant> forced_at;
+    bool refreshing = false;
+    bool loaded = false;  // the store was asked
+    Event refreshed;
+  };
+
+  Impl(store::Store& s, const Vault& v, Duration after) : store(s), vault(v), refresh_after(after) {}
+
+  Entry& entry_of(const AppConfig& app) const {
+    auto it = entries.find({app.team_id, app.key_id});
+    BH_CHECK(it != entries.end());  // make() saw all apps
+    return *it->second;
+  }
+
+  // Under the lock.
+  bool fresh(const Entry& entry) const {
+    return !entry.text.empty() && !entry.stale && apns_token_fresh(age(entry), refresh_after);
+  }
+  static ApnsTokenAge age(const Entry& entry) {
+    return {io::now() - entry.issued, io::wall_now() - entry.issued_at};
+  }
+
+  void install(Entry& entry, std::string text, WallTime issued_at) {
+    std::lock_guard guard(lock);
+    wipe(entry.text);
+    entry.text = std::move(text);
+    entry.issued_at = issued_at;
+    entry.issued = io::now() - std::max(Duration(0), Duration(io::wall_now() - issued_at));
+    entry.stale = false;
+  }
+
+  Task<Result<Token>> refresh(Entry& entry);
+  Task<Result<Token>> renew(Entry& entry);
+  Task<bool> load(Entry& entry);
+  Task<void> save(const Entry& entry, const std::string& text, WallTime issued_at);
+
+  store::Store& store;
+  const Vault& vault;
+  const Duration refresh_after;
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<Entry>> entries;
+  std::atomic<uint64_t> signatures{0};
+  mutable std::mutex lock;
+};
+
+// On the home core.
+Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::Impl::refresh(Entry& entry) {
+  for (;;) {
+    {
+      std::lock_guard guard(lock);
+      if (fresh(entry)) co_return Token{entry.text};
+      if (!entry.refreshing) {
+        entry.refreshing = true;
+        break;
+      }
+    }
+    BH_CO_CHECKED(co_await entry.refreshed.wait());
+  }
+  entry.refreshed.reset();
+  Result<Token> renewed = co_await renew(entry);
+  {
+    std::lock_guard guard(lock);
+    entry.refreshing = false;
+  }
+  entry.refreshed.set();
+  co_return renewed;
+}
+
+Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::Impl::renew(Entry& entry) {
+  if (!std::exchange(entry.loaded, true) && co_await load(entry)) {
+    std::lock_guard guard(lock);
+    co_return Token{entry.text};
+  }
+  WallTime now = io::wall_now();
+  BH_CO_TRY(std::string text, crypto::sign_provider_jwt(entry.key, entry.key_id, entry.team_id, to_unix_seconds(now)));
+  signatures.fetch_add(1, std::memory_order_relaxed);
+  install(entry, text, now);
+  co_await save(entry, text, now);
+  co_return Token{std::move(text), true};
+}
+
+// False where the store holds none that can be used.
+Task<bool> ApnsProviderTokens::Impl::load(Entry& entry) {
+  Result<std::vector<uint8_t>> box = co_await store.get_meta(entry.name);
+  if (!box) co_return false;
+  Result<crypto::Secret> opened = vault.unseal_meta(entry.name, *box);
+  if (!opened || opened->size() <= kIssuedAtBytes || opened->size() > kTokenBytesMax) co_return false;
+  auto issued_s = static_cast<int64_t>(load_be64(opened->reveal().data()));
+  int64_t now_s = to_unix_seconds(io::wall_now());
+  // Compared as numbers first: a far-off value must not overflow a duration.
+  if (issued_s < now_s - 24 * 3600 || issued_s > now_s + 24 * 3600) co_return false;
+  WallTime issued_at{std::chrono::seconds(issued_s)};
+  if (!apns_token_reusable(io::wall_now() - issued_at, refresh_after)) co_return false;
+  install(entry, std::string(as_text(opened->reveal().subspan(kIssuedAtBytes))), issued_at);
+  co_return true;
+}
+
+// A token that could not be stored is as good as any until the next start; the store counts and reports the failure.
+Task<void> ApnsProviderTokens::Impl::save(const Entry& entry, const std::string& text, WallTime issued_at) {
+  crypto::SecretBuffer value(kTokenBytesMax);
+  uint8_t head[kIssuedAtBytes];
+  store_be64(head, static_cast<uint64_t>(to_unix_seconds(issued_at)));
+  if (!value.append(Bytes(head)) || !value.append(text)) co_return;
+  std::vector<uint8_t> box = vault.seal_meta(entry.name, value.reveal());
+  (void)co_await store.put_meta(entry.name, box);
+}
+
+ApnsProviderTokens::ApnsProviderTokens(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ApnsProviderTokens::~ApnsProviderTokens() = default;
+
+Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Config& config, store::Store& store,
+                                                                     const Vault& vault, std::string& complaint) {
+  auto impl = std::make_unique<Impl>(store, vault, std::chrono::minutes(config.apns.token_refresh_minutes));
+  for (const TenantConfig& tenant : config.tenants) {
+    for (const AppConfig& app : tenant.apps) {
+      Result<std::string> pem = io::read_file(app.key_file);
+      if (!pem) {
+        complaint = fmt::format("{}: the APNs key of team {} cannot be read: {}; tenant.app.key_file must name the .p8 "
+                                "file that Apple gave for key {}",
+                                app.key_file, app.team_id, error_text(pem.error()), app.key_id);
+        return fail(pem.error());
+      }
+      Result<crypto::Es256PrivateKey> key = crypto::Es256PrivateKey::from_pem(*pem);
+      wipe(*pem);
+      if (!key) {
+        complaint = fmt::format("{}: no APNs key: {}; give the unchanged .p8 file (PEM, ECDSA P-256) that Apple gave "
+                                "for key {}",
+                                app.key_file, error_text(key.error()), app.key_id);
+        return fail(key.error());
+      }
+      auto entry = std::make_unique<Impl::Entry>(app, *std::move(key));
+      auto [known, added] = impl->entries.try_emplace({app.team_id, app.key_id}, std::move(entry));
+      if (!added && known->second->name != meta_name(app, entry->key)) {
+        complaint = fmt::format("{}: team {} and key id {} name another key elsewhere in the configuration; a key id "
+                                "belongs to one .p8 file",
+                                app.key_file, app.team_id, app.key_id);
+        return fail(config_error(ConfigError::invalid, 1));
+      }
+    }
+  }
+  return std::unique_ptr<ApnsProviderTokens>(new ApnsProviderTokens(std::move(impl)));
+}
+
+std::optional<std::string> ApnsProviderTokens::current(const AppConfig& app) const {
+  Impl::Entry& entry = impl_->entry_of(app);
+  std::lock_guard guard(impl_->lock);
+  if (impl_->fresh(entry)) return entry.text;
+  bool bearable = !entry.text.empty() && !entry.stale && entry.refreshing && apns_token_bearable(Impl::age(entry));
+  return bearable ? std::optional(entry.text) : std::nullopt;
+}
+
+Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::token(const AppConfig& app) {
+  if (std::optional<std::string> text = current(app)) co_return Token{*std::move(text)};
+  Impl::Entry& entry = impl_->entry_of(app);
+  co_return co_await on_core(kHomeCore, [this, &entry] { return impl_->refresh(entry); });
+}
+
+void ApnsProviderTokens::expired(const AppConfig& app, std::string_view used) {
+  Impl::Entry& entry = impl_->entry_of(app);
+  std::lock_guard guard(impl_->lock);
+  Instant now = io::now();
+  if (entry.text != used || (entry.forced_at && now - *entry.forced_at < kApnsTokenRefreshMin)) return;
+  entry.stale = true;
+  entry.forced_at = now;
+}
+
+uint64_t ApnsProviderTokens::signed_count() const { return impl_->signatures.load(std::memory_order_relaxed); }
+
+}  // namespace bellhop::service
