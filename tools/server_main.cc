@@ -140,11 +140,9 @@ int run_server(const std::string& config_path) {
   }
   std::optional<service::Config> config = load_config(config_path);
   if (!config) return kExitFailed;
-  if (config->log.output != "stdout" && config->log.output != "stderr") {
-    if (Status opened = io::set_log_file(config->log.output); !opened) {
-      complain(fmt::format("{}: cannot write the log: {}", config->log.output, error_text(opened.error())));
-      return kExitFailed;
-    }
+  if (Status opened = io::set_log_file(config->log.output); !opened) {
+    complain(fmt::format("{}: cannot write the log: {}; correct [log] output", config->log.output, error_text(opened.error())));
+    return kExitFailed;
   }
   std::string complaint;
   auto files = service::read_start_files(*config, complaint);

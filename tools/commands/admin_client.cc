@@ -7,6 +7,7 @@
 #include "core/sleep.h"
 #include "proto/json.h"
 #include "service/http1_client.h"
+#include "tools/commands/admin_exchange.h"
 #include "tools/server_main.h"
 
 namespace bellhop::tools {
@@ -22,9 +23,26 @@ std::optional<std::string> find_socket(const AdminTarget& target) {
   return config->listen_admin.unix_socket;
 }
 
-Task<Result<AdminAnswer>> exchange(const service::Http1Origin* origin, const AdminRequest* request) {
+Task<void> ask(const std::string* socket, const AdminRequest* request, Result<AdminAnswer>* answer) {
+  *answer = co_await within(kPatience, exchange_admin(socket, request));
+}
+
+// The `detail` of a problem document, or what stands in for it.
+std::string reason_of(const AdminAnswer& answer) {
+  auto document = proto::JsonDocument::parse(answer.body);
+  if (document) {
+    auto detail = document->root().string("detail");
+    if (detail && *detail) return std::string(**detail);
+  }
+  return fmt::format("HTTP status {}", answer.status);
+}
+
+}  // namespace
+
+Task<Result<AdminAnswer>> exchange_admin(const std::string* socket, const AdminRequest* request) {
+  service::Http1Origin origin{.host = "localhost", .port = 0, .tls = nullptr, .addresses = nullptr, .unix_path = *socket};
   service::Http1ClientOptions options;
-  BH_CO_TRY(auto client, co_await service::Http1Client::open(*origin, options));
+  BH_CO_TRY(auto client, co_await service::Http1Client::open(origin, options));
   const proto::HeaderField json{"content-type", "application/json"};
   auto response = co_await client->exchange({.method = request->method,
                                              .target = request->path,
@@ -42,29 +60,12 @@ Task<Result<AdminAnswer>> exchange(const service::Http1Origin* origin, const Adm
   co_return answer;
 }
 
-Task<void> ask(const service::Http1Origin* origin, const AdminRequest* request, Result<AdminAnswer>* answer) {
-  *answer = co_await within(kPatience, exchange(origin, request));
-}
-
-// The `detail` of a problem document, or what stands in for it.
-std::string reason_of(const AdminAnswer& answer) {
-  auto document = proto::JsonDocument::parse(answer.body);
-  if (document) {
-    auto detail = document->root().string("detail");
-    if (detail && *detail) return std::string(**detail);
-  }
-  return fmt::format("HTTP status {}", answer.status);
-}
-
-}  // namespace
-
 std::optional<AdminAnswer> ask_admin(const AdminTarget& target, const AdminRequest& request) {
   std::optional<std::string> socket = find_socket(target);
   if (!socket) return std::nullopt;
-  service::Http1Origin origin{.host = "localhost", .port = 0, .tls = nullptr, .addresses = nullptr, .unix_path = *socket};
   Result<AdminAnswer> answer = fail(core_error(CoreError::canceled));
   io::ClusterOptions options{.cores = 1, .connections_max = 16, .receive_buffers = 16};
-  Status ran = io::run_cluster(options, [&](unsigned) { return ask(&origin, &request, &answer); });
+  Status ran = io::run_cluster(options, [&](unsigned) { return ask(&*socket, &request, &answer); });
   if (!ran) {
     complain(io::explain_start_failure(ran.error()));
     return std::nullopt;

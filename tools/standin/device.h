@@ -81,7 +81,7 @@ std::string device_user_id(std::string_view address);
 // The device's side of the device API (docs/api.md). One core; any number of requests at once share the connections.
 class DeviceClient {
  public:
-  // Errors: url. `tls` null: an http URL, for tests.
+  // Errors: url.
   static Result<std::unique_ptr<DeviceClient>> make(DeviceServer server, std::shared_ptr<TlsContext> tls);
   ~DeviceClient();
 
@@ -100,8 +100,9 @@ class DeviceClient {
 
  private:
   struct Answer;
-  DeviceClient(DeviceServer server, proto::Url url, std::shared_ptr<TlsContext> tls);
-  Task<DeviceReply<Answer>> call(std::string_view method, std::string_view route, std::string body);
+  DeviceClient(DeviceServer server, const proto::Url& url, std::shared_ptr<TlsContext> tls);
+  Task<DeviceReply<Answer>> call(std::string_view method, std::string_view route, const std::string& body);
+  Task<Result<Answer>> call_once(const service::Http1Request* request);
 
   DeviceServer server_;
   std::string base_;  // path
