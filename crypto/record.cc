@@ -55,11 +55,11 @@ uint32_t whole_seconds(Duration duration) {
 }
 
 // Errors: record_stale, record_early, record_malformed (a date that no clock shows).
-Status check_issued_at(int64_t issued_at_s, WallTime now) {
+Status check_issued_at(int64_t issued_at_s, WallTime now, Duration age_max) {
   constexpr int64_t kSecondsMax = int64_t{1} << 33;  // the year 2242: far inside the range of nanoseconds
   if (issued_at_s < 0 || issued_at_s > kSecondsMax) return fail(crypto_error(CryptoError::record_malformed));
   const Duration age = now - WallTime(std::chrono::seconds(issued_at_s));
-  if (age > kRecordAgeMax) return fail(crypto_error(CryptoError::record_stale, whole_seconds(age)));
+  if (age > age_max) return fail(crypto_error(CryptoError::record_stale, whole_seconds(age)));
   if (-age > kRecordFutureMax) return fail(crypto_error(CryptoError::record_early, whole_seconds(-age)));
   return {};
 }
@@ -100,7 +100,7 @@ Result<CredentialRecord> read_credential_record(const Secret& json, const Record
     return fail(crypto_error(CryptoError::record_wrong_user));
   }
   if (*device_id != expected.device_id) return fail(crypto_error(CryptoError::record_wrong_device));
-  BH_CHECKED(check_issued_at(*issued_at_s, expected.now));
+  BH_CHECKED(check_issued_at(*issued_at_s, expected.now, expected.age_max));
   BH_CHECKED(check_type(*type));
 
   const WipingString *username = object->text("username"), *password = object->text("password");

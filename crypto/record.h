@@ -42,6 +42,7 @@ struct RecordExpectation {
   Digest user_id;
   std::string_view device_id;
   WallTime now;
+  Duration age_max = kRecordAgeMax;
 };
 
 // Reads the plaintext of the device's JWE, {"address","userId","deviceId","iat","type","username","password"} (iat in

@@ -182,6 +182,9 @@ std::string_view soap_content_type(SoapVersion version) {
 std::string_view exchange_version_text(ExchangeVersion version) {
   return kExchangeVersions[size_t(version)];
 }
+std::optional<ExchangeVersion> parse_exchange_version(std::string_view text) {
+  return index_of<ExchangeVersion>(kExchangeVersions, text);
+}
 
 std::string_view response_class_text(ResponseClass value) {
   return kResponseClasses[size_t(value)];

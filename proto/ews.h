@@ -58,6 +58,8 @@ enum class ExchangeVersion : uint8_t {
   exchange2016
 };
 std::string_view exchange_version_text(ExchangeVersion version);
+// Nothing for a text that is none of those above.
+std::optional<ExchangeVersion> parse_exchange_version(std::string_view text);
 
 // @ResponseClass
 enum class ResponseClass : uint8_t { success, warning, error };

@@ -87,7 +87,7 @@ struct EwsAnswer {
 
 // Reads any EWS answer. Guarantees of a successful message: subscribe has a subscription_id, get_item has an item,
 // every item has an id, find_item has a RootFolder. Reusable: feed()* finish(), reset(). Belongs to one core.
-class EwsAnswerReader : public SoapReader {
+class EwsAnswerReader final : public SoapReader {
  public:
   // `hash_salt`: see XmlReader.
   explicit EwsAnswerReader(uint64_t hash_salt, uint32_t document_bytes_max = kXmlEwsAnswerBytesMax);

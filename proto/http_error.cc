@@ -42,6 +42,8 @@ std::string phrase(HttpError code) {
       return "more interim responses than permitted";
     case HttpError::switching_protocols:
       return "the server switched protocols unasked";
+    case HttpError::content_encoded:
+      return "the body is encoded, though the request took identity only";
     case HttpError::unwritable:
       return "a message head cannot be written as given";
     case HttpError::bad_query:

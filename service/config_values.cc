@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/bytes.h"
+#include "proto/ews.h"
 #include "service/config_table.h"
 
 namespace bellhop::service {
@@ -147,12 +148,8 @@ std::string_view refuse_header_value(std::string_view text) {
 }
 
 std::string_view refuse_server_version(std::string_view text) {
-  bool plain = std::all_of(text.begin(), text.end(),
-                           [](char c) { return is_lower_alnum(ascii_lower(c)) || c == '_'; });
-  if (!text.starts_with("Exchange20") || text.size() > 32 || !plain) {
-    return "must be a RequestServerVersion of EWS";
-  }
-  return "";
+  if (proto::parse_exchange_version(text)) return "";
+  return "must be a RequestServerVersion of EWS";
 }
 
 std::string_view refuse_tenant_id(std::string_view text) {

@@ -22,6 +22,7 @@ namespace bellhop::service {
 class KeyMaker;
 class Mailboxes;
 class NotificationObserver;
+class Registrar;
 struct Core;
 
 // What all cores share. Made by Server before the cores run; immutable afterwards but for the atomics and what says of
@@ -53,6 +54,7 @@ struct Core {
   EwsClient& ews;
   ApnsSender& apns;
   Mailboxes* mailboxes = nullptr;
+  Registrar* registrar = nullptr;             // set by itself; DeviceApi keeps it
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
   NotificationObserver* observer = nullptr;  // demo and tests
 

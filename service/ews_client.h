@@ -97,7 +97,6 @@ class EwsClient {
   Task<void> close();
 
  private:
-  struct Host;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -21,18 +21,21 @@ class Http1Reader {
   // CoreError::closed between messages, else HttpError::truncated or what Parser::finish says.
   Task<Result<proto::Http1Step>> next() {
     for (;;) {
-      if (at_ < size_ || pending_) {
-        pending_ = false;
-        BH_CO_TRY(proto::Http1Step step, parser_.feed(block_ ? Bytes(block_->all().subspan(at_, size_ - at_)) : Bytes()));
-        at_ += step.consumed;
-        if (step.event != proto::Http1Event::need_more) {
-          pending_ = step.event == proto::Http1Event::head || step.event == proto::Http1Event::body;
-          co_return step;
-        }
-      }
+      BH_CO_TRY(proto::Http1Step step, feed());
+      if (step.event != proto::Http1Event::need_more) co_return step;
       BH_CO_TRY(bool more, co_await fill());
       if (!more) co_return at_end();
     }
+  }
+
+  // The next event of what is here already; need_more where all of it was consumed.
+  Result<proto::Http1Step> feed() {
+    if (at_ == size_ && !pending_) return proto::Http1Step{};
+    pending_ = false;
+    BH_TRY(proto::Http1Step step, parser_.feed(block_ ? Bytes(block_->all().subspan(at_, size_ - at_)) : Bytes()));
+    at_ += step.consumed;
+    pending_ = step.event == proto::Http1Event::head || step.event == proto::Http1Event::body;
+    return step;
   }
 
   // Waits until there is something to feed, without feeding it; false at the orderly end.
@@ -44,6 +47,7 @@ class Http1Reader {
       size_ = stream_.read(block_->all());
       if (size_ > 0) {
         block_->used(size_);
+        bytes_read_ += size_;
         co_return true;
       }
       block_.reset();
@@ -53,6 +57,14 @@ class Http1Reader {
   }
 
   bool has_input() const { return at_ < size_; }
+  // Bytes that came from the stream so far.
+  uint64_t bytes_read() const { return bytes_read_; }
+  // Between messages: gives the block back where it holds nothing more.
+  void rest() {
+    if (at_ < size_) return;
+    block_.reset();
+    at_ = size_ = 0;
+  }
 
  private:
   Result<proto::Http1Step> at_end() {
@@ -71,6 +83,7 @@ class Http1Reader {
   std::optional<Block> block_;
   size_t at_ = 0;
   size_t size_ = 0;
+  uint64_t bytes_read_ = 0;
   bool pending_ = false;  // the parser may have an event without further input
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "core/task.h"
@@ -30,32 +31,39 @@ struct Callback {
   store::CapabilityHash capability_hash;
   crypto::Capability capability;
   const store::SubscriptionRecord* subscription = nullptr;
-  Bytes creds;                                 // envelope, digest matched
-  const proto::Notification* notification = nullptr;
+  const Tenant* tenant = nullptr;
+  Bytes creds;  // envelope, digest matched
+  std::span<const proto::Notification> notifications;  // all of this subscription
   Instant received_at{};
 };
 
-// One callback that brought new mail, told to the observer when its answer is known. No personal data.
+// What happened to one callback: times and counts, nothing of the mail or its owner. A stage that was not needed is 0.
 struct NotificationTrace {
   store::MailboxNumber mailbox = 0;
   CallbackOutcome outcome = CallbackOutcome::ok;
-  uint32_t items = 0;       // new items in it
-  uint32_t pushes = 0;      // accepted by the provider
-  Duration route{}, parse{}, decrypt_wait{}, decrypt{}, fetch{}, push{}, total{};
+  uint32_t items = 0;       // new mails, those of a catch-up included
+  uint32_t duplicates = 0;  // new mails that had been pushed before
+  uint32_t pushes = 0;      // pushes that the provider accepted
+  uint32_t pushes_contentfree = 0;  // of these, without content
+  bool caught_up = false;   // the mailbox was listed because events were missed
+  Duration route{}, parse{}, decrypt{}, fetch{}, push{};
+  Duration total{};  // from the request's head to our answer
 };
 
-// Demo and tests: hears of notifications, on their home core. Must not block.
+// How the callback is to be answered.
+struct CallbackAnswer {
+  CallbackOutcome outcome = CallbackOutcome::ok;
+  NotificationTrace trace;  // decrypt, fetch, push and the counts; the accepting core adds the rest
+};
+
+// Demo and tests: is told of each callback that brought mail, new or repeated, after its answer and on the core that
+// accepted it. Must not block.
 class NotificationObserver {
  public:
   virtual void notified(const NotificationTrace& trace) = 0;
 
  protected:
   ~NotificationObserver() = default;
-};
-
-// How the callback is to be answered.
-struct CallbackAnswer {
-  CallbackOutcome outcome = CallbackOutcome::ok;
 };
 
 // The mailboxes whose home is this core: hot state (watermark, item ring, last seen, unread), the deduplication of
@@ -70,9 +78,9 @@ class Mailboxes {
   // Runs on the home core; never fails: what goes wrong becomes an outcome.
   Task<CallbackAnswer> handle(Callback& callback);
   // Last contact of a mailbox's subscription, for check-in; the epoch where there was none.
-  Task<WallTime> last_seen(store::MailboxNumber mailbox);
-  // The mailbox's user is gone, or starts anew.
-  void forget(store::MailboxNumber mailbox);
+  Task<WallTime> last_seen(store::MailboxNumber mailbox, store::StoredUserId user);
+  // The user is gone, or starts anew.
+  void forget(const store::StoredUserId& user);
   // Awaits badges that are still on their way; flushes hot state.
   Task<void> close();
 

@@ -72,12 +72,21 @@ std::string Vault::collapse_id(const store::StoredUserId& user, std::string_view
   return to_hex(Bytes(digest).first(16));
 }
 
+std::string Vault::thread_id(const store::StoredUserId& user, std::string_view conversation_id) const {
+  crypto::Digest digest = index_.fingerprint("thread", crypto::sha256_of_parts({user, as_bytes(conversation_id)}));
+  return to_hex(Bytes(digest).first(16));
+}
+
 uint64_t Vault::watermark_hash(std::string_view watermark) const {
   return word_of(index_.fingerprint("watermark", as_bytes(watermark)));
 }
 
 std::vector<uint8_t> Vault::seal_private_key(const crypto::RsaPrivateKey& key) const {
-  return sealer_.seal(kKeysTable, key_id(key.public_key().id()), key.stored().reveal());
+  return seal_private_key(key, key_id(key.public_key().id()));
+}
+
+std::vector<uint8_t> Vault::seal_private_key(const crypto::RsaPrivateKey& key, const store::KeyId& record_id) const {
+  return sealer_.seal(kKeysTable, record_id, key.stored().reveal());
 }
 
 Result<crypto::RsaPrivateKey> Vault::unseal_private_key(const store::KeyRecord& record) const {

@@ -36,10 +36,14 @@ class Vault {
   uint64_t item_hash(const store::StoredUserId& user, std::string_view item_id) const;
   // What the phone merges repeats by: 32 hex digits.
   std::string collapse_id(const store::StoredUserId& user, std::string_view item_id) const;
+  // What the phone groups pushes by: 32 hex digits.
+  std::string thread_id(const store::StoredUserId& user, std::string_view conversation_id) const;
   uint64_t watermark_hash(std::string_view watermark) const;  // never 0
 
   // ---- sealing ----
   std::vector<uint8_t> seal_private_key(const crypto::RsaPrivateKey& key) const;
+  // Under the id of another record: seeded stores use one pair in many.
+  std::vector<uint8_t> seal_private_key(const crypto::RsaPrivateKey& key, const store::KeyId& record_id) const;
   Result<crypto::RsaPrivateKey> unseal_private_key(const store::KeyRecord& record) const;
   std::vector<uint8_t> seal_push_token(const store::StoredUserId& user, const store::DeviceKey& device,
                                        std::string_view token) const;

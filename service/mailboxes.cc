@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "service/badge.h"
+#include "service/classify.h"
+#include "service/delivery.h"
+#include "service/mail_fetch.h"
+#include "service/mailbox_cache.h"
+#include "service/notification.h"
+
+namespace bellhop::service {
+namespace {
+
+// How far Exchange's clock may be from ours. Hosts of one Active Directory are never further apart (Kerberos).
+constexpr Duration kClockSkewMax = std::chrono::minutes(5);
+
+// A time at Exchange before which no event of this mailbox can have been missed. `contact`: the first that we know of.
+WallTime subscription_began(WallTime contact) {
+  WallTime first = contact == WallTime() ? io::wall_now() : contact;
+  return first - std::chrono::duration_cast<std::chrono::milliseconds>(kClockSkewMax);
+}
+
+struct HashContext {
+  const Vault& vault;
+  const store::StoredUserId& user;
+
+  EventHashes hashes() const {
+    return {.context = this,
+            .item = [](const void* self, std::string_view id) { return of(self).vault.item_hash(of(self).user, id); },
+            .watermark = [](const void* self, std::string_view text) { return of(self).vault.watermark_hash(text); }};
+  }
+  static const HashContext& of(const void* self) { return *static_cast<const HashContext*>(self); }
+};
+
+// A callback's place among those of its mailbox.
+class InFlight {
+ public:
+  explicit InFlight(Mailbox& mailbox) : mailbox_(mailbox) { ++mailbox.callbacks_in_flight; }
+  ~InFlight() { --mailbox_.callbacks_in_flight; }
+  InFlight(const InFlight&) = delete;
+  InFlight& operator=(const InFlight&) = delete;
+
+ private:
+  Mailbox& mailbox_;
+};
+
+std::vector<Arrival> arrivals_of(const Classified& events) {
+  std::vector<Arrival> arrivals;
+  for (const NewMailEvent& event : events.fresh) {
+    arrivals.push_back({.id = std::string(event.item_id), .hash = event.hash, .at = event.at, .mail = {}});
+  }
+  return arrivals;
+}
+
+CallbackOutcome outcome_of(const Classified& events, size_t arrivals) {
+  if (arrivals > 0 || events.duplicates > 0) return CallbackOutcome::ok;
+  if (events.unread) return CallbackOutcome::badge;
+  return events.heartbeat ? CallbackOutcome::heartbeat : CallbackOutcome::ok;
+}
+
+}  // namespace
+
+struct Mailboxes::Impl {
+  explicit Impl(Core& c)
+      : core(c),
+        limits(c.node.config.notification),
+        cache(kMailboxesCachedMax, {.function = &Impl::evicted, .context = this}),
+        pusher(c),
+        badges(c, pusher),
+        mail_fetch(c) {}
+
+  Task<CallbackAnswer> handle(Callback& callback);
+  std::optional<CallbackOutcome> refuse(Mailbox& mailbox) const;
+  Task<Status> load(Mailbox& mailbox);
+  Task<void> handle_mail(Callback& callback, Mailbox& mailbox, const Classified& events, CallbackAnswer& answer);
+  FetchPlan plan_fetch(const Callback& callback, const Mailbox& mailbox, const Classified& events,
+                       const std::vector<store::DeviceEntry>& devices) const;
+  std::vector<Push> plan_pushes(const Mailbox& mailbox, const std::vector<Arrival>& arrivals, bool more) const;
+  void ask_to_resubscribe(const Callback& callback, Mailbox& mailbox, const std::vector<store::DeviceEntry>& devices);
+  void note_unread(Mailbox& mailbox, uint32_t unread);
+  void note_arrivals(Mailbox& mailbox, const std::vector<Arrival>& arrivals, std::span<const Push> pushes);
+  void note_received(Mailbox& mailbox, const std::vector<Arrival>& arrivals);
+  void note_watermark(Mailbox& mailbox, const Classified& events);
+  void note_contact(Mailbox& mailbox, const store::SubscriptionRecord& subscription, bool changed);
+  void write(Mailbox& mailbox);
+  Task<void> close();
+  static void evicted(void* self, const Mailbox& mailbox);
+
+  Core& core;
+  const NotificationConfig& limits;
+  MailboxCache cache;
+  Pusher pusher;
+  Badges badges;
+  MailFetch mail_fetch;
+};
+
+// The home core's part of the way of one notification.
+Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
+  const store::SubscriptionRecord& subscription = *callback.subscription;
+  CallbackAnswer answer;
+  answer.trace.mailbox = subscription.mailbox;
+
+  MailboxCache::Lease mailbox = cache.get(subscription.mailbox, subscription.user);
+  if (!mailbox) {
+    answer.outcome = CallbackOutcome::refused_overload;
+    co_return answer;
+  }
+  if (std::optional<CallbackOutcome> refused = refuse(*mailbox)) {
+    answer.outcome = *refused;
+    co_return answer;
+  }
+  InFlight in_flight(*mailbox);
+  Result<Semaphore::Permit> turn = co_await mailbox->turn.acquire();
+  if (!turn) {  // we are being stopped
+    answer.outcome = CallbackOutcome::refused_draining;
+    co_return answer;
+  }
+  if (Status loaded = co_await load(*mailbox); !loaded) {
+    log_line(core.log, LogLevel::error, "mailbox_unreadable", field("user", core.fingerprint(mailbox->user)),
+             field("error", loaded.error()));
+    answer.outcome = CallbackOutcome::refused_not_ready;
+    co_return answer;
+  }
+
+  // 3 classify
+  HashContext hashes{core.node.vault, mailbox->user};
+  Classified events = classify(callback.notifications, mailbox->hot, hashes.hashes());
+  answer.trace.duplicates = events.duplicates;
+  bool unread_changed = events.unread && (!mailbox->unread_known || *events.unread != mailbox->hot.unread);
+  if (events.unread) note_unread(*mailbox, *events.unread);
+
+  bool quiet = events.fresh.empty() && events.duplicates == 0 && !events.gap && !events.lost;
+  if (quiet) {
+    note_watermark(*mailbox, events);
+    answer.outcome = outcome_of(events, 0);
+  } else {
+    co_await handle_mail(callback, *mailbox, events, answer);
+  }
+  // The alert of a new mail has told the device the number already.
+  if (unread_changed && answer.trace.pushes == 0) {
+    badges.update({.tenant = callback.tenant, .user = mailbox->user}, *events.unread);
+  }
+  note_contact(*mailbox, subscription, !quiet || unread_changed);
+  co_return answer;
+}
+
+// Overload of one mailbox must not reach the others; a stolen URL must not keep us busy.
+std::optional<CallbackOutcome> Mailboxes::Impl::refuse(Mailbox& mailbox) const {
+  if (mailbox.callbacks_in_flight >= limits.in_flight_per_mailbox_max) return CallbackOutcome::refused_overload;
+  Instant now = io::now();
+  if (mailbox.callbacks_this_minute == 0 || now - mailbox.minute_began >= 1min) {
+    mailbox.minute_began = now;
+    mailbox.callbacks_this_minute = 0;
+  }
+  if (mailbox.callbacks_this_minute >= limits.callbacks_per_mailbox_per_minute_max) {
+    return CallbackOutcome::refused_limit;
+  }
+  ++mailbox.callbacks_this_minute;
+  return std::nullopt;
+}
+
+Task<Status> Mailboxes::Impl::load(Mailbox& mailbox) {
+  if (mailbox.loaded) co_return Status();
+  BH_CO_TRY(mailbox.hot, co_await core.node.store.read_hot(mailbox.number, mailbox.user));
+  mailbox.last_seen_written = mailbox.hot.last_seen;
+  mailbox.unread_known = mailbox.hot.unread != 0;
+  mailbox.loaded = true;
+  co_return Status();
+}
+
+// New mails, mails that were missed, or repeats of either.
+Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, const Classified& events,
+                                        CallbackAnswer& answer) {
+  Result<std::vector<store::DeviceEntry>> devices = co_await core.node.store.read_devices(mailbox.user);
+  if (!devices) {
+    log_line(core.log, LogLevel::error, "devices_unreadable", field("user", core.fingerprint(mailbox.user)),
+             field("error", devices.error()));
+    answer.outcome = CallbackOutcome::refused_not_ready;
+    co_return;
+  }
+  NotificationTrace& trace = answer.trace;
+  std::vector<Arrival> arrivals = arrivals_of(events);
+  Delivery delivery(core, pusher, {.tenant = callback.tenant, .user = mailbox.user}, *devices, mailbox);
+  delivery.accept(arrivals.size() + events.duplicates);
+  delivery.settle(DeviceOutcome::skipped_duplicate, events.duplicates);
+
+  // 4 decrypt, 5 fetch: only where there is something to ask of Exchange.
+  FetchPlan plan = plan_fetch(callback, mailbox, events, *devices);
+  FetchResult fetched;
+  if (plan.list || plan.content) fetched = co_await mail_fetch.run(callback, *callback.tenant, mailbox, plan, arrivals);
+  trace.decrypt = fetched.decrypt;
+  trace.fetch = fetched.fetch;
+  trace.caught_up = fetched.listed;
+  trace.items = static_cast<uint32_t>(arrivals.size());
+  if (fetched.end == FetchEnd::overload) {
+    delivery.hand_back(arrivals.size());
+    answer.outcome = CallbackOutcome::refused_overload;
+    co_return;
+  }
+  bool credentials_bad = fetched.end == FetchEnd::unopened || fetched.end == FetchEnd::no_logon;
+  if (credentials_bad || events.lost) ask_to_resubscribe(callback, mailbox, *devices);
+
+  // 6 push
+  std::vector<Push> pushes = plan_pushes(mailbox, arrivals, fetched.more);
+  size_t gone = static_cast<size_t>(std::ranges::count(arrivals, true, &Arrival::gone));
+  size_t extra = static_cast<size_t>(std::ranges::count(pushes, true, &Push::extra));
+  delivery.accept(fetched.caught_up + extra);
+  delivery.settle(DeviceOutcome::skipped_gone, gone);
+  Instant begin = io::now();
+  Instant deadline = std::min(begin + std::chrono::milliseconds(limits.push_timeout_ms),
+                              callback.received_at + std::chrono::milliseconds(limits.total_timeout_ms));
+  bool complete = co_await delivery.push_all(pushes, deadline);
+  trace.push = io::now() - begin;
+  if (!pushes.empty()) core.metrics.observe(metric::stage_time, Stage::push, trace.push);
+  trace.pushes = delivery.counts().pushes;
+  trace.pushes_contentfree = delivery.counts().contentfree;
+
+  // 7 note
+  note_arrivals(mailbox, arrivals, pushes);
+  answer.outcome = complete ? outcome_of(events, arrivals.size()) : CallbackOutcome::refused_overload;
+  // What could not be listed stays a gap, to be tried again with the next event.
+  bool gap_closed = !plan.list || fetched.listed;
+  if (!complete || !gap_closed) co_return;
+  note_received(mailbox, arrivals);
+  note_watermark(mailbox, events);
+}
+
+// Nothing is asked, and so nothing decrypted, where no device would show it.
+FetchPlan Mailboxes::Impl::plan_fetch(const Callback& callback, const Mailbox& mailbox, const Classified& events,
+                                      const std::vector<store::DeviceEntry>& devices) const {
+  FetchPlan plan;
+  for (const store::DeviceEntry& device : devices) {
+    if (device_refusal(device.record)) continue;
+    PreviewPolicy preview = preview_for(device.record.preview, callback.tenant->config.preview_max);
+    plan.list |= events.gap;
+    plan.content |= preview != PreviewPolicy::none;
+    plan.preview |= preview == PreviewPolicy::full;
+  }
+  bool merged = events.fresh.size() > arrivals_shown_max(limits);
+  if (!events.gap && (events.fresh.empty() || merged)) plan.content = false;
+  plan.since = mailbox.hot.newest_received;
+  // Nothing was noted so far: what is older than the subscription is not ours.
+  if (plan.since == WallTime()) plan.since = subscription_began(mailbox.hot.last_seen);
+  return plan;
+}
+
+// A push for each mail that still exists, or one for all where they are too many; and a notice of those that are not
+// even listed.
+std::vector<Push> Mailboxes::Impl::plan_pushes(const Mailbox& mailbox, const std::vector<Arrival>& arrivals,
+                                               bool more) const {
+  const Vault& vault = core.node.vault;
+  std::vector<Push> pushes;
+  if (arrivals.size() > arrivals_shown_max(limits)) {
+    auto count = static_cast<uint32_t>(arrivals.size());
+    pushes.push_back({.more_mail = count,
+                      .hash = arrivals.back().hash,
+                      .events = count,
+                      .collapse_id = vault.collapse_id(mailbox.user, arrivals.back().id),
+                      .thread_id = {}});
+    return pushes;
+  }
+  for (const Arrival& arrival : arrivals) {
+    if (arrival.gone) continue;
+    bool threaded = arrival.mail && !arrival.mail->conversation_id.empty();
+    pushes.push_back({.mail = arrival.mail ? &*arrival.mail : nullptr,
+                      .more_mail = {},
+                      .hash = arrival.hash,
+                      .collapse_id = vault.collapse_id(mailbox.user, arrival.id),
+                      .thread_id = threaded ? vault.thread_id(mailbox.user, arrival.mail->conversation_id)
+                                            : std::string()});
+  }
+  if (more && !arrivals.empty()) {
+    // Named after the newest listed mail, so that a repeat replaces it on the phone.
+    std::string name = "more " + arrivals.back().id;
+    pushes.push_back({.more_mail = 1,
+                      .hash = vault.item_hash(mailbox.user, name),
+                      .extra = true,
+                      .collapse_id = vault.collapse_id(mailbox.user, name),
+                      .thread_id = {}});
+  }
+  return pushes;
+}
+
+void Mailboxes::Impl::ask_to_resubscribe(const Callback& callback, Mailbox& mailbox,
+                                         const std::vector<store::DeviceEntry>& devices) {
+  Instant now = io::now();
+  if (mailbox.resubscribe_asked && now - *mailbox.resubscribe_asked < kResubscribeInterval) return;
+  mailbox.resubscribe_asked = now;
+  pusher.ask_to_resubscribe({.tenant = callback.tenant, .user = mailbox.user}, devices,
+                            callback.subscription->source_device);
+}
+
+void Mailboxes::Impl::note_unread(Mailbox& mailbox, uint32_t unread) {
+  mailbox.hot.unread = unread;
+  mailbox.unread_known = true;
+}
+
+// Into the ring goes what is settled for every device, also where the callback is handed back for other mails.
+void Mailboxes::Impl::note_arrivals(Mailbox& mailbox, const std::vector<Arrival>& arrivals,
+                                    std::span<const Push> pushes) {
+  bool merged = arrivals.size() > arrivals_shown_max(limits);
+  for (const Arrival& arrival : arrivals) {
+    auto push = merged ? pushes.begin() : std::ranges::find(pushes, arrival.hash, &Push::hash);
+    bool settled = push == pushes.end() ? arrival.gone : push->complete;
+    if (settled) mailbox.hot.add(arrival.hash);
+  }
+}
+
+// From here a later catch-up lists.
+void Mailboxes::Impl::note_received(Mailbox& mailbox, const std::vector<Arrival>& arrivals) {
+  WallTime latest = io::wall_now() + std::chrono::duration_cast<std::chrono::milliseconds>(kClockSkewMax);
+  for (const Arrival& arrival : arrivals) {
+    if (!arrival.at) continue;
+    mailbox.hot.newest_received = std::max(mailbox.hot.newest_received, std::min(*arrival.at, latest));
+  }
+}
+
+void Mailboxes::Impl::note_watermark(Mailbox& mailbox, const Classified& events) {
+  if (events.watermark_hash == 0) return;
+  mailbox.hot.watermark_hash = events.watermark_hash;
+  if (mailbox.hot.newest_received == WallTime()) {
+    mailbox.hot.newest_received = subscription_began(mailbox.hot.last_seen);
+  }
+}
+
+// A heartbeat is written only now and then: a crash then costs one listing of the mailbox, and no mail.
+void Mailboxes::Impl::note_contact(Mailbox& mailbox, const store::SubscriptionRecord& subscription, bool changed) {
+  WallTime now = io::wall_now();
+  mailbox.hot.last_seen = now;
+  mailbox.dirty = true;
+  bool due = store::last_seen_due(mailbox.last_seen_written, now, subscription.status_frequency_minutes);
+  if (changed || due) write(mailbox);
+}
+
+void Mailboxes::Impl::write(Mailbox& mailbox) {
+  if (mailbox.forgotten) return;
+  Status written = core.node.store.write_hot(mailbox.number, mailbox.user, mailbox.hot);
+  if (!written) {  // stays dirty: written with its next change
+    log_line(core.log, LogLevel::warning, "hot_state_not_written", field("error", written.error()));
+    return;
+  }
+  mailbox.last_seen_written = mailbox.hot.last_seen;
+  mailbox.dirty = false;
+}
+
+void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
+  auto& impl = *static_cast<Impl*>(self);
+  if (!mailbox.dirty) return;
+  Status written = impl.core.node.store.write_hot(mailbox.number, mailbox.user, mailbox.hot);
+  if (!written) log_line(impl.core.log, LogLevel::warning, "hot_state_not_written", field("error", written.error()));
+}
+
+Task<void> Mailboxes::Impl::close() {
+  co_await badges.close();
+  co_await pusher.close();
+  cache.for_each([this](Mailbox& mailbox) {
+    if (mailbox.dirty) write(mailbox);
+  });
+  Status flushed = co_await core.node.store.flush_hot();
+  if (!flushed) log_line(core.log, LogLevel::error, "hot_state_not_flushed", field("error", flushed.error()));
+}
+
+Mailboxes::Mailboxes(Core& core) : impl_(std::make_unique<Impl>(core)) {}
+Mailboxes::~Mailboxes() = default;
+
+Task<CallbackAnswer> Mailboxes::handle(Callback& callback) { return impl_->handle(callback); }
+
+Task<WallTime> Mailboxes::last_seen(store::MailboxNumber mailbox, store::StoredUserId user) {
+  if (const Mailbox* here = impl_->cache.find(user); here && here->loaded && here->number == mailbox) {
+    co_return here->hot.last_seen;
+  }
+  Result<store::HotRecord> record = co_await impl_->core.node.store.read_hot(mailbox, user);
+  co_return record ? record->last_seen : WallTime();
+}
+
+void Mailboxes::forget(const store::StoredUserId& user) { impl_->cache.forget(user); }
+
+Task<void> Mailboxes::close() { return impl_->close(); }
+
+}  // namespace bellhop::service

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/registration.h"
+
+#include "core/io.h"
+#include "proto/apns.h"
+#include "service/error_texts.h"
+#include "service/notification.h"
+#include "service/subscribe_flow.h"
+#include "service/subscription_health.h"
+
+namespace bellhop::service {
+
+using store::StoreError;
+
+std::string_view name_of(DeviceStatus status) {
+  switch (status) {
+    case DeviceStatus::active: return "active";
+    case DeviceStatus::pending: return "pending";
+    case DeviceStatus::late: return "late";
+    case DeviceStatus::lost: return "lost";
+    case DeviceStatus::blocked: return "blocked";
+    case DeviceStatus::unknown: return "unknown";
+  }
+  check_failed("a device status of the list", __FILE__, __LINE__);
+}
+
+Registrar::Registrar(Core& core)
+    : core_(core),
+      limits_(core.node.config.limits, io::random_u64()),
+      subscribes_(core.node.config.limits.subscribes_in_flight_max) {
+  BH_CHECK(core.registrar == nullptr);
+  core.registrar = this;
+}
+
+Registrar::~Registrar() { core_.registrar = nullptr; }
+
+Task<ApiResult<UserLocks::Held>> Registrar::lock(const store::StoredUserId& user) {
+  Result<UserLocks::Held> held = co_await locks_.acquire(user);
+  if (held) co_return *std::move(held);
+  if (is(held.error(), CoreError::limit)) co_return refuse_throttled(5s);
+  co_return refuse_unavailable();
+}
+
+Task<ApiResult<Subscribed>> Registrar::subscribe(const SubscribeRequest& request) {
+  std::optional<Semaphore::Permit> permit = subscribes_.try_acquire();
+  if (!permit) co_return refuse_unavailable();
+  ApiResult<UserLocks::Held> held = co_await lock(request.who.user);
+  if (!held) co_return std::unexpected(std::move(held.error()));
+  SubscribeFlow flow(core_, limits_, request);
+  co_return co_await flow.run();
+}
+
+Task<ApiResult<std::optional<store::DeviceRecord>>> Registrar::proven_device(const DeviceIdentity& who) {
+  Result<store::DeviceRecord> device = co_await core_.node.store.read_device(who.user, who.device);
+  if (!device) {
+    if (is(device.error(), StoreError::not_found)) co_return std::nullopt;
+    co_return store_failed(who, device.error());
+  }
+  if (!core_.node.vault.device_secret_matches(who.user, who.device, *device, who.device_secret)) {
+    co_return refuse_forbidden();
+  }
+  co_return std::optional(*std::move(device));
+}
+
+Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
+  ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
+  if (!device) co_return std::unexpected(std::move(device.error()));
+  if (!*device) co_return CheckIn();
+  if ((*device)->state == store::DeviceState::blocked) {
+    co_return CheckIn{.status = DeviceStatus::blocked, .last_seen = {}, .resubscribe = false};
+  }
+  Result<store::UserRecord> user = co_await core_.node.store.read_user(who.user);
+  if (!user) co_return store_failed(who, user.error());
+  WallTime last_seen = co_await core_.mailboxes->last_seen(user->mailbox, who.user);
+  CheckIn answer;
+  if (last_seen != WallTime()) answer.last_seen = last_seen;
+  store::Route route;
+  // The newest counts: older ones are about to be replaced.
+  for (auto capability = user->subscriptions.rbegin(); capability != user->subscriptions.rend(); ++capability) {
+    Status read = co_await core_.node.store.read_route(*capability, route);
+    if (!read) co_return store_failed(who, read.error());
+    if (route.kind == store::RouteKind::subscription) break;
+  }
+  if (route.kind != store::RouteKind::subscription) co_return answer;
+  const store::SubscriptionRecord& subscription = route.subscription;
+  auto source = co_await core_.node.store.read_device(who.user, subscription.source_device);
+  if (!source && !is(source.error(), StoreError::not_found)) co_return store_failed(who, source.error());
+  SubscriptionHealth health = health_of(subscription, last_seen, io::wall_now());
+  switch (health) {
+    case SubscriptionHealth::pending: answer.status = DeviceStatus::pending; break;
+    case SubscriptionHealth::active: answer.status = DeviceStatus::active; break;
+    case SubscriptionHealth::late: answer.status = DeviceStatus::late; break;
+    case SubscriptionHealth::lost: answer.status = DeviceStatus::lost; break;
+  }
+  answer.resubscribe = health == SubscriptionHealth::lost || credentials_refused(subscription) || !source ||
+                       (*device)->token_gone;
+  co_return answer;
+}
+
+Task<ApiStatus> Registrar::update_token(const DeviceIdentity& who, std::string_view push_token) {
+  ApiResult<UserLocks::Held> held = co_await lock(who.user);
+  if (!held) co_return std::unexpected(std::move(held.error()));
+  ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
+  if (!device) co_return std::unexpected(std::move(device.error()));
+  if (!*device) co_return refuse_forbidden();
+  if ((*device)->state == store::DeviceState::blocked) co_return refuse_blocked();
+  if (!proto::apns_token_valid(push_token)) co_return refuse_malformed("pushToken is no APNs device token");
+  store::DevicePatch patch;
+  patch.push_token = {.sealed = core_.node.vault.seal_push_token(who.user, who.device, push_token),
+                      .registered_at = io::wall_now()};
+  Status updated = co_await core_.node.store.update_device(who.user, who.device, patch);
+  if (!updated) co_return store_failed(who, updated.error());
+  co_return ApiStatus();
+}
+
+Task<ApiStatus> Registrar::unsubscribe(const DeviceIdentity& who) {
+  ApiResult<UserLocks::Held> held = co_await lock(who.user);
+  if (!held) co_return std::unexpected(std::move(held.error()));
+  ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
+  if (!device) co_return std::unexpected(std::move(device.error()));
+  if (!*device) co_return ApiStatus();
+  // A blocked device that could leave would come back unblocked.
+  if ((*device)->state == store::DeviceState::blocked) co_return refuse_blocked();
+  co_return co_await remove(who);
+}
+
+Task<ApiStatus> Registrar::remove(const DeviceIdentity& who) {
+  store::Store& store = core_.node.store;
+  Result<store::UserRecord> user = co_await store.read_user(who.user);
+  if (!user) co_return store_failed(who, user.error());
+  WallTime now = io::wall_now();
+  uint16_t frequency = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
+  store::DeviceRemoval removal{
+      .user = who.user,
+      .device = who.device,
+      .ending = {.reason = store::TombstoneReason::removed, .expires = tombstone_expiry(now, frequency)},
+      .now = now};
+  Result<store::RemovedDevice> removed = co_await store.remove_device(removal);
+  if (!removed) co_return store_failed(who, removed.error());
+  if (removed->last) {
+    core_.decrypter.forget(user->key);
+    core_.mailboxes->forget(who.user);
+  }
+  log_line(core_.log, LogLevel::info, "unsubscribed", field("user", core_.fingerprint(who.user)),
+           field("device", core_.log.fingerprint("device", who.device)), field("last_device", removed->last),
+           field("subscriptions_ended", removed->tombstoned.size()));
+  co_return ApiStatus();
+}
+
+std::unexpected<ApiProblem> Registrar::store_failed(const DeviceIdentity& who, const Error& error) {
+  log_line(core_.log, LogLevel::error, "registration_failed", field("user", core_.fingerprint(who.user)),
+           field("error", error));
+  return refuse_unavailable();
+}
+
+}  // namespace bellhop::service

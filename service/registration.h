@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/sync.h"
+#include "core/task.h"
+#include "crypto/hash.h"
+#include "service/api_problem.h"
+#include "service/core.h"
+#include "service/rate_limits.h"
+#include "service/user_locks.h"
+
+namespace bellhop::service {
+
+// Who asks. Views into the request's body, which lives until the answer.
+struct DeviceIdentity {
+  const Tenant* tenant = nullptr;
+  crypto::Digest address_hash{};  // `userId` as it was sent
+  store::StoredUserId user;
+  std::string_view device_id;
+  store::DeviceKey device;
+  std::string_view device_secret;  // empty: none was sent
+};
+
+// What `subscribe` asks for. What can be checked without the store has been checked.
+struct SubscribeRequest {
+  DeviceIdentity who;
+  std::string_view key_id;
+  std::string_view credentials;
+  proto::Url ews_url;
+  const AppConfig* app = nullptr;
+  std::string_view push_token;
+  store::Preview preview = store::Preview::full;
+  bool badge = true;
+  std::string_view locale;
+};
+
+struct Subscribed {
+  bool device_created = false;
+  std::string subscription_id;
+  store::SubscriptionState state = store::SubscriptionState::pending;
+  crypto::Secret device_secret;  // a new one; empty where the device keeps its own
+  uint16_t heartbeat_minutes = 0;
+};
+
+enum class DeviceStatus : uint8_t { active, pending, late, lost, blocked, unknown };
+std::string_view name_of(DeviceStatus status);
+
+struct CheckIn {
+  DeviceStatus status = DeviceStatus::unknown;
+  std::optional<WallTime> last_seen;  // of the subscription
+  bool resubscribe = true;
+};
+
+// What devices ask for, on the home core of their user: the flows that read and change devices and subscriptions. One
+// per core; all of one user's run on one core, those that change something one after the other. The HTTP side is
+// DeviceApi, which also keeps the object.
+class Registrar {
+ public:
+  explicit Registrar(Core& core);
+  ~Registrar();
+  Registrar(const Registrar&) = delete;
+  Registrar& operator=(const Registrar&) = delete;
+
+  // SubscribeFlow (subscribe_flow.h) tells the story.
+  Task<ApiResult<Subscribed>> subscribe(const SubscribeRequest& request);
+  // Problems: forbidden (wrong deviceSecret), unavailable.
+  Task<ApiResult<CheckIn>> check_in(const DeviceIdentity& who);
+  // Problems: forbidden (unknown device, wrong deviceSecret), blocked, malformed (no token of the device's platform).
+  Task<ApiStatus> update_token(const DeviceIdentity& who, std::string_view push_token);
+  // Fine where the device is gone already: its first answer may have been lost. Problems: forbidden, blocked.
+  Task<ApiStatus> unsubscribe(const DeviceIdentity& who);
+
+  RateLimits& limits() { return limits_; }
+
+ private:
+  Task<ApiResult<UserLocks::Held>> lock(const store::StoredUserId& user);
+  // The device, once its secret was right and it is not blocked. Nothing where there is no such device.
+  Task<ApiResult<std::optional<store::DeviceRecord>>> proven_device(const DeviceIdentity& who);
+  Task<ApiStatus> remove(const DeviceIdentity& who);
+  std::unexpected<ApiProblem> store_failed(const DeviceIdentity& who, const Error& error);
+
+  Core& core_;
+  RateLimits limits_;
+  UserLocks locks_;
+  Semaphore subscribes_;
+};
+
+}  // namespace bellhop::service

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/subscribe_flow.h"
+
+#include "core/io.h"
+#include "crypto/error.h"
+#include "crypto/tokens.h"
+#include "service/error_texts.h"
+#include "service/notification.h"
+#include "service/subscription_health.h"
+
+namespace bellhop::service {
+namespace {
+
+using crypto::CryptoError;
+using store::StoreError;
+
+// Exchange refuses longer ones (ErrorInvalidPushSubscriptionUrl).
+constexpr size_t kCallbackUrlBytesMax = 2082;
+constexpr Duration kExchangeRetry = 30s;
+// One place in the user's list is kept for the attempt.
+constexpr size_t kLeftoversMax = store::kSubscriptionsPerUserMax - 1;
+constexpr size_t kFewDevicesRetryHours = 1;
+
+}  // namespace
+
+SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequest& request)
+    : core_(core),
+      limits_(limits),
+      request_(request),
+      who_(request.who),
+      ews_url_(request.ews_url.to_string()),
+      credentials_digest_(crypto::sha256(request.credentials)) {}
+
+SubscribeFlow::~SubscribeFlow() = default;
+
+Task<ApiResult<Subscribed>> SubscribeFlow::run() {
+  answer_.heartbeat_minutes = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
+  BH_CO_STEP(co_await read_user_and_device());
+  BH_CO_STEP(co_await open_credentials());
+  BH_CO_STEP(co_await find_live_subscription());
+  if (!secret_proven_) give_secret();
+  wished_ = wished_record();
+  if (live_ && live_->record.source_device != who_.device) {
+    BH_CO_STEP(co_await join_live_subscription());
+  } else {
+    BH_CO_STEP(co_await make_subscription());
+  }
+  log_line(core_.log, LogLevel::info, "subscribed", field("user", core_.fingerprint(who_.user)),
+           field("device", core_.log.fingerprint("device", who_.device)), field("new_device", answer_.device_created),
+           field("new_subscription", !live_ || live_->record.source_device == who_.device));
+  co_return std::move(answer_);
+}
+
+// ---- Who is it ----
+
+Task<ApiStatus> SubscribeFlow::read_user_and_device() {
+  Result<store::UserRecord> user = co_await core_.node.store.read_user(who_.user);
+  if (!user) {
+    // Nobody asked for this user's key, so nothing can have been encrypted to it.
+    if (is(user.error(), StoreError::not_found)) co_return credentials_not_good("no_user", user.error());
+    co_return store_failed(user.error());
+  }
+  user_ = *std::move(user);
+  Result<store::DeviceRecord> device = co_await core_.node.store.read_device(who_.user, who_.device);
+  if (!device) {
+    if (!is(device.error(), StoreError::not_found)) co_return store_failed(device.error());
+    if (user_.devices >= core_.node.config.limits.devices_per_user_max) {
+      log_line(core_.log, LogLevel::warning, "subscribe_refused", field("user", core_.fingerprint(who_.user)),
+               field("error", service_error(ServiceError::too_many_devices)));
+      co_return refuse_unavailable(std::chrono::hours(kFewDevicesRetryHours));
+    }
+    co_return ApiStatus();  // a new device; a secret that it may remember is worth nothing
+  }
+  device_ = *std::move(device);
+  if (device_->state == store::DeviceState::blocked) co_return refuse_blocked();
+  if (who_.device_secret.empty()) co_return ApiStatus();  // lost: Exchange must take the credentials
+  secret_proven_ = core_.node.vault.device_secret_matches(who_.user, who_.device, *device_, who_.device_secret);
+  if (!secret_proven_) co_return refuse_forbidden();
+  co_return ApiStatus();
+}
+
+// ---- Whose credentials are they ----
+
+Task<ApiStatus> SubscribeFlow::open_credentials() {
+  // What Exchange refused is not tried again: an account must not be locked by a device that repeats itself.
+  Instant now = io::now();
+  if (limits_.wait(RateLimit::refused_credentials, rate_key(credentials_digest_), now) > Duration::zero()) {
+    co_return credentials_not_good("refused_before", service_error(ServiceError::logon_not_allowed));
+  }
+  Duration wait = limits_.wait(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
+  if (wait > Duration::zero()) co_return refuse_throttled(wait);
+
+  std::optional<crypto::KeyId> key_id = crypto::KeyId::from_text(request_.key_id);
+  if (!key_id || Vault::key_id(*key_id) != user_.key) {
+    co_return credentials_not_good("key_id", service_error(ServiceError::credentials_unreadable));
+  }
+  // A JWE has dots, base64 has none.
+  bool ens2 = who_.tenant->config.ens2_credentials && request_.credentials.find('.') == std::string_view::npos;
+  if (ens2) {
+    BH_CO_STEP(co_await open_ens2());
+  } else {
+    BH_CO_STEP(co_await open_jwe());
+  }
+  co_return ApiStatus();
+}
+
+// The private-key step. With `jwe` the content is opened too: where the key step failed, a random key takes its place,
+// so that both failures take the same way.
+Task<ApiResult<crypto::Secret>> SubscribeFlow::decrypt(Bytes ciphertext, const crypto::JweParsed* jwe) {
+  Result<crypto::KeyCache::Pin> key = co_await core_.decrypter.key(user_.key);
+  if (!key) co_return store_failed(key.error());
+  public_key_ = (*key)->key().public_key();
+  Result<crypto::Secret> opened =
+      co_await core_.decrypter.decrypt(*std::move(key), ciphertext, Bytes(), who_.tenant->number);
+  if (!opened && is(opened.error(), CryptoError::overloaded)) co_return refuse_unavailable();
+  if (jwe) opened = crypto::jwe_open(*jwe, opened);
+  if (!opened) co_return credentials_not_good("unreadable", opened.error());
+  co_return *std::move(opened);
+}
+
+Task<ApiStatus> SubscribeFlow::open_jwe() {
+  Result<crypto::JweParsed> jwe = crypto::parse_jwe_compact(request_.credentials);
+  if (!jwe) co_return credentials_not_good("no_jwe", jwe.error());
+  if (!jwe->kid.empty() && jwe->kid != request_.key_id) {
+    co_return credentials_not_good("kid", service_error(ServiceError::credentials_unreadable));
+  }
+  ApiResult<crypto::Secret> json = co_await decrypt(jwe->encrypted_key, &*jwe);
+  if (!json) co_return std::unexpected(std::move(json.error()));
+  Result<crypto::CredentialRecord> record = crypto::read_credential_record(
+      *json, {.user_id = who_.address_hash, .device_id = who_.device_id, .now = io::wall_now(),
+              .age_max = std::chrono::minutes(core_.node.config.limits.credential_age_minutes_max)});
+  if (!record) {
+    if (is(record.error(), CryptoError::unsupported_type)) {
+      co_return refuse_malformed("this server does not take credentials of this type");
+    }
+    co_return credentials_not_good("record", record.error());
+  }
+  credentials_ = *std::move(record);
+  co_return ApiStatus();
+}
+
+// The ENS2 shape names no mailbox. Where the user name is the user's address, it does.
+Task<ApiStatus> SubscribeFlow::open_ens2() {
+  Result<crypto::KeyCache::Pin> key = co_await core_.decrypter.key(user_.key);
+  if (!key) co_return store_failed(key.error());
+  auto ciphertext = crypto::parse_ens2_credentials(request_.credentials, (*key)->key().public_key());
+  key->reset();
+  if (!ciphertext) co_return credentials_not_good("no_ens2", ciphertext.error());
+  ApiResult<crypto::Secret> text = co_await decrypt(*ciphertext, nullptr);
+  if (!text) co_return std::unexpected(std::move(text.error()));
+  Result<crypto::CredentialRecord> record = crypto::read_ens2_credentials(*text);
+  if (!record) co_return credentials_not_good("record", record.error());
+  credentials_ = *std::move(record);
+  const crypto::Secret& username = std::get<crypto::BasicCredentials>(credentials_->logon).username;
+  address_bound_ = crypto::user_id_of_address(username.reveal_text()) == who_.address_hash;
+  if (address_bound_) {
+    credentials_->address = username.clone();
+  } else if (user_.devices > (device_ ? 1u : 0u)) {
+    // Any account would do to become a device of this user, and to be told of the user's mail.
+    co_return credentials_not_good("not_bound", service_error(ServiceError::wrong_user));
+  }
+  co_return ApiStatus();
+}
+
+// ---- What is there already ----
+
+// The newest subscription that works: heard of, its credentials good, its source device still there.
+Task<ApiStatus> SubscribeFlow::find_live_subscription() {
+  store::Route route;
+  WallTime last_seen = co_await core_.mailboxes->last_seen(user_.mailbox, who_.user);
+  for (auto capability = user_.subscriptions.rbegin(); capability != user_.subscriptions.rend(); ++capability) {
+    if (Status read = co_await core_.node.store.read_route(*capability, route); !read) {
+      co_return store_failed(read.error());
+    }
+    if (route.kind != store::RouteKind::subscription || credentials_refused(route.subscription)) continue;
+    if (health_of(route.subscription, last_seen, io::wall_now()) == SubscriptionHealth::lost) continue;
+    if (route.subscription.source_device != who_.device) {
+      auto source = co_await core_.node.store.read_device(who_.user, route.subscription.source_device);
+      if (!source && !is(source.error(), StoreError::not_found)) co_return store_failed(source.error());
+      if (!source) continue;
+    } else if (!device_) {
+      continue;  // it was another life of this device
+    }
+    live_ = Existing{*capability, std::move(route.subscription)};
+    co_return ApiStatus();
+  }
+  co_return ApiStatus();
+}
+
+// ---- Another device of a mailbox that is being watched ----
+
+Task<ApiStatus> SubscribeFlow::join_live_subscription() {
+  BH_CO_STEP(co_await verify_at_exchange());
+  credentials_.reset();
+  BH_CO_STEP(co_await store_device());
+  answer_.subscription_id = subscription_id(live_->capability);
+  answer_.state = live_->record.state;
+  co_return ApiStatus();
+}
+
+Task<ApiStatus> SubscribeFlow::verify_at_exchange() {
+  EwsReply<std::monostate> verified = co_await core_.ews.verify(target());
+  if (!verified) co_return exchange_failed(verified.error());
+  co_return ApiStatus();
+}
+
+// ---- A new subscription: the first of a mailbox, or in place of older ones ----
+
+Task<ApiStatus> SubscribeFlow::make_subscription() {
+  bool replaces = !user_.subscriptions.empty();
+  if (replaces) {
+    Duration wait = limits_.wait(RateLimit::handover_user, rate_key(Bytes(who_.user)), io::now());
+    if (wait > Duration::zero()) co_return refuse_throttled(wait);
+  }
+  Attempt attempt;
+  BH_CO_STEP(seal_envelope(attempt));
+  // A stranger's device must not hear of a user's mail while Exchange makes up its mind.
+  if (!device_ && user_.devices > 0) BH_CO_STEP(co_await verify_at_exchange());
+  BH_CO_STEP(co_await end_leftovers());
+  BH_CO_STEP(co_await store_pending(attempt));
+  EwsReply<EwsSubscribed> reply = co_await core_.ews.subscribe(target(), attempt.callback_url);
+  wipe(attempt.callback_url);
+  credentials_.reset();
+  BH_CO_STEP(co_await settle(attempt, std::move(reply)));
+  if (replaces) (void)limits_.take(RateLimit::handover_user, rate_key(Bytes(who_.user)), io::now());
+  co_return ApiStatus();
+}
+
+ApiStatus SubscribeFlow::seal_envelope(Attempt& attempt) {
+  crypto::Capability capability = crypto::Capability::random();
+  attempt.capability = Vault::capability_hash(capability);
+  attempt.record.ews_url = ews_url_;
+  attempt.record.envelope = store::EnvelopeKind::rsa;
+  attempt.record.source_device = who_.device;
+  attempt.record.key = user_.key;
+  attempt.record.status_frequency_minutes = answer_.heartbeat_minutes;
+  attempt.record.created = io::wall_now();
+  crypto::EnvelopeBinding binding{
+      .capability = capability, .key_id = public_key_->id(), .ews_origin = attempt.record.ews_origin()};
+  auto creds = crypto::envelope_seal(crypto::Envelope::rsa, *public_key_, *credentials_, binding);
+  if (!creds) {
+    if (!is(creds.error(), CryptoError::too_large)) return store_failed(creds.error());
+    return refuse_malformed("user name and password are too long for this server");
+  }
+  attempt.record.digest = store::Digest::from(crypto::creds_digest(*creds));
+  attempt.callback_url.reserve(kCallbackUrlBytesMax);
+  attempt.callback_url += core_.node.config.public_url;
+  attempt.callback_url += "/notify?id=";
+  attempt.callback_url += capability.text();
+  attempt.callback_url += "&creds=";
+  attempt.callback_url += to_base64url(*creds);
+  if (attempt.callback_url.size() > kCallbackUrlBytesMax) {
+    return refuse_malformed("user name and password are too long for this server");
+  }
+  return {};
+}
+
+// Attempts whose end could not be stored, or that a crash left, must not fill the user's list.
+Task<ApiStatus> SubscribeFlow::end_leftovers() {
+  store::Ending ending{.reason = store::TombstoneReason::handed_over,
+                       .expires = tombstone_expiry(io::wall_now(), answer_.heartbeat_minutes)};
+  while (user_.subscriptions.size() > kLeftoversMax) {
+    auto oldest = user_.subscriptions.begin();
+    if (live_ && *oldest == live_->capability) ++oldest;
+    Status ended = co_await core_.node.store.end_subscription(*oldest, ending);
+    if (!ended && !is(ended.error(), StoreError::not_found)) co_return store_failed(ended.error());
+    user_.subscriptions.erase(oldest);
+  }
+  co_return ApiStatus();
+}
+
+// Synced before Exchange hears of the URL: it may call back before its own answer arrives.
+Task<ApiStatus> SubscribeFlow::store_pending(Attempt& attempt) {
+  store::Registration registration{.user = who_.user,
+                                   .device = who_.device,
+                                   .record = device_ ? *device_ : wished_,
+                                   .subscription = store::NewSubscription{attempt.capability, attempt.record},
+                                   .now = io::wall_now()};
+  Result<store::RegistrationResult> result = co_await core_.node.store.register_device(registration);
+  if (!result) co_return store_failed(result.error());
+  attempt.device_created = result->device_created;
+  co_return ApiStatus();
+}
+
+Task<ApiStatus> SubscribeFlow::settle(Attempt& attempt, EwsReply<EwsSubscribed> reply) {
+  if (!reply) {
+    // A callback may have come although the answer did not: then Exchange has made the subscription.
+    store::Route route;
+    Status read = co_await core_.node.store.read_route(attempt.capability, route);
+    bool called_back = read && route.kind == store::RouteKind::subscription &&
+                       route.subscription.state == store::SubscriptionState::active;
+    if (called_back) {
+      BH_CO_STEP(co_await hand_over(attempt, route.subscription.exchange_id));
+      co_return ApiStatus();
+    }
+    co_await roll_back(attempt);
+    co_return exchange_failed(reply.error());
+  }
+  BH_CO_STEP(co_await hand_over(attempt, reply->subscription_id));
+  co_return ApiStatus();
+}
+
+// Exchange took the credentials: what the device asked for becomes so.
+Task<ApiStatus> SubscribeFlow::hand_over(Attempt& attempt, std::string_view exchange_id) {
+  store::Store& store = core_.node.store;
+  Status noted = co_await store.activate_subscription(attempt.capability, exchange_id,
+                                                      store::SubscriptionState::pending);
+  if (!noted) {
+    co_await roll_back(attempt);
+    co_return store_failed(noted.error());
+  }
+  answer_.device_created = attempt.device_created;
+  if (device_) {
+    ApiStatus stored = co_await store_device();
+    if (!stored) {
+      co_await roll_back(attempt);
+      co_return stored;
+    }
+  }
+  store::Ending ending{.reason = store::TombstoneReason::handed_over,
+                       .expires = tombstone_expiry(io::wall_now(), answer_.heartbeat_minutes)};
+  for (const store::CapabilityHash& old_one : user_.subscriptions) {
+    Status replaced = co_await store.replace_subscription(old_one, attempt.capability, {}, ending);
+    if (!replaced && !is(replaced.error(), StoreError::not_found)) {
+      // Both watch the mailbox until the next hand-over; what both tell of is pushed once.
+      log_line(core_.log, LogLevel::error, "hand_over_unfinished", field("user", core_.fingerprint(who_.user)),
+               field("error", replaced.error()));
+    }
+  }
+  store::Route route;
+  Status read = co_await store.read_route(attempt.capability, route);
+  if (read && route.kind == store::RouteKind::subscription) answer_.state = route.subscription.state;
+  answer_.subscription_id = subscription_id(attempt.capability);
+  co_return ApiStatus();
+}
+
+Task<void> SubscribeFlow::roll_back(Attempt& attempt) {
+  store::Store& store = core_.node.store;
+  WallTime now = io::wall_now();
+  store::Ending ending{.reason = store::TombstoneReason::removed,
+                       .expires = tombstone_expiry(now, answer_.heartbeat_minutes)};
+  Status undone = co_await store.end_subscription(attempt.capability, ending);
+  if (undone && attempt.device_created) {
+    Result<store::RemovedDevice> removed = co_await store.remove_device(
+        {.user = who_.user, .device = who_.device, .ending = ending, .keep_user = true, .now = now});
+    if (!removed) undone = fail(removed.error());
+  }
+  if (!undone) {
+    // What is left is a pending subscription that the next subscribe replaces.
+    log_line(core_.log, LogLevel::error, "subscribe_roll_back_failed", field("user", core_.fingerprint(who_.user)),
+             field("error", undone.error()));
+  }
+}
+
+// ---- The device ----
+
+void SubscribeFlow::give_secret() { answer_.device_secret = crypto::random_token_text(); }
+
+store::DeviceRecord SubscribeFlow::wished_record() const {
+  const Vault& vault = core_.node.vault;
+  store::DeviceRecord record = device_ ? *device_ : store::DeviceRecord();
+  bool same_app = device_ && device_->topic == request_.app->topic &&
+                  (device_->environment == store::PushEnvironment::sandbox) ==
+                      (request_.app->environment == ApnsEnvironment::sandbox);
+  bool same_token = false;
+  if (same_app) {
+    auto known = vault.unseal_push_token(who_.user, who_.device, *device_);
+    same_token = known && known->equals(as_bytes(request_.push_token));
+  }
+  if (!same_token) {
+    record.sealed_push_token = vault.seal_push_token(who_.user, who_.device, request_.push_token);
+    record.proven = false;
+  }
+  if (!answer_.device_secret.empty()) {
+    record.sealed_secret_hash = vault.seal_device_secret_hash(
+        who_.user, who_.device, vault.device_secret_hash(answer_.device_secret.reveal_text()));
+  }
+  record.platform = store::Platform::apns;
+  record.topic = request_.app->topic;
+  record.environment = request_.app->environment == ApnsEnvironment::sandbox ? store::PushEnvironment::sandbox
+                                                                            : store::PushEnvironment::production;
+  record.preview = request_.preview;
+  record.badge = request_.badge;
+  record.locale = request_.locale;
+  record.token_gone = false;
+  record.registered_at = io::wall_now();
+  return record;
+}
+
+Task<ApiStatus> SubscribeFlow::store_device() {
+  store::Registration registration{
+      .user = who_.user, .device = who_.device, .record = wished_, .subscription = {}, .now = io::wall_now()};
+  Result<store::RegistrationResult> result = co_await core_.node.store.register_device(registration);
+  if (!result) co_return store_failed(result.error());
+  answer_.device_created |= result->device_created;
+  co_return ApiStatus();
+}
+
+// ---- Exchange, and what may go wrong ----
+
+EwsTarget SubscribeFlow::target() const {
+  return {.tenant = who_.tenant, .url = ews_url_, .mailbox = user_.mailbox, .credentials = &*credentials_};
+}
+
+// The device learns that its credentials were not accepted, never why; the log says it without naming anybody.
+std::unexpected<ApiProblem> SubscribeFlow::credentials_not_good(const char* why, const Error& error) {
+  log_line(core_.log, LogLevel::info, "subscribe_credentials", field("user", core_.fingerprint(who_.user)),
+           field("why", not_personal(why)), field("error", error));
+  return refuse_credentials();
+}
+
+std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& failure) {
+  bool refused = failure.kind == EwsFailureKind::unauthorized ||
+                 (failure.kind == EwsFailureKind::ews_error &&
+                  proto::classify(failure.code) == proto::EwsVerdict::credentials);
+  if (refused) {
+    Instant now = io::now();
+    (void)limits_.take(RateLimit::refused_credentials, rate_key(credentials_digest_), now);
+    (void)limits_.take(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
+    return credentials_not_good("exchange", failure.error);
+  }
+  log_line(core_.log, LogLevel::warning, "subscribe_exchange", field("user", core_.fingerprint(who_.user)),
+           field("error", failure.error), field("code", not_personal(proto::response_code_text(failure.code))));
+  switch (failure.kind) {
+    case EwsFailureKind::throttled: return refuse_throttled(failure.retry_after);
+    case EwsFailureKind::unavailable: return refuse_unavailable(kExchangeRetry);
+    case EwsFailureKind::refused: return refuse_forbidden("the host of ewsUrl is not permitted");
+    case EwsFailureKind::unauthorized:
+    case EwsFailureKind::garbage:
+    case EwsFailureKind::ews_error: break;
+  }
+  return refuse_exchange(failure.code_text);
+}
+
+std::unexpected<ApiProblem> SubscribeFlow::store_failed(const Error& error) {
+  log_line(core_.log, LogLevel::error, "registration_failed", field("user", core_.fingerprint(who_.user)),
+           field("error", error));
+  return refuse_unavailable();
+}
+
+}  // namespace bellhop::service

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "crypto/envelope.h"
+#include "crypto/jose.h"
+#include "service/registration.h"
+
+namespace bellhop::service {
+
+// One `subscribe`, from the device's words to Exchange's answer. run() tells the story; each step below it either goes
+// on or gives the problem that the device is told. Runs on the user's home core while the user is locked; lives in the
+// frame of Registrar::subscribe.
+//
+// Invariants:
+//  1. nothing is stored before the credentials were opened and found to be this user's, for this device, of just now;
+//  2. a device that joins a user who has devices is stored only after Exchange took its credentials;
+//  3. what a known device changes is stored only after Exchange took its credentials;
+//  4. after a failure the user, devices and live subscriptions are what they were; the attempt leaves a tombstone, for
+//     Exchange may have made the subscription although its answer did not come.
+class SubscribeFlow {
+ public:
+  SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequest& request);
+  ~SubscribeFlow();
+  SubscribeFlow(const SubscribeFlow&) = delete;
+  SubscribeFlow& operator=(const SubscribeFlow&) = delete;
+
+  Task<ApiResult<Subscribed>> run();
+
+ private:
+  struct Existing {
+    store::CapabilityHash capability;
+    store::SubscriptionRecord record;
+  };
+  // The new subscription on its way.
+  struct Attempt {
+    store::CapabilityHash capability;
+    store::SubscriptionRecord record;
+    std::string callback_url;  // holds the envelope; wiped
+    bool device_created = false;
+  };
+
+  Task<ApiStatus> read_user_and_device();
+  Task<ApiStatus> open_credentials();
+  Task<ApiResult<crypto::Secret>> decrypt(Bytes ciphertext, const crypto::JweParsed* jwe);
+  Task<ApiStatus> open_jwe();
+  Task<ApiStatus> open_ens2();
+  Task<ApiStatus> find_live_subscription();
+  Task<ApiStatus> join_live_subscription();
+  Task<ApiStatus> verify_at_exchange();
+
+  Task<ApiStatus> make_subscription();
+  ApiStatus seal_envelope(Attempt& attempt);
+  Task<ApiStatus> end_leftovers();
+  Task<ApiStatus> store_pending(Attempt& attempt);
+  Task<ApiStatus> settle(Attempt& attempt, EwsReply<EwsSubscribed> reply);
+  Task<ApiStatus> hand_over(Attempt& attempt, std::string_view exchange_id);
+  Task<void> roll_back(Attempt& attempt);
+
+  Task<ApiStatus> store_device();
+  void give_secret();
+  store::DeviceRecord wished_record() const;
+  EwsTarget target() const;
+  std::unexpected<ApiProblem> credentials_not_good(const char* why, const Error& error);
+  std::unexpected<ApiProblem> exchange_failed(const EwsFailure& failure);
+  std::unexpected<ApiProblem> store_failed(const Error& error);
+
+  Core& core_;
+  RateLimits& limits_;
+  const SubscribeRequest& request_;
+  const DeviceIdentity& who_;
+  const std::string ews_url_;
+  const crypto::Digest credentials_digest_;
+
+  store::UserRecord user_;
+  std::optional<store::DeviceRecord> device_;  // as it is stored
+  bool secret_proven_ = false;
+  std::optional<crypto::RsaPublicKey> public_key_;
+  std::optional<crypto::CredentialRecord> credentials_;
+  bool address_bound_ = true;  // the credentials say whose mailbox they are for
+  std::optional<Existing> live_;
+  store::DeviceRecord wished_;
+  Subscribed answer_;
+};
+
+}  // namespace bellhop::service
