@@ -148,7 +148,7 @@ struct FileInfo {
   bool owned_by_us = false;
 };
 Result<FileInfo> file_info(const std::string& path);
-// One whole line (or several) to the log: standard error, or the file that set_log_file named.
+// One whole line (or several) to the log: standard error, or what set_log_file named: a file, or "stdout".
 void write_log(std::string_view lines);
 Status set_log_file(const std::string& path);
 

@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/random.h"
 
-#include "core/base/check.h"
-#include "crypto/boringssl.h"
-
-#include <openssl/rand.h>
+#include "core/io.h"
 
 namespace bellhop::crypto {
 
-void random_bytes(MutableBytes out) {
-  BH_CHECK(RAND_bytes(out.data(), out.size()) == 1);
-}
+void random_bytes(MutableBytes out) { io::random(out); }
 
 Secret random_secret(size_t size) {
   Secret secret = Secret::of_size(size);

@@ -106,7 +106,7 @@ constexpr KeyRow kTopKeys[] = {
     path<&Config::data_dir>("data_dir", KeyKind::path, "\"/var/lib/bellhop\"",
         "Folder of everything that bellhop writes but the log."),
     required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
-        "The keys that seal the store, made by `bellhop keyring new`. Mode 0400; the same file on all nodes. Keep a "
+        "The keys that seal the store, made by `bellhop keyring make`. Mode 0400; the same file on all nodes. Keep a "
         "copy away from the data.")),
 };
 
@@ -163,7 +163,7 @@ constexpr KeyRow kAdminKeys[] = {
 
 constexpr KeyRow kStoreKeys[] = {
     path<&StoreConfig::path>("path", KeyKind::path, "\"store\"",
-        "Folder of the store; a relative one is taken from data_dir."),
+        "File of the store; a relative one is taken from data_dir."),
     number<&StoreConfig::map_size_bytes>("map_size_bytes", uint64_t{16} << 20, uint64_t{16} << 40, "bytes",
         "Address space of the store, and so its largest size. The file is sparse: it takes only what is stored."),
     number<&StoreConfig::mailboxes_max>("mailboxes_max", 1, kMany, "",

@@ -90,7 +90,10 @@ void Http2ServerConnection::goaway(int32_t last_stream_id, Http2Code code, std::
   driver_.wake_writer();
 }
 
-void Http2ServerConnection::abort() { driver_.stop(Status()); }
+void Http2ServerConnection::abort() {
+  aborted_ = true;
+  driver_.stop(Status());
+}
 
 void Http2ServerConnection::set_streams_max(uint32_t streams_max) {
   machine_.set_streams_max(streams_max);
@@ -124,8 +127,8 @@ Task<void> Http2ServerConnection::serve(proto::Http2ServerRequest request) {
   } else {
     (void)co_await exchange.respond({.status = kNotImplemented});
   }
-  if (!exchange.responded_ && !exchange.lost_) (void)exchange.reset(Http2Code::internal_error);
-  if (!exchange.responded_) (void)machine_.release(exchange.stream_id());
+  if (!exchange.responded_ && !exchange.lost_ && !aborted_) (void)exchange.reset(Http2Code::internal_error);
+  if (exchange.lost_ && !exchange.responded_) (void)machine_.release(exchange.stream_id());  // its slot is free now
   active_at_ = io::now();
 }
 

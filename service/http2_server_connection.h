@@ -67,6 +67,7 @@ class Http2ServerConnection final : Http2Driver<proto::Http2Server>::Owner {
   TaskScope* requests_ = nullptr;  // while run() runs
   Event drain_asked_;
   bool draining_ = false;
+  bool aborted_ = false;
   uint64_t requests_count_ = 0;
   Instant active_at_{};  // last whole request, or last moment with one in work
 };

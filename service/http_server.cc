@@ -28,6 +28,7 @@ struct HttpServer::Connection final : ListLink, HttpExchange {
         stream(std::move(socket), s.tls_ ? std::make_unique<TlsEngine>(s.tls_) : nullptr),
         parser(s.limits_.header),
         reader(stream, parser) {}
+  ~Connection() { wipe(scratch); }  // an answer may hold a device secret or an API token
 
   HttpServer& server;
   Stream stream;

@@ -14,6 +14,12 @@ namespace {
 // How far Exchange's clock may be from ours. Hosts of one Active Directory are never further apart (Kerberos).
 constexpr Duration kClockSkewMax = std::chrono::minutes(5);
 
+// A time at Exchange before which no event of this mailbox can have been missed. `contact`: the first that we know of.
+WallTime subscription_began(WallTime contact) {
+  WallTime first = contact == WallTime() ? io::wall_now() : contact;
+  return first - std::chrono::duration_cast<std::chrono::milliseconds>(kClockSkewMax);
+}
+
 struct HashContext {
   const Vault& vault;
   const store::StoredUserId& user;
@@ -232,8 +238,9 @@ FetchPlan Mailboxes::Impl::plan_fetch(const Callback& callback, const Mailbox& m
   }
   bool merged = events.fresh.size() > arrivals_shown_max(limits);
   if (!events.gap && (events.fresh.empty() || merged)) plan.content = false;
-  bool notified_before = mailbox.hot.newest_received != WallTime();
-  plan.since = notified_before ? mailbox.hot.newest_received : mailbox.hot.last_seen;
+  plan.since = mailbox.hot.newest_received;
+  // Nothing was noted so far: what is older than the subscription is not ours.
+  if (plan.since == WallTime()) plan.since = subscription_began(mailbox.hot.last_seen);
   return plan;
 }
 
@@ -311,10 +318,8 @@ void Mailboxes::Impl::note_received(Mailbox& mailbox, const std::vector<Arrival>
 void Mailboxes::Impl::note_watermark(Mailbox& mailbox, const Classified& events) {
   if (events.watermark_hash == 0) return;
   mailbox.hot.watermark_hash = events.watermark_hash;
-  // Nothing was notified so far: mails older than the subscription are none that could be missed.
   if (mailbox.hot.newest_received == WallTime()) {
-    mailbox.hot.newest_received =
-        io::wall_now() - std::chrono::duration_cast<std::chrono::milliseconds>(kClockSkewMax);
+    mailbox.hot.newest_received = subscription_began(mailbox.hot.last_seen);
   }
 }
 

@@ -179,6 +179,7 @@ Status Server::open_listeners() {
   io::Endpoint tcp{{IpAddress::parse(admin.address.host).value_or(IpAddress()), admin.address.port}, {}};
   BH_TRY(io::Handle tcp_handle, open(tcp, false, "[listen.admin] address"));
   admin_handles_.push_back(tcp_handle);
+  BH_TRY(admin_address_, io::local_address(tcp_handle));
   BH_TRY(io::Handle unix_handle, open({{}, admin.unix_socket}, false, "[listen.admin] unix_socket"));
   admin_handles_.push_back(unix_handle);
   return {};
@@ -229,6 +230,7 @@ Task<void> Server::run(unsigned index) {
     co_await parts.ews.close();
     co_await parts.apns.close();
     parts.log.flush_suppressed();
+    parts_[index] = nullptr;  // a late drain() finds nothing to do
   }
   Status left = co_await store_.leave_core();
   if (!left) io::write_log(fmt::format("the store could not be closed in good order: {}\n", error_text(left.error())));
@@ -319,15 +321,15 @@ Task<void> Server::drain() {
 }
 
 Task<void> Server::begin_drain(unsigned core) {
-  parts_[core]->drain_begun.set();
+  if (CoreParts* parts = parts_[core]) parts->drain_begun.set();
   co_return;
 }
 
 Task<void> Server::cut_short(unsigned core) {
-  CoreParts& parts = *parts_[core];
-  parts.cut = true;
-  if (parts.serving) parts.serving->request_stop();
-  co_return;
+  CoreParts* parts = parts_[core];
+  if (!parts) co_return;
+  parts->cut = true;
+  if (parts->serving) parts->serving->request_stop();
 }
 
 Task<void> Server::watch_signals() {

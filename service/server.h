@@ -49,6 +49,8 @@ class Server {
   Task<bool> wait_ready();
   // Where the public listener is, in the order of the configuration; with port 0 the port that was picked.
   const std::vector<SocketAddress>& public_addresses() const { return public_addresses_; }
+  // The admin listener's TCP address, likewise.
+  const SocketAddress& admin_address() const { return admin_address_; }
   bool failed() const { return failed_; }
   // For the operator, after a failed start.
   const std::string& complaint() const { return complaint_; }
@@ -88,7 +90,8 @@ class Server {
   std::vector<CoreParts*> parts_;
   std::vector<std::vector<io::Handle>> public_handles_;  // by core
   std::vector<SocketAddress> public_addresses_;
-  std::vector<io::Handle> admin_handles_;
+  std::vector<io::Handle> admin_handles_;  // TCP, unix socket
+  SocketAddress admin_address_;
 
   // Core 0 only: the cores meet here.
   Event started_, all_made_, all_served_;

@@ -82,7 +82,11 @@ uint64_t Vault::watermark_hash(std::string_view watermark) const {
 }
 
 std::vector<uint8_t> Vault::seal_private_key(const crypto::RsaPrivateKey& key) const {
-  return sealer_.seal(kKeysTable, key_id(key.public_key().id()), key.stored().reveal());
+  return seal_private_key(key, key_id(key.public_key().id()));
+}
+
+std::vector<uint8_t> Vault::seal_private_key(const crypto::RsaPrivateKey& key, const store::KeyId& record_id) const {
+  return sealer_.seal(kKeysTable, record_id, key.stored().reveal());
 }
 
 Result<crypto::RsaPrivateKey> Vault::unseal_private_key(const store::KeyRecord& record) const {

@@ -42,6 +42,8 @@ class Vault {
 
   // ---- sealing ----
   std::vector<uint8_t> seal_private_key(const crypto::RsaPrivateKey& key) const;
+  // Under the id of another record: seeded stores use one pair in many.
+  std::vector<uint8_t> seal_private_key(const crypto::RsaPrivateKey& key, const store::KeyId& record_id) const;
   Result<crypto::RsaPrivateKey> unseal_private_key(const store::KeyRecord& record) const;
   std::vector<uint8_t> seal_push_token(const store::StoredUserId& user, const store::DeviceKey& device,
                                        std::string_view token) const;

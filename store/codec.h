@@ -118,7 +118,9 @@ class Decoder {
     number(size);
     ok_ &= size <= size_max;
     if (!has(size)) return;
-    value.assign(in_.begin(), in_.begin() + size);
+    // By pointers to its own elements: foreign ones would make std::string build a temporary.
+    const auto* begin = reinterpret_cast<const typename S::value_type*>(in_.data());
+    value.assign(begin, begin + size);
     in_ = in_.subspan(size);
   }
   template <size_t kSize, class Tag>

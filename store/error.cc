@@ -23,7 +23,7 @@ std::string store_error_text(uint16_t code, uint32_t detail) {
     case StoreError::conflict:
       return "the record exists or was changed meanwhile";
     case StoreError::full:
-      return with_errno(detail ? "the disk of the store is full" : "the store's map is full; raise store.map_size",
+      return with_errno(detail ? "the disk of the store is full" : "the store's map is full; raise store.map_size_bytes",
                         detail);
     case StoreError::corrupt:
       return fmt::format("a record of table {} is damaged; run `bellhop store check`", table_name_or_unknown(detail));

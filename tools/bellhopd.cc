@@ -85,11 +85,7 @@ int run(int argc, char** argv) {
   switch (arguments->action) {
     case Arguments::Action::help: fmt::print("{}", kUsage); return kExitDone;
     case Arguments::Action::version: fmt::print("bellhopd {}\n", BELLHOP_VERSION); return kExitDone;
-    case Arguments::Action::check: {
-      if (!load_config(arguments->file)) return kExitFailed;
-      fmt::print("{}: fine\n", arguments->file);
-      return kExitDone;
-    }
+    case Arguments::Action::check: return check_config(arguments->file);
     case Arguments::Action::demo: return run_demo(arguments->demo_count);
     case Arguments::Action::config: return run_server(arguments->file);
   }

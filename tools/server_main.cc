@@ -11,6 +11,7 @@
 #include "core/tls/error.h"
 #include "crypto/arena.h"
 #include "crypto/error.h"
+#include "crypto/es256.h"
 #include "proto/error_texts.h"
 #include "service/error_texts.h"
 #include "service/server.h"
@@ -20,7 +21,54 @@
 namespace bellhop::tools {
 namespace {
 
-void complain(std::string_view text) { fmt::print(stderr, "bellhopd: {}\n", text); }
+bool check_push_keys(const service::Config& config) {
+  bool good = true;
+  for (const service::TenantConfig& tenant : config.tenants) {
+    for (const service::AppConfig& app : tenant.apps) {
+      auto pem = io::read_file(app.key_file);
+      Status parsed;
+      if (!pem) {
+        parsed = fail(pem.error());
+      } else {
+        if (auto key = crypto::Es256PrivateKey::from_pem(*pem); !key) parsed = fail(key.error());
+        wipe(*pem);
+      }
+      if (parsed) continue;
+      good = false;
+      complain(fmt::format("{}: not a usable APNs key ({}) of topic {}: {}; use the .p8 file as Apple gives it", app.key_file,
+                           app.key_id, app.topic, error_text(parsed.error())));
+    }
+  }
+  return good;
+}
+
+Task<void> warm_store(store::LmdbStore* store) { (void)co_await store->warm(); }
+
+// Core 0 also brings the store into the page cache, beside the server.
+Task<void> run_core(service::Server* server, store::LmdbStore* store, unsigned core) {
+  if (core != 0) {
+    co_await server->run(core);
+    co_return;
+  }
+  TaskScope beside(&co_await current_context());
+  beside.spawn(warm_store(store));
+  co_await server->run(core);
+  beside.request_stop();
+  co_await beside.join();
+}
+
+}  // namespace
+
+void complain(std::string_view text) { fmt::print(stderr, "error: {}\n", text); }
+
+void prepare_process() {
+  proto::register_error_texts();
+  crypto::register_error_texts();
+  service::register_error_texts();
+  store::register_error_texts();
+  register_tls_error_texts();
+  set_tls_clock(&io::wall_now);
+}
 
 std::string store_path(const service::Config& config) {
   return config.store.path.starts_with('/') ? config.store.path : config.data_dir + "/" + config.store.path;
@@ -42,33 +90,7 @@ std::unique_ptr<store::LmdbStore> open_store(const service::Config& config) {
   return *std::move(store);
 }
 
-Task<void> warm_store(store::LmdbStore* store) { (void)co_await store->warm(); }
-
-// Core 0 also brings the store into the page cache, beside the server.
-Task<void> run_core(service::Server* server, store::LmdbStore* store, unsigned core) {
-  if (core != 0) {
-    co_await server->run(core);
-    co_return;
-  }
-  TaskScope beside(&co_await current_context());
-  beside.spawn(warm_store(store));
-  co_await server->run(core);
-  beside.request_stop();
-  co_await beside.join();
-}
-
-}  // namespace
-
-void prepare_process() {
-  proto::register_error_texts();
-  crypto::register_error_texts();
-  service::register_error_texts();
-  store::register_error_texts();
-  register_tls_error_texts();
-  set_tls_clock(&io::wall_now);
-}
-
-std::optional<service::Config> load_config(const std::string& path) {
+std::optional<service::Config> load_config(const std::string& path, NamedFiles named_files) {
   auto text = io::read_file(path);
   if (!text) {
     fmt::print(stderr, "{}\n", service::to_text(service::config_unreadable(path, text.error().code)));
@@ -76,6 +98,7 @@ std::optional<service::Config> load_config(const std::string& path) {
   }
   service::ConfigOutcome outcome = service::parse_config(*text, path);
   for (const service::ConfigFileReference& file : outcome.files) {
+    if (named_files == NamedFiles::leave) break;
     if (auto content = io::read_file(file.path); !content) {
       outcome.problems.push_back(service::config_missing_file(path, file, content.error().code));
     } else {
@@ -87,6 +110,29 @@ std::optional<service::Config> load_config(const std::string& path) {
   return std::move(outcome.config);
 }
 
+int check_config(const std::string& path) {
+  std::optional<service::Config> config = load_config(path);
+  if (!config) return kExitFailed;
+  std::string complaint;
+  auto files = service::read_start_files(*config, complaint);
+  if (!files) {
+    complain(complaint);
+    return kExitFailed;
+  }
+  auto tls = TlsContext::server({.chain = {config->listen_public.certificate_file, files->certificate_chain},
+                                 .key = {config->listen_public.private_key_file, files->private_key},
+                                 .alpn = {},
+                                 .ticket_keys = nullptr},
+                                complaint);
+  if (!tls) {
+    complain(complaint);
+    return kExitFailed;
+  }
+  if (!check_push_keys(*config)) return kExitFailed;
+  fmt::print("{}: fine\n", path);
+  return kExitDone;
+}
+
 int run_server(const std::string& config_path) {
   if (Status hardened = crypto::harden_process(); !hardened) {
     complain("core dumps could not be switched off: " + error_text(hardened.error()));
@@ -94,11 +140,9 @@ int run_server(const std::string& config_path) {
   }
   std::optional<service::Config> config = load_config(config_path);
   if (!config) return kExitFailed;
-  if (config->log.output != "stdout" && config->log.output != "stderr") {
-    if (Status opened = io::set_log_file(config->log.output); !opened) {
-      complain(fmt::format("{}: cannot write the log: {}", config->log.output, error_text(opened.error())));
-      return kExitFailed;
-    }
+  if (Status opened = io::set_log_file(config->log.output); !opened) {
+    complain(fmt::format("{}: cannot write the log: {}; correct [log] output", config->log.output, error_text(opened.error())));
+    return kExitFailed;
   }
   std::string complaint;
   auto files = service::read_start_files(*config, complaint);

@@ -118,10 +118,10 @@ void write_log(std::string_view lines) {
 }
 
 Status set_log_file(const std::string& path) {
-  int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+  int fd = path == "stdout" ? STDOUT_FILENO : open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
   if (fd < 0) return fail(os_error(errno));
   int before = log_descriptor.exchange(fd);
-  if (before != STDERR_FILENO) ::close(before);
+  if (before > STDERR_FILENO) ::close(before);
   return {};
 }
 

@@ -47,7 +47,7 @@ std::string advice_for(int rc, const LmdbOptions& options) {
     case ENOSPC:
       return "free space on its file system";
     case ENOMEM:
-      return fmt::format("store.map_size asks for {} bytes of address space; lower it, or raise `ulimit -v`",
+      return fmt::format("store.map_size_bytes asks for {} bytes of address space; lower it, or raise `ulimit -v`",
                          options.map_size);
     case MDB_INVALID:
       return "this is not a bellhop store; correct store.path, or move the file away";

@@ -19,6 +19,12 @@ TEST(Hmac, GivesTheRfc4231Vectors) {
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
   EXPECT_EQ(to_hex(hmac_sha256(bytes_of_hex("0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b"), as_bytes("Hi There"))),
             "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+  const std::vector<uint8_t> long_key(131, 0xaa);
+  EXPECT_EQ(to_hex(hmac_sha256(long_key, as_bytes("Test Using Larger Than Block-Size Key - Hash Key First"))),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+  // A key of exactly one block, from another implementation.
+  EXPECT_EQ(to_hex(hmac_sha256(Bytes(long_key).first(64), as_bytes("x"))),
+            "ce3c639dcb9d8baae5d44c3b8b5e233faab4d1860e07489af5c84f213998bd79");
 }
 
 TEST(Hkdf, GivesTheRfc5869VectorWithoutSaltAndInfo) {

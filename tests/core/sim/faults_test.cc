@@ -167,6 +167,44 @@ TEST(Limits, TheTableOfConnectionsIsBounded) {
   EXPECT_EQ(refused, 11);
 }
 
+// Bytes that have arrived and are never read: the close becomes a reset, as on Linux.
+Task<void> close_unread(bool read_all, Result<size_t>* seen) {
+  Result<io::Handle> handle = io::open_listener(kService);
+  CO_ASSERT(handle);
+  Listener listener(*handle);
+  Result<Socket> client = co_await connect(kService);
+  CO_ASSERT(client);
+  Result<Socket> server = co_await listener.accept();
+  CO_ASSERT(server);
+  const std::string text(12'000, 'x');
+  EXPECT_TRUE(co_await client->send(as_bytes(text)));
+  EXPECT_TRUE(co_await sleep_for(1s));  // virtual: all has arrived
+  for (size_t read = 0; read_all && read < text.size();) {
+    Result<Chunk> chunk = co_await server->receive();
+    CO_ASSERT(chunk && !chunk->empty());
+    read += chunk->bytes().size();
+  }
+  server->close();
+  {
+    Result<Chunk> chunk = co_await client->receive();
+    *seen = chunk ? Result<size_t>(chunk->bytes().size()) : Result<size_t>(fail(chunk.error()));
+  }
+  co_await listener.close();
+}
+
+TEST(Network, ACloseWithUnreadBytesResetsAndWithoutEndsInOrder) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    for (bool read_all : {false, true}) {
+      world().socket_buffer = 64 * 1024;
+      Result<size_t> seen = 1;
+      ASSERT_TRUE(io::run_cluster(options_of(seed), [&](unsigned) { return close_unread(read_all, &seen); }));
+      ASSERT_EQ(seen.has_value(), read_all) << "seed " << seed;
+      if (read_all) EXPECT_EQ(*seen, 0u);
+      if (!read_all) EXPECT_EQ(seen.error(), os_error(ECONNRESET));
+    }
+  }
+}
+
 // Flows that hold a chunk across a wait use up the pool; the others wait for a buffer, and get one.
 Task<void> hold_chunk(Socket& socket, Event& release) {
   Result<Chunk> chunk = co_await within(10min, socket.receive());

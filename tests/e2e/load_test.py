@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Notifications in bulk through real processes: every mail is pushed exactly once, and what one costs.
+
+  load_test.py [mails] [mailboxes]     default 1000 mails, 20 mailboxes; 10000 for the table in the documents
+
+Prints CPU time of the server's core threads per notification, memory, io_uring_enter calls per notification and the longest turn."""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from processes import World, wait_until  # noqa: E402
+
+
+def core_cpu_us(pid):
+    """CPU time of the reactor threads, in microseconds."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm") as file:
+            if not file.read().startswith("bellhop-core"):
+                continue
+        with open(f"/proc/{pid}/task/{task}/schedstat") as file:
+            total += int(file.read().split()[0]) // 1000
+    return total
+
+
+def resident_kb(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+
+
+def main():
+    mails = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    mailboxes = int(sys.argv[2]) if len(sys.argv) > 2 else 20
+    cores = int(os.environ.get("BELLHOP_LOAD_CORES", "1"))
+    config = f"[limits]\nsubscribe_per_address_per_minute = 100000\ngetpublickey_per_address_per_minute = 100000\n"
+    with World(mailboxes=mailboxes, keep_payloads=False, cores=cores, server_config=config) as world:
+        world.start_standins()
+        world.start_server()
+        wait_until("keys are made ahead", lambda: world.metrics()["bellhop_key_pool_keys"] >= min(mailboxes, 16), 60)
+        common = ["load", "--server", world.url, "--api-token", world.token, "--ca", f"{world.folder}/ca.pem",
+                  "--ews-url", world.ews_url, "--exchange-control", f"127.0.0.1:{world.exchange_control}",
+                  "--apns-control", f"127.0.0.1:{world.apns_control}", "--password", world.password,
+                  "--mailboxes", str(mailboxes), "--keep-registered"]
+        warm = world.run(*common, "--mails", str(max(100, mails // 10)))
+        print(warm.stdout.strip())
+        before, cpu = world.metrics(), core_cpu_us(world.server.pid)
+        done = world.run(*common, "--mails", str(mails))
+        after, cpu = world.metrics(), core_cpu_us(world.server.pid) - cpu
+        print(done.stdout.strip())
+
+        def grown(prefix):
+            return sum(v - before.get(k, 0) for k, v in after.items() if k.startswith(prefix))
+        delivered = grown('bellhop_device_outcomes_total{outcome="delivered.')
+        rsa = grown("bellhop_rsa_operations_total")
+        print(f"mails {mails}, delivered {delivered:.0f}, skipped as duplicate {grown(SKIPPED):.0f}, RSA operations {rsa:.0f}")
+        print(f"core threads: {cpu / mails:.0f} us CPU per notification; "
+              f"io_uring_enter {grown('bellhop_uring_enters_total') / mails:.2f} per notification; "
+              f"longest turn {after['bellhop_loop_turn_longest_seconds'] * 1000:.2f} ms; RSS {resident_kb(world.server.pid) / 1024:.1f} MiB")
+        assert delivered >= mails, "a mail was not delivered"
+        assert after["bellhop_events_in_flight"] == 0
+    return 0
+
+
+SKIPPED = 'bellhop_device_outcomes_total{outcome="skipped.duplicate'
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Looks for a mailbox password in every readable page of the running server, in its log and in its store.
+
+Positive control: while a notification is under way (Exchange is slow to answer), the password must be found; otherwise the
+scan proves nothing. At rest it must be nowhere, in none of its spellings. The password comes from outside the server's
+binary: it is made here."""
+import base64
+import glob
+import os
+import secrets
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from processes import SKIP, World, wait_until  # noqa: E402
+
+SLOW_MS = 2500
+
+
+def spellings(password):
+    raw = password.encode()
+    found = {"raw": raw, "hex": raw.hex().encode(), "utf-16": password.encode("utf-16-le"),
+             "json": b'"password":"' + raw, "basic": b":" + raw}
+    for shift in range(3):
+        # base64 at each alignment, without the characters that depend on the neighbours
+        text = base64.b64encode(b"x" * shift + raw)
+        found[f"base64+{shift}"] = text[4 if shift else 0:-4]
+    return found
+
+
+def scan(pid, needles):
+    """Names of the spellings that lie in readable memory of the process."""
+    hits = {}
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, mode = line.split()[:2]
+            if "r" not in mode or "[vvar" in line or "[vsyscall" in line:
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            at = start
+            tail = b""
+            while at < end:
+                size = min(1 << 22, end - at)
+                try:
+                    memory.seek(at)
+                    block = memory.read(size)
+                except OSError:
+                    block = b""  # a guard page, or the store's sparse map beyond its file
+                if not block:
+                    break
+                window = tail + block
+                for name, needle in needles.items():
+                    if needle in window:
+                        hits.setdefault(name, line.split()[-1] if len(line.split()) > 5 else f"anonymous {span}")
+                tail = window[-200:]
+                at += len(block)
+    return hits
+
+
+def file_hits(folder, needles):
+    hits = []
+    for path in glob.glob(f"{folder}/data/**", recursive=True) + [f"{folder}/server.log"]:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                content = file.read(1 << 28)
+            hits += [(path, name) for name, needle in needles.items() if needle in content]
+    return hits
+
+
+def main():
+    password = "Pw-" + secrets.token_urlsafe(18)
+    needles = spellings(password)
+    if not os.access("/proc/self/mem", os.R_OK) or os.geteuid() != 0:
+        print("skipped: reading another process's memory needs root")
+        return SKIP
+    with World(password=password) as world:
+        world.start_standins()
+        world.start_server()
+        for number in (1, 2, 3):
+            world.device("subscribe", number)
+        wait_until("all subscriptions are active",
+                   lambda: world.exchange("GET", "/books")["heartbeatsAcknowledged"] >= 3)
+        world.exchange("POST", "/deliver", {"address": "user1@example.com", "subject": "warm-up"})
+        wait_until("the first push", lambda: world.pushes()["pushes"])
+
+        world.exchange("POST", "/faults", {"kind": "delay", "operation": "GetItem", "delayMs": SLOW_MS, "count": 1})
+        world.exchange("POST", "/deliver", {"address": "user2@example.com", "subject": "mid-flight"})
+        found = wait_until("the password is in memory while Exchange is asked (positive control)",
+                           lambda: scan(world.server.pid, needles), seconds=SLOW_MS / 1000)
+        print("mid-flight: found as", ", ".join(f"{name} in {where}" for name, where in found.items()))
+
+        # Errors take other ways through the code: a slow Exchange that ends by the deadline, a broken answer, a 401.
+        for kind in ("delay", "garbage", "unauthorized"):
+            fault = {"kind": kind, "operation": "GetItem", "count": 1, "delayMs": 6000 if kind == "delay" else 0}
+            world.exchange("POST", "/faults", fault)
+            world.exchange("POST", "/deliver", {"address": "user3@example.com", "subject": kind})
+            wait_until(f"the push after {kind}",
+                       lambda: world.exchange("GET", "/books?address=user3@example.com")["eventsSent"]
+                       == world.exchange("GET", "/books?address=user3@example.com")["eventsAcknowledged"])
+        wait_until("nothing is in flight", lambda: world.metrics()["bellhop_events_in_flight"] == 0)
+        # One second of rest: timers fire, pools settle.
+        turns = world.metrics()["bellhop_loop_turns_total"]
+        wait_until("the server's next tick", lambda: world.metrics()["bellhop_loop_turns_total"] != turns)
+
+        left = scan(world.server.pid, needles)
+        assert not left, f"the password is still in memory at rest: {left}"
+        files = file_hits(world.folder, needles)
+        assert not files, f"the password is in files: {files}"
+        print("at rest: in no readable page, not in the log, not in the store")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Exchange and APNs as the notification path sees them. This test program links these instead of the real clients, so
+// that each answer, failure and delay is chosen by the test; the real ones are tested with the stand-ins.
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "service/apns_sender.h"
+#include "service/ews_client.h"
+
+namespace bellhop::service {
+
+struct FakeMail {
+  std::string subject, sender, preview, conversation;
+  WallTime received{};
+  bool private_ = false;
+};
+
+struct FakeExchange {
+  std::map<std::string, FakeMail> mails;            // the Inbox by item id; what is not here is gone
+  std::optional<EwsFailureKind> failure;            // of every request
+  std::optional<EwsFailureKind> get_items_failure;  // of GetItem alone
+  Duration delay{};
+  std::string password = "correct horse";           // any other one is refused
+
+  // What was asked.
+  int gets = 0, finds = 0;
+  std::vector<std::string> ids;  // of the last GetItem
+  bool preview = false;          // asked for in the last GetItem
+  std::optional<WallTime> since;
+  std::string url;
+  int logons() const { return gets + finds; }
+};
+
+struct FakeApns {
+  struct Sent {
+    std::string token, payload, collapse_id, topic;
+    proto::ApnsPushType type;
+    proto::ApnsPriority priority;
+    bool proven;
+    Instant at;
+  };
+  std::map<std::string, std::deque<ApnsResult>> answers;  // by token; then, and else: delivered
+  Duration delay{};
+
+  std::vector<Sent> sent;  // that were delivered
+  int attempts = 0;
+};
+
+FakeExchange& fake_exchange();
+FakeApns& fake_apns();
+void reset_fakes();
+
+}  // namespace bellhop::service

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/notification/fakes.h"
+
+#include <algorithm>
+
+#include "core/sleep.h"
+
+namespace bellhop::service {
+namespace {
+
+FakeExchange exchange;
+FakeApns apns;
+
+// What every request meets; nothing where it is served.
+Task<std::optional<EwsFailure>> meet(const EwsTarget& target) {
+  exchange.url = target.url;
+  if (exchange.delay.count() > 0 && !co_await sleep_for(exchange.delay)) {
+    co_return EwsFailure{.kind = EwsFailureKind::unavailable, .error = core_error(CoreError::canceled)};
+  }
+  if (exchange.failure) co_return EwsFailure{.kind = *exchange.failure, .error = os_error(1)};
+  const auto& basic = std::get<crypto::BasicCredentials>(target.credentials->logon);
+  if (basic.password.reveal_text() != exchange.password) co_return EwsFailure{.kind = EwsFailureKind::unauthorized};
+  co_return std::nullopt;
+}
+
+MailItem item_of(const std::string& id, const FakeMail& mail, bool with_preview) {
+  MailItem item;
+  item.id = id;
+  item.subject = mail.subject;
+  item.sender_name = mail.sender;
+  item.conversation_id = mail.conversation;
+  if (with_preview) item.preview = mail.preview;
+  item.received = mail.received;
+  item.private_ = mail.private_;
+  return item;
+}
+
+}  // namespace
+
+FakeExchange& fake_exchange() { return exchange; }
+FakeApns& fake_apns() { return apns; }
+void reset_fakes() {
+  exchange = {};
+  apns = {};
+}
+
+MailItem::~MailItem() = default;
+
+struct EwsClient::Impl {};
+EwsClient::EwsClient(const EwsConfig&, std::shared_ptr<TlsContext>, MetricsShard&, Log&) {}
+EwsClient::~EwsClient() = default;
+
+Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& target,
+                                                           std::span<const std::string_view> ids, bool with_preview) {
+  ++exchange.gets;
+  exchange.ids.assign(ids.begin(), ids.end());
+  exchange.preview = with_preview;
+  if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
+  if (exchange.get_items_failure) co_return std::unexpected(EwsFailure{.kind = *exchange.get_items_failure});
+  std::vector<MailItem> items;
+  for (const std::string& id : exchange.ids) {
+    auto mail = exchange.mails.find(id);
+    MailItem item;
+    if (mail == exchange.mails.end()) {
+      item.id = id;
+      item.gone = true;
+    } else {
+      item = item_of(id, mail->second, with_preview);
+    }
+    items.push_back(std::move(item));
+  }
+  co_return items;
+}
+
+Task<EwsReply<EwsClient::Found>> EwsClient::find_items(const EwsTarget& target, WallTime received_since,
+                                                       uint32_t entries_max) {
+  ++exchange.finds;
+  exchange.since = received_since;
+  if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
+  std::vector<std::pair<std::string, FakeMail>> newest;
+  for (const auto& [id, mail] : exchange.mails) {
+    if (mail.received >= received_since) newest.emplace_back(id, mail);
+  }
+  std::ranges::sort(newest, std::ranges::greater(), [](const auto& entry) { return entry.second.received; });
+  Found found;
+  for (const auto& [id, mail] : newest) {
+    if (found.items.size() == entries_max) {
+      found.more = true;
+      break;
+    }
+    found.items.push_back(item_of(id, mail, false));
+  }
+  co_return found;
+}
+
+struct ApnsProviderTokens::Impl {};
+ApnsProviderTokens::ApnsProviderTokens(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ApnsProviderTokens::~ApnsProviderTokens() = default;
+Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Config&, store::Store&, const Vault&,
+                                                                     std::string&) {
+  return std::unique_ptr<ApnsProviderTokens>(new ApnsProviderTokens(std::make_unique<Impl>()));
+}
+
+struct ApnsSender::Impl {};
+ApnsSender::ApnsSender(const ApnsConfig&, ApnsProviderTokens&, std::shared_ptr<TlsContext>, MetricsShard&, Log&) {}
+ApnsSender::~ApnsSender() = default;
+
+Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
+  ++apns.attempts;
+  FakeApns::Sent sent{.token = std::string(push.device_token),
+                      .payload = std::string(push.payload),
+                      .collapse_id = std::string(push.collapse_id),
+                      .topic = push.app->topic,
+                      .type = push.push_type,
+                      .priority = push.priority,
+                      .proven = push.proven,
+                      .at = io::now()};
+  Instant end = std::min(deadline, io::now() + apns.delay);
+  if (apns.delay.count() > 0 && !co_await sleep_until(end)) co_return ApnsResult{};
+  if (io::now() >= deadline) co_return ApnsResult{};
+  std::deque<ApnsResult>& answers = apns.answers[sent.token];
+  ApnsResult result{.verdict = proto::ApnsVerdict::delivered, .status = 200};
+  if (!answers.empty()) {
+    result = answers.front();
+    answers.pop_front();
+  }
+  if (result.verdict == proto::ApnsVerdict::delivered) apns.sent.push_back(std::move(sent));
+  co_return result;
+}
+
+}  // namespace bellhop::service

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// bellhop: the command line. Thin: each command fills an options struct and calls a plain function that does the work.
+// The one file that is compiled with exceptions, because CLI11 reports by them; they end in main.
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "service/config.h"
+#include "tools/commands/keyring.h"
+#include "tools/commands/store.h"
+#include "tools/commands/tokens.h"
+#include "tools/server_main.h"
+#include "tools/standin/commands.h"
+
+namespace bellhop::tools {
+namespace {
+
+// What the arguments chose; runs after they were all read.
+using Action = std::function<int()>;
+
+void choose(CLI::App* command, Action& chosen, Action action) {
+  command->callback([&chosen, action = std::move(action)] { chosen = action; });
+}
+
+CLI::App* group(CLI::App& app, const std::string& name, const std::string& help) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->require_subcommand(1);
+  return command;
+}
+
+void add_configuration_commands(CLI::App& app, Action& chosen) {
+  auto file = std::make_shared<std::string>();
+  CLI::App* check = app.add_subcommand("check", "Check a configuration and every file that it names, without a server");
+  check->add_option("file", *file, "The configuration")->required();
+  check->footer("Each mistake is printed as FILE:LINE:COLUMN: what is wrong; what to do.\n\n"
+                "Example:\n  bellhop check /etc/bellhop/bellhop.toml");
+  choose(check, chosen, [file] { return check_config(*file); });
+
+  CLI::App* reference = app.add_subcommand("config-reference", "Print every key of the configuration as Markdown");
+  choose(reference, chosen, [] {
+    fmt::print("{}", service::config_reference_markdown());
+    return kExitDone;
+  });
+
+  auto keyring = std::make_shared<std::string>();
+  CLI::App* keyrings = group(app, "keyring", "The keys that seal the store");
+  CLI::App* make = keyrings->add_subcommand("make", "Write a new keyring; an existing file is never touched");
+  make->add_option("file", *keyring, "Where to write it, mode 0400")->required();
+  make->footer("Example:\n  bellhop keyring make /etc/bellhop/keyring");
+  choose(make, chosen, [keyring] { return make_keyring_file(*keyring); });
+}
+
+// --config or --socket, exactly one.
+void add_target(CLI::App* command, AdminTarget& target) {
+  auto* where = command->add_option_group("server", "Which server");
+  where->add_option("--config", target.config, "The server's configuration, which names the admin socket");
+  where->add_option("--socket", target.socket, "The admin socket itself");
+  where->require_option(1);
+}
+
+void add_token_commands(CLI::App& app, Action& chosen) {
+  CLI::App* tokens = group(app, "token", "API tokens of tenants, on a running server");
+  tokens->footer("Examples:\n  bellhop token add --tenant example --config /etc/bellhop/bellhop.toml\n"
+                 "  bellhop token list --socket /run/bellhop/admin.sock\n"
+                 "  bellhop token revoke 0123456789abcdef --socket /run/bellhop/admin.sock");
+  struct Options {
+    AdminTarget target;
+    std::string tenant, id;
+    bool plain = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* add = tokens->add_subcommand("add", "Make a token and print it, this once");
+  add_target(add, options->target);
+  add->add_option("--tenant", options->tenant, "The tenant's id in the configuration")->required();
+  add->add_flag("--plain", options->plain, "Print the token alone");
+  choose(add, chosen, [options] { return add_token(options->target, options->tenant, options->plain); });
+
+  CLI::App* list = tokens->add_subcommand("list", "List tokens, revoked ones included; never the tokens themselves");
+  add_target(list, options->target);
+  choose(list, chosen, [options] { return list_tokens(options->target); });
+
+  CLI::App* revoke = tokens->add_subcommand("revoke", "Make a token invalid for good");
+  add_target(revoke, options->target);
+  revoke->add_option("id", options->id, "The token's id, as add and list print it")->required();
+  choose(revoke, chosen, [options] { return revoke_token(options->target, options->id); });
+}
+
+void add_store_target(CLI::App* command, StoreTarget& target) {
+  auto* where = command->add_option_group("store", "Which store");
+  where->add_option("--config", target.config, "The configuration that names the store");
+  where->add_option("--store", target.file, "The store's file itself");
+  where->require_option(1);
+}
+
+void add_store_commands(CLI::App& app, Action& chosen) {
+  CLI::App* stores = group(app, "store", "The store's file");
+  stores->footer("Examples:\n  bellhop store check --config /etc/bellhop/bellhop.toml\n"
+                 "  bellhop store dump --redacted --store /var/lib/bellhop/store\n"
+                 "  bellhop store seed --mailboxes 1000000 --config seed.toml");
+  struct Options {
+    StoreTarget target;
+    bool redacted = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* check = stores->add_subcommand("check", "Read every row and prove that the tables agree; may run beside a server");
+  add_store_target(check, options->target);
+  choose(check, chosen, [options] { return check_store(options->target); });
+
+  CLI::App* dump = stores->add_subcommand("dump", "Print every row as a line of JSON; may run beside a server");
+  add_store_target(dump, options->target);
+  dump->add_flag("--redacted", options->redacted, "Without anything that may not leave the host; the only form there is")->required();
+  choose(dump, chosen, [options] { return dump_store(options->target); });
+
+  auto seeding = std::make_shared<SeedOptions>();
+  CLI::App* seed = stores->add_subcommand("seed", "Fill a store for tests of scale; no server may have it open");
+  seed->add_option("--config", seeding->config, "Names store, keyring and tenants")->required();
+  seed->add_option("--mailboxes", seeding->mailboxes, "How many to add")->required()->check(CLI::Range(1u, 100'000'000u));
+  seed->add_option("--tenant", seeding->tenant, "The tenant's id; the first one where absent");
+  seed->add_option("--key-pairs", seeding->key_pairs, "Key pairs that are really made and shared by the mailboxes")
+      ->check(CLI::Range(1u, kSeedKeyPairsMax));
+  choose(seed, chosen, [seeding] { return seed_store(*seeding); });
+}
+
+void add_folder(CLI::App* command, standin::StandinFolder& folder) {
+  command->add_option("--folder", folder.path, "Folder of certificates and keys; what is missing is made")->required();
+}
+
+void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& options) {
+  command->add_option("--callback-ca", options.callback_ca_file, "Who signed the callback listener's certificate; ca.pem of the folder where absent");
+  command->add_option("--time-scale", options.time_scale, "Of heartbeats and retries; 0.01 makes them 100 times faster");
+  command->add_flag("--first-status-before-answer", options.first_status_before_answer, "Call back before Subscribe is answered");
+  command->add_flag("!--no-expect-continue", options.expect_continue, "Callbacks do not wait for 100 Continue");
+  command->add_option("--callback-connections", options.callback_connections_max, "Connections to one callback host");
+  command->add_option("--callback-timeout-ms", options.callback_timeout_ms, "How long an answer may take");
+}
+
+void add_standin_commands(CLI::App& app, Action& chosen) {
+  CLI::App* standins = group(app, "stand-in", "Our own Exchange and APNs, for tests and measurements");
+  standins->footer("Examples:\n  bellhop stand-in exchange --folder /tmp/standin --mailboxes 100\n"
+                   "  bellhop stand-in apns --folder /tmp/standin --topic com.example.mail");
+  auto exchange = std::make_shared<standin::StandinExchangeCommand>();
+  CLI::App* one = standins->add_subcommand("exchange", "EWS and its callbacks, until SIGTERM");
+  add_folder(one, exchange->folder);
+  add_exchange_options(one, *exchange);
+  one->add_option("--listen", exchange->listen, "EWS over TLS");
+  one->add_option("--control", exchange->control, "Control interface: HTTP and JSON, loopback only");
+  one->add_option("--cores", exchange->cores, "Threads");
+  one->add_option("--mailboxes", exchange->mailboxes, "Mailboxes user1@DOMAIN … to begin with");
+  one->add_option("--domain", exchange->domain, "Their domain");
+  one->add_option("--password", exchange->password, "Their password");
+  choose(one, chosen, [exchange] { return standin::run_standin_exchange(*exchange); });
+
+  auto apns = std::make_shared<standin::StandinApnsCommand>();
+  CLI::App* other = standins->add_subcommand("apns", "Apple's push service, until SIGTERM");
+  add_folder(other, apns->folder);
+  other->add_option("--listen", apns->listen, "HTTP/2 over TLS");
+  other->add_option("--control", apns->control, "Control interface: HTTP and JSON, loopback only");
+  other->add_option("--cores", apns->cores, "Threads");
+  other->add_option("--team-id", apns->team_id, "Of the provider's key");
+  other->add_option("--key-id", apns->key_id, "Of the provider's key");
+  other->add_option("--topic", apns->topics, "A topic that the key may push to; may be repeated");
+  other->add_option("--streams", apns->streams_max, "Streams at the same time on one connection");
+  other->add_flag("--keep-payloads", apns->keep_payloads, "Show whole payloads in the books");
+  choose(other, chosen, [apns] { return standin::run_standin_apns(*apns); });
+}
+
+void add_server_options(CLI::App* command, standin::DeviceServer& server, std::string& ca_file) {
+  command->add_option("--server", server.url, "The server's public_url")->required();
+  command->add_option("--api-token", server.api_token, "The tenant's token")->required()->envname("BELLHOP_API_TOKEN");
+  command->add_option("--ca", ca_file, "Who signed the server's certificate; the system's authorities where absent");
+}
+
+void add_account_options(CLI::App* command, standin::DeviceCommand& options) {
+  add_server_options(command, options.server, options.ca_file);
+  command->add_option("--address", options.account.address, "The mailbox's address")->required();
+}
+
+void add_device_options(CLI::App* command, standin::DeviceAccount& account) {
+  command->add_option("--device-id", account.device_id, "The device's id")->required();
+  command->add_option("--device-secret", account.device_secret, "What the first subscribe printed")->envname("BELLHOP_DEVICE_SECRET");
+}
+
+void add_device_commands(CLI::App& app, Action& chosen) {
+  CLI::App* devices = group(app, "device", "Do what a mail app does, through the device API");
+  devices->footer("Secrets may come from the environment: BELLHOP_API_TOKEN, BELLHOP_DEVICE_SECRET, BELLHOP_PASSWORD.\n\n"
+                  "Example:\n  bellhop device subscribe --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
+                  "    --address user1@example.com --device-id phone1 --push-token 0011…ff \\\n"
+                  "    --ews-url https://127.0.0.1:8443/EWS/Exchange.asmx");
+  auto options = std::make_shared<standin::DeviceCommand>();
+  standin::DeviceAccount& account = options->account;
+
+  CLI::App* key = devices->add_subcommand("getpublickey", "Ask for the key that credentials are encrypted to");
+  add_account_options(key, *options);
+  choose(key, chosen, [options] { return standin::run_device_getpublickey(*options); });
+
+  CLI::App* subscribe = devices->add_subcommand("subscribe", "Register the device; prints its secret the first time");
+  add_account_options(subscribe, *options);
+  add_device_options(subscribe, account);
+  subscribe->add_option("--username", account.username, "For Exchange; the address where absent");
+  subscribe->add_option("--password", account.password, "For Exchange")->required()->envname("BELLHOP_PASSWORD");
+  subscribe->add_option("--ews-url", account.ews_url, "Where Exchange is")->required();
+  subscribe->add_option("--push-token", account.push_token, "What the push service calls the device, in hex")->required();
+  subscribe->add_option("--topic", account.topic, "The app's topic; the tenant's only one where absent");
+  subscribe->add_option("--preview", account.preview, "What a push may show")
+      ->check(CLI::IsMember({"none", "sender", "subject", "full"}));
+  choose(subscribe, chosen, [options] { return standin::run_device_subscribe(*options); });
+
+  CLI::App* checkin = devices->add_subcommand("checkin", "Ask how the subscription is");
+  add_account_options(checkin, *options);
+  add_device_options(checkin, account);
+  choose(checkin, chosen, [options] { return standin::run_device_checkin(*options); });
+
+  CLI::App* update = devices->add_subcommand("updatetoken", "Tell a new push token");
+  add_account_options(update, *options);
+  add_device_options(update, account);
+  update->add_option("--push-token", account.push_token, "The new one, in hex")->required();
+  choose(update, chosen, [options] { return standin::run_device_updatetoken(*options); });
+
+  CLI::App* unsubscribe = devices->add_subcommand("unsubscribe", "Remove the device");
+  add_account_options(unsubscribe, *options);
+  add_device_options(unsubscribe, account);
+  choose(unsubscribe, chosen, [options] { return standin::run_device_unsubscribe(*options); });
+}
+
+void add_load_command(CLI::App& app, Action& chosen) {
+  auto options = std::make_shared<standin::LoadCommand>();
+  CLI::App* load = app.add_subcommand("load", "Register mailboxes, let mail arrive, and count what reaches APNs");
+  load->footer("Exit code 0 only if each mail was pushed exactly once.\n\n"
+               "Example:\n  bellhop load --with-standins --folder /tmp/standin --server https://localhost:8441 \\\n"
+               "    --ca /tmp/standin/ca.pem --mailboxes 100 --mails 10000");
+  add_server_options(load, options->server, options->ca_file);
+  load->add_option("--mailboxes", options->mailboxes, "Mailboxes to register")->check(CLI::PositiveNumber);
+  load->add_option("--mails", options->mails, "Mails to deliver")->check(CLI::PositiveNumber);
+  load->add_option("--concurrency", options->concurrency, "Mails under way at the same time")->check(CLI::PositiveNumber);
+  load->add_option("--registrations-at-once", options->registrations_at_once, "Registrations at the same time")
+      ->check(CLI::PositiveNumber);
+  load->add_option("--timeout-ms", options->timeout_ms, "Without any push for so long, what is missing counts as lost");
+  load->add_option("--domain", options->domain, "Of the mailboxes");
+  load->add_option("--password", options->password, "Of the mailboxes");
+  load->add_option("--topic", options->topic, "The app's topic; the tenant's only one where absent");
+  load->add_flag("--keep-registered", options->keep_registered, "Leave the devices registered at the end");
+  load->add_option("--ews-url", options->ews_url, "Where the Exchange stand-in's EWS is");
+  load->add_option("--exchange-control", options->exchange_control, "Control address of the Exchange stand-in");
+  load->add_option("--apns-control", options->apns_control, "Control address of the APNs stand-in");
+  CLI::Option* own = load->add_flag("--with-standins", options->with_standins, "Run the stand-ins in this process");
+  load->add_option("--folder", options->exchange.folder.path, "Their folder of certificates and keys")->needs(own);
+  load->add_option("--exchange-listen", options->exchange.listen, "Where their EWS listens")->needs(own);
+  load->add_option("--apns-listen", options->apns.listen, "Where their APNs listens")->needs(own);
+  load->add_option("--wait-for-server-ms", options->wait_for_server_ms, "How long the server may take to start");
+  add_exchange_options(load, options->exchange);
+  choose(load, chosen, [options] {
+    if (options->with_standins && options->exchange.folder.path.empty()) {
+      complain("--with-standins needs --folder");
+      return kExitUsage;
+    }
+    options->apns.folder = options->exchange.folder;
+    options->exchange.control = options->exchange_control;
+    options->apns.control = options->apns_control;
+    if (!options->topic.empty()) options->apns.topics = {options->topic};
+    return standin::run_load(*options);
+  });
+}
+
+int run(int argc, char** argv) {
+  Action chosen;
+  CLI::App app("bellhop: command line of the bellhop push server", "bellhop");
+  app.option_defaults()->always_capture_default();  // for all that follow: help shows what holds without the option
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.\n"
+             "`bellhop COMMAND --help` explains a command. The server itself is bellhopd.");
+  add_configuration_commands(app, chosen);
+  add_token_commands(app, chosen);
+  add_store_commands(app, chosen);
+  add_device_commands(app, chosen);
+  add_standin_commands(app, chosen);
+  add_load_command(app, chosen);
+  choose(app.add_subcommand("version", "Print the version"), chosen, [] {
+    fmt::print("bellhop {}\n", BELLHOP_VERSION);
+    return kExitDone;
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitDone : kExitUsage;
+  }
+  prepare_process();
+  return chosen();
+}
+
+}  // namespace
+}  // namespace bellhop::tools
+
+int main(int argc, char** argv) { return bellhop::tools::run(argc, argv); }

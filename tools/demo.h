@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace bellhop::tools {
+
+// `bellhopd --demo[=N]`: the server, and stand-ins for Exchange and APNs, in one process on loopback. Registers three
+// mailboxes through the device API, lets mail arrive, and prints each notification with the time of its stages.
+// `count` 0: a mail about once a second until Ctrl-C. Else: each as soon as the one before is acknowledged, and the exit
+// code is 0 only if all arrived at the APNs stand-in exactly once.
+int run_demo(uint64_t count);
+
+}  // namespace bellhop::tools

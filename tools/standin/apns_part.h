@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/sync.h"
+#include "core/task.h"
+#include "core/tls/context.h"
+#include "core/tls/ticket_keys.h"
+#include "service/http2_server_connection.h"
+#include "service/http_server.h"
+#include "tools/standin/apns.h"
+#include "tools/standin/apns_check.h"
+#include "tools/standin/rules.h"
+
+namespace bellhop::standin {
+
+struct Apns::Shared {
+  ApnsOptions options;
+  SocketAddress address, control_address;
+  std::vector<io::Handle> listeners;  // one a core
+  io::Handle control_listener;
+  std::shared_ptr<TicketKeys> ticket_keys;
+  ApnsObserver* observer = nullptr;
+  std::atomic<uint64_t> next_number{1};  // of accepted pushes
+};
+
+// One core's share: its listener and its connections.
+class Apns::Part {
+ public:
+  Part(Apns& apns, unsigned number, ProviderGate gate);
+
+  // One connection, and the handler of its requests.
+  struct Connection final : service::HttpHandler, ListLink {
+    Connection(Part& part, Stream& stream, const service::Http2ServerConnectionLimits& limits)
+        : part(part), http2(stream, *this, limits) {}
+    Task<void> handle(service::HttpExchange& exchange) override;
+    Task<void> answer(service::HttpExchange& exchange, const PushRequest& push, proto::ApnsReason reason,
+                      WallTime timestamp);
+    Task<void> follow_rule(service::HttpExchange& exchange, const PushRequest& push, std::string_view payload,
+                           ApnsRule rule);
+
+    Part& part;
+    service::Http2ServerConnection http2;
+    ProviderSession session;
+    bool proven = false;  // a valid token came: more than one stream
+  };
+
+  Task<void> run();
+  Task<void> accept_all(Listener& listener, TaskScope& scope);
+  Task<void> serve(Socket socket);
+  void accept_push(const PushRequest& push, std::string_view payload);
+  ApnsBooks part_books() const;
+
+  Apns& apns;
+  Shared& shared;
+  const unsigned number;
+  const unsigned core;
+  ProviderGate gate;
+  RuleList<ApnsRule> rules;
+  Event stop_asked;
+  uint32_t streams_max;
+  std::shared_ptr<TlsContext> tls;
+  IntrusiveList<Connection> connections;
+  ApnsBooks counts;
+  std::deque<AcceptedPush> kept;
+  std::vector<uint64_t> fresh;  // hashes of alerts since the last look for duplicates
+
+  // On the first part: all alerts of all parts so far, sorted.
+  void merge(std::vector<uint64_t> hashes);
+  std::vector<uint64_t> all;
+  uint64_t duplicates = 0, unseen = 0;
+};
+
+}  // namespace bellhop::standin

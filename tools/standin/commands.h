@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tools/standin/device.h"
+
+namespace bellhop::standin {
+
+// The work behind `bellhop stand-in`, `bellhop device` and `bellhop load`. Each function starts a cluster of its own,
+// prints what it has to say on standard output, complaints on standard error, and returns an exit code: 0 done, 1 failed.
+// The process was prepared (error texts, set_tls_clock).
+
+// A folder with what the stand-ins and the server share: ca.pem, ca-key.pem, standin.pem, standin-key.pem, server.pem,
+// server-key.pem (for the server's own listener), apns.p8, apns-key.pem (its public half). What is missing is made; so
+// both stand-ins, started one after the other with the same folder, belong together. Files with keys have mode 0600.
+struct StandinFolder {
+  std::string path;
+  std::vector<std::string> names = {"localhost"};       // in the certificates, besides 127.0.0.1 and ::1
+  std::vector<std::string> addresses;
+};
+
+// `bellhop stand-in exchange`: until SIGTERM or SIGINT.
+struct StandinExchangeCommand {
+  StandinFolder folder;
+  std::string listen = "127.0.0.1:8443";
+  std::string control = "127.0.0.1:8444";
+  std::string callback_ca_file;  // empty: the folder's ca.pem
+  unsigned cores = 1;
+  double time_scale = 1.0;
+  bool first_status_before_answer = false;
+  bool expect_continue = true;
+  uint32_t callback_connections_max = 64;
+  uint32_t callback_timeout_ms = 30'000;
+  // Mailboxes to begin with: user1@domain … userN@domain, one password.
+  uint32_t mailboxes = 0;
+  std::string domain = "example.com";
+  std::string password = "correct horse";
+};
+int run_standin_exchange(const StandinExchangeCommand& command);
+
+// `bellhop stand-in apns`: until SIGTERM or SIGINT.
+struct StandinApnsCommand {
+  StandinFolder folder;
+  std::string listen = "127.0.0.1:8445";
+  std::string control = "127.0.0.1:8446";
+  unsigned cores = 1;
+  std::string team_id = "EXAMPLE123";
+  std::string key_id = "KEYEXAMPLE";
+  std::vector<std::string> topics = {"com.example.mail"};
+  uint32_t streams_max = 1'000;
+  uint32_t pushes_kept = 10'000;
+  bool keep_payloads = false;
+};
+int run_standin_apns(const StandinApnsCommand& command);
+
+// `bellhop device …`
+struct DeviceCommand {
+  DeviceServer server;
+  std::string ca_file;  // empty: the system's roots
+  DeviceAccount account;
+};
+int run_device_getpublickey(const DeviceCommand& command);
+int run_device_subscribe(const DeviceCommand& command);  // prints the device secret the first time
+int run_device_checkin(const DeviceCommand& command);
+int run_device_updatetoken(const DeviceCommand& command);
+int run_device_unsubscribe(const DeviceCommand& command);
+
+// `bellhop load`: registers mailboxes through the device API, delivers mails with a bounded number under way, waits until
+// APNs has them, and prints what became of them. Exit code 0 only if every mail was pushed exactly once.
+struct LoadCommand {
+  DeviceServer server;
+  std::string ca_file;
+  // Stand-ins that run already. Their control addresses, and where EWS is.
+  std::string exchange_control = "127.0.0.1:8444";
+  std::string apns_control = "127.0.0.1:8446";
+  std::string ews_url = "https://127.0.0.1:8443/EWS/Exchange.asmx";
+  // Or stand-ins in this process: then `exchange` and `apns` say how, and the folder's files are what bellhopd needs.
+  bool with_standins = false;
+  StandinExchangeCommand exchange;
+  StandinApnsCommand apns;
+  uint32_t wait_for_server_ms = 60'000;  // until the server's alive answers
+
+  uint32_t mailboxes = 10;
+  uint32_t mails = 1'000;
+  uint32_t concurrency = 64;             // mails under way
+  uint32_t registrations_at_once = 16;
+  uint32_t timeout_ms = 60'000;          // without any push while some are missing: the end
+  std::string domain = "example.com";
+  std::string password = "correct horse";
+  std::string topic;
+  bool keep_registered = false;          // else the devices unsubscribe at the end
+};
+int run_load(const LoadCommand& command);
+
+}  // namespace bellhop::standin

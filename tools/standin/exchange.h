@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/ip.h"
+#include "core/base/time.h"
+#include "core/io.h"
+#include "core/task.h"
+#include "proto/ews.h"
+#include "proto/ews_response.h"
+
+namespace bellhop::standin {
+
+// When the status event that Exchange sends for each new push subscription arrives.
+enum class FirstStatus : uint8_t {
+  after_answer,   // the Subscribe answer left first
+  before_answer,  // the callback is over (or failed) before the Subscribe answer leaves
+};
+
+struct ExchangeOptions {
+  // The stand-in lives on the cores [first_core, first_core + cores) of the cluster.
+  unsigned first_core = 0;
+  unsigned cores = 1;
+  SocketAddress listen;                  // EWS over TLS; port 0 picks one
+  std::optional<SocketAddress> control;  // plain HTTP with JSON, see exchange_control.cc; loopback only
+  std::string certificate_pem;           // chain and key of the EWS listener
+  std::string key_pem;
+  std::string callback_ca_pem;  // whom the callback listener's certificate must come from
+  // Of StatusFrequency and the retry schedule: 0.01 makes them a hundred times faster.
+  double time_scale = 1.0;
+  FirstStatus first_status = FirstStatus::after_answer;
+  bool heartbeats = true;
+  bool expect_continue = true;  // callbacks wait for 100 Continue, as .NET does
+  uint32_t callback_connections_max = 64;  // per core and callback host
+  Duration callback_timeout = 30s;         // from the request to the end of its answer
+  uint32_t callback_hosts_max = 64;        // per core
+  uint32_t mailboxes_max = 2'000'000;      // per core
+  uint32_t items_per_mailbox_max = 1'000;  // the oldest ones go
+  uint32_t subscriptions_per_mailbox_max = 20;
+  uint32_t pending_events_max = 10'000;  // per subscription; one that falls further behind dies
+  uint32_t events_per_notification_max = 100;
+  uint32_t connections_max = 20'000;  // per core, of the EWS listener
+  uint32_t faults_max = 64;
+  proto::ExchangeVersion version = proto::ExchangeVersion::exchange2016;
+};
+
+struct MailboxSpec {
+  std::string address;
+  std::string username;  // for Basic; empty = the address. "DOMAIN\name" and "name" work where name is the local part
+  std::string password;
+};
+
+// One mail that arrives in an Inbox.
+struct Mail {
+  std::string subject;
+  std::string sender_name;
+  std::string sender_address;
+  std::string conversation;  // its id; empty: one of its own
+  std::string preview;
+  proto::Sensitivity sensitivity = proto::Sensitivity::normal;
+  bool gone = false;  // deleted again before anybody can fetch it
+};
+
+// What a request meets instead of, or before, its ordinary answer.
+enum class EwsFaultKind : uint8_t {
+  none,          // only the delay
+  unauthorized,  // 401
+  unavailable,   // plain 503, with Retry-After where back_off is set
+  server_busy,   // 500 with the SOAP fault ErrorServerBusy, BackOffMilliseconds where back_off is set
+  server_error,  // 500 with the SOAP fault ErrorInternalServerError
+  inner_busy,    // 200 whose response message says ErrorServerBusy
+  response_code, // 200 whose response message is an error with `code`
+  garbage,       // 200 with bytes that are no XML
+  truncated,     // 200 with half of the XML
+  redirect,      // 302 to another host
+  drop,          // the connection ends without an answer
+};
+std::string_view ews_fault_name(EwsFaultKind kind);
+std::optional<EwsFaultKind> parse_ews_fault(std::string_view name);
+
+enum class EwsOperation : uint8_t { subscribe, get_item, find_item, other };
+std::string_view ews_operation_name(EwsOperation operation);
+std::optional<EwsOperation> parse_ews_operation(std::string_view name);
+
+// A fault on demand. The first one that fits a request is used.
+struct EwsFault {
+  EwsFaultKind kind = EwsFaultKind::none;
+  std::optional<EwsOperation> operation;  // nothing: all
+  std::string mailbox;                    // address; empty: all
+  uint64_t count = 0;                     // requests that meet it; 0: all until clear_faults()
+  Duration delay{};                       // before the answer
+  Duration back_off{};
+  std::string code;  // of response_code, as Exchange writes it: "ErrorMailboxMoveInProgress"
+};
+
+// What happened to the callbacks of one mailbox, or of all. An event is one element of a notification.
+struct MailboxBooks {
+  uint64_t mails = 0;                  // delivered to the Inbox
+  uint64_t notifications = 0;          // POSTs that were begun, repeats included
+  uint64_t events_sent = 0;            // in those, each event counted once however often it was repeated
+  uint64_t events_acknowledged = 0;    // answered OK
+  uint64_t new_mails_acknowledged = 0;
+  uint64_t heartbeats_acknowledged = 0;
+  uint64_t retries = 0;                // POSTs that repeated an earlier one
+  uint64_t failures = 0;               // POSTs that brought neither OK nor Unsubscribe
+  uint64_t subscribed = 0;
+  uint64_t unsubscribed = 0;           // ended by the answer Unsubscribe
+  uint64_t dead = 0;                   // ended because the retries were used up, or the queue overflowed
+  uint64_t forgotten = 0;              // ended by restart()
+  uint64_t events_lost = 0;            // still unacknowledged when their subscription ended
+  MailboxBooks& operator+=(const MailboxBooks& other);
+};
+
+struct ExchangeBooks {
+  MailboxBooks all;
+  uint64_t mailboxes = 0;
+  uint64_t subscriptions = 0;  // alive now
+  uint64_t events_pending = 0;
+  uint64_t requests[4] = {};   // by EwsOperation
+  uint64_t unauthorized = 0;
+  uint64_t faulted = 0;        // requests that met a fault on demand
+  uint64_t refused = 0;        // answered with an error of Exchange's own rules
+  uint64_t connections = 0;    // of the EWS listener, open now
+};
+
+// One attempt to deliver a notification, when it is over.
+struct NotificationAttempt {
+  std::string_view mailbox;  // address
+  std::string_view subscription_id;
+  std::string_view previous_watermark;
+  std::string_view watermark;   // of the last event
+  uint32_t events = 0;
+  uint32_t new_mails = 0;
+  bool heartbeat = false;       // nothing but a status event
+  uint32_t attempt = 1;         // 1 = first
+  Instant begun;
+  Instant ended;
+  enum class Outcome : uint8_t { ok, unsubscribe, failed, died } outcome = Outcome::ok;
+  uint16_t status = 0;          // of HTTP; 0 = none came
+  Error error;                  // where outcome is failed or died and no status came
+};
+
+// Called on the home core of the mailbox; must not block. Outlives the stand-in.
+class ExchangeObserver {
+ public:
+  virtual void on_attempt(const NotificationAttempt& attempt) = 0;
+
+ protected:
+  ~ExchangeObserver() = default;
+};
+
+// A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic authentication (Subscribe,
+// GetItem, FindItem), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
+// retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
+// in memory. Made on a core of the cluster, destroyed after run() has returned on every one of its cores.
+class Exchange {
+ public:
+  // Opens the listeners. Errors: os, tls; `complaint` is a line for the operator.
+  static Result<std::unique_ptr<Exchange>> make(ExchangeOptions options, std::string& complaint);
+  ~Exchange();
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // Serves until stop(), on the calling core; once on each core of the options.
+  Task<void> run();
+  // Ends run() everywhere: pending callbacks are cut off. Returns when it is asked, not when it is done.
+  Task<bool> stop();
+
+  SocketAddress address() const;          // of the EWS listener
+  SocketAddress control_address() const;  // port 0 without control
+  void set_observer(ExchangeObserver* observer);  // before run()
+
+  // False: the address exists, or mailboxes_max is reached, or a field is empty.
+  Task<bool> add_mailbox(MailboxSpec spec);
+  // A mail arrives; callbacks go out. False: no such mailbox.
+  Task<bool> deliver(std::string address, Mail mail);
+  // `count` mails over all mailboxes in turn, `rate` in mails per second (0: as fast as it goes), subjects "mail N".
+  // Returns at once; what is under way is cut off by stop(). False: there is no mailbox.
+  Task<bool> deliver_many(uint64_t count, double rate);
+  // The newest `count` unread items become read elsewhere: Modified events with the new unread count.
+  Task<bool> mark_read(std::string address, uint32_t count);
+  // The newest `count` items are deleted, without events.
+  Task<bool> delete_items(std::string address, uint32_t count);
+
+  // False: faults_max is reached.
+  Task<bool> add_fault(EwsFault fault);
+  Task<bool> clear_faults();
+  // Exchange restarts: all subscriptions are forgotten without a word.
+  Task<bool> restart();
+
+  Task<ExchangeBooks> books();
+  // Nothing where there is no such mailbox.
+  Task<std::optional<MailboxBooks>> mailbox_books(std::string address);
+
+ private:
+  struct Shared;
+  class Part;
+  friend class ExchangeControl;
+  Exchange();
+  Part& home(std::string_view name) const;
+
+  std::unique_ptr<Shared> shared_;
+  std::vector<std::unique_ptr<Part>> parts_;
+};
+
+}  // namespace bellhop::standin

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/standin/exchange_control.h"
+
+#include "core/io.h"
+#include "proto/json_writer.h"
+
+namespace bellhop::standin {
+namespace {
+
+using proto::HttpMethod;
+
+constexpr std::string_view kNoMailbox = "no such mailbox";
+
+void write_mailbox_books(proto::JsonWriter& json, const MailboxBooks& books) {
+  json.member("mails", books.mails)
+      .member("notifications", books.notifications)
+      .member("eventsSent", books.events_sent)
+      .member("eventsAcknowledged", books.events_acknowledged)
+      .member("newMailsAcknowledged", books.new_mails_acknowledged)
+      .member("heartbeatsAcknowledged", books.heartbeats_acknowledged)
+      .member("retries", books.retries)
+      .member("failures", books.failures)
+      .member("subscribed", books.subscribed)
+      .member("unsubscribed", books.unsubscribed)
+      .member("dead", books.dead)
+      .member("forgotten", books.forgotten)
+      .member("eventsLost", books.events_lost);
+}
+
+Duration milliseconds(uint64_t count) { return std::chrono::milliseconds(count); }
+
+std::string string_of(const proto::JsonObject& object, std::string_view name) {
+  auto text = object.string(name);
+  return text && *text ? std::string(**text) : std::string();
+}
+
+}  // namespace
+
+Task<ControlAnswer> ExchangeControl::answer(const ControlRequest& request) {
+  std::string address = request.text("address");
+  uint32_t count = static_cast<uint32_t>(request.number("count", 1));
+  if (request.is(HttpMethod::post, "/mailboxes")) co_return co_await add_mailboxes(request);
+  if (request.is(HttpMethod::post, "/deliver")) co_return co_await deliver(request);
+  if (request.is(HttpMethod::post, "/faults")) co_return co_await add_fault(request);
+  if (request.is(HttpMethod::get, "/books")) co_return co_await books(request);
+  if (request.is(HttpMethod::post, "/read")) {
+    co_return ControlAnswer::done(co_await exchange_.mark_read(address, count), kNoMailbox);
+  }
+  if (request.is(HttpMethod::post, "/delete")) {
+    co_return ControlAnswer::done(co_await exchange_.delete_items(address, count), kNoMailbox);
+  }
+  if (request.is(HttpMethod::delete_, "/faults")) {
+    co_await exchange_.clear_faults();
+    co_return ControlAnswer::ok();
+  }
+  if (request.is(HttpMethod::post, "/restart")) {
+    co_await exchange_.restart();
+    co_return ControlAnswer::ok();
+  }
+  co_return ControlAnswer::problem(404, "no such control");
+}
+
+Task<ControlAnswer> ExchangeControl::add_mailboxes(const ControlRequest& request) {
+  uint64_t made = 0;
+  uint64_t count = request.number("count", 0);
+  if (count == 0) {
+    bool added = co_await exchange_.add_mailbox(
+        {request.text("address"), request.text("username"), request.text("password")});
+    if (!added) co_return ControlAnswer::problem(409, "the mailbox exists, or address or password are missing, or there are too many");
+    made = 1;
+  }
+  std::string prefix = request.text("prefix"), domain = request.text("domain"), password = request.text("password");
+  for (uint64_t i = 1; i <= count; ++i) {
+    std::string address = prefix + std::to_string(i) + "@" + domain;
+    if (co_await exchange_.add_mailbox({std::move(address), {}, password})) ++made;
+    if (i % 1024 == 0) co_await yield_now();
+  }
+  ControlAnswer reply;
+  proto::JsonWriter(reply.body).begin_object().member("made", made).end_object();
+  co_return reply;
+}
+
+Task<ControlAnswer> ExchangeControl::deliver(const ControlRequest& request) {
+  if (auto mails = request.json.array("mails"); mails && *mails) co_return co_await deliver_list(**mails);
+  std::string address = request.text("address");
+  uint64_t count = request.number("count", 1);
+  if (address.empty()) {
+    co_return ControlAnswer::done(co_await exchange_.deliver_many(count, request.real("rate", 0)), "there is no mailbox");
+  }
+  Instant at = io::now();
+  for (uint64_t i = 0; i < count; ++i) {
+    Mail mail;
+    mail.subject = request.text("subject");
+    mail.sender_name = request.text("senderName");
+    mail.sender_address = request.text("senderAddress");
+    mail.conversation = request.text("conversation");
+    mail.preview = request.text("preview");
+    mail.gone = request.flag("gone");
+    if (request.flag("private")) mail.sensitivity = proto::Sensitivity::private_;
+    if (!co_await exchange_.deliver(address, std::move(mail))) co_return ControlAnswer::problem(404, kNoMailbox);
+  }
+  ControlAnswer reply;
+  proto::JsonWriter(reply.body)
+      .begin_object()
+      .member("delivered", count)
+      .member("atNs", static_cast<int64_t>(at.time_since_epoch().count()))
+      .end_object();
+  co_return reply;
+}
+
+Task<ControlAnswer> ExchangeControl::deliver_list(proto::JsonArray mails) {
+  uint64_t delivered = 0;
+  Instant at = io::now();
+  for (size_t i = 0; i < mails.size(); ++i) {
+    auto object = mails.at(i).object();
+    if (!object) co_return ControlAnswer::problem(400, error_text(object.error()));
+    Mail mail;
+    mail.subject = string_of(*object, "subject");
+    mail.sender_name = "Stand-in";
+    mail.sender_address = "stand-in@example.com";
+    if (co_await exchange_.deliver(string_of(*object, "address"), std::move(mail))) ++delivered;
+  }
+  ControlAnswer reply;
+  proto::JsonWriter(reply.body)
+      .begin_object()
+      .member("delivered", delivered)
+      .member("atNs", static_cast<int64_t>(at.time_since_epoch().count()))
+      .end_object();
+  co_return reply;
+}
+
+Task<ControlAnswer> ExchangeControl::add_fault(const ControlRequest& request) {
+  auto kind = parse_ews_fault(request.text("kind"));
+  if (!kind) co_return ControlAnswer::problem(400, "unknown kind of fault");
+  EwsFault fault;
+  fault.kind = *kind;
+  if (std::string operation = request.text("operation"); !operation.empty()) {
+    fault.operation = parse_ews_operation(operation);
+    if (!fault.operation) co_return ControlAnswer::problem(400, "unknown operation");
+  }
+  fault.mailbox = request.text("mailbox");
+  fault.count = request.number("count", 0);
+  fault.delay = milliseconds(request.number("delayMs", 0));
+  fault.back_off = milliseconds(request.number("backOffMs", 0));
+  fault.code = request.text("code");
+  if (*kind == EwsFaultKind::response_code && fault.code.empty()) {
+    co_return ControlAnswer::problem(400, "response_code needs a code");
+  }
+  if (!co_await exchange_.add_fault(std::move(fault))) co_return ControlAnswer::problem(409, "too many faults");
+  co_return ControlAnswer::ok();
+}
+
+Task<ControlAnswer> ExchangeControl::books(const ControlRequest& request) {
+  ControlAnswer reply;
+  proto::JsonWriter json(reply.body);
+  if (std::string address = request.query_text("address"); !address.empty()) {
+    auto books = co_await exchange_.mailbox_books(address);
+    if (!books) co_return ControlAnswer::problem(404, kNoMailbox);
+    json.begin_object();
+    write_mailbox_books(json, *books);
+    json.end_object();
+    co_return reply;
+  }
+  ExchangeBooks books = co_await exchange_.books();
+  json.begin_object()
+      .member("mailboxes", books.mailboxes)
+      .member("subscriptions", books.subscriptions)
+      .member("eventsPending", books.events_pending);
+  write_mailbox_books(json, books.all);
+  json.name("requests").begin_object();
+  for (size_t i = 0; i < std::size(books.requests); ++i) {
+    json.member(ews_operation_name(static_cast<EwsOperation>(i)), books.requests[i]);
+  }
+  json.end_object()
+      .member("unauthorized", books.unauthorized)
+      .member("faulted", books.faulted)
+      .member("refused", books.refused)
+      .member("connections", books.connections)
+      .end_object();
+  co_return reply;
+}
+
+}  // namespace bellhop::standin

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "tools/standin/control.h"
+#include "tools/standin/exchange.h"
+
+namespace bellhop::standin {
+
+// The control API of the Exchange stand-in. All bodies are JSON objects; times are in milliseconds.
+//
+//   POST   /mailboxes {"address","password","username"?}, or {"count","prefix","domain","password"}: prefix1@domain …
+//   POST   /deliver   {"address","subject"?,"senderName"?,"senderAddress"?,"conversation"?,"preview"?,"private"?,"gone"?,
+//                      "count"?}, or {"mails":[{"address","subject"}…]} → {"delivered","atNs"}, or {"count","rate"?}:
+//                      over all mailboxes
+//   POST   /read      {"address","count"?}   the newest unread items become read
+//   POST   /delete    {"address","count"?}   the newest items are deleted
+//   POST   /faults    {"kind","operation"?,"mailbox"?,"count"?,"delayMs"?,"backOffMs"?,"code"?}
+//   DELETE /faults
+//   POST   /restart   all subscriptions are forgotten
+//   GET    /books, /books?address=…
+class ExchangeControl final : public ControlHandler {
+ public:
+  explicit ExchangeControl(Exchange& exchange) : exchange_(exchange) {}
+
+ private:
+  Task<ControlAnswer> answer(const ControlRequest& request) override;
+  Task<ControlAnswer> add_mailboxes(const ControlRequest& request);
+  Task<ControlAnswer> deliver(const ControlRequest& request);
+  Task<ControlAnswer> deliver_list(proto::JsonArray mails);
+  Task<ControlAnswer> add_fault(const ControlRequest& request);
+  Task<ControlAnswer> books(const ControlRequest& request);
+
+  Exchange& exchange_;
+};
+
+}  // namespace bellhop::standin

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/sync.h"
+#include "core/task.h"
+#include "core/tls/context.h"
+#include "core/tls/ticket_keys.h"
+#include "proto/ews_server.h"
+#include "service/http1_client.h"
+#include "service/http_server.h"
+#include "tools/standin/exchange.h"
+#include "tools/standin/exchange_model.h"
+#include "tools/standin/rules.h"
+
+namespace bellhop::standin {
+
+// A host that callbacks go to: keep-alive connections, at most callback_connections_max. .NET's ServicePoint.
+struct CallbackHost {
+  CallbackHost(service::Http1Origin origin, const service::Http1ClientOptions& options)
+      : pool(std::move(origin), options), slots(options.connections_max) {}
+  service::Http1Pool pool;
+  Semaphore slots;  // waiting for a connection does not count against the callback's time
+  std::string authority;
+};
+
+// What the parts share; constant while they run, but for the atomics of the rules.
+struct Exchange::Shared {
+  ExchangeOptions options;
+  SocketAddress address, control_address;
+  std::vector<io::Handle> listeners;  // one a core
+  io::Handle control_listener;
+  std::shared_ptr<const TlsAuthorities> callback_authorities;
+  std::shared_ptr<TicketKeys> ticket_keys;
+  ExchangeObserver* observer = nullptr;
+};
+
+// The answer to one EWS request, on its way from the mailbox's home core to the core that accepted the request.
+struct EwsReply {
+  uint16_t status = 200;
+  std::string body;
+  proto::SoapVersion soap_version = proto::SoapVersion::soap11;
+  EwsFaultKind fault = EwsFaultKind::none;
+  Duration delay{};
+  uint32_t retry_after_s = 0;
+  Mailbox* mailbox = nullptr;   // home core's
+  std::string subscription_id;  // whose first status event is to be sent after the answer
+};
+
+// One core's share: its listener, the mailboxes whose home it is, their callbacks.
+class Exchange::Part final : public service::HttpHandler {
+ public:
+  Part(Exchange& exchange, unsigned number);
+  ~Part();
+
+  Task<void> run();
+
+  // ---- EWS front (exchange_front.cc) ----
+  Task<void> handle(service::HttpExchange& exchange) override;
+  Task<EwsReply> answer(std::string authorization, std::string body);
+  EwsReply answer_subscribe(Mailbox& mailbox, const proto::EwsRequest& request);
+  void apply_fault(const EwsFault& fault, const proto::EwsRequest& request, EwsReply& reply);
+
+  // ---- callbacks (exchange_notifier.cc) ----
+  struct Posted {
+    NotificationAttempt::Outcome outcome = NotificationAttempt::Outcome::failed;
+    uint16_t status = 0;
+    Error error;
+  };
+  Task<void> schedule();
+  void poke(Mailbox& mailbox);
+  Task<void> notify(Subscription* subscription);
+  Task<void> notify_first(Subscription* subscription, Event* over);
+  Task<Posted> post(Subscription& subscription, const std::string& body);
+  Task<Result<Posted>> exchange_once(CallbackHost* host, const service::Http1Request* request);
+  bool settle(Subscription& subscription, const Posted& posted, NotificationAttempt& attempt);
+  void acknowledged(Subscription& subscription, NotificationAttempt& attempt);
+  void end(Subscription& subscription, uint64_t MailboxBooks::*how);
+  void arm(Subscription& subscription, Duration unscaled);
+  CallbackHost* callback_host(const CallbackUrl& url);
+  bool start_subscription(Mailbox* mailbox, std::string_view id);
+  static void timer_expired(Timer& timer);
+
+  // ---- mailboxes ----
+  Mailbox* find_by_address(std::string_view address);
+  Mailbox* find_by_username(std::string_view name);
+  bool add(MailboxSpec spec);
+  bool deliver(std::string_view address, Mail mail);
+  void deliver_to(Mailbox& mailbox, Mail mail);
+  Task<void> deliver_share(uint64_t first, uint64_t count, uint64_t step, double rate);
+  bool forget_subscriptions();
+  ExchangeBooks part_books() const;
+
+  Exchange& exchange;
+  Exchange::Shared& shared;
+  const unsigned number;
+  const unsigned core;
+  RuleList<EwsFault> faults;
+  Event running, stop_asked;
+  TaskScope* flows = nullptr;  // while run() serves
+  std::shared_ptr<TlsContext> server_tls, client_tls;
+
+  std::vector<std::unique_ptr<Mailbox>> mailboxes;  // in the order of their making
+  std::unordered_map<std::string, Mailbox*> by_address;
+  std::unordered_map<std::string, Mailbox*> by_account;  // as the user name was spelt, lower case
+  std::map<std::string, std::unique_ptr<CallbackHost>> hosts;
+  proto::EwsRequestReader reader;
+  std::string notification;  // scratch
+  IntrusiveList<Subscription> due;
+  Event due_changed;
+  ExchangeBooks counts;  // what no mailbox has: requests and the like
+  std::unique_ptr<service::HttpServer> http;
+};
+
+}  // namespace bellhop::standin

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/error.h"
+#include "core/base/ip.h"
+#include "core/io.h"
+#include "core/tls/context.h"
+
+// What both stand-ins need to listen.
+namespace bellhop::standin {
+
+Result<std::shared_ptr<TicketKeys>> make_ticket_keys();
+// Errors: tls; `complaint` names what is wrong.
+Result<std::shared_ptr<TlsContext>> make_server_context(const std::string& chain_pem, const std::string& key_pem,
+                                                        const char* alpn, std::shared_ptr<TicketKeys> ticket_keys,
+                                                        std::string& complaint);
+// One listener a core on the same address; port 0 becomes the one that was picked. Errors: os.
+Result<std::vector<io::Handle>> open_listeners(SocketAddress& address, unsigned cores, std::string& complaint);
+
+}  // namespace bellhop::standin
