@@ -90,7 +90,9 @@ LogOptions log_options(std::string& lines, unsigned core) {
   return options;
 }
 
-Task<Status> wait_event(Event& event) { co_return co_await event.wait(); }
+Task<Status> wait_event(Event& event) {
+  co_return co_await event.wait();
+}
 
 }  // namespace
 
@@ -208,8 +210,7 @@ Task<bool> Bed::start() {
   tenant.ews_ports = {port};
   tenant.ews_private_cidrs = {{.address = {127}, .bits = 8}};
   tenant.ens2_credentials = options.ens2_credentials;
-  tenant.apps = {{.topic = "com.example.mail"},
-                 {.topic = "com.example.beta", .environment = ApnsEnvironment::sandbox}};
+  tenant.apps = {{.topic = "com.example.mail"}, {.topic = "com.example.beta", .environment = ApnsEnvironment::sandbox}};
   if (options.configure) options.configure(config);
 
   store = store::MemoryStore::create(options.store_bytes_max);
@@ -222,6 +223,7 @@ Task<bool> Bed::start() {
   apns_tokens = ApnsProviderTokens::make(config_without_apps, *store, *vault, complaint).value();
   node.emplace(config, *tenants, *store, *vault, *apns_tokens);
   node->cores.resize(io::cores());
+  parts.resize(io::cores());
   node->ready = true;
   for (unsigned core = 0; core < io::cores(); ++core) shards.push_back(std::make_unique<MetricsShard>());
   for (size_t i = 0; i < options.pool_keys; ++i) {
@@ -260,6 +262,7 @@ BedCore::BedCore(Bed& b, unsigned index)
   core.mailboxes = &*mailboxes;
   api.emplace(core);
   b.node->cores[index] = &core;
+  b.parts[index] = this;
 }
 
 Task<void> BedCore::close() {
@@ -326,12 +329,45 @@ Task<Answered> Phone::send(Fields fields) {
   co_return answer;
 }
 
-Task<Answered> Phone::subscribe(std::string_view password) { co_return co_await send(subscribe_fields(password)); }
+Task<Answered> Phone::subscribe(std::string_view password) {
+  co_return co_await send(subscribe_fields(password));
+}
 
 Task<store::UserRecord> Phone::stored() {
   Result<store::UserRecord> user = co_await core.bed.store->read_user(stored_user());
   EXPECT_TRUE(user);
   co_return user ? *user : store::UserRecord();
+}
+
+// ---- What Exchange was told to call ----
+
+CallbackUrl parse_callback(const std::string& url) {
+  CallbackUrl parsed;
+  std::string_view rest = url;
+  std::string_view start = "https://push.example.test/notify?id=";
+  EXPECT_TRUE(rest.starts_with(start)) << url;
+  EXPECT_LT(url.size(), 2083u);
+  if (!rest.starts_with(start)) return parsed;
+  rest.remove_prefix(start.size());
+  parsed.capability = crypto::Capability::from_text(rest.substr(0, 22));
+  EXPECT_TRUE(rest.substr(22).starts_with("&creds="));
+  parsed.creds = from_base64url(rest.substr(29)).value_or(std::vector<uint8_t>());
+  return parsed;
+}
+
+store::CapabilityHash capability_of(const std::string& url) {
+  return Vault::capability_hash(parse_callback(url).capability.value());
+}
+
+Task<store::Route> route_of(Bed& bed, std::string url) {
+  store::Route route;
+  EXPECT_TRUE(co_await bed.store->read_route(capability_of(url), route));
+  co_return route;
+}
+
+Task<void> call_back(Bed& bed, std::string url, std::string exchange_id) {
+  EXPECT_TRUE(
+      co_await bed.store->activate_subscription(capability_of(url), exchange_id, store::SubscriptionState::active));
 }
 
 // ---- Running ----

@@ -42,9 +42,9 @@ class FakeExchangeServer final : public HttpHandler {
   Mood mood = Mood::well;
   int requests = 0, subscribes = 0, verifies = 0, unauthorized = 0;
   std::vector<std::string> callback_urls;
-  std::vector<std::string> mailboxes;  // that requests named
-  Event* hold = nullptr;               // answers wait for it
-  Event arrived;                       // a Subscribe came
+  std::vector<std::string> mailboxes;                        // that requests named
+  Event* hold = nullptr;                                     // answers wait for it
+  Event arrived;                                             // a Subscribe came
   std::function<Task<void>(std::string url)> before_answer;  // what happens before a Subscribe is answered
 
   Task<void> handle(HttpExchange& exchange) override;
@@ -98,7 +98,7 @@ struct BedOptions {
 struct Bed {
   explicit Bed(BedOptions options);
   ~Bed();
-  Task<bool> start();    // false: the test has failed already
+  Task<bool> start();  // false: the test has failed already
   Task<void> add_token(std::string_view text, std::string_view tenant, store::TokenScope scope, uint8_t id);
   Task<store::Counts> counts();
 
@@ -116,6 +116,7 @@ struct Bed {
   io::Handle ews_listener;
   std::string ews_url;
   FakeExchangeServer exchange;
+  std::vector<struct BedCore*> parts;  // by core; set before the test's flow runs
 };
 
 // One core's parts.
@@ -163,6 +164,17 @@ struct Phone {
   Fields identity() const;
   Task<store::UserRecord> stored();
 };
+
+// What Exchange was told to call.
+struct CallbackUrl {
+  std::optional<crypto::Capability> capability;
+  std::vector<uint8_t> creds;
+};
+CallbackUrl parse_callback(const std::string& url);
+store::CapabilityHash capability_of(const std::string& url);
+Task<store::Route> route_of(Bed& bed, std::string url);
+// What a first callback does.
+Task<void> call_back(Bed& bed, std::string url, std::string exchange_id);
 
 // Runs `flow` on core 0 of a cluster; the other cores have their parts and do what core 0 asks.
 void run_bed(BedOptions options, const std::function<Task<void>(BedCore&)>& flow, unsigned cores = 1);

@@ -38,7 +38,9 @@ Task<void> expect_routes(BedCore& core) {
   EXPECT_EQ(core.ledger.snapshot().api[size_t(ApiOutcome::ok)], 2u);
 }
 
-TEST(DeviceApiTest, ServesItsRoutesBelowBothBasesAndNothingElse) { run_bed({}, expect_routes); }
+TEST(DeviceApiTest, ServesItsRoutesBelowBothBasesAndNothingElse) {
+  run_bed({}, expect_routes);
+}
 
 Task<void> expect_draining(BedCore& core) {
   core.bed.node->draining = true;
@@ -52,7 +54,9 @@ Task<void> expect_draining(BedCore& core) {
   EXPECT_EQ((co_await core.post("checkin", "{}")).status, 503);
 }
 
-TEST(DeviceApiTest, SaysThatItDrains) { run_bed({}, expect_draining); }
+TEST(DeviceApiTest, SaysThatItDrains) {
+  run_bed({}, expect_draining);
+}
 
 Task<void> expect_one_refusal(BedCore& core) {
   Bed& bed = core.bed;
@@ -63,8 +67,14 @@ Task<void> expect_one_refusal(BedCore& core) {
   co_await bed.add_token("for admins", kTenant, store::TokenScope::admin, 3);
   co_await bed.add_token("of nobody", "no-such-tenant", store::TokenScope::device, 4);
   std::optional<Answered> first;
-  for (std::optional<std::string> token : std::initializer_list<std::optional<std::string>>{
-           {}, "", "unknown", "revoked", "for admins", "of nobody", std::string(kToken) + "x", std::string(5000, 'x')}) {
+  for (std::optional<std::string> token : std::initializer_list<std::optional<std::string>>{{},
+                                                                                            "",
+                                                                                            "unknown",
+                                                                                            "revoked",
+                                                                                            "for admins",
+                                                                                            "of nobody",
+                                                                                            std::string(kToken) + "x",
+                                                                                            std::string(5000, 'x')}) {
     Answered answer = co_await core.ask({.path = "/api/ens/checkin", .body = "{}", .token = token});
     EXPECT_EQ(answer.status, 401);
     EXPECT_EQ(answer.code(), "unauthorized");
@@ -75,7 +85,9 @@ Task<void> expect_one_refusal(BedCore& core) {
   EXPECT_EQ((co_await core.post("checkin", "{}")).status, 422);  // a good one is let in
 }
 
-TEST(DeviceApiTest, RefusesMissingUnknownRevokedAndForeignTokensAlike) { run_bed({}, expect_one_refusal); }
+TEST(DeviceApiTest, RefusesMissingUnknownRevokedAndForeignTokensAlike) {
+  run_bed({}, expect_one_refusal);
+}
 
 Task<void> expect_bad_tokens_limited(BedCore& core) {
   for (int i = 0; i < 3; ++i) {
@@ -86,13 +98,15 @@ Task<void> expect_bad_tokens_limited(BedCore& core) {
   EXPECT_EQ(more.code(), "throttled");
   EXPECT_EQ(more.headers["retry-after"], "20");
   EXPECT_TRUE(more.close);
-  EXPECT_EQ((co_await core.ask({.path = "/api/ens/checkin", .body = "{}", .token = "bad", .address = "198.51.100.8"})).status,
-            401);
+  EXPECT_EQ(
+      (co_await core.ask({.path = "/api/ens/checkin", .body = "{}", .token = "bad", .address = "198.51.100.8"})).status,
+      401);
   EXPECT_EQ((co_await core.post("checkin", "{}")).status, 422);  // phones behind the same address go on
 }
 
 TEST(DeviceApiTest, LimitsBadTokensOfOneAddressWithoutHoldingUpGoodOnes) {
-  run_bed({.configure = [](Config& c) { c.limits.unauthorized_per_address_per_minute = 3; }}, expect_bad_tokens_limited);
+  run_bed({.configure = [](Config& c) { c.limits.unauthorized_per_address_per_minute = 3; }},
+          expect_bad_tokens_limited);
 }
 
 Task<void> expect_revocation(BedCore& core) {
@@ -108,7 +122,9 @@ Task<void> expect_revocation(BedCore& core) {
   EXPECT_LT(io::now() - revoked, 2s);
 }
 
-TEST(DeviceApiTest, RevokedTokenIsOfNoUseWithinTwoSeconds) { run_bed({}, expect_revocation); }
+TEST(DeviceApiTest, RevokedTokenIsOfNoUseWithinTwoSeconds) {
+  run_bed({}, expect_revocation);
+}
 
 Task<void> expect_bounded_memory(BedCore& core) {
   Bed& bed = core.bed;
@@ -127,7 +143,9 @@ Task<void> expect_bounded_memory(BedCore& core) {
   }
 }
 
-TEST(DeviceApiTest, RemembersGoodTokensOnlyAndABoundedNumber) { run_bed({}, expect_bounded_memory); }
+TEST(DeviceApiTest, RemembersGoodTokensOnlyAndABoundedNumber) {
+  run_bed({}, expect_bounded_memory);
+}
 
 Task<void> expect_bodies(BedCore& core) {
   Answered large = co_await core.post("checkin", "{\"userId\":\"" + std::string(64 * 1024, 'a') + "\"}");
@@ -138,9 +156,9 @@ Task<void> expect_bodies(BedCore& core) {
   for (std::string body :
        {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string("{\"a\":1}x"),
         std::string("{\"userId\":1}"), "{\"userId\":\"" + user + "\",\"userId\":\"" + user + "\"}",
-        std::string("{\"userId\":\"ab\"}"), "{\"userId\":\"" + std::string(64, 'g') + "\"}", std::string("{\"userId\":null}"),
-        "{\"userId\":\"" + user + "\",\"deviceId\":5}", "{\"userId\":\"" + user + "\",\"deviceId\":\"\"}",
-        "{\"userId\":\"" + user + "\",\"deviceId\":\"a b\"}",
+        std::string("{\"userId\":\"ab\"}"), "{\"userId\":\"" + std::string(64, 'g') + "\"}",
+        std::string("{\"userId\":null}"), "{\"userId\":\"" + user + "\",\"deviceId\":5}",
+        "{\"userId\":\"" + user + "\",\"deviceId\":\"\"}", "{\"userId\":\"" + user + "\",\"deviceId\":\"a b\"}",
         "{\"userId\":\"" + user + "\",\"deviceId\":\"" + std::string(129, 'd') + "\"}",
         "{\"userId\":\"" + user + "\",\"deviceId\":\"d\",\"deviceSecret\":\"" + std::string(129, 's') + "\"}",
         "{\"userId\":\"" + user + "\",\"deviceId\":\"d\",\"deviceSecret\":[]}"}) {
@@ -155,7 +173,9 @@ Task<void> expect_bodies(BedCore& core) {
   EXPECT_EQ((co_await core.bed.counts()).users, 0u);
 }
 
-TEST(DeviceApiTest, RefusesBodiesThatAreTooLargeOrNotWhatTheyShouldBe) { run_bed({}, expect_bodies); }
+TEST(DeviceApiTest, RefusesBodiesThatAreTooLargeOrNotWhatTheyShouldBe) {
+  run_bed({}, expect_bodies);
+}
 
 Task<void> expect_same_key(BedCore& core) {
   Phone phone{core};
@@ -187,7 +207,9 @@ Task<void> expect_same_key(BedCore& core) {
   EXPECT_EQ(phone.key_id, first);
 }
 
-TEST(DeviceApiTest, GivesTheSameKeyAgainAndSaysWhenThereIsNone) { run_bed({}, expect_same_key); }
+TEST(DeviceApiTest, GivesTheSameKeyAgainAndSaysWhenThereIsNone) {
+  run_bed({}, expect_same_key);
+}
 
 Task<void> expect_key_limits(BedCore& core) {
   std::string body = Fields().set("userId", std::string(64, '1')).json();
