@@ -91,6 +91,8 @@ class Site {
   explicit Site(World& w);
   Task<void> serve();  // until stop()
   void stop();
+  // From now on the callback listener shows a certificate that is not of the world's authority.
+  void use_foreign_certificate();
 
   // One EWS request with Basic credentials.
   Task<EwsResult> ews(std::string user, std::string password, std::string body);
@@ -103,7 +105,6 @@ class Site {
   Exchange& exchange;
   CallbackPeer peer;
   AttemptLog attempts;
-  bool self_signed = false;  // the listener's certificate is not of the world's authority
 
  private:
   std::shared_ptr<TlsContext> client_tls_;

@@ -51,9 +51,8 @@ Apns::Part::Part(Apns& owner, unsigned n, ProviderGate provider_gate)
 Apns::Apns() = default;
 Apns::~Apns() {
   if (!shared_) return;
-  for (io::Handle handle : shared_->listeners) {
-    if (handle) io::close(handle);  // of a core that never ran
-  }
+  // Where run() never came to take them.
+  if (shared_->listener) io::close(shared_->listener);
   if (shared_->control_listener) io::close(shared_->control_listener);
 }
 
@@ -74,11 +73,10 @@ Result<std::unique_ptr<Apns>> Apns::make(ApnsOptions options, std::string& compl
     apns->parts_.push_back(std::make_unique<Part>(*apns, n, *std::move(gate)));
   }
   shared.address = shared.options.listen;
-  BH_TRY(shared.listeners, open_listeners(shared.address, shared.options.cores, complaint));
+  BH_TRY(shared.listener, open_listener(shared.address, shared.options.cores > 1, complaint));
   if (shared.options.control) {
     shared.control_address = *shared.options.control;
-    BH_TRY(auto handles, open_listeners(shared.control_address, 1, complaint));
-    shared.control_listener = handles[0];
+    BH_TRY(shared.control_listener, open_listener(shared.control_address, false, complaint));
   }
   return apns;
 }
@@ -93,8 +91,20 @@ Task<void> Apns::run() {
   co_await parts_[number]->run();
 }
 
+// The seam gives a listener to the core that opens it.
+Result<io::Handle> Apns::Part::take_listener() {
+  if (number == 0) return std::exchange(shared.listener, {});
+  std::string complaint;
+  SocketAddress address = shared.address;
+  auto listener = open_listener(address, true, complaint);
+  if (!listener) io::write_log(complaint + "\n");
+  return listener;
+}
+
 Task<void> Apns::Part::run() {
   Context& own = co_await current_context();
+  auto handle = take_listener();
+  if (!handle) co_return;
   std::string complaint;
   auto context = make_server_context(shared.options.certificate_pem, shared.options.key_pem, "h2", shared.ticket_keys,
                                      complaint);
@@ -102,7 +112,7 @@ Task<void> Apns::Part::run() {
   tls = *context;
   std::optional<ApnsControl> control;
   std::optional<service::HttpServer> control_http;
-  Listener listener(std::exchange(shared.listeners[number], {}));
+  Listener listener(*handle);
   TaskScope servers(&own);
   servers.spawn(accept_all(listener, servers));
   if (number == 0 && shared.control_listener) {

@@ -76,10 +76,10 @@ Task<void> Apns::Part::Connection::follow_rule(service::HttpExchange& exchange, 
       break;
     case ApnsAction::lose:
       part.accept_push(push, payload);
-      http2.abort();
+      co_await die();
       break;
     case ApnsAction::kill:
-      http2.abort();
+      co_await die();
       break;
     case ApnsAction::goaway: {
       std::string debug =
@@ -93,6 +93,12 @@ Task<void> Apns::Part::Connection::follow_rule(service::HttpExchange& exchange, 
       break;
     }
   }
+}
+
+// The connection ends with nothing more said, not even about the streams.
+Task<void> Apns::Part::Connection::die() {
+  (void)co_await http2.stream().socket().shutdown_send();
+  http2.abort();
 }
 
 Task<void> Apns::Part::Connection::answer(service::HttpExchange& exchange, const PushRequest& push, ApnsReason reason,

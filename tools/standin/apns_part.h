@@ -22,7 +22,7 @@ namespace bellhop::standin {
 struct Apns::Shared {
   ApnsOptions options;
   SocketAddress address, control_address;
-  std::vector<io::Handle> listeners;  // one a core
+  io::Handle listener;  // of the first part; the others open theirs on the same address
   io::Handle control_listener;
   std::shared_ptr<TicketKeys> ticket_keys;
   ApnsObserver* observer = nullptr;
@@ -43,6 +43,7 @@ class Apns::Part {
                       WallTime timestamp);
     Task<void> follow_rule(service::HttpExchange& exchange, const PushRequest& push, std::string_view payload,
                            ApnsRule rule);
+    Task<void> die();
 
     Part& part;
     service::Http2ServerConnection http2;
@@ -51,6 +52,7 @@ class Apns::Part {
   };
 
   Task<void> run();
+  Result<io::Handle> take_listener();
   Task<void> accept_all(Listener& listener, TaskScope& scope);
   Task<void> serve(Socket socket);
   void accept_push(const PushRequest& push, std::string_view payload);

@@ -66,9 +66,8 @@ Exchange::Part::~Part() = default;
 Exchange::Exchange() = default;
 Exchange::~Exchange() {
   if (!shared_) return;
-  for (io::Handle handle : shared_->listeners) {
-    if (handle) io::close(handle);  // of a core that never ran
-  }
+  // Where run() never came to take them.
+  if (shared_->listener) io::close(shared_->listener);
   if (shared_->control_listener) io::close(shared_->control_listener);
 }
 
@@ -83,11 +82,10 @@ Result<std::unique_ptr<Exchange>> Exchange::make(ExchangeOptions options, std::s
   TlsFile ca{"the authority of callbacks", shared.options.callback_ca_pem};
   BH_TRY(shared.callback_authorities, TlsAuthorities::parse({&ca, 1}, complaint));
   shared.address = shared.options.listen;
-  BH_TRY(shared.listeners, open_listeners(shared.address, shared.options.cores, complaint));
+  BH_TRY(shared.listener, open_listener(shared.address, shared.options.cores > 1, complaint));
   if (shared.options.control) {
     shared.control_address = *shared.options.control;
-    BH_TRY(auto handles, open_listeners(shared.control_address, 1, complaint));
-    shared.control_listener = handles[0];
+    BH_TRY(shared.control_listener, open_listener(shared.control_address, false, complaint));
   }
   for (unsigned n = 0; n < shared.options.cores; ++n) {
     exchange->parts_.push_back(std::make_unique<Part>(*exchange, n));
@@ -109,8 +107,20 @@ Task<void> Exchange::run() {
   co_await parts_[number]->run();
 }
 
+// The seam gives a listener to the core that opens it.
+Result<io::Handle> Exchange::Part::take_listener() {
+  if (number == 0) return std::exchange(shared.listener, {});
+  std::string complaint;
+  SocketAddress address = shared.address;
+  auto listener = open_listener(address, true, complaint);
+  if (!listener) io::write_log(complaint + "\n");
+  return listener;
+}
+
 Task<void> Exchange::Part::run() {
   Context& own = co_await current_context();
+  auto listener = take_listener();
+  if (!listener) co_return;
   std::string complaint;
   auto server = make_server_context(shared.options.certificate_pem, shared.options.key_pem, "http/1.1",
                                     shared.ticket_keys, complaint);
@@ -125,7 +135,7 @@ Task<void> Exchange::Part::run() {
   TaskScope servers(&own), scope(&own);
   flows = &scope;
   scope.spawn(schedule());
-  servers.spawn(http->run(std::exchange(shared.listeners[number], {})));
+  servers.spawn(http->run(*listener));
   if (number == 0 && shared.control_listener) {
     control.emplace(exchange);
     control_http.emplace(*control, service::HttpServerLimits{.connections_max = 64}, nullptr);

@@ -159,7 +159,7 @@ class ExchangeObserver {
 // A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic authentication (Subscribe,
 // GetItem, FindItem), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
 // retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
-// in memory. Made on a core of the cluster, destroyed after run() has returned on every one of its cores.
+// in memory. Made on its first core, destroyed after run() has returned on every one of its cores.
 class Exchange {
  public:
   // Opens the listeners. Errors: os, tls; `complaint` is a line for the operator.

@@ -34,7 +34,7 @@ struct CallbackHost {
 struct Exchange::Shared {
   ExchangeOptions options;
   SocketAddress address, control_address;
-  std::vector<io::Handle> listeners;  // one a core
+  io::Handle listener;  // of the first part; the others open theirs on the same address
   io::Handle control_listener;
   std::shared_ptr<const TlsAuthorities> callback_authorities;
   std::shared_ptr<TicketKeys> ticket_keys;
@@ -60,6 +60,7 @@ class Exchange::Part final : public service::HttpHandler {
   ~Part();
 
   Task<void> run();
+  Result<io::Handle> take_listener();
 
   // ---- EWS front (exchange_front.cc) ----
   Task<void> handle(service::HttpExchange& exchange) override;

@@ -24,21 +24,16 @@ Result<std::shared_ptr<TlsContext>> make_server_context(const std::string& chain
                             complaint);
 }
 
-Result<std::vector<io::Handle>> open_listeners(SocketAddress& address, unsigned cores, std::string& complaint) {
-  std::vector<io::Handle> handles;
-  for (unsigned core = 0; core < cores; ++core) {
-    io::Endpoint endpoint{address, {}};
-    auto handle = io::open_listener(endpoint, cores > 1);
-    Result<SocketAddress> bound = handle ? io::local_address(*handle) : fail(handle.error());
-    if (handle) handles.push_back(*handle);
-    if (!bound) {
-      complaint = "cannot listen on " + address.to_string() + ": " + error_text(bound.error());
-      for (io::Handle open : handles) io::close(open);
-      return fail(bound.error());
-    }
+Result<io::Handle> open_listener(SocketAddress& address, bool shared, std::string& complaint) {
+  auto handle = io::open_listener({address, {}}, shared);
+  Result<SocketAddress> bound = handle ? io::local_address(*handle) : fail(handle.error());
+  if (bound) {
     address = *bound;
+    return *handle;
   }
-  return handles;
+  complaint = "cannot listen on " + address.to_string() + ": " + error_text(bound.error());
+  if (handle) io::close(*handle);
+  return fail(bound.error());
 }
 
 }  // namespace bellhop::standin

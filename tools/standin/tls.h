@@ -4,7 +4,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "core/base/error.h"
 #include "core/base/ip.h"
@@ -19,7 +18,8 @@ Result<std::shared_ptr<TicketKeys>> make_ticket_keys();
 Result<std::shared_ptr<TlsContext>> make_server_context(const std::string& chain_pem, const std::string& key_pem,
                                                         const char* alpn, std::shared_ptr<TicketKeys> ticket_keys,
                                                         std::string& complaint);
-// One listener a core on the same address; port 0 becomes the one that was picked. Errors: os.
-Result<std::vector<io::Handle>> open_listeners(SocketAddress& address, unsigned cores, std::string& complaint);
+// A listener of the calling core; port 0 becomes the one that was picked. `shared`: other cores open theirs on the same
+// address. Errors: os.
+Result<io::Handle> open_listener(SocketAddress& address, bool shared, std::string& complaint);
 
 }  // namespace bellhop::standin
