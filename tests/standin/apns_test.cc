@@ -367,6 +367,7 @@ Task<void> goaway_all(Site& site) {
   EXPECT_THAT(provider.goaways.back(), HasSubstr("IdleTimeout"));
   CLOSE_PROVIDER(provider);
   OPEN_PROVIDER(second);
+  EXPECT_EQ((co_await second.send(second.good())).status, 200);  // now the other side has finished its handshake too
   co_await apns.kill_connections();
   (void)co_await second.ended.wait();
   CLOSE_PROVIDER(second);
