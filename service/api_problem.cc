@@ -19,15 +19,24 @@ uint32_t whole_seconds(Duration wait) {
 
 proto::ProblemCode problem_code(ApiOutcome outcome) {
   switch (outcome) {
-    case ApiOutcome::ok: break;  // no problem
-    case ApiOutcome::malformed: return proto::ProblemCode::malformed;
-    case ApiOutcome::unauthorized: return proto::ProblemCode::unauthorized;
-    case ApiOutcome::forbidden: return proto::ProblemCode::forbidden;
-    case ApiOutcome::credentials: return proto::ProblemCode::credentials;
-    case ApiOutcome::exchange: return proto::ProblemCode::exchange;
-    case ApiOutcome::throttled: return proto::ProblemCode::throttled;
-    case ApiOutcome::blocked: return proto::ProblemCode::blocked;
-    case ApiOutcome::unavailable: return proto::ProblemCode::unavailable;
+    case ApiOutcome::ok:
+      break;  // no problem
+    case ApiOutcome::malformed:
+      return proto::ProblemCode::malformed;
+    case ApiOutcome::unauthorized:
+      return proto::ProblemCode::unauthorized;
+    case ApiOutcome::forbidden:
+      return proto::ProblemCode::forbidden;
+    case ApiOutcome::credentials:
+      return proto::ProblemCode::credentials;
+    case ApiOutcome::exchange:
+      return proto::ProblemCode::exchange;
+    case ApiOutcome::throttled:
+      return proto::ProblemCode::throttled;
+    case ApiOutcome::blocked:
+      return proto::ProblemCode::blocked;
+    case ApiOutcome::unavailable:
+      return proto::ProblemCode::unavailable;
   }
   check_failed("an outcome that is a problem", __FILE__, __LINE__);
 }
@@ -52,8 +61,7 @@ std::unexpected<ApiProblem> refuse_blocked() {
 std::unexpected<ApiProblem> refuse_exchange(std::string_view response_code) {
   ApiProblem problem{.outcome = ApiOutcome::exchange, .status = 502};
   // Exchange is not ours: only what can be a response code goes on.
-  bool plain = response_code.size() <= kResponseCodeBytesMax &&
-               std::ranges::all_of(response_code, [](char c) {
+  bool plain = response_code.size() <= kResponseCodeBytesMax && std::ranges::all_of(response_code, [](char c) {
                  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
                });
   if (plain) problem.exchange_code = response_code;

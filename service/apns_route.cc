@@ -11,7 +11,9 @@ namespace {
 
 constexpr uint16_t kHttpsPort = 443;
 
-Duration milliseconds(uint32_t count) { return std::chrono::milliseconds(count); }
+Duration milliseconds(uint32_t count) {
+  return std::chrono::milliseconds(count);
+}
 
 // Up to a quarter more, so that the cores and nodes that lost APNs together do not come back together.
 Duration with_jitter(Duration wait) {
@@ -108,7 +110,9 @@ void ApnsRoute::grant() {
   parts_.scope.spawn(connect_and_serve());
 }
 
-void ApnsRoute::on_connection_changed() { grant(); }
+void ApnsRoute::on_connection_changed() {
+  grant();
+}
 
 void ApnsRoute::on_token_accepted() {
   reconnect_wait_ = milliseconds(parts_.config.reconnect_first_ms);

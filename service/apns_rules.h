@@ -39,8 +39,9 @@ inline bool apns_token_reusable(Duration wall_age, Duration refresh_after) {
 
 // ---- Retries ----
 
-// Retries as a share of requests over two minutes, so that an APNs in trouble is not burdened with more than it refuses.
-// Requests that APNs did not process at all (GOAWAY, REFUSED_STREAM) are not counted: sending them again adds nothing.
+// Retries as a share of requests over two minutes, so that an APNs in trouble is not burdened with more than it
+// refuses. Requests that APNs did not process at all (GOAWAY, REFUSED_STREAM) are not counted: sending them again adds
+// nothing.
 class ApnsRetryBudget {
  public:
   static constexpr uint32_t kRetriesFree = 128;  // within the window, whatever the share: for small tenants

@@ -6,6 +6,7 @@
 
 #include "core/sleep.h"
 #include "core/sync.h"
+#include "service/apns_faults.h"
 #include "service/apns_route.h"
 #include "service/apns_rules.h"
 
@@ -68,20 +69,35 @@ ApnsAnswer answer_of_fault(proto::ApnsRequestFault fault) {
   using enum proto::ApnsRequestFault;
   ApnsReason reason = ApnsReason::none;
   switch (fault) {
-    case none: break;
-    case device_token: reason = ApnsReason::bad_device_token; break;
-    case authorization: reason = ApnsReason::missing_provider_token; break;
-    case topic: reason = ApnsReason::bad_topic; break;
-    case apns_id: reason = ApnsReason::bad_message_id; break;
-    case collapse_id: reason = ApnsReason::bad_collapse_id; break;
-    case expiration: reason = ApnsReason::bad_expiration_date; break;
-    case priority: reason = ApnsReason::bad_priority; break;
+    case none:
+      break;
+    case device_token:
+      reason = ApnsReason::bad_device_token;
+      break;
+    case authorization:
+      reason = ApnsReason::missing_provider_token;
+      break;
+    case topic:
+      reason = ApnsReason::bad_topic;
+      break;
+    case apns_id:
+      reason = ApnsReason::bad_message_id;
+      break;
+    case collapse_id:
+      reason = ApnsReason::bad_collapse_id;
+      break;
+    case expiration:
+      reason = ApnsReason::bad_expiration_date;
+      break;
+    case priority:
+      reason = ApnsReason::bad_priority;
+      break;
   }
   return {.status = proto::apns_reason_info(reason).status, .reason = reason};
 }
 
 ApnsAnswer answer_of_payload(std::string_view payload, size_t bytes_max) {
-  ApnsReason reason = payload.empty()               ? ApnsReason::payload_empty
+  ApnsReason reason = payload.empty()              ? ApnsReason::payload_empty
                       : payload.size() > bytes_max ? ApnsReason::payload_too_large
                                                    : ApnsReason::none;
   return {.status = proto::apns_reason_info(reason).status, .reason = reason};
@@ -89,17 +105,24 @@ ApnsAnswer answer_of_payload(std::string_view payload, size_t bytes_max) {
 
 ApnsVerdict metric_of(Verdict verdict) {
   switch (verdict) {
-    case Verdict::delivered: return ApnsVerdict::accepted;
-    case Verdict::token_gone: return ApnsVerdict::token_gone;
-    case Verdict::drop_payload: return ApnsVerdict::refused;
-    case Verdict::route_broken: return ApnsVerdict::provider_key;
+    case Verdict::delivered:
+      return ApnsVerdict::accepted;
+    case Verdict::token_gone:
+      return ApnsVerdict::token_gone;
+    case Verdict::drop_payload:
+      return ApnsVerdict::refused;
+    case Verdict::route_broken:
+      return ApnsVerdict::provider_key;
     case Verdict::retry:
-    case Verdict::retry_new_token: break;
+    case Verdict::retry_new_token:
+      break;
   }
   return ApnsVerdict::retry;
 }
 
-Task<Status> wait_set(Event& event) { co_return co_await event.wait(); }
+Task<Status> wait_set(Event& event) {
+  co_return co_await event.wait();
+}
 
 }  // namespace
 
@@ -132,17 +155,6 @@ struct ApnsSender::Impl {
     Event done;
     Result<std::string> text = std::string();
   };
-  // What APNs refuses for good: a key, or a topic of it. It is forgotten when a push is accepted again.
-  struct FaultName {
-    KeyName key;
-    ApnsEnvironment environment;
-    std::string topic;  // empty: the key itself
-    friend auto operator<=>(const FaultName&, const FaultName&) = default;
-  };
-  struct Fault {
-    ApnsBreaker breaker;
-    ApnsResult result;
-  };
 
   Task<Result<ApnsResult>> deliver(Way& way);
   Task<Result<Attempt>> attempt(Way& way);
@@ -152,7 +164,6 @@ struct ApnsSender::Impl {
   Task<bool> wait_before_retry(Way& way, AttemptEnd end);
   std::optional<ApnsResult> judge(Way& way, const ApnsAnswer& answer);
   ApnsRoute& route_of(const ApnsPush& push);
-  std::optional<ApnsResult> held_back(const AppConfig& app);
   void note_broken(const AppConfig& app, const ApnsResult& result);
   void note_working(const AppConfig& app);
   void log_answer(const AppConfig& app, const ApnsAnswer& answer);
@@ -170,7 +181,7 @@ struct ApnsSender::Impl {
   ApnsRetryBudget budgets[2];  // production, sandbox
   std::map<ApnsRouteName, std::unique_ptr<ApnsRoute>> routes;
   std::map<KeyName, std::shared_ptr<TokenCall>> token_calls;
-  std::map<FaultName, Fault> faults;  // no more than keys and topics in the configuration
+  ApnsFaults faults;
   bool closing = false;
 };
 
@@ -204,7 +215,7 @@ Task<Result<ApnsResult>> ApnsSender::Impl::deliver(Way& way) {
   const AppConfig& app = *way.push.app;
   for (;;) {
     if (closing) co_return ApnsResult{};
-    if (auto broken = held_back(app)) co_return *broken;
+    if (auto broken = faults.held_back(app, io::now())) co_return *broken;
     BH_CO_TRY(Attempt attempt, co_await this->attempt(way));
     way.lost = attempt.end == AttemptEnd::lost;
     switch (attempt.end) {
@@ -361,38 +372,24 @@ Task<void> ApnsSender::Impl::fetch_token(const AppConfig& app, KeyName name, std
   token_calls.erase(name);
 }
 
-std::optional<ApnsResult> ApnsSender::Impl::held_back(const AppConfig& app) {
-  if (faults.empty()) return std::nullopt;
-  for (const std::string& topic : {app.topic, std::string()}) {
-    auto fault = faults.find({{app.team_id, app.key_id}, app.environment, topic});
-    if (fault != faults.end() && !fault->second.breaker.allow(io::now())) return fault->second.result;
-  }
-  return std::nullopt;
-}
-
 void ApnsSender::Impl::note_broken(const AppConfig& app, const ApnsResult& result) {
-  bool of_key = result.status == 403;  // it speaks of who we are; the rest of what this topic may do
-  FaultName name{{app.team_id, app.key_id}, app.environment, of_key ? std::string() : app.topic};
-  Fault& fault = faults[name];
-  if (!fault.breaker.fail(io::now())) return;
-  fault.result = result;
+  if (!faults.note_broken(app, result, io::now())) return;
   // A connection whose provider token was refused is of no more use: the next try gets another one.
-  for (auto& [route_name, route] : routes) {
-    bool same = route_name.team_id == app.team_id && route_name.key_id == app.key_id;
-    if (of_key && same && route_name.environment == app.environment) route->retire_connections();
+  for (auto& [name, route] : routes) {
+    bool same = name.team_id == app.team_id && name.key_id == app.key_id && name.environment == app.environment;
+    if (same && ApnsFaults::of_key(result)) route->retire_connections();
   }
-  log_line(log, LogLevel::error, "apns_route_broken", field("team", not_personal(app.team_id)),
-           field("key", not_personal(app.key_id)), field("topic", not_personal(app.topic)),
-           field("reason", not_personal(proto::apns_reason_info(result.reason).name)), field("status", result.status),
-           field("advice", "check key_id, team_id, key_file, topic and environment of this tenant.app; one push tries "
-                           "again every now and then"));
+  log_line(
+      log, LogLevel::error, "apns_route_broken", field("team", not_personal(app.team_id)),
+      field("key", not_personal(app.key_id)), field("topic", not_personal(app.topic)),
+      field("reason", not_personal(proto::apns_reason_info(result.reason).name)), field("status", result.status),
+      field("advice",
+            "check key_id, team_id, key_file, topic and environment of this tenant.app; one push tries again every "
+            "now and then"));
 }
 
 void ApnsSender::Impl::note_working(const AppConfig& app) {
-  if (faults.empty()) return;
-  size_t mended = faults.erase({{app.team_id, app.key_id}, app.environment, app.topic}) +
-                  faults.erase({{app.team_id, app.key_id}, app.environment, std::string()});
-  if (mended == 0) return;
+  if (!faults.note_working(app)) return;
   log_line(log, LogLevel::info, "apns_route_restored", field("team", not_personal(app.team_id)),
            field("topic", not_personal(app.topic)));
 }

@@ -29,7 +29,7 @@ class ApnsProviderTokens {
   ~ApnsProviderTokens();
 
   struct Token {
-    std::string text;      // the caller wipes it
+    std::string text;  // the caller wipes it
     bool signed_now = false;
   };
   // The current token, where none has to be made first: it is fresh, or another core refreshes it at this moment and it
@@ -53,14 +53,14 @@ class ApnsProviderTokens {
 
 struct ApnsPush {
   const AppConfig* app = nullptr;
-  std::string_view device_token;   // hex
-  std::string_view payload;        // JSON
+  std::string_view device_token;  // hex
+  std::string_view payload;       // JSON
   std::string_view collapse_id;
   proto::ApnsPushType push_type = proto::ApnsPushType::alert;
   proto::ApnsPriority priority = proto::ApnsPriority::immediate;
   int64_t expiration_unix_s = 0;
-  bool proven = false;             // false: goes over the connection for tokens that no push has proven yet
-  WallTime registered_at{};        // when the device gave us the token
+  bool proven = false;       // false: goes over the connection for tokens that no push has proven yet
+  WallTime registered_at{};  // when the device gave us the token
 };
 
 struct ApnsResult {
@@ -70,15 +70,15 @@ struct ApnsResult {
   uint16_t status = 0;
 };
 
-// APNs over HTTP/2 for one core. Connections are kept per (team key, environment, proven or not): one team per connection, tokens that are
-// not yet proven cannot hurt the others. Streams are multiplexed up to what APNs allows; until a push has been accepted
-// with the token, one at a time. Streams that were refused or lost by GOAWAY are sent again, as are those lost with the
-// connection (the collapse id merges what was taken twice); retries wait 0.2 … 2 s with jitter inside the caller's
-// deadline. Reconnects are at least 1 s apart, doubling. Owned by the core.
+// APNs over HTTP/2 for one core. Connections are kept per (team key, environment, proven or not): one team per
+// connection, tokens that are not yet proven cannot hurt the others. Streams are multiplexed up to what APNs allows;
+// until a push has been accepted with the token, one at a time. Streams that were refused or lost by GOAWAY are sent
+// again, as are those lost with the connection (the collapse id merges what was taken twice); retries wait 0.2 … 2 s
+// with jitter inside the caller's deadline. Reconnects are at least 1 s apart, doubling. Owned by the core.
 class ApnsSender {
  public:
-  ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std::shared_ptr<TlsContext> tls, MetricsShard& metrics,
-             Log& log);
+  ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std::shared_ptr<TlsContext> tls,
+             MetricsShard& metrics, Log& log);
   ~ApnsSender();
   ApnsSender(const ApnsSender&) = delete;
   ApnsSender& operator=(const ApnsSender&) = delete;

@@ -64,9 +64,7 @@ struct ApnsProviderTokens::Impl {
   bool fresh(const Entry& entry) const {
     return !entry.text.empty() && !entry.stale && apns_token_fresh(age(entry), refresh_after);
   }
-  static ApnsTokenAge age(const Entry& entry) {
-    return {io::now() - entry.issued, io::wall_now() - entry.issued_at};
-  }
+  static ApnsTokenAge age(const Entry& entry) { return {io::now() - entry.issued, io::wall_now() - entry.issued_at}; }
 
   void install(Entry& entry, std::string text, WallTime issued_at) {
     std::lock_guard guard(lock);
@@ -162,25 +160,28 @@ Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Confi
     for (const AppConfig& app : tenant.apps) {
       Result<std::string> pem = io::read_file(app.key_file);
       if (!pem) {
-        complaint = fmt::format("{}: the APNs key of team {} cannot be read: {}; tenant.app.key_file must name the .p8 "
-                                "file that Apple gave for key {}",
-                                app.key_file, app.team_id, error_text(pem.error()), app.key_id);
+        complaint = fmt::format(
+            "{}: the APNs key of team {} cannot be read: {}; tenant.app.key_file must name the .p8 "
+            "file that Apple gave for key {}",
+            app.key_file, app.team_id, error_text(pem.error()), app.key_id);
         return fail(pem.error());
       }
       Result<crypto::Es256PrivateKey> key = crypto::Es256PrivateKey::from_pem(*pem);
       wipe(*pem);
       if (!key) {
-        complaint = fmt::format("{}: no APNs key: {}; give the unchanged .p8 file (PEM, ECDSA P-256) that Apple gave "
-                                "for key {}",
-                                app.key_file, error_text(key.error()), app.key_id);
+        complaint = fmt::format(
+            "{}: no APNs key: {}; give the unchanged .p8 file (PEM, ECDSA P-256) that Apple gave "
+            "for key {}",
+            app.key_file, error_text(key.error()), app.key_id);
         return fail(key.error());
       }
       auto entry = std::make_unique<Impl::Entry>(app, *std::move(key));
       auto [known, added] = impl->entries.try_emplace({app.team_id, app.key_id}, std::move(entry));
       if (!added && known->second->name != meta_name(app, entry->key)) {
-        complaint = fmt::format("{}: team {} and key id {} name another key elsewhere in the configuration; a key id "
-                                "belongs to one .p8 file",
-                                app.key_file, app.team_id, app.key_id);
+        complaint = fmt::format(
+            "{}: team {} and key id {} name another key elsewhere in the configuration; a key id "
+            "belongs to one .p8 file",
+            app.key_file, app.team_id, app.key_id);
         return fail(config_error(ConfigError::invalid, 1));
       }
     }
@@ -211,6 +212,8 @@ void ApnsProviderTokens::expired(const AppConfig& app, std::string_view used) {
   entry.forced_at = now;
 }
 
-uint64_t ApnsProviderTokens::signed_count() const { return impl_->signatures.load(std::memory_order_relaxed); }
+uint64_t ApnsProviderTokens::signed_count() const {
+  return impl_->signatures.load(std::memory_order_relaxed);
+}
 
 }  // namespace bellhop::service

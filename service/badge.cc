@@ -54,10 +54,8 @@ Task<void> Badges::send(PushTarget target, uint32_t unread) {
 Task<void> Badges::send_to_device(PushTarget target, const store::DeviceEntry& device, std::string_view payload) {
   proto::ApnsRequest shape;
   proto::set_apns_badge(shape);
-  OutgoingPush badge{.payload = payload,
-                     .collapse_id = shape.collapse_id,
-                     .type = shape.push_type,
-                     .priority = shape.priority};
+  OutgoingPush badge{
+      .payload = payload, .collapse_id = shape.collapse_id, .type = shape.push_type, .priority = shape.priority};
   Instant deadline = io::now() + std::chrono::milliseconds(core_.node.config.notification.push_timeout_ms);
   co_await pusher_.push(target, device, badge, deadline);
 }

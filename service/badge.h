@@ -13,9 +13,9 @@ namespace bellhop::service {
 // the next change of the folder brings the number again.
 inline constexpr size_t kBadgesMax = 16'384;
 
-// The number on the app's icon. A folder's UnreadCount becomes a push with the badge alone: priority 5, at most one per mailbox
-// in badge_interval_ms, the last value wins and is sent at the end of the interval. Never delays an answer, is never
-// journaled, never tried again. One per core; its flows run in the background and are joined by close().
+// The number on the app's icon. A folder's UnreadCount becomes a push with the badge alone: priority 5, at most one per
+// mailbox in badge_interval_ms, the last value wins and is sent at the end of the interval. Never delays an answer, is
+// never journaled, never tried again. One per core; its flows run in the background and are joined by close().
 class Badges {
  public:
   Badges(Core& core, Pusher& pusher);

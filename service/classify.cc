@@ -48,7 +48,8 @@ class Classifier {
     }
     if (event.kind != proto::EventKind::new_mail || event.item_id.empty()) return;
     uint64_t hash = hashes_.item(hashes_.context, event.item_id);
-    bool known = handled || hot_.seen(hash) || std::ranges::find(out_.fresh, hash, &NewMailEvent::hash) != out_.fresh.end();
+    bool known =
+        handled || hot_.seen(hash) || std::ranges::find(out_.fresh, hash, &NewMailEvent::hash) != out_.fresh.end();
     if (known) {
       ++out_.duplicates;
     } else {

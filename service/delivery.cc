@@ -9,7 +9,9 @@ Delivery::Delivery(Core& core, Pusher& pusher, PushTarget target, const std::vec
                    Mailbox& mailbox)
     : core_(core), pusher_(pusher), target_(target), devices_(devices), mailbox_(mailbox) {}
 
-Delivery::~Delivery() { BH_CHECK(open_ == 0); }
+Delivery::~Delivery() {
+  BH_CHECK(open_ == 0);
+}
 
 void Delivery::accept(size_t events) {
   size_t count = events * std::max<size_t>(devices_.size(), 1);

@@ -24,7 +24,8 @@ struct Push {
 };
 
 // Step 6 of a notification, and its book-keeping: takes the events of one callback into the ledger, pushes to every
-// device of the user, settles each event and device exactly once. Made for one callback, which holds the mailbox's turn.
+// device of the user, settles each event and device exactly once. Made for one callback, which holds the mailbox's
+// turn.
 class Delivery {
  public:
   struct Counts {
@@ -43,8 +44,9 @@ class Delivery {
   void settle(DeviceOutcome outcome, size_t events);
   // The callback is answered 503.
   void hand_back(size_t events);
-  // Pushes to all devices at once. A device's pushes that an earlier try of the same callback has made are not made again. True where
-  // everything is settled. Otherwise what is not is handed back, and what was made is remembered in the mailbox.
+  // Pushes to all devices at once. A device's pushes that an earlier try of the same callback has made are not made
+  // again. True where everything is settled. Otherwise what is not is handed back, and what was made is remembered in
+  // the mailbox.
   Task<bool> push_all(std::span<Push> pushes, Instant deadline);
 
   const Counts& counts() const { return counts_; }
@@ -61,8 +63,8 @@ class Delivery {
   PushTarget target_;
   const std::vector<store::DeviceEntry>& devices_;
   Mailbox& mailbox_;
-  size_t open_ = 0;                    // events x devices that are accepted and not settled
-  std::vector<UnfinishedPush> made_;   // accepted by the provider, now or in an earlier try
+  size_t open_ = 0;                   // events x devices that are accepted and not settled
+  std::vector<UnfinishedPush> made_;  // accepted by the provider, now or in an earlier try
   Counts counts_;
 };
 

@@ -5,7 +5,6 @@
 #include <array>
 
 #include "core/cross_core.h"
-#include "proto/apns.h"
 #include "proto/ews.h"
 #include "proto/json.h"
 #include "proto/json_writer.h"
@@ -13,6 +12,7 @@
 #include "proto/target.h"
 #include "proto/wiping_buffer.h"
 #include "service/api_tokens.h"
+#include "service/device_request.h"
 #include "service/error_texts.h"
 #include "service/key_maker.h"
 #include "service/registration.h"
@@ -22,8 +22,6 @@ namespace {
 
 constexpr std::array<std::string_view, 2> kBases = {"/MailNotifications/api/ens/", "/api/ens/"};
 constexpr size_t kBodyBytesMax = 64 * 1024;
-constexpr size_t kDeviceIdBytesMax = 128;
-constexpr size_t kDeviceSecretBytesMax = 128;
 constexpr size_t kAnswerBytes = 4096;  // reserved, so that an answer with a secret in it does not move
 constexpr Duration kPoolEmptyRetry = 5s;
 constexpr Duration kDrainingRetry = 10s;
@@ -74,141 +72,11 @@ class BodyBuffer final : public BodySink {
   proto::WipingBuffer bytes_;
 };
 
-// ---- Reading the body's members ----
-
-std::unexpected<ApiProblem> not_json(const proto::JsonDocument& document, const Error& error) {
-  return refuse_malformed(document.explain(error));
-}
-
-ApiResult<std::string_view> required(const proto::JsonDocument& document, std::string_view name) {
-  auto value = document.root().required_string(name);
-  if (!value) return not_json(document, value.error());
-  return *value;
-}
-
-// Empty where it is absent.
-ApiResult<std::string_view> optional_text(const proto::JsonDocument& document, std::string_view name) {
-  auto value = document.root().string(name);
-  if (!value) return not_json(document, value.error());
-  return value->value_or(std::string_view());
-}
-
-bool plain_ascii(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
-}
-
-bool locale_valid(std::string_view text) {
-  return text.size() <= store::kLocaleSizeMax && std::ranges::all_of(text, [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-         });
-}
-
-ApiResult<crypto::Digest> read_user_id(const proto::JsonDocument& document) {
-  ApiResult<std::string_view> text = required(document, "userId");
-  if (!text) return std::unexpected(std::move(text.error()));
-  crypto::Digest digest{};
-  auto bytes = from_hex(*text);
-  if (!bytes || bytes->size() != digest.size()) {
-    return refuse_malformed("userId is not the SHA-256 of an address in hex");
-  }
-  std::ranges::copy(*bytes, digest.begin());
-  return digest;
-}
-
-ApiResult<DeviceIdentity> read_identity(const proto::JsonDocument& document, const Tenant& tenant, const Vault& vault,
-                                        bool secret_needed) {
-  DeviceIdentity who{.tenant = &tenant};
-  ApiResult<crypto::Digest> address_hash = read_user_id(document);
-  if (!address_hash) return std::unexpected(std::move(address_hash.error()));
-  who.address_hash = *address_hash;
-  ApiResult<std::string_view> device = required(document, "deviceId");
-  if (!device) return std::unexpected(std::move(device.error()));
-  if (device->empty() || device->size() > kDeviceIdBytesMax || !plain_ascii(*device)) {
-    return refuse_malformed("deviceId is not 1 to 128 visible ASCII characters");
-  }
-  ApiResult<std::string_view> secret =
-      secret_needed ? required(document, "deviceSecret") : optional_text(document, "deviceSecret");
-  if (!secret) return std::unexpected(std::move(secret.error()));
-  if (secret->size() > kDeviceSecretBytesMax) return refuse_malformed("deviceSecret is longer than any of ours");
-  who.user = vault.user_id(tenant.config.id, who.address_hash);
-  who.device_id = *device;
-  who.device = vault.device_key(who.user, who.device_id);
-  who.device_secret = *secret;
-  return who;
-}
-
-ApiStatus read_push_app(const proto::JsonDocument& document, SubscribeRequest& request) {
-  ApiResult<std::string_view> platform = required(document, "platform");
-  if (!platform) return std::unexpected(std::move(platform.error()));
-  if (*platform == "fcm" || *platform == "sns") return refuse_malformed("this platform is not available on this server");
-  if (*platform != "apns") return refuse_malformed("platform is none of apns, fcm, sns");
-  ApiResult<std::string_view> token = required(document, "pushToken");
-  if (!token) return std::unexpected(std::move(token.error()));
-  if (!proto::apns_token_valid(*token)) return refuse_malformed("pushToken is no APNs device token");
-  request.push_token = *token;
-  ApiResult<std::string_view> topic = optional_text(document, "topic");
-  if (!topic) return std::unexpected(std::move(topic.error()));
-  ApiResult<std::string_view> environment = optional_text(document, "environment");
-  if (!environment) return std::unexpected(std::move(environment.error()));
-  std::optional<ApnsEnvironment> wanted;
-  if (*environment == "production") wanted = ApnsEnvironment::production;
-  if (*environment == "sandbox") wanted = ApnsEnvironment::sandbox;
-  if (!environment->empty() && !wanted) return refuse_malformed("environment is neither production nor sandbox");
-  request.app = request.who.tenant->app(*topic, wanted);
-  if (!request.app) return refuse_forbidden("there is no such topic and environment, or there are several to choose from");
-  return {};
-}
-
-ApiStatus read_preferences(const proto::JsonDocument& document, SubscribeRequest& request) {
-  constexpr std::array<std::string_view, 4> kPreviews = {"none", "sender", "subject", "full"};
-  ApiResult<std::string_view> preview = optional_text(document, "preview");
-  if (!preview) return std::unexpected(std::move(preview.error()));
-  if (!preview->empty()) {
-    auto found = std::ranges::find(kPreviews, *preview);
-    if (found == kPreviews.end()) return refuse_malformed("preview is none of none, sender, subject, full");
-    request.preview = static_cast<store::Preview>(found - kPreviews.begin());
-  }
-  auto badge = document.root().boolean("badge");
-  if (!badge) return not_json(document, badge.error());
-  request.badge = badge->value_or(true);
-  ApiResult<std::string_view> locale = optional_text(document, "locale");
-  if (!locale) return std::unexpected(std::move(locale.error()));
-  if (!locale_valid(*locale)) return refuse_malformed("locale is no language tag");
-  request.locale = *locale;
-  return {};
-}
-
-ApiResult<SubscribeRequest> read_subscribe(const proto::JsonDocument& document, const Tenant& tenant,
-                                           const Vault& vault) {
-  SubscribeRequest request;
-  ApiResult<DeviceIdentity> who = read_identity(document, tenant, vault, false);
-  if (!who) return std::unexpected(std::move(who.error()));
-  request.who = *who;
-  if (ApiStatus app = read_push_app(document, request); !app) return std::unexpected(std::move(app.error()));
-  if (ApiStatus wishes = read_preferences(document, request); !wishes) return std::unexpected(std::move(wishes.error()));
-  ApiResult<std::string_view> key_id = required(document, "keyId");
-  if (!key_id) return std::unexpected(std::move(key_id.error()));
-  request.key_id = *key_id;
-  ApiResult<std::string_view> credentials = required(document, "credentials");
-  if (!credentials) return std::unexpected(std::move(credentials.error()));
-  request.credentials = *credentials;
-  ApiResult<std::string_view> ews_url = required(document, "ewsUrl");
-  if (!ews_url) return std::unexpected(std::move(ews_url.error()));
-  Result<proto::Url> url = tenant.ews_url(*ews_url);
-  if (!url) {
-    if (is(url.error(), ServiceError::host_not_allowed)) return refuse_forbidden("the host of ewsUrl is not permitted");
-    return refuse_malformed("ewsUrl is not an https URL");
-  }
-  request.ews_url = *std::move(url);
-  return request;
-}
-
 }  // namespace
 
 // A request on its way, in the frame of handle().
 struct DeviceApi::Impl {
-  explicit Impl(Core& c)
-      : core(c), tokens(c.node.store, c.node.vault, c.node.tenants), registrar(c) {}
+  explicit Impl(Core& c) : core(c), tokens(c.node.store, c.node.vault, c.node.tenants), registrar(c) {}
 
   Task<ApiResult<Answer>> serve(HttpExchange& exchange, std::string_view path);
   Task<ApiResult<const Tenant*>> tenant_of(HttpExchange& exchange);
@@ -237,7 +105,9 @@ struct DeviceApi::Impl {
 DeviceApi::DeviceApi(Core& core) : impl_(std::make_unique<Impl>(core)) {}
 DeviceApi::~DeviceApi() = default;
 
-bool DeviceApi::owns(std::string_view path) { return below_base(path).has_value(); }
+bool DeviceApi::owns(std::string_view path) {
+  return below_base(path).has_value();
+}
 
 Task<void> DeviceApi::handle(HttpExchange& exchange) {
   std::string_view path = below_base(proto::split_target(exchange.target()).path).value_or(std::string_view());
@@ -272,8 +142,7 @@ Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::stri
   auto route = std::ranges::find(kRoutes, path, &ApiRoute::path);
   if (route == kRoutes.end()) co_return std::unexpected(ApiProblem{.outcome = ApiOutcome::malformed, .status = 404});
   if (exchange.method() != route->method) {
-    co_return std::unexpected(
-        ApiProblem{.outcome = ApiOutcome::malformed, .status = 405, .allow = route->method_name});
+    co_return std::unexpected(ApiProblem{.outcome = ApiOutcome::malformed, .status = 405, .allow = route->method_name});
   }
   if (core.node.draining) {
     ApiProblem problem = refuse_unavailable(kDrainingRetry).error();
@@ -292,12 +161,18 @@ Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::stri
   ApiResult<proto::JsonDocument> document = co_await read_document(exchange);
   if (!document) co_return std::unexpected(std::move(document.error()));
   switch (route->name) {
-    case RouteName::getpublickey: co_return co_await get_public_key(exchange, **tenant, *document);
-    case RouteName::subscribe: co_return co_await subscribe(exchange, **tenant, *document);
-    case RouteName::checkin: co_return co_await check_in(**tenant, *document);
-    case RouteName::updatetoken: co_return co_await update_token(**tenant, *document);
-    case RouteName::unsubscribe: co_return co_await unsubscribe(**tenant, *document);
-    case RouteName::alive: break;  // was answered
+    case RouteName::getpublickey:
+      co_return co_await get_public_key(exchange, **tenant, *document);
+    case RouteName::subscribe:
+      co_return co_await subscribe(exchange, **tenant, *document);
+    case RouteName::checkin:
+      co_return co_await check_in(**tenant, *document);
+    case RouteName::updatetoken:
+      co_return co_await update_token(**tenant, *document);
+    case RouteName::unsubscribe:
+      co_return co_await unsubscribe(**tenant, *document);
+    case RouteName::alive:
+      break;  // was answered
   }
   check_failed("a route of the table", __FILE__, __LINE__);
 }
@@ -326,8 +201,8 @@ Task<ApiResult<proto::JsonDocument>> DeviceApi::Impl::read_document(HttpExchange
   if (!read) {
     // A framing that is in doubt, or too much: the answer ends the connection. Anything else has broken it already.
     if (read.error().domain != Domain::http) co_return std::unexpected(ApiProblem{.status = 0});
-    co_return std::unexpected(ApiProblem{
-        .outcome = ApiOutcome::malformed, .status = proto::http_error_status(read.error()), .close = true});
+    co_return std::unexpected(
+        ApiProblem{.outcome = ApiOutcome::malformed, .status = proto::http_error_status(read.error()), .close = true});
   }
   Result<proto::JsonDocument> document = proto::JsonDocument::parse(body.bytes(), {.bytes_max = kBodyBytesMax});
   if (!document) co_return refuse_malformed("the body is not one JSON object");
@@ -362,8 +237,7 @@ Task<ApiResult<Answer>> DeviceApi::Impl::get_public_key(HttpExchange& exchange, 
   ApiResult<crypto::Digest> address_hash = read_user_id(document);
   if (!address_hash) co_return std::unexpected(std::move(address_hash.error()));
   store::StoredUserId user = core.node.vault.user_id(tenant.config.id, *address_hash);
-  Result<store::UserAndKey> found =
-      co_await core.node.store.get_or_create_user(user, tenant.config.id, io::wall_now());
+  Result<store::UserAndKey> found = co_await core.node.store.get_or_create_user(user, tenant.config.id, io::wall_now());
   if (!found) co_return no_public_key(user, found.error());
   if (found->created) nudge_key_maker();
   Result<crypto::RsaPublicKey> key = crypto::RsaPublicKey::from_spki(found->key.public_key);
@@ -395,8 +269,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const
   if (!request) co_return std::unexpected(std::move(request.error()));
   Registrar* there = home(request->who.user);
   const SubscribeRequest* asked = &*request;
-  ApiResult<Subscribed> done = co_await on_core(core.node.home_core(asked->who.user),
-                                                [there, asked] { return there->subscribe(*asked); });
+  ApiResult<Subscribed> done =
+      co_await on_core(core.node.home_core(asked->who.user), [there, asked] { return there->subscribe(*asked); });
   if (!done) co_return std::unexpected(std::move(done.error()));
   Answer answer;
   answer.status = done->device_created ? 201 : 200;
@@ -432,7 +306,7 @@ Task<ApiResult<Answer>> DeviceApi::Impl::check_in(const Tenant& tenant, const pr
 Task<ApiResult<Answer>> DeviceApi::Impl::update_token(const Tenant& tenant, const proto::JsonDocument& document) {
   ApiResult<DeviceIdentity> who = read_identity(document, tenant, core.node.vault, true);
   if (!who) co_return std::unexpected(std::move(who.error()));
-  ApiResult<std::string_view> token = required(document, "pushToken");
+  ApiResult<std::string_view> token = read_push_token(document);
   if (!token) co_return std::unexpected(std::move(token.error()));
   Registrar* there = home(who->user);
   const DeviceIdentity* asks = &*who;

@@ -8,7 +8,9 @@
 namespace bellhop::service {
 namespace {
 
-Task<Status> wait_set(Event& event) { co_return co_await event.wait(); }
+Task<Status> wait_set(Event& event) {
+  co_return co_await event.wait();
+}
 
 }  // namespace
 
@@ -89,6 +91,8 @@ void Http2Connection::drain() {
   driver_.wake_writer();
 }
 
-void Http2Connection::abort() { driver_.stop(Status()); }
+void Http2Connection::abort() {
+  driver_.stop(Status());
+}
 
 }  // namespace bellhop::service

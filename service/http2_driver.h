@@ -20,7 +20,7 @@ class Http2Driver {
   // Whose connection it is. Calls must not wait; they may use the machine.
   class Owner {
    public:
-    virtual void take_events() = 0;    // after input and after output: take them until there are none
+    virtual void take_events() = 0;     // after input and after output: take them until there are none
     virtual void on_input_ended() = 0;  // nothing more is read; what is queued still goes out
 
    protected:
@@ -34,9 +34,9 @@ class Http2Driver {
   Http2Driver(const Http2Driver&) = delete;
   Http2Driver& operator=(const Http2Driver&) = delete;
 
-  // Until the peer leaves, the machine is finished, stop() is called or the flow is stopped. Then the machine knows that
-  // its connection is lost, and the last events were taken. Once.
-  // Errors: http2 (the peer's fault), what stop() was given, timed_out (the peer does not read), tls, os, canceled.
+  // Until the peer leaves, the machine is finished, stop() is called or the flow is stopped. Then the machine knows
+  // that its connection is lost, and the last events were taken. Once. Errors: http2 (the peer's fault), what stop()
+  // was given, timed_out (the peer does not read), tls, os, canceled.
   Task<Status> run() {
     Context& own = co_await current_context();
     TaskScope writing(&own);

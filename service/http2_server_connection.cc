@@ -29,7 +29,9 @@ bool of_connection(std::string_view name) {
   return name == "connection" || name == "keep-alive" || name == "transfer-encoding" || name == "upgrade";
 }
 
-Task<Status> wait_set(Event& event) { co_return co_await event.wait(); }
+Task<Status> wait_set(Event& event) {
+  co_return co_await event.wait();
+}
 
 }  // namespace
 
@@ -56,10 +58,12 @@ Task<Status> Http2ServerConnection::run() {
 }
 
 // Nobody waits for the answers any more.
-void Http2ServerConnection::on_input_ended() { requests_->request_stop(); }
+void Http2ServerConnection::on_input_ended() {
+  requests_->request_stop();
+}
 
-// Ends a connection that is idle, and one that drains: GOAWAY in two steps, then, where the peer does not leave although
-// nothing is in work, the connection.
+// Ends a connection that is idle, and one that drains: GOAWAY in two steps, then, where the peer does not leave
+// although nothing is in work, the connection.
 Task<void> Http2ServerConnection::watch() {
   for (;;) {
     Status drain = co_await within_until(active_at_ + limits_.idle_timeout, wait_set(drain_asked_));
@@ -156,14 +160,16 @@ Task<Status> Http2Exchange::respond(const HttpResponse& response) {
     if (!of_connection(names.back())) fields.push_back({names.back(), field.value});
   }
   bool no_body = response.status == 204 || response.status == 304 || method_ == HttpMethod::head;
-  Status queued = connection_.machine_.respond(stream_id(), response.status, fields,
-                                               no_body ? Bytes() : as_bytes(response.body));
+  Status queued =
+      connection_.machine_.respond(stream_id(), response.status, fields, no_body ? Bytes() : as_bytes(response.body));
   if (response.close) connection_.drain();
   connection_.driver_.wake_writer();
   co_return queued;
 }
 
-Task<Result<SocketAddress>> Http2Exchange::peer_address() { return connection_.stream_.socket().peer_address(); }
+Task<Result<SocketAddress>> Http2Exchange::peer_address() {
+  return connection_.stream_.socket().peer_address();
+}
 
 Status Http2Exchange::reset(Http2Code code) {
   BH_CHECK(!responded_);

@@ -97,17 +97,16 @@ Task<Result<crypto::CredentialRecord>> MailFetch::open_envelope(const Callback& 
   const store::SubscriptionRecord& subscription = *callback.subscription;
   BH_CO_TRY(crypto::KeyCache::Pin key, co_await core_.decrypter.key(subscription.key));
   const crypto::RsaPublicKey& public_key = key->key().public_key();
-  crypto::EnvelopeBinding binding{.capability = callback.capability,
-                                  .key_id = public_key.id(),
-                                  .ews_origin = subscription.ews_origin()};
+  crypto::EnvelopeBinding binding{
+      .capability = callback.capability, .key_id = public_key.id(), .ews_origin = subscription.ews_origin()};
   BH_CO_TRY(crypto::EnvelopePrepared envelope, crypto::envelope_prepare(callback.creds, public_key, binding));
-  BH_CO_TRY(crypto::Secret packed, co_await core_.decrypter.decrypt(std::move(key), envelope.ciphertext,
-                                                                    envelope.label, tenant.number));
+  BH_CO_TRY(crypto::Secret packed,
+            co_await core_.decrypter.decrypt(std::move(key), envelope.ciphertext, envelope.label, tenant.number));
   co_return crypto::envelope_finish(envelope, packed);
 }
 
-Task<FetchEnd> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan,
-                              std::vector<Arrival>& arrivals, FetchResult& result) {
+Task<FetchEnd> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan, std::vector<Arrival>& arrivals,
+                              FetchResult& result) {
   const NotificationConfig& limits = core_.node.config.notification;
   if (plan.list) {
     core_.metrics.add(metric::catch_ups);

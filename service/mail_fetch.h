@@ -28,7 +28,7 @@ inline uint32_t arrivals_shown_max(const NotificationConfig& config) {
 
 // What is to be asked of Exchange.
 struct FetchPlan {
-  bool list = false;     // events were missed: list what came since `since`
+  bool list = false;  // events were missed: list what came since `since`
   WallTime since{};
   bool content = false;  // some device shows content
   bool preview = false;  // some device shows the preview text
@@ -45,13 +45,14 @@ enum class FetchEnd : uint8_t {
 
 struct FetchResult {
   FetchEnd end = FetchEnd::done;
-  bool listed = false;       // the list was asked for, and was got
-  bool more = false;         // there are further mails that the list did not hold
-  uint32_t caught_up = 0;    // arrivals that the list has added
+  bool listed = false;     // the list was asked for, and was got
+  bool more = false;       // there are further mails that the list did not hold
+  uint32_t caught_up = 0;  // arrivals that the list has added
   Duration decrypt{}, fetch{};
 };
 
-// Steps 4 and 5 of a notification: opens the envelope, asks Exchange for the mails, forgets the credentials. One per core.
+// Steps 4 and 5 of a notification: opens the envelope, asks Exchange for the mails, forgets the credentials. One per
+// core.
 class MailFetch {
  public:
   explicit MailFetch(Core& core) : core_(core) {}

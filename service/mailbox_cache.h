@@ -12,8 +12,8 @@
 
 namespace bellhop::service {
 
-inline constexpr size_t kMailboxesCachedMax = 65'536;     // hot records in memory, per core
-inline constexpr size_t kUnfinishedPushesMax = 2'048;     // remembered for one mailbox; see Mailbox::unfinished
+inline constexpr size_t kMailboxesCachedMax = 65'536;  // hot records in memory, per core
+inline constexpr size_t kUnfinishedPushesMax = 2'048;  // remembered for one mailbox; see Mailbox::unfinished
 inline constexpr Duration kResubscribeInterval = std::chrono::hours(1);
 
 // One push that was made for a callback that then had to be handed back: Exchange repeats the callback, this push not.
@@ -27,12 +27,12 @@ struct UnfinishedPush {
 struct Mailbox : ListLink {
   store::MailboxNumber number = 0;
   store::StoredUserId user;
-  store::HotRecord hot;           // newer than the store's where `dirty`
-  WallTime last_seen_written{};   // what the store knows; see store::last_seen_due
+  store::HotRecord hot;          // newer than the store's where `dirty`
+  WallTime last_seen_written{};  // what the store knows; see store::last_seen_due
   bool loaded = false;
   bool dirty = false;
-  bool unread_known = false;      // hot.unread was told, not just zero in a fresh record
-  bool forgotten = false;         // its user is gone: to be dropped with the last lease
+  bool unread_known = false;  // hot.unread was told, not just zero in a fresh record
+  bool forgotten = false;     // its user is gone: to be dropped with the last lease
   uint32_t leases = 0;
   uint32_t callbacks_in_flight = 0;
   uint32_t callbacks_this_minute = 0;

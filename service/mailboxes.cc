@@ -262,12 +262,12 @@ std::vector<Push> Mailboxes::Impl::plan_pushes(const Mailbox& mailbox, const std
   for (const Arrival& arrival : arrivals) {
     if (arrival.gone) continue;
     bool threaded = arrival.mail && !arrival.mail->conversation_id.empty();
-    pushes.push_back({.mail = arrival.mail ? &*arrival.mail : nullptr,
-                      .more_mail = {},
-                      .hash = arrival.hash,
-                      .collapse_id = vault.collapse_id(mailbox.user, arrival.id),
-                      .thread_id = threaded ? vault.thread_id(mailbox.user, arrival.mail->conversation_id)
-                                            : std::string()});
+    pushes.push_back(
+        {.mail = arrival.mail ? &*arrival.mail : nullptr,
+         .more_mail = {},
+         .hash = arrival.hash,
+         .collapse_id = vault.collapse_id(mailbox.user, arrival.id),
+         .thread_id = threaded ? vault.thread_id(mailbox.user, arrival.mail->conversation_id) : std::string()});
   }
   if (more && !arrivals.empty()) {
     // Named after the newest listed mail, so that a repeat replaces it on the phone.
@@ -363,7 +363,9 @@ Task<void> Mailboxes::Impl::close() {
 Mailboxes::Mailboxes(Core& core) : impl_(std::make_unique<Impl>(core)) {}
 Mailboxes::~Mailboxes() = default;
 
-Task<CallbackAnswer> Mailboxes::handle(Callback& callback) { return impl_->handle(callback); }
+Task<CallbackAnswer> Mailboxes::handle(Callback& callback) {
+  return impl_->handle(callback);
+}
 
 Task<WallTime> Mailboxes::last_seen(store::MailboxNumber mailbox, store::StoredUserId user) {
   if (const Mailbox* here = impl_->cache.find(user); here && here->loaded && here->number == mailbox) {
@@ -373,8 +375,12 @@ Task<WallTime> Mailboxes::last_seen(store::MailboxNumber mailbox, store::StoredU
   co_return record ? record->last_seen : WallTime();
 }
 
-void Mailboxes::forget(const store::StoredUserId& user) { impl_->cache.forget(user); }
+void Mailboxes::forget(const store::StoredUserId& user) {
+  impl_->cache.forget(user);
+}
 
-Task<void> Mailboxes::close() { return impl_->close(); }
+Task<void> Mailboxes::close() {
+  return impl_->close();
+}
 
 }  // namespace bellhop::service

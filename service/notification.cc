@@ -271,7 +271,8 @@ Task<std::optional<CallbackOutcome>> NotificationHandler::Impl::activate(std::st
     co_return std::nullopt;
   }
   // Another id was recorded meanwhile, or the subscription has ended.
-  bool foreign = is(activated.error(), store::StoreError::conflict) || is(activated.error(), store::StoreError::not_found);
+  bool foreign =
+      is(activated.error(), store::StoreError::conflict) || is(activated.error(), store::StoreError::not_found);
   if (foreign) co_return CallbackOutcome::refused_unknown;
   log_line(core.log, LogLevel::error, "subscription_not_activated", field("user", user),
            field("error", activated.error()));
@@ -319,6 +320,8 @@ void NotificationHandler::Impl::give_back(std::unique_ptr<Desk> desk) {
 
 NotificationHandler::NotificationHandler(Core& core) : impl_(std::make_unique<Impl>(core)) {}
 NotificationHandler::~NotificationHandler() = default;
-Task<void> NotificationHandler::handle(HttpExchange& exchange) { return impl_->handle(exchange); }
+Task<void> NotificationHandler::handle(HttpExchange& exchange) {
+  return impl_->handle(exchange);
+}
 
 }  // namespace bellhop::service

@@ -32,7 +32,7 @@ struct Callback {
   crypto::Capability capability;
   const store::SubscriptionRecord* subscription = nullptr;
   const Tenant* tenant = nullptr;
-  Bytes creds;  // envelope, digest matched
+  Bytes creds;                                         // envelope, digest matched
   std::span<const proto::Notification> notifications;  // all of this subscription
   Instant received_at{};
 };
@@ -41,11 +41,11 @@ struct Callback {
 struct NotificationTrace {
   store::MailboxNumber mailbox = 0;
   CallbackOutcome outcome = CallbackOutcome::ok;
-  uint32_t items = 0;       // new mails, those of a catch-up included
-  uint32_t duplicates = 0;  // new mails that had been pushed before
-  uint32_t pushes = 0;      // pushes that the provider accepted
+  uint32_t items = 0;               // new mails, those of a catch-up included
+  uint32_t duplicates = 0;          // new mails that had been pushed before
+  uint32_t pushes = 0;              // pushes that the provider accepted
   uint32_t pushes_contentfree = 0;  // of these, without content
-  bool caught_up = false;   // the mailbox was listed because events were missed
+  bool caught_up = false;           // the mailbox was listed because events were missed
   Duration route{}, parse{}, decrypt{}, fetch{}, push{};
   Duration total{};  // from the request's head to our answer
 };

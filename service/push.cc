@@ -38,10 +38,18 @@ std::string mail_payload(const MailItem& mail, PreviewPolicy preview, const prot
 PreviewPolicy preview_for(store::Preview device, PreviewPolicy tenant_max) {
   auto wish = PreviewPolicy::none;
   switch (device) {
-    case store::Preview::none: wish = PreviewPolicy::none; break;
-    case store::Preview::sender: wish = PreviewPolicy::sender; break;
-    case store::Preview::subject: wish = PreviewPolicy::subject; break;
-    case store::Preview::full: wish = PreviewPolicy::full; break;
+    case store::Preview::none:
+      wish = PreviewPolicy::none;
+      break;
+    case store::Preview::sender:
+      wish = PreviewPolicy::sender;
+      break;
+    case store::Preview::subject:
+      wish = PreviewPolicy::subject;
+      break;
+    case store::Preview::full:
+      wish = PreviewPolicy::full;
+      break;
   }
   return std::min(wish, tenant_max);
 }

@@ -21,9 +21,9 @@ std::optional<DeviceOutcome> device_refusal(const store::DeviceRecord& device);
 // What one push says: a mail (content-free where `mail` is null), or that there are `count` mails.
 struct PushContent {
   const MailItem* mail = nullptr;
-  std::optional<uint32_t> more_mail;   // instead: one push for at least so many mails
-  std::string_view thread_id;          // of the mail's conversation; empty: none
-  std::optional<uint32_t> unread;      // becomes the badge of devices that want one
+  std::optional<uint32_t> more_mail;  // instead: one push for at least so many mails
+  std::string_view thread_id;         // of the mail's conversation; empty: none
+  std::optional<uint32_t> unread;     // becomes the badge of devices that want one
 };
 
 // JSON for APNs. Mail text: wiped when it dies.

@@ -48,11 +48,10 @@ Task<PushEnd> Pusher::end_of(const ApnsResult& result, PushTarget target, const 
       if (!device.record.proven && chores_.live() < kChoresMax) chores_.spawn(mark_proven(target.user, device.key));
       co_return PushEnd::delivered;
     case proto::ApnsVerdict::token_gone: {
-      Status marked =
-          co_await core_.node.store.mark_token_gone(target.user, device.key, device.record.registered_at);
+      Status marked = co_await core_.node.store.mark_token_gone(target.user, device.key, device.record.registered_at);
       // A conflict is a newer token, and not_found a device that has just gone: both are fine.
-      bool fine = marked || is(marked.error(), store::StoreError::conflict) ||
-                  is(marked.error(), store::StoreError::not_found);
+      bool fine =
+          marked || is(marked.error(), store::StoreError::conflict) || is(marked.error(), store::StoreError::not_found);
       if (!fine) {
         log_line(core_.log, LogLevel::error, "token_gone_not_written", field("user", core_.fingerprint(target.user)),
                  field("error", marked.error()));
@@ -66,7 +65,8 @@ Task<PushEnd> Pusher::end_of(const ApnsResult& result, PushTarget target, const 
                field("status", result.status));
       co_return PushEnd::refused;
     case proto::ApnsVerdict::retry:
-    case proto::ApnsVerdict::retry_new_token: co_return PushEnd::unsettled;
+    case proto::ApnsVerdict::retry_new_token:
+      co_return PushEnd::unsettled;
   }
   co_return PushEnd::unsettled;
 }
@@ -104,6 +104,8 @@ Task<void> Pusher::resubscribe_push(PushTarget target, store::DeviceEntry device
            field("delivered", end == PushEnd::delivered));
 }
 
-Task<void> Pusher::close() { co_await chores_.join(); }
+Task<void> Pusher::close() {
+  co_await chores_.join();
+}
 
 }  // namespace bellhop::service

@@ -44,8 +44,8 @@ class Pusher {
 
   // `device` and the views of `push` outlive the task.
   Task<PushEnd> push(PushTarget target, const store::DeviceEntry& device, OutgoingPush push, Instant deadline);
-  // Asks a device, by a silent push in the background, to subscribe again: the one whose credentials the subscription carries, or
-  // else any that can be reached.
+  // Asks a device, by a silent push in the background, to subscribe again: the one whose credentials the subscription
+  // carries, or else any that can be reached.
   void ask_to_resubscribe(PushTarget target, const std::vector<store::DeviceEntry>& devices,
                           const store::DeviceKey& source);
   // Awaits what runs in the background.

@@ -14,12 +14,18 @@ using store::StoreError;
 
 std::string_view name_of(DeviceStatus status) {
   switch (status) {
-    case DeviceStatus::active: return "active";
-    case DeviceStatus::pending: return "pending";
-    case DeviceStatus::late: return "late";
-    case DeviceStatus::lost: return "lost";
-    case DeviceStatus::blocked: return "blocked";
-    case DeviceStatus::unknown: return "unknown";
+    case DeviceStatus::active:
+      return "active";
+    case DeviceStatus::pending:
+      return "pending";
+    case DeviceStatus::late:
+      return "late";
+    case DeviceStatus::lost:
+      return "lost";
+    case DeviceStatus::blocked:
+      return "blocked";
+    case DeviceStatus::unknown:
+      return "unknown";
   }
   check_failed("a device status of the list", __FILE__, __LINE__);
 }
@@ -32,7 +38,9 @@ Registrar::Registrar(Core& core)
   core.registrar = this;
 }
 
-Registrar::~Registrar() { core_.registrar = nullptr; }
+Registrar::~Registrar() {
+  core_.registrar = nullptr;
+}
 
 Task<ApiResult<UserLocks::Held>> Registrar::lock(const store::StoredUserId& user) {
   Result<UserLocks::Held> held = co_await locks_.acquire(user);
@@ -87,13 +95,21 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
   if (!source && !is(source.error(), StoreError::not_found)) co_return store_failed(who, source.error());
   SubscriptionHealth health = health_of(subscription, last_seen, io::wall_now());
   switch (health) {
-    case SubscriptionHealth::pending: answer.status = DeviceStatus::pending; break;
-    case SubscriptionHealth::active: answer.status = DeviceStatus::active; break;
-    case SubscriptionHealth::late: answer.status = DeviceStatus::late; break;
-    case SubscriptionHealth::lost: answer.status = DeviceStatus::lost; break;
+    case SubscriptionHealth::pending:
+      answer.status = DeviceStatus::pending;
+      break;
+    case SubscriptionHealth::active:
+      answer.status = DeviceStatus::active;
+      break;
+    case SubscriptionHealth::late:
+      answer.status = DeviceStatus::late;
+      break;
+    case SubscriptionHealth::lost:
+      answer.status = DeviceStatus::lost;
+      break;
   }
-  answer.resubscribe = health == SubscriptionHealth::lost || credentials_refused(subscription) || !source ||
-                       (*device)->token_gone;
+  answer.resubscribe =
+      health == SubscriptionHealth::lost || credentials_refused(subscription) || !source || (*device)->token_gone;
   co_return answer;
 }
 

@@ -19,7 +19,7 @@ constexpr size_t kCallbackUrlBytesMax = 2082;
 constexpr Duration kExchangeRetry = 30s;
 // One place in the user's list is kept for the attempt.
 constexpr size_t kLeftoversMax = store::kSubscriptionsPerUserMax - 1;
-constexpr size_t kFewDevicesRetryHours = 1;
+constexpr Duration kDevicesFullRetry = 1h;
 
 }  // namespace
 
@@ -67,7 +67,7 @@ Task<ApiStatus> SubscribeFlow::read_user_and_device() {
     if (user_.devices >= core_.node.config.limits.devices_per_user_max) {
       log_line(core_.log, LogLevel::warning, "subscribe_refused", field("user", core_.fingerprint(who_.user)),
                field("error", service_error(ServiceError::too_many_devices)));
-      co_return refuse_unavailable(std::chrono::hours(kFewDevicesRetryHours));
+      co_return refuse_unavailable(kDevicesFullRetry);
     }
     co_return ApiStatus();  // a new device; a secret that it may remember is worth nothing
   }
@@ -127,7 +127,9 @@ Task<ApiStatus> SubscribeFlow::open_jwe() {
   ApiResult<crypto::Secret> json = co_await decrypt(jwe->encrypted_key, &*jwe);
   if (!json) co_return std::unexpected(std::move(json.error()));
   Result<crypto::CredentialRecord> record = crypto::read_credential_record(
-      *json, {.user_id = who_.address_hash, .device_id = who_.device_id, .now = io::wall_now(),
+      *json, {.user_id = who_.address_hash,
+              .device_id = who_.device_id,
+              .now = io::wall_now(),
               .age_max = std::chrono::minutes(core_.node.config.limits.credential_age_minutes_max)});
   if (!record) {
     if (is(record.error(), CryptoError::unsupported_type)) {
@@ -303,8 +305,8 @@ Task<ApiStatus> SubscribeFlow::settle(Attempt& attempt, EwsReply<EwsSubscribed> 
 // Exchange took the credentials: what the device asked for becomes so.
 Task<ApiStatus> SubscribeFlow::hand_over(Attempt& attempt, std::string_view exchange_id) {
   store::Store& store = core_.node.store;
-  Status noted = co_await store.activate_subscription(attempt.capability, exchange_id,
-                                                      store::SubscriptionState::pending);
+  Status noted =
+      co_await store.activate_subscription(attempt.capability, exchange_id, store::SubscriptionState::pending);
   if (!noted) {
     co_await roll_back(attempt);
     co_return store_failed(noted.error());
@@ -354,7 +356,9 @@ Task<void> SubscribeFlow::roll_back(Attempt& attempt) {
 
 // ---- The device ----
 
-void SubscribeFlow::give_secret() { answer_.device_secret = crypto::random_token_text(); }
+void SubscribeFlow::give_secret() {
+  answer_.device_secret = crypto::random_token_text();
+}
 
 store::DeviceRecord SubscribeFlow::wished_record() const {
   const Vault& vault = core_.node.vault;
@@ -378,7 +382,7 @@ store::DeviceRecord SubscribeFlow::wished_record() const {
   record.platform = store::Platform::apns;
   record.topic = request_.app->topic;
   record.environment = request_.app->environment == ApnsEnvironment::sandbox ? store::PushEnvironment::sandbox
-                                                                            : store::PushEnvironment::production;
+                                                                             : store::PushEnvironment::production;
   record.preview = request_.preview;
   record.badge = request_.badge;
   record.locale = request_.locale;
@@ -410,9 +414,9 @@ std::unexpected<ApiProblem> SubscribeFlow::credentials_not_good(const char* why,
 }
 
 std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& failure) {
-  bool refused = failure.kind == EwsFailureKind::unauthorized ||
-                 (failure.kind == EwsFailureKind::ews_error &&
-                  proto::classify(failure.code) == proto::EwsVerdict::credentials);
+  bool refused =
+      failure.kind == EwsFailureKind::unauthorized ||
+      (failure.kind == EwsFailureKind::ews_error && proto::classify(failure.code) == proto::EwsVerdict::credentials);
   if (refused) {
     Instant now = io::now();
     (void)limits_.take(RateLimit::refused_credentials, rate_key(credentials_digest_), now);
@@ -422,12 +426,16 @@ std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& fai
   log_line(core_.log, LogLevel::warning, "subscribe_exchange", field("user", core_.fingerprint(who_.user)),
            field("error", failure.error), field("code", not_personal(proto::response_code_text(failure.code))));
   switch (failure.kind) {
-    case EwsFailureKind::throttled: return refuse_throttled(failure.retry_after);
-    case EwsFailureKind::unavailable: return refuse_unavailable(kExchangeRetry);
-    case EwsFailureKind::refused: return refuse_forbidden("the host of ewsUrl is not permitted");
+    case EwsFailureKind::throttled:
+      return refuse_throttled(failure.retry_after);
+    case EwsFailureKind::unavailable:
+      return refuse_unavailable(kExchangeRetry);
+    case EwsFailureKind::refused:
+      return refuse_forbidden("the host of ewsUrl is not permitted");
     case EwsFailureKind::unauthorized:
     case EwsFailureKind::garbage:
-    case EwsFailureKind::ews_error: break;
+    case EwsFailureKind::ews_error:
+      break;
   }
   return refuse_exchange(failure.code_text);
 }

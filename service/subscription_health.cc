@@ -16,7 +16,9 @@ SubscriptionHealth health_of(const store::SubscriptionRecord& record, WallTime l
   return quiet <= 2 * frequency ? SubscriptionHealth::late : SubscriptionHealth::lost;
 }
 
-std::string subscription_id(const store::CapabilityHash& capability) { return to_hex(Bytes(capability).first(16)); }
+std::string subscription_id(const store::CapabilityHash& capability) {
+  return to_hex(Bytes(capability).first(16));
+}
 
 WallTime tombstone_expiry(WallTime now, uint16_t status_frequency_minutes) {
   return now + 2 * std::chrono::minutes(status_frequency_minutes);

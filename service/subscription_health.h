@@ -19,7 +19,9 @@ enum class SubscriptionHealth : uint8_t {
 SubscriptionHealth health_of(const store::SubscriptionRecord& record, WallTime last_seen, WallTime now);
 
 // True where Exchange refused the credentials that it carries.
-inline bool credentials_refused(const store::SubscriptionRecord& record) { return record.logon.failed > 0; }
+inline bool credentials_refused(const store::SubscriptionRecord& record) {
+  return record.logon.failed > 0;
+}
 
 // The name of a subscription for its device: 32 hex digits. Says nothing about the capability.
 std::string subscription_id(const store::CapabilityHash& capability);

@@ -26,7 +26,7 @@ struct FakeExchange {
   std::optional<EwsFailureKind> failure;            // of every request
   std::optional<EwsFailureKind> get_items_failure;  // of GetItem alone
   Duration delay{};
-  std::string password = "correct horse";           // any other one is refused
+  std::string password = "correct horse";  // any other one is refused
 
   // What was asked.
   int gets = 0, finds = 0;
@@ -55,5 +55,9 @@ struct FakeApns {
 FakeExchange& fake_exchange();
 FakeApns& fake_apns();
 void reset_fakes();
+
+const FakeApns::Sent& last_push();
+// True where some push that was delivered has this in its payload.
+bool shows(std::string_view text);
 
 }  // namespace bellhop::service

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/notification/fakes.h"
-
 #include <algorithm>
 
 #include "core/sleep.h"
+#include "tests/notification/fakes.h"
 
 namespace bellhop::service {
 namespace {
@@ -37,11 +36,24 @@ MailItem item_of(const std::string& id, const FakeMail& mail, bool with_preview)
 
 }  // namespace
 
-FakeExchange& fake_exchange() { return exchange; }
-FakeApns& fake_apns() { return apns; }
+FakeExchange& fake_exchange() {
+  return exchange;
+}
+FakeApns& fake_apns() {
+  return apns;
+}
 void reset_fakes() {
   exchange = {};
   apns = {};
+}
+
+const FakeApns::Sent& last_push() {
+  BH_CHECK(!apns.sent.empty());
+  return apns.sent.back();
+}
+bool shows(std::string_view text) {
+  return std::ranges::any_of(
+      apns.sent, [&](const FakeApns::Sent& sent) { return sent.payload.find(text) != std::string::npos; });
 }
 
 MailItem::~MailItem() = default;

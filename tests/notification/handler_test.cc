@@ -108,8 +108,8 @@ SCENE_TEST(NotificationHandler, RefusesAForeignSubscriptionIdLikeAForeignUrl) {
   EXPECT_TRUE(reply.closed);
 
   // One right notification does not excuse the other.
-  proto::NotificationEvent event{.kind = proto::EventKind::new_mail, .watermark = "w", .item_id = "a",
-                                 .parent_folder_id = "inbox"};
+  proto::NotificationEvent event{
+      .kind = proto::EventKind::new_mail, .watermark = "w", .item_id = "a", .parent_folder_id = "inbox"};
   event.timestamp = io::wall_now();
   proto::Notification both[2] = {{.subscription_id = subscriber.exchange_id, .events = {&event, 1}},
                                  {.subscription_id = "another", .events = {&event, 1}}};
@@ -260,11 +260,12 @@ SCENE_TEST(NotificationHandler, AnIdThatNoStoreHoldsIsNotAdopted) {
 }
 
 SCENE_TEST(NotificationHandler, ATombstoneIsAnsweredUnsubscribeInTheCallersSoapVersion) {
-  for (auto reason : {store::TombstoneReason::removed, store::TombstoneReason::handed_over,
-                      store::TombstoneReason::blocked}) {
+  for (auto reason :
+       {store::TombstoneReason::removed, store::TombstoneReason::handed_over, store::TombstoneReason::blocked}) {
     Subscriber subscriber = co_await scene.subscribe("user" + std::to_string(static_cast<int>(reason)));
     WallTime soon = io::wall_now() + 1min;
-    EXPECT_TRUE(co_await scene.store->end_subscription(subscriber.capability_hash, {.reason = reason, .expires = soon}));
+    EXPECT_TRUE(
+        co_await scene.store->end_subscription(subscriber.capability_hash, {.reason = reason, .expires = soon}));
     std::string soap11 = scene.mail_body(subscriber, {"a"});
     std::string soap12 = soap11;
     for (size_t at; (at = soap12.find(proto::kSoap11Space)) != std::string::npos;) {

@@ -13,10 +13,6 @@ using testing::Not;
 
 constexpr ApnsResult kRetry = {.verdict = proto::ApnsVerdict::retry};
 
-const FakeApns::Sent& last_push() {
-  BH_CHECK(!fake_apns().sent.empty());
-  return fake_apns().sent.back();
-}
 size_t pushes_to(const std::string& token) {
   return static_cast<size_t>(std::ranges::count(fake_apns().sent, token, &FakeApns::Sent::token));
 }
@@ -24,10 +20,6 @@ size_t resubscribe_pushes() {
   return static_cast<size_t>(std::ranges::count_if(fake_apns().sent, [](const FakeApns::Sent& sent) {
     return sent.type == proto::ApnsPushType::background && sent.payload.find("resubscribe") != std::string::npos;
   }));
-}
-bool shows(std::string_view text) {
-  return std::ranges::any_of(fake_apns().sent,
-                             [&](const FakeApns::Sent& sent) { return sent.payload.find(text) != std::string::npos; });
 }
 std::vector<std::string> have_mails(const std::string& prefix, int count) {
   std::vector<std::string> ids;
@@ -143,16 +135,15 @@ Task<void> show_what_the_policy_allows(Scene& scene) {
 TEST(NewMail, ShowsNoMoreThanDeviceAndTenantAllow) {
   for (preview_row = 0; preview_row < std::size(kPreviewRows); ++preview_row) {
     SCOPED_TRACE(preview_row);
-    run_scene(show_what_the_policy_allows, {.configure = [](Config& config) {
-                config.tenants[0].preview_max = kPreviewRows[preview_row].tenant;
-              }});
+    run_scene(show_what_the_policy_allows,
+              {.configure = [](Config& config) { config.tenants[0].preview_max = kPreviewRows[preview_row].tenant; }});
   }
 }
 
 SCENE_TEST(NewMail, APrivateMailShowsNothing) {
   Subscriber subscriber = co_await scene.subscribe("anna");
-  have_mail("a", {.subject = "Secret plan", .sender = "Somebody", .preview = "Text", .conversation = "c",
-                  .private_ = true});
+  have_mail("a",
+            {.subject = "Secret plan", .sender = "Somebody", .preview = "Text", .conversation = "c", .private_ = true});
   co_await scene.mail(subscriber, {"a"});
   EXPECT_EQ(fake_apns().sent.size(), 1u);
   EXPECT_FALSE(shows("Secret plan") || shows("Somebody") || shows("Text"));
@@ -181,8 +172,8 @@ SCENE_TEST(NewMail, GoesToEveryDeviceInItsOwnShape) {
 
 SCENE_TEST(NewMail, WithoutADeviceIsCountedAndLeftAlone) {
   Subscriber subscriber = co_await scene.subscribe("anna");
-  store::DeviceRemoval removal{.user = subscriber.user, .device = subscriber.devices[0], .ending = {},
-                               .keep_user = true, .now = io::wall_now()};
+  store::DeviceRemoval removal{
+      .user = subscriber.user, .device = subscriber.devices[0], .ending = {}, .keep_user = true, .now = io::wall_now()};
   // The subscription's record is read before the device goes away.
   FakeHttpExchange exchange(subscriber.target(), scene.mail_body(subscriber, {"a"}));
   Event gate;
@@ -399,99 +390,6 @@ SCENE_TEST(NewMail, TheFirstSuccessProvesADevice) {
   EXPECT_TRUE(last_push().proven);
 }
 
-// ---- Gaps ----
-
-SCENE_TEST(Gap, AtAMailBringsWhatWasMissed) {
-  Subscriber subscriber = co_await scene.subscribe("anna");
-  have_mail("before the subscription", {.subject = "Subject of old", .received = io::wall_now() - 24h});
-  have_mail("a");
-  co_await scene.mail(subscriber, {"a"});
-  EXPECT_EQ(fake_exchange().finds, 0) << "first contact adopts";
-  EXPECT_TRUE(co_await sleep_for(10s));
-  have_mail("missed");
-  EXPECT_TRUE(co_await sleep_for(10s));
-  have_mail("c");
-  subscriber.last_watermark = scene.next_watermark();
-  EXPECT_EQ((co_await scene.mail(subscriber, {"c"})).status, 200);
-  EXPECT_EQ(fake_exchange().finds, 1);
-  EXPECT_EQ(fake_apns().sent.size(), 3u);
-  EXPECT_THAT(fake_apns().sent[1].payload, HasSubstr("Subject of missed"));
-  EXPECT_THAT(fake_apns().sent[2].payload, HasSubstr("Subject of c"));
-  EXPECT_EQ(scene.ledger().accepted, 3u);
-  have_mail("d");
-  co_await scene.mail(subscriber, {"d"});
-  EXPECT_EQ(fake_exchange().finds, 1) << "the watermark was adopted";
-}
-
-SCENE_TEST(Gap, AtAHeartbeatIsTheOneWhereAHeartbeatDecrypts) {
-  Subscriber subscriber = co_await scene.subscribe("anna");
-  co_await scene.heartbeat(subscriber);
-  EXPECT_EQ(scene.decryptions(), 0u);
-  have_mail("missed");
-  subscriber.last_watermark = scene.next_watermark();
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
-  EXPECT_EQ(scene.decryptions(), 1u);
-  EXPECT_TRUE(shows("Subject of missed"));
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
-  EXPECT_EQ(scene.decryptions(), 1u);
-}
-
-SCENE_TEST(Gap, ThatCannotBeListedStaysOpen) {
-  Subscriber subscriber = co_await scene.subscribe("anna");
-  co_await scene.heartbeat(subscriber);
-  have_mail("missed");
-  subscriber.last_watermark = scene.next_watermark();
-  fake_exchange().failure = EwsFailureKind::unavailable;
-  have_mail("b");
-  EXPECT_EQ((co_await scene.mail(subscriber, {"b"})).status, 200);
-  EXPECT_EQ(fake_apns().sent.size(), 1u) << "the mail that is named is pushed without content";
-  fake_exchange().failure.reset();
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
-  EXPECT_TRUE(shows("Subject of missed"));
-  EXPECT_EQ(fake_apns().sent.size(), 2u) << "b was pushed before";
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
-  EXPECT_EQ(fake_exchange().finds, 2);
-}
-
-SCENE_TEST(Gap, ListedMailsArePushedEvenWhereTheirContentIsNotGiven) {
-  Subscriber subscriber = co_await scene.subscribe("anna");
-  co_await scene.heartbeat(subscriber);
-  have_mail("missed");
-  subscriber.last_watermark = scene.next_watermark();
-  fake_exchange().get_items_failure = EwsFailureKind::garbage;
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
-  EXPECT_EQ(scene.outcomes(DeviceOutcome::delivered_contentfree), 1u);
-  co_await scene.heartbeat(subscriber);
-  EXPECT_EQ(fake_exchange().finds, 1) << "it was listed: the gap is closed";
-}
-
-SCENE_TEST(Gap, WiderThanTheListEndsWithANotice) {
-  Subscriber subscriber = co_await scene.subscribe("anna");
-  co_await scene.heartbeat(subscriber);
-  for (int i = 0; i < 30; ++i) {
-    have_mail("missed" + std::to_string(i));
-    EXPECT_TRUE(co_await sleep_for(1s));
-  }
-  subscriber.last_watermark = scene.next_watermark();
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
-  EXPECT_EQ(fake_apns().sent.size(), 21u);
-  EXPECT_THAT(last_push().payload, HasSubstr("more_mail"));
-  EXPECT_TRUE(shows("Subject of missed29"));
-  EXPECT_FALSE(shows("Subject of missed9\""));
-  EXPECT_EQ(scene.ledger().accepted, 21u);
-}
-
-SCENE_TEST(Gap, OfAMailboxWhoseDevicesShowNothingIsListedToo) {
-  Subscriber subscriber = co_await scene.subscribe("anna", {DeviceOptions{.preview = store::Preview::none}});
-  co_await scene.heartbeat(subscriber);
-  have_mail("missed");
-  subscriber.last_watermark = scene.next_watermark();
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
-  EXPECT_EQ(fake_exchange().finds, 1);
-  EXPECT_EQ(fake_exchange().gets, 0);
-  EXPECT_EQ(scene.outcomes(DeviceOutcome::delivered_contentfree), 1u);
-}
-
 // ---- What is noted, and what is not said ----
 
 SCENE_TEST(HotState, AHeartbeatIsWrittenOnlyNowAndThen) {
@@ -545,8 +443,7 @@ SCENE_TEST(Privacy, TheLogNamesNobodyAndShowsNothing) {
   EXPECT_THAT(scene.log_lines, HasSubstr("subscription_active"));
   for (std::string_view secret :
        {std::string_view("anna"), std::string_view("example.com"), Scene::kPassword, std::string_view("Subject of"),
-        std::string_view("Sender of"), std::string_view(subscriber.tokens[0]),
-        std::string_view("subscription of")}) {
+        std::string_view("Sender of"), std::string_view(subscriber.tokens[0]), std::string_view("subscription of")}) {
     EXPECT_THAT(scene.log_lines, Not(HasSubstr(std::string(secret))));
   }
   EXPECT_THAT(scene.log_lines, Not(HasSubstr(subscriber.capability.text())));

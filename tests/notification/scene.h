@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// A server cut down to its notification path: store in memory, vault, cores with mailboxes and callback handlers, and the
-// fakes of fakes.h. Runs in the simulator.
+// A server cut down to its notification path: store in memory, vault, cores with mailboxes and callback handlers, and
+// the fakes of fakes.h. Runs in the simulator.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "core/sync.h"
-#include "tests/notification/fakes.h"
 #include "proto/ews_server.h"
 #include "service/notification.h"
 #include "store/memory/memory_store.h"
+#include "tests/notification/fakes.h"
 
 namespace bellhop::service {
 
@@ -66,7 +66,7 @@ struct Subscriber {
   std::string exchange_id;
   std::vector<store::DeviceKey> devices;
   std::vector<std::string> tokens;  // push tokens, by device
-  std::string last_watermark;      // of the last message that mail() and others made
+  std::string last_watermark;       // of the last message that mail() and others made
 
   std::string target() const { return target_with(capability.text(), to_base64url(creds)); }
   static std::string target_with(std::string_view id, std::string_view creds_text);
@@ -164,8 +164,10 @@ void have_mail(const std::string& id);
   }
 
 // A test whose body is a flow with `scene`.
-#define SCENE_TEST_WITH(suite, name, ...)                    \
-  static Task<void> suite##name##Flow(Scene& scene);         \
-  TEST(suite, name) { run_scene(suite##name##Flow, __VA_ARGS__); } \
+#define SCENE_TEST_WITH(suite, name, ...)            \
+  static Task<void> suite##name##Flow(Scene& scene); \
+  TEST(suite, name) {                                \
+    run_scene(suite##name##Flow, __VA_ARGS__);       \
+  }                                                  \
   static Task<void> suite##name##Flow([[maybe_unused]] Scene& scene)
 #define SCENE_TEST(suite, name) SCENE_TEST_WITH(suite, name, SceneOptions())

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/notification/scene.h"
-
 #include <cstdlib>
 
 #include "core/cross_core.h"
 #include "crypto/envelope.h"
 #include "proto/http_error.h"
+#include "tests/notification/scene.h"
 
 namespace bellhop::service {
 namespace {
@@ -63,7 +62,9 @@ Task<Status> FakeHttpExchange::respond(const HttpResponse& response) {
   co_return Status();
 }
 
-Task<Result<SocketAddress>> FakeHttpExchange::peer_address() { co_return SocketAddress(); }
+Task<Result<SocketAddress>> FakeHttpExchange::peer_address() {
+  co_return SocketAddress();
+}
 
 std::string Subscriber::target_with(std::string_view id, std::string_view creds_text) {
   return "/notify?id=" + std::string(id) + "&creds=" + std::string(creds_text);
@@ -133,9 +134,8 @@ Task<Subscriber> Scene::subscribe(std::string name, std::vector<DeviceOptions> d
   crypto::CredentialRecord record{.address = crypto::Secret::copy_of(address),
                                   .logon = crypto::BasicCredentials{.username = crypto::Secret::copy_of(address),
                                                                     .password = crypto::Secret::copy_of(password)}};
-  crypto::EnvelopeBinding binding{.capability = subscriber.capability,
-                                  .key_id = key.public_key().id(),
-                                  .ews_origin = "https://mail.example.com"};
+  crypto::EnvelopeBinding binding{
+      .capability = subscriber.capability, .key_id = key.public_key().id(), .ews_origin = "https://mail.example.com"};
   store::SubscriptionRecord subscription;
   subscription.ews_url = kEwsUrl;
   binding.ews_origin = subscription.ews_origin();
@@ -159,8 +159,8 @@ Task<Subscriber> Scene::subscribe(std::string name, std::vector<DeviceOptions> d
                                .proven = devices[i].proven,
                                .registered_at = io::wall_now(),
                                .created = io::wall_now()};
-    store::Registration registration{.user = subscriber.user, .device = device, .record = fields,
-                                     .subscription = {}, .now = io::wall_now()};
+    store::Registration registration{
+        .user = subscriber.user, .device = device, .record = fields, .subscription = {}, .now = io::wall_now()};
     if (i == 0) {
       subscription.source_device = device;
       registration.subscription = store::NewSubscription{subscriber.capability_hash, subscription};
@@ -227,12 +227,10 @@ std::string Scene::heartbeat_body(Subscriber& subscriber) {
   return body_of(subscriber, {{.kind = proto::EventKind::status}}, "");
 }
 std::string Scene::unread_body(Subscriber& subscriber, int32_t count) {
-  return body_of(subscriber,
-                 {{.kind = proto::EventKind::modified,
-                   .folder_id = "inbox",
-                   .parent_folder_id = "root",
-                   .unread_count = count}},
-                 "");
+  return body_of(
+      subscriber,
+      {{.kind = proto::EventKind::modified, .folder_id = "inbox", .parent_folder_id = "root", .unread_count = count}},
+      "");
 }
 
 Task<void> Scene::restart() {
@@ -265,8 +263,12 @@ LedgerSnapshot Scene::ledger() const {
   for (const auto& part : parts) sum += part->ledger.snapshot();
   return sum;
 }
-uint64_t Scene::outcomes(DeviceOutcome outcome) const { return ledger().device[static_cast<size_t>(outcome)]; }
-uint64_t Scene::outcomes(CallbackOutcome outcome) const { return ledger().callback[static_cast<size_t>(outcome)]; }
+uint64_t Scene::outcomes(DeviceOutcome outcome) const {
+  return ledger().device[static_cast<size_t>(outcome)];
+}
+uint64_t Scene::outcomes(CallbackOutcome outcome) const {
+  return ledger().callback[static_cast<size_t>(outcome)];
+}
 uint64_t Scene::decryptions() const {
   uint64_t sum = 0;
   for (const auto& part : parts) sum += part->decrypter.batch_metrics().requests_total;
@@ -346,7 +348,9 @@ void have_mail(const std::string& id, FakeMail mail) {
   fake_exchange().mails[id] = std::move(mail);
 }
 void have_mail(const std::string& id) {
-  have_mail(id, {.subject = "Subject of " + id, .sender = "Sender of " + id, .preview = "Preview of " + id,
+  have_mail(id, {.subject = "Subject of " + id,
+                 .sender = "Sender of " + id,
+                 .preview = "Preview of " + id,
                  .conversation = "conversation"});
 }
 

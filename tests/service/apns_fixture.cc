@@ -29,7 +29,9 @@ std::string field_of(HttpExchange& exchange, std::string_view name) {
   return std::string(exchange.headers().find(name).value_or(std::string_view()));
 }
 
-Task<Status> wait_set(Event& event) { co_return co_await event.wait(); }
+Task<Status> wait_set(Event& event) {
+  co_return co_await event.wait();
+}
 
 }  // namespace
 
@@ -43,10 +45,9 @@ Identity::Identity() {
 
 std::shared_ptr<TlsContext> Identity::server(std::vector<std::string> alpn) const {
   std::string complaint;
-  auto context = TlsContext::server({.chain = {"chain.pem", certificate.chain_pem},
-                                     .key = {"key.pem", certificate.key_pem},
-                                     .alpn = std::move(alpn)},
-                                    complaint);
+  auto context = TlsContext::server(
+      {.chain = {"chain.pem", certificate.chain_pem}, .key = {"key.pem", certificate.key_pem}, .alpn = std::move(alpn)},
+      complaint);
   EXPECT_TRUE(context) << complaint;
   return *context;
 }
@@ -72,7 +73,9 @@ bool ApnsPeer::start(TaskScope& scope) {
   return true;
 }
 
-Task<void> ApnsPeer::stop() { co_await listener_->close(); }
+Task<void> ApnsPeer::stop() {
+  co_await listener_->close();
+}
 
 Task<void> ApnsPeer::accept_all(TaskScope& scope) {
   for (;;) {
@@ -245,7 +248,9 @@ Task<void> Bench::stop() {
   EXPECT_TRUE(co_await provider.store->leave_core());
 }
 
-std::string Bench::device_token(size_t number) { return fmt::format("{:064x}", number + 1); }
+std::string Bench::device_token(size_t number) {
+  return fmt::format("{:064x}", number + 1);
+}
 
 size_t Bench::delivered() const {
   return static_cast<size_t>(std::ranges::count_if(

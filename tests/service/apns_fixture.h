@@ -153,7 +153,7 @@ struct Bench {
 
   uint64_t count(ApnsVerdict verdict) const { return sender->metrics.value(metric::apns_pushes, verdict); }
   uint64_t streams() const { return sender->metrics.value(metric::apns_streams_in_flight); }
-  size_t delivered() const;           // of results
+  size_t delivered() const;                     // of results
   bool each_accepted_once(size_t count) const;  // devices 0 … count - 1, at the peer
 
   Identity identity;

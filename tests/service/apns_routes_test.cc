@@ -27,7 +27,9 @@ Task<void> unproven_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, UnprovenTokensHaveAConnectionOfTheirOwn) { run_on_cores(1, unproven_flow); }
+TEST(ApnsRoutes, UnprovenTokensHaveAConnectionOfTheirOwn) {
+  run_on_cores(1, unproven_flow);
+}
 
 Task<void> poison_flow(unsigned) {
   constexpr size_t kCount = 200;
@@ -50,7 +52,9 @@ Task<void> poison_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, PoisonTokensDoNotHoldUpProvenOnes) { run_on_cores(1, poison_flow); }
+TEST(ApnsRoutes, PoisonTokensDoNotHoldUpProvenOnes) {
+  run_on_cores(1, poison_flow);
+}
 
 Task<void> teams_flow(unsigned) {
   Bench bench;
@@ -69,7 +73,9 @@ Task<void> teams_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, TeamsAndEnvironmentsDoNotShareConnections) { run_on_cores(1, teams_flow); }
+TEST(ApnsRoutes, TeamsAndEnvironmentsDoNotShareConnections) {
+  run_on_cores(1, teams_flow);
+}
 
 Task<void> two_connections_flow(unsigned) {
   Bench bench;
@@ -94,7 +100,9 @@ Task<void> two_connections_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, AFullConnectionGetsCompanyUpToTheConfiguredNumber) { run_on_cores(1, two_connections_flow); }
+TEST(ApnsRoutes, AFullConnectionGetsCompanyUpToTheConfiguredNumber) {
+  run_on_cores(1, two_connections_flow);
+}
 
 Task<void> spacing_flow(unsigned) {
   Bench bench;
@@ -125,7 +133,9 @@ Task<void> spacing_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, ReconnectsKeepTheirDistanceAndDoubleIt) { run_on_cores(1, spacing_flow); }
+TEST(ApnsRoutes, ReconnectsKeepTheirDistanceAndDoubleIt) {
+  run_on_cores(1, spacing_flow);
+}
 
 Task<void> unreachable_flow(unsigned) {
   Bench bench;
@@ -142,7 +152,9 @@ Task<void> unreachable_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, AnUnreachableApnsEndsInRetryAtTheDeadline) { run_on_cores(1, unreachable_flow); }
+TEST(ApnsRoutes, AnUnreachableApnsEndsInRetryAtTheDeadline) {
+  run_on_cores(1, unreachable_flow);
+}
 
 Task<void> no_alpn_flow(unsigned) {
   Bench bench;
@@ -154,7 +166,9 @@ Task<void> no_alpn_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, APeerThatDoesNotChooseHttp2GetsNoPush) { run_on_cores(1, no_alpn_flow); }
+TEST(ApnsRoutes, APeerThatDoesNotChooseHttp2GetsNoPush) {
+  run_on_cores(1, no_alpn_flow);
+}
 
 Task<void> stranger_flow(unsigned) {
   Bench bench;
@@ -167,7 +181,9 @@ Task<void> stranger_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsRoutes, AStrangersCertificateGetsNoPush) { run_on_cores(1, stranger_flow); }
+TEST(ApnsRoutes, AStrangersCertificateGetsNoPush) {
+  run_on_cores(1, stranger_flow);
+}
 
 }  // namespace
 }  // namespace bellhop::service

@@ -34,7 +34,9 @@ Task<void> thousand_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, AThousandPushesShareOneConnectionAndEachIsAcceptedOnce) { run_on_cores(1, thousand_flow); }
+TEST(ApnsStreams, AThousandPushesShareOneConnectionAndEachIsAcceptedOnce) {
+  run_on_cores(1, thousand_flow);
+}
 
 Task<void> request_flow(unsigned) {
   Bench bench;
@@ -53,7 +55,9 @@ Task<void> request_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, ARequestSaysWhatThePushSays) { run_on_cores(1, request_flow); }
+TEST(ApnsStreams, ARequestSaysWhatThePushSays) {
+  run_on_cores(1, request_flow);
+}
 
 Task<void> first_alone_flow(unsigned) {
   Bench bench;
@@ -71,7 +75,9 @@ Task<void> first_alone_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, UntilTheTokenIsAcceptedThereIsOneStream) { run_on_cores(1, first_alone_flow); }
+TEST(ApnsStreams, UntilTheTokenIsAcceptedThereIsOneStream) {
+  run_on_cores(1, first_alone_flow);
+}
 
 Task<void> goaway_flow(unsigned) {
   constexpr size_t kCount = 40;
@@ -96,7 +102,9 @@ Task<void> goaway_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, WhatGoAwayLeavesUnprocessedIsSentAgainAndNothingTwice) { run_on_cores(1, goaway_flow); }
+TEST(ApnsStreams, WhatGoAwayLeavesUnprocessedIsSentAgainAndNothingTwice) {
+  run_on_cores(1, goaway_flow);
+}
 
 Task<void> refused_flow(unsigned) {
   constexpr size_t kCount = 30;
@@ -118,18 +126,23 @@ Task<void> refused_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, RefusedStreamsAreSentAgainAtOnce) { run_on_cores(1, refused_flow); }
+TEST(ApnsStreams, RefusedStreamsAreSentAgainAtOnce) {
+  run_on_cores(1, refused_flow);
+}
 
 Task<void> always_refused_flow(unsigned) {
   Bench bench;
-  CO_ASSERT(co_await bench.start([](ApnsConfig& config) { config.retry_wait_first_ms = config.retry_wait_max_ms = 1; }));
+  CO_ASSERT(
+      co_await bench.start([](ApnsConfig& config) { config.retry_wait_first_ms = config.retry_wait_max_ms = 1; }));
   bench.peer.decide = [](const Seen&) { return Reply::refuse(); };
   EXPECT_EQ((co_await bench.push_now(0)).verdict, Verdict::retry);
   EXPECT_EQ(bench.peer.requests.size(), 8u + 3u);  // at once, then apns.attempts_max with waits
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, APeerThatRefusesForEverEndsInRetry) { run_on_cores(1, always_refused_flow); }
+TEST(ApnsStreams, APeerThatRefusesForEverEndsInRetry) {
+  run_on_cores(1, always_refused_flow);
+}
 
 Task<void> killed_flow(unsigned) {
   constexpr size_t kCount = 50;
@@ -152,7 +165,9 @@ Task<void> killed_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, PushesOfAKilledConnectionGoOverTheNextOne) { run_on_cores(1, killed_flow); }
+TEST(ApnsStreams, PushesOfAKilledConnectionGoOverTheNextOne) {
+  run_on_cores(1, killed_flow);
+}
 
 Task<void> always_killed_flow(unsigned) {
   Bench bench;
@@ -167,7 +182,9 @@ Task<void> always_killed_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, APushThatKillsEachConnectionIsGivenUpAfterItsAttempts) { run_on_cores(1, always_killed_flow); }
+TEST(ApnsStreams, APushThatKillsEachConnectionIsGivenUpAfterItsAttempts) {
+  run_on_cores(1, always_killed_flow);
+}
 
 Task<void> lowered_flow(unsigned) {
   constexpr size_t kCount = 60;
@@ -188,7 +205,9 @@ Task<void> lowered_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, AStreamLimitLoweredToOneIsKept) { run_on_cores(1, lowered_flow); }
+TEST(ApnsStreams, AStreamLimitLoweredToOneIsKept) {
+  run_on_cores(1, lowered_flow);
+}
 
 Task<void> lowered_in_flight_flow(unsigned) {
   constexpr size_t kCount = 200;
@@ -206,7 +225,9 @@ Task<void> lowered_in_flight_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, AStreamLimitLoweredMidFlightLosesNothing) { run_on_cores(1, lowered_in_flight_flow); }
+TEST(ApnsStreams, AStreamLimitLoweredMidFlightLosesNothing) {
+  run_on_cores(1, lowered_in_flight_flow);
+}
 
 Task<void> deadline_flow(unsigned) {
   Bench bench;
@@ -229,7 +250,9 @@ Task<void> deadline_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, ASlowPeerCostsThePushItsDeadlineAndNoMore) { run_on_cores(1, deadline_flow); }
+TEST(ApnsStreams, ASlowPeerCostsThePushItsDeadlineAndNoMore) {
+  run_on_cores(1, deadline_flow);
+}
 
 Task<void> stopped_flow(unsigned) {
   Bench bench;
@@ -250,7 +273,9 @@ Task<void> stopped_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, AStoppedPushResetsItsStreamAndTheConnectionGoesOn) { run_on_cores(1, stopped_flow); }
+TEST(ApnsStreams, AStoppedPushResetsItsStreamAndTheConnectionGoesOn) {
+  run_on_cores(1, stopped_flow);
+}
 
 Task<void> queue_flow(unsigned) {
   Bench bench;
@@ -275,7 +300,9 @@ Task<void> queue_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, PushesBeyondTheWaitingBoundComeBackAtOnce) { run_on_cores(1, queue_flow); }
+TEST(ApnsStreams, PushesBeyondTheWaitingBoundComeBackAtOnce) {
+  run_on_cores(1, queue_flow);
+}
 
 Task<void> close_flow(unsigned) {
   Bench bench;
@@ -298,7 +325,9 @@ Task<void> close_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsStreams, ClosingEndsWaitingPushesAndAwaitsThoseOnTheirWay) { run_on_cores(1, close_flow); }
+TEST(ApnsStreams, ClosingEndsWaitingPushesAndAwaitsThoseOnTheirWay) {
+  run_on_cores(1, close_flow);
+}
 
 }  // namespace
 }  // namespace bellhop::service

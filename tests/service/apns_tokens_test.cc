@@ -42,7 +42,9 @@ Task<void> signed_flow(unsigned) {
   EXPECT_TRUE(co_await provider.store->leave_core());
 }
 
-TEST(ApnsTokens, ATokenIsSignedOnceForEachTeamAndKey) { run_on_cores(1, signed_flow); }
+TEST(ApnsTokens, ATokenIsSignedOnceForEachTeamAndKey) {
+  run_on_cores(1, signed_flow);
+}
 
 Task<void> restart_flow(unsigned) {
   Provider provider;
@@ -59,7 +61,9 @@ Task<void> restart_flow(unsigned) {
   EXPECT_TRUE(co_await provider.store->leave_core());
 }
 
-TEST(ApnsTokens, ARestartUsesTheSealedTokenWhileItIsYoung) { run_on_cores(1, restart_flow); }
+TEST(ApnsTokens, ARestartUsesTheSealedTokenWhileItIsYoung) {
+  run_on_cores(1, restart_flow);
+}
 
 Task<void> new_key_flow(unsigned) {
   Provider provider;
@@ -73,7 +77,9 @@ Task<void> new_key_flow(unsigned) {
   EXPECT_TRUE(co_await provider.store->leave_core());
 }
 
-TEST(ApnsTokens, ANewKeyUnderTheOldIdDoesNotMeetTheOldToken) { run_on_cores(1, new_key_flow); }
+TEST(ApnsTokens, ANewKeyUnderTheOldIdDoesNotMeetTheOldToken) {
+  run_on_cores(1, new_key_flow);
+}
 
 Task<void> expired_flow(unsigned) {
   Provider provider;
@@ -94,9 +100,13 @@ Task<void> expired_flow(unsigned) {
   EXPECT_TRUE(co_await provider.store->leave_core());
 }
 
-TEST(ApnsTokens, AnExpiredTokenIsReplacedOnceInTwentyMinutes) { run_on_cores(1, expired_flow); }
+TEST(ApnsTokens, AnExpiredTokenIsReplacedOnceInTwentyMinutes) {
+  run_on_cores(1, expired_flow);
+}
 
-Task<void> take_token(Provider& provider, std::string* text) { *text = co_await token_of(provider); }
+Task<void> take_token(Provider& provider, std::string* text) {
+  *text = co_await token_of(provider);
+}
 
 Task<void> meanwhile_flow(unsigned) {
   Provider provider;
@@ -115,7 +125,9 @@ Task<void> meanwhile_flow(unsigned) {
   EXPECT_TRUE(co_await provider.store->leave_core());
 }
 
-TEST(ApnsTokens, WhileOneRefreshesTheOthersGoOnWithTheOldOne) { run_on_cores(1, meanwhile_flow); }
+TEST(ApnsTokens, WhileOneRefreshesTheOthersGoOnWithTheOldOne) {
+  run_on_cores(1, meanwhile_flow);
+}
 
 Task<void> complaints_flow(unsigned) {
   Provider provider;
@@ -141,7 +153,9 @@ Task<void> complaints_flow(unsigned) {
   EXPECT_TRUE(co_await provider.store->leave_core());
 }
 
-TEST(ApnsTokens, AKeyFileThatCannotBeUsedIsNamed) { run_on_cores(1, complaints_flow); }
+TEST(ApnsTokens, AKeyFileThatCannotBeUsedIsNamed) {
+  run_on_cores(1, complaints_flow);
+}
 
 // Two cores push at the same time; core 0 has the peer.
 struct Shared {
@@ -152,7 +166,9 @@ struct Shared {
   unsigned done = 0;
 };
 
-Task<bool> wait_ready(Shared* shared) { co_return (co_await shared->ready.wait()).has_value(); }
+Task<bool> wait_ready(Shared* shared) {
+  co_return (co_await shared->ready.wait()).has_value();
+}
 Task<bool> wait_all_done(Shared* shared) {
   if (++shared->done == 2) shared->all_done.set();
   co_return (co_await shared->all_done.wait()).has_value();

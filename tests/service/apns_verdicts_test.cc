@@ -48,7 +48,9 @@ Task<void> reasons_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, EachReasonLeadsToItsVerdict) { run_on_cores(1, reasons_flow); }
+TEST(ApnsVerdicts, EachReasonLeadsToItsVerdict) {
+  run_on_cores(1, reasons_flow);
+}
 
 Task<void> gone_flow(unsigned) {
   Bench bench;
@@ -61,7 +63,9 @@ Task<void> gone_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, ATokenIsGoneOnlyWhereApnsLearnedItAfterTheRegistration) { run_on_cores(1, gone_flow); }
+TEST(ApnsVerdicts, ATokenIsGoneOnlyWhereApnsLearnedItAfterTheRegistration) {
+  run_on_cores(1, gone_flow);
+}
 
 Task<void> odd_flow(unsigned) {
   Bench bench;
@@ -80,7 +84,9 @@ Task<void> odd_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, AnswersThatMakeNoSenseAreJudgedByTheirStatus) { run_on_cores(1, odd_flow); }
+TEST(ApnsVerdicts, AnswersThatMakeNoSenseAreJudgedByTheirStatus) {
+  run_on_cores(1, odd_flow);
+}
 
 Task<void> unfit_flow(unsigned) {
   Bench bench;
@@ -103,7 +109,9 @@ Task<void> unfit_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, WhatApnsWouldRefuseIsNotSent) { run_on_cores(1, unfit_flow); }
+TEST(ApnsVerdicts, WhatApnsWouldRefuseIsNotSent) {
+  run_on_cores(1, unfit_flow);
+}
 
 Task<void> retry_flow(unsigned) {
   Bench bench;
@@ -111,8 +119,8 @@ Task<void> retry_flow(unsigned) {
     config.retry_wait_first_ms = 30;
     config.retry_wait_max_ms = 60;
   }));
-  for (ApnsReason reason : {ApnsReason::too_many_requests, ApnsReason::internal_server_error,
-                            ApnsReason::service_unavailable}) {
+  for (ApnsReason reason :
+       {ApnsReason::too_many_requests, ApnsReason::internal_server_error, ApnsReason::service_unavailable}) {
     size_t before = bench.peer.requests.size();
     bench.peer.decide = [&](const Seen&) {
       return bench.peer.requests.size() - before < 3 ? Reply::because(reason) : Reply::accept();
@@ -131,11 +139,14 @@ Task<void> retry_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, PassingTroubleIsTriedAgainAfterAWaitAndThenGivenBack) { run_on_cores(1, retry_flow); }
+TEST(ApnsVerdicts, PassingTroubleIsTriedAgainAfterAWaitAndThenGivenBack) {
+  run_on_cores(1, retry_flow);
+}
 
 Task<void> no_time_flow(unsigned) {
   Bench bench;
-  CO_ASSERT(co_await bench.start([](ApnsConfig& config) { config.retry_wait_first_ms = config.retry_wait_max_ms = 60'000; }));
+  CO_ASSERT(
+      co_await bench.start([](ApnsConfig& config) { config.retry_wait_first_ms = config.retry_wait_max_ms = 60'000; }));
   bench.peer.decide = [](const Seen&) { return Reply::because(ApnsReason::service_unavailable); };
   ApnsResult result = co_await bench.push_now(0, 20s);
   EXPECT_EQ(result.verdict, Verdict::retry);
@@ -144,7 +155,9 @@ Task<void> no_time_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, ARetryThatWouldPassTheDeadlineIsNotWaitedFor) { run_on_cores(1, no_time_flow); }
+TEST(ApnsVerdicts, ARetryThatWouldPassTheDeadlineIsNotWaitedFor) {
+  run_on_cores(1, no_time_flow);
+}
 
 Task<void> shutdown_flow(unsigned) {
   Bench bench;
@@ -157,7 +170,9 @@ Task<void> shutdown_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, AServerThatShutsDownIsLeft) { run_on_cores(1, shutdown_flow); }
+TEST(ApnsVerdicts, AServerThatShutsDownIsLeft) {
+  run_on_cores(1, shutdown_flow);
+}
 
 Task<void> key_breaker_flow(unsigned) {
   Bench bench;
@@ -177,7 +192,9 @@ Task<void> key_breaker_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, ARefusedKeyIsNotAskedAgainAndOtherKeysGoOn) { run_on_cores(1, key_breaker_flow); }
+TEST(ApnsVerdicts, ARefusedKeyIsNotAskedAgainAndOtherKeysGoOn) {
+  run_on_cores(1, key_breaker_flow);
+}
 
 Task<void> topic_breaker_flow(unsigned) {
   Bench bench;
@@ -195,7 +212,9 @@ Task<void> topic_breaker_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, ARefusedTopicLeavesTheOthersOfItsKeyAlone) { run_on_cores(1, topic_breaker_flow); }
+TEST(ApnsVerdicts, ARefusedTopicLeavesTheOthersOfItsKeyAlone) {
+  run_on_cores(1, topic_breaker_flow);
+}
 
 Task<void> expired_flow(unsigned) {
   Bench bench;
@@ -218,7 +237,9 @@ Task<void> expired_flow(unsigned) {
   co_await bench.stop();
 }
 
-TEST(ApnsVerdicts, AnExpiredProviderTokenIsRenewedOnceForAllPushes) { run_on_cores(1, expired_flow); }
+TEST(ApnsVerdicts, AnExpiredProviderTokenIsRenewedOnceForAllPushes) {
+  run_on_cores(1, expired_flow);
+}
 
 }  // namespace
 }  // namespace bellhop::service

@@ -6,7 +6,9 @@
 namespace bellhop::service {
 namespace {
 
-Instant at(Duration since_start) { return Instant(1000h + since_start); }
+Instant at(Duration since_start) {
+  return Instant(1000h + since_start);
+}
 
 TEST(ApnsTokenRules, ATokenIsFreshUntilItsRefreshIsDue) {
   EXPECT_TRUE(apns_token_fresh({0s, 0s}, 40min));

@@ -18,8 +18,12 @@ using proto::NotificationEvent;
 uint64_t hash_of(std::string_view kind, std::string_view text) {
   return std::hash<std::string>{}(std::string(kind) + std::string(text)) | 1;
 }
-uint64_t item(std::string_view id) { return hash_of("item ", id); }
-uint64_t mark(std::string_view watermark) { return hash_of("watermark ", watermark); }
+uint64_t item(std::string_view id) {
+  return hash_of("item ", id);
+}
+uint64_t mark(std::string_view watermark) {
+  return hash_of("watermark ", watermark);
+}
 
 const EventHashes kHashes = {.context = nullptr,
                              .item = [](const void*, std::string_view id) { return item(id); },
@@ -28,7 +32,9 @@ const EventHashes kHashes = {.context = nullptr,
 NotificationEvent new_mail(std::string_view watermark, std::string_view id) {
   return {.kind = EventKind::new_mail, .watermark = watermark, .item_id = id};
 }
-NotificationEvent status(std::string_view watermark) { return {.kind = EventKind::status, .watermark = watermark}; }
+NotificationEvent status(std::string_view watermark) {
+  return {.kind = EventKind::status, .watermark = watermark};
+}
 NotificationEvent unread(std::string_view watermark, std::optional<int32_t> count) {
   return {.kind = EventKind::modified, .watermark = watermark, .folder_id = "inbox", .unread_count = count};
 }
@@ -51,7 +57,9 @@ struct Message {
   std::vector<Notification> notifications_;
 };
 
-store::HotRecord at(std::string_view watermark) { return {.watermark_hash = mark(watermark)}; }
+store::HotRecord at(std::string_view watermark) {
+  return {.watermark_hash = mark(watermark)};
+}
 
 std::vector<std::string_view> ids(const Classified& events) {
   std::vector<std::string_view> out;

@@ -8,7 +8,9 @@ namespace {
 
 const WallTime kNow = WallTime(std::chrono::hours(500'000));
 
-TEST(LogonRule, WithoutARefusalEveryLogonIsAllowed) { EXPECT_TRUE(logon_allowed({}, kNow, EwsConfig())); }
+TEST(LogonRule, WithoutARefusalEveryLogonIsAllowed) {
+  EXPECT_TRUE(logon_allowed({}, kNow, EwsConfig()));
+}
 
 TEST(LogonRule, AfterARefusalAllowsOneAnHourAndThreeInAll) {
   EwsConfig config;

@@ -18,11 +18,10 @@ store::StoredUserId user(uint32_t number) {
 
 struct Cache {
   explicit Cache(size_t mailboxes_max)
-      : cache(mailboxes_max, {.function =
-                                  [](void* self, const Mailbox& mailbox) {
-                                    static_cast<Cache*>(self)->evicted.push_back(mailbox.number);
-                                  },
-                              .context = this}) {}
+      : cache(mailboxes_max,
+              {.function = [](void* self,
+                              const Mailbox& mailbox) { static_cast<Cache*>(self)->evicted.push_back(mailbox.number); },
+               .context = this}) {}
   std::vector<store::MailboxNumber> evicted;
   MailboxCache cache;
 };
@@ -117,7 +116,9 @@ TEST(MailboxCache, HoldsItsBoundUnderRandomUse) {
   for (int i = 0; i < 20'000; ++i) {
     uint32_t n = random() % 200;
     switch (random() % 4) {
-      case 0: c.cache.forget(user(n)); break;
+      case 0:
+        c.cache.forget(user(n));
+        break;
       case 1:
         if (held.size() < 20) held.push_back(c.cache.get(n, user(n)));
         break;

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Further devices of a mailbox, and new subscriptions in the place of old ones. Runs on both back ends.
+
+#include "tests/service/device_api_fixture.h"
+
+namespace bellhop::service::device_api_test {
+namespace {
+
+Task<void> expect_second_device(BedCore& core) {
+  Bed& bed = core.bed;
+  Phone first{core};
+  CO_ASSERT(co_await first.fetch_key());
+  Answered made = co_await first.subscribe();
+  CO_ASSERT(made.status == 201);
+  Phone second{.core = core, .device_id = "phone-2"};
+  CO_ASSERT(co_await second.fetch_key());
+  EXPECT_EQ(second.key_id, first.key_id);
+
+  Answered refused = co_await second.subscribe("wrong");
+  EXPECT_EQ(refused.code(), "credentials");
+  EXPECT_EQ((co_await bed.counts()).devices, 1u);
+
+  Answered joined = co_await second.subscribe();
+  EXPECT_EQ(joined.status, 201) << joined.body;
+  EXPECT_EQ(joined.text("subscriptionId"), made.text("subscriptionId"));
+  EXPECT_FALSE(second.secret.empty());
+  EXPECT_EQ(bed.exchange.subscribes, 1);
+  EXPECT_EQ(bed.exchange.verifies, 1);
+  EXPECT_EQ((co_await bed.counts()).devices, 2u);
+  EXPECT_EQ((co_await bed.counts()).subscriptions, 1u);
+
+  // The source leaves: the other device is asked to subscribe, and takes over.
+  EXPECT_EQ((co_await core.post("unsubscribe", first.identity().json())).status, 204);
+  Answered asked = co_await core.post("checkin", second.identity().json());
+  EXPECT_EQ(asked.text("action"), "resubscribe");
+  Answered taken = co_await second.subscribe();
+  EXPECT_EQ(taken.status, 200) << taken.body;
+  EXPECT_EQ(bed.exchange.subscribes, 2);
+  EXPECT_EQ((co_await bed.counts()).subscriptions, 1u);
+  EXPECT_EQ((co_await route_of(bed, bed.exchange.callback_urls.at(0))).kind, store::RouteKind::tombstone);
+  EXPECT_EQ((co_await core.post("checkin", second.identity().json())).text("action"), "none");
+}
+
+TEST(SubscribeTest, SecondDeviceJoinsTheLiveSubscriptionOnceExchangeTookItsCredentials) {
+  run_bed({}, expect_second_device);
+}
+
+Task<void> expect_hand_over(BedCore& core) {
+  Bed& bed = core.bed;
+  Phone phone{core};
+  CO_ASSERT(co_await phone.fetch_key());
+  CO_ASSERT((co_await phone.subscribe()).status == 201);
+  for (int i = 1; i <= 3; ++i) {
+    Answered again = co_await phone.subscribe();
+    EXPECT_EQ(again.status, 200) << again.body;
+    EXPECT_EQ((co_await bed.counts()).subscriptions, 1u);
+    store::Route old_one = co_await route_of(bed, bed.exchange.callback_urls.at(i - 1));
+    EXPECT_EQ(old_one.kind, store::RouteKind::tombstone);
+    EXPECT_EQ(old_one.tombstone.reason, store::TombstoneReason::handed_over);
+    store::Route new_one = co_await route_of(bed, bed.exchange.callback_urls.at(i));
+    EXPECT_EQ(new_one.kind, store::RouteKind::subscription);
+    EXPECT_EQ(new_one.subscription.exchange_id, "subscription-" + std::to_string(i + 1));
+  }
+  Answered fourth = co_await phone.subscribe();
+  EXPECT_EQ(fourth.status, 429);
+  EXPECT_EQ(fourth.code(), "throttled");
+  EXPECT_FALSE(fourth.headers["retry-after"].empty());
+  EXPECT_EQ(bed.exchange.subscribes, 4);
+}
+
+TEST(SubscribeTest, SameDeviceHandsOverAtMostThreeTimesAnHour) {
+  run_bed({}, expect_hand_over);
+}
+
+Task<void> expect_failed_hand_over(BedCore& core) {
+  Bed& bed = core.bed;
+  Phone phone{core};
+  CO_ASSERT(co_await phone.fetch_key());
+  CO_ASSERT((co_await phone.subscribe()).status == 201);
+  store::UserRecord before = co_await phone.stored();
+  bed.exchange.mood = FakeExchangeServer::Mood::refusing;
+  Answered failed = co_await phone.send(phone.subscribe_fields().set("pushToken", kOtherPushToken));
+  EXPECT_EQ(failed.status, 502);
+  store::UserRecord after = co_await phone.stored();
+  EXPECT_EQ(after.subscriptions, before.subscriptions);
+  EXPECT_EQ(after.devices, 1u);
+  auto device = co_await bed.store->read_device(phone.stored_user(), phone.device_key());
+  CO_ASSERT(device);
+  EXPECT_EQ(bed.vault->unseal_push_token(phone.stored_user(), phone.device_key(), *device)->reveal_text(), kPushToken);
+  EXPECT_EQ((co_await core.post("checkin", phone.identity().json())).text("action"), "none");
+}
+
+TEST(SubscribeTest, FailedHandOverKeepsTheOldSubscriptionAndPushToken) {
+  run_bed({}, expect_failed_hand_over);
+}
+
+Task<void> expect_refused_source_replaced(BedCore& core) {
+  Bed& bed = core.bed;
+  Phone first{core};
+  CO_ASSERT(co_await first.fetch_key());
+  CO_ASSERT((co_await first.subscribe()).status == 201);
+  store::SubscriptionPatch refused;
+  refused.logon = {.failed = 1, .next_allowed = io::wall_now() + 1h};
+  EXPECT_TRUE(co_await bed.store->update_subscription(capability_of(bed.exchange.callback_urls[0]), refused));
+  EXPECT_EQ((co_await core.post("checkin", first.identity().json())).text("action"), "resubscribe");
+  Phone second{.core = core, .device_id = "phone-2"};
+  CO_ASSERT(co_await second.fetch_key());
+  // A stranger's device is stored only after Exchange took its credentials.
+  EXPECT_EQ((co_await second.subscribe("wrong")).code(), "credentials");
+  EXPECT_EQ(bed.exchange.subscribes, 1);
+  EXPECT_EQ((co_await bed.counts()).devices, 1u);
+  EXPECT_EQ((co_await second.subscribe()).status, 201);
+  EXPECT_EQ(bed.exchange.verifies, 1);
+  EXPECT_EQ(bed.exchange.subscribes, 2);
+  EXPECT_EQ((co_await bed.counts()).subscriptions, 1u);
+  EXPECT_EQ((co_await core.post("checkin", first.identity().json())).text("action"), "none");
+}
+
+TEST(SubscribeTest, SubscriptionWithRefusedCredentialsIsReplacedByTheNextDevice) {
+  run_bed({}, expect_refused_source_replaced);
+}
+
+Task<void> expect_leftovers_ended(BedCore& core) {
+  Bed& bed = core.bed;
+  Phone phone{core};
+  CO_ASSERT(co_await phone.fetch_key());
+  CO_ASSERT((co_await phone.subscribe()).status == 201);
+  store::UserRecord user = co_await phone.stored();
+  auto device = co_await bed.store->read_device(phone.stored_user(), phone.device_key());
+  CO_ASSERT(device);
+  // What crashes in the middle of a subscribe leave.
+  while (user.subscriptions.size() < store::kSubscriptionsPerUserMax) {
+    store::SubscriptionRecord record{.ews_url = bed.ews_url, .source_device = phone.device_key(), .key = user.key};
+    auto left = co_await bed.store->register_device(
+        {.user = phone.stored_user(),
+         .device = phone.device_key(),
+         .record = *device,
+         .subscription = store::NewSubscription{Vault::capability_hash(crypto::Capability::random()), record},
+         .now = io::wall_now()});
+    CO_ASSERT(left);
+    user = left->user;
+  }
+  EXPECT_EQ((co_await phone.subscribe()).status, 200);
+  EXPECT_EQ((co_await phone.stored()).subscriptions.size(), 1u);
+}
+
+TEST(SubscribeTest, AttemptsThatWereCutShortDoNotFillTheUsersList) {
+  run_bed({}, expect_leftovers_ended);
+}
+
+}  // namespace
+}  // namespace bellhop::service::device_api_test
