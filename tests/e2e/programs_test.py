@@ -106,6 +106,20 @@ def commands_without_a_server_say_so(folder):
     expect(done.returncode == 1 and not os.path.exists(f"{folder}/nothing"), "no store must be made", done)
 
 
+def the_content_of_named_files_is_checked(world):
+    done = run("bellhop", "check", world.config)
+    expect(done.returncode == 0 and done.stdout == f"{world.config}: fine\n", "a good configuration", done)
+    with open(world.config) as file:
+        good = file.read()
+    for name, wrong in [("apns.p8", "ca.pem"), ("server-key.pem", "apns.p8"), ("server.pem", "keyring"),
+                        ("keyring", "ca.pem")]:
+        path = f"{world.folder}/wrong-{name}.toml"
+        with open(path, "w") as file:
+            file.write(good.replace(f"{world.folder}/{name}", f"{world.folder}/{wrong}"))
+        done = run("bellhop", "check", path)
+        expect(done.returncode == 1 and f"{world.folder}/{wrong}" in done.stderr, f"{wrong} instead of {name}", done)
+
+
 def tokens_are_made_listed_and_revoked(world):
     token = world.run("token", "add", "--tenant", "demo", "--plain", "--config", world.config).stdout.strip()
     expect(re.fullmatch(r"[A-Za-z0-9_-]{43}", token), f"not a token: {token}")
@@ -177,6 +191,7 @@ def main():
     with World() as world:
         world.start_standins()  # they make the certificates
         world.start_server()
+        the_content_of_named_files_is_checked(world)
         tokens_are_made_listed_and_revoked(world)
         the_store_can_be_read_beside_the_server(world)
         sigterm_ends_the_server_in_good_order(world)
