@@ -51,6 +51,7 @@ struct Endpoint {
 
 // Binds and listens (SO_REUSEPORT where shared, so that each core has a listener of its own on the same address; TCP_NODELAY is
 // inherited by what it accepts). Port 0 picks a free one: see local_address. A unix path is replaced, mode 0660.
+// The core that first accepts on it, or closes it, is the one that it belongs to.
 Result<Handle> open_listener(const Endpoint& endpoint, bool shared = false, int backlog = 4096);
 Result<Handle> open_socket(const Endpoint& endpoint);  // unconnected, for Operation::connect
 Result<SocketAddress> local_address(Handle handle);    // of a listener

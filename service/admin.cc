@@ -227,6 +227,8 @@ Task<void> AdminApi::metrics(HttpExchange& exchange) {
   if (auto counts = co_await core_.node.store.counts()) {
     core_.metrics.set(metric::users, counts->users);
     core_.metrics.set(metric::devices, counts->devices);
+    core_.metrics.set(metric::subscriptions, SubscriptionState::alive, counts->subscriptions);
+    core_.metrics.set(metric::subscriptions, SubscriptionState::tombstone, counts->tombstones);
     core_.metrics.set(metric::key_pool_keys, counts->keys_pool);
   }
   std::string body;

@@ -97,16 +97,10 @@ inline constexpr auto apns_goaways = detail::find_counter("bellhop_apns_goaways_
 inline constexpr auto apns_token_refreshes = detail::find_counter("bellhop_apns_token_refreshes_total");
 
 inline constexpr auto connections = detail::find_gauge<ConnectionKind>("bellhop_connections");
-inline constexpr auto connections_accepted = detail::find_counter<ListenerName>("bellhop_connections_accepted_total");
-inline constexpr auto connections_closed = detail::find_counter<CloseReason>("bellhop_connections_closed_total");
-inline constexpr auto tls_handshakes = detail::find_counter<HandshakeResult>("bellhop_tls_handshakes_total");
+inline constexpr auto connections_accepted = detail::find_counter("bellhop_connections_accepted_total");
+inline constexpr auto connection_troubles = detail::find_counter<ConnectionTrouble>("bellhop_connection_troubles_total");
 
-inline constexpr auto store_writes = detail::find_counter<WriteDurability>("bellhop_store_writes_total");
-inline constexpr auto store_commits = detail::find_counter("bellhop_store_commits_total");
 inline constexpr auto store_failures = detail::find_counter("bellhop_store_failures_total");
-inline constexpr auto store_queue = detail::find_gauge("bellhop_store_queue");
-inline constexpr auto store_commit_time = detail::find_histogram("bellhop_store_commit_seconds");
-inline constexpr auto store_commit_records = detail::find_histogram("bellhop_store_commit_records");
 
 inline constexpr auto subscriptions = detail::find_gauge<SubscriptionState>("bellhop_subscriptions");
 inline constexpr auto devices = detail::find_gauge("bellhop_devices");
@@ -119,7 +113,6 @@ inline constexpr auto uring_enters = detail::find_counter("bellhop_uring_enters_
 inline constexpr auto tasks_alive = detail::find_gauge("bellhop_tasks_alive");
 inline constexpr auto frames_bytes = detail::find_gauge("bellhop_frames_bytes");
 inline constexpr auto secret_arena_bytes = detail::find_gauge("bellhop_secret_arena_bytes");
-inline constexpr auto buffers_bytes = detail::find_gauge("bellhop_buffers_bytes");
 
 inline constexpr auto log_lines = detail::find_counter("bellhop_log_lines_total");
 inline constexpr auto log_lines_suppressed = detail::find_counter("bellhop_log_lines_suppressed_total");

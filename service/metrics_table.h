@@ -16,22 +16,16 @@ namespace bellhop::service {
 // Label lists. Each is an enum and its names in order.
 enum class RsaEngine : uint8_t { scalar, vector };
 enum class CacheResult : uint8_t { hit, miss };
-enum class ListenerName : uint8_t { public_listener, admin };
-enum class ConnectionKind : uint8_t { public_listener, admin, ews, apns };
-enum class CloseReason : uint8_t {
-  peer, drain, handshake_failed, handshake_timeout, header_timeout, body_too_slow, write_stall, idle, malformed,
-  connections_limit, address_limit, requests_limit
-};
-enum class HandshakeResult : uint8_t { full, resumed, failed };
+enum class ConnectionKind : uint8_t { public_listener, ews, apns };
+enum class ConnectionTrouble : uint8_t { connections_limit, address_limit, handshake_failed, timed_out, malformed };
 enum class EwsResult : uint8_t {
   ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
   breaker_open, waiting_limit
 };
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
-enum class WriteDurability : uint8_t { synced, hot };
-enum class SubscriptionState : uint8_t { pending, active, tombstone };
-// The stages of one notification (docs/ARCHITECTURE.md). decrypt_wait is the time in the queue of the RSA engine.
-enum class Stage : uint8_t { route, parse, decrypt_wait, decrypt, fetch, push, total };
+enum class SubscriptionState : uint8_t { alive, tombstone };
+// The stages of one notification (docs/ARCHITECTURE.md). decrypt holds the wait in the queue of the RSA engine.
+enum class Stage : uint8_t { route, parse, decrypt, fetch, push, total };
 
 template <class E>
 struct LabelSet;
@@ -43,20 +37,16 @@ struct LabelSet;
   }
 BH_LABEL_SET(RsaEngine, "engine", {"scalar", "vector"});
 BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
-BH_LABEL_SET(ListenerName, "listener", {"public", "admin"});
-BH_LABEL_SET(ConnectionKind, "kind", {"public", "admin", "ews", "apns"});
-BH_LABEL_SET(CloseReason, "reason",
-             {"peer", "drain", "handshake_failed", "handshake_timeout", "header_timeout", "body_too_slow",
-              "write_stall", "idle", "malformed", "connections_limit", "address_limit", "requests_limit"});
-BH_LABEL_SET(HandshakeResult, "result", {"full", "resumed", "failed"});
+BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns"});
+BH_LABEL_SET(ConnectionTrouble, "reason",
+             {"connections_limit", "address_limit", "handshake_failed", "timed_out", "malformed"});
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
               "timed_out", "connect_failed", "breaker_open", "waiting_limit"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
-BH_LABEL_SET(WriteDurability, "durability", {"synced", "hot"});
-BH_LABEL_SET(SubscriptionState, "state", {"pending", "active", "tombstone"});
-BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt_wait", "decrypt", "fetch", "push", "total"});
+BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
+BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt", "fetch", "push", "total"});
 #undef BH_LABEL_SET
 template <>
 struct LabelSet<DeviceOutcome> {
@@ -144,17 +134,11 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row("bellhop_apns_token_refreshes_total", "Provider tokens signed."),
 
     detail::gauge_row<ConnectionKind>("bellhop_connections", "Open connections."),
-    detail::counter_row<ListenerName>("bellhop_connections_accepted_total", "Connections accepted."),
-    detail::counter_row<CloseReason>("bellhop_connections_closed_total", "Accepted connections that ended, by reason."),
-    detail::counter_row<HandshakeResult>("bellhop_tls_handshakes_total", "TLS handshakes of accepted connections."),
+    detail::counter_row("bellhop_connections_accepted_total", "Connections that the public listener accepted."),
+    detail::counter_row<ConnectionTrouble>("bellhop_connection_troubles_total",
+                                           "Connections that the public listener refused or ended early, by reason."),
 
-    detail::counter_row<WriteDurability>("bellhop_store_writes_total", "Records written to the store."),
-    detail::counter_row("bellhop_store_commits_total", "Group commits of the store."),
     detail::counter_row("bellhop_store_failures_total", "Writes that the store refused."),
-    detail::gauge_row("bellhop_store_queue", "Writes that wait for a commit."),
-    detail::seconds_row("bellhop_store_commit_seconds", "Time of one group commit."),
-    detail::row<void>(MetricType::histogram, "bellhop_store_commit_records", "Records in one group commit.",
-                      MetricUnit::count, 0, 8),
 
     detail::gauge_row<SubscriptionState>("bellhop_subscriptions", "Subscriptions in the store."),
     detail::gauge_row("bellhop_devices", "Devices in the store."),
@@ -167,7 +151,6 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row("bellhop_tasks_alive", "Coroutines that have not ended."),
     detail::gauge_row("bellhop_frames_bytes", "Memory of coroutine frames, pools included.", MetricUnit::bytes),
     detail::gauge_row("bellhop_secret_arena_bytes", "Locked memory in use for secrets.", MetricUnit::bytes),
-    detail::gauge_row("bellhop_buffers_bytes", "Memory of network buffers.", MetricUnit::bytes),
 
     detail::counter_row("bellhop_log_lines_total", "Log lines written."),
     detail::counter_row("bellhop_log_lines_suppressed_total", "Log lines left out by the rate limit of their event."),

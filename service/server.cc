@@ -58,6 +58,21 @@ LogOptions log_options(const Config& config, MetricsShard& shard, unsigned core,
   return options;
 }
 
+// The listener's own counts, since the last look, into the metrics.
+void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpServerStats& before) {
+  metrics.set(metric::connections, ConnectionKind::public_listener, now.connections);
+  metrics.add(metric::connections_accepted, now.accepted - before.accepted);
+  auto trouble = [&](ConnectionTrouble reason, uint64_t HttpServerStats::*count) {
+    metrics.add(metric::connection_troubles, reason, now.*count - before.*count);
+  };
+  trouble(ConnectionTrouble::connections_limit, &HttpServerStats::refused_full);
+  trouble(ConnectionTrouble::address_limit, &HttpServerStats::refused_address);
+  trouble(ConnectionTrouble::handshake_failed, &HttpServerStats::handshakes_failed);
+  trouble(ConnectionTrouble::timed_out, &HttpServerStats::timed_out);
+  trouble(ConnectionTrouble::malformed, &HttpServerStats::malformed);
+  before = now;
+}
+
 Task<Status> wait_event(Event& event) { co_return co_await event.wait(); }
 
 }  // namespace
@@ -351,6 +366,7 @@ Task<void> Server::watch_signals() {
 Task<void> Server::tick(CoreParts& parts) {
   Reactor& reactor = Reactor::current();
   uint64_t turns = 0, enters = 0;
+  HttpServerStats counted;
   for (;;) {
     if (!co_await sleep_for(kTick)) co_return;
     parts.metrics.add(metric::loop_turns, reactor.stats().turns - turns);
@@ -361,7 +377,7 @@ Task<void> Server::tick(CoreParts& parts) {
     enters = entered;
     parts.metrics.set(metric::tasks_alive, FramePool::stats().frames_live);
     parts.metrics.set(metric::frames_bytes, FramePool::stats().bytes_live);
-    parts.metrics.set(metric::connections, ConnectionKind::public_listener, parts.http.stats().connections);
+    note_connections(parts.metrics, parts.http.stats(), counted);
     if (parts.core.index == 0) {
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {

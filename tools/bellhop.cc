@@ -230,8 +230,8 @@ void add_load_command(CLI::App& app, Action& chosen) {
   auto options = std::make_shared<standin::LoadCommand>();
   CLI::App* load = app.add_subcommand("load", "Register mailboxes, let mail arrive, and count what reaches APNs");
   load->footer("Exit code 0 only if each mail was pushed exactly once.\n\n"
-               "Example:\n  bellhop load --with-standins --folder /tmp/standin --server https://localhost:8441 \\\n"
-               "    --ca /tmp/standin/ca.pem --mailboxes 100 --mails 10000");
+               "Example, with both stand-ins and a server running:\n  bellhop load --server https://localhost:8441 "
+               "--ca /tmp/standin/ca.pem \\\n    --mailboxes 100 --mails 10000");
   add_server_options(load, options->server, options->ca_file);
   load->add_option("--mailboxes", options->mailboxes, "Mailboxes to register")->check(CLI::PositiveNumber);
   load->add_option("--mails", options->mails, "Mails to deliver")->check(CLI::PositiveNumber);
@@ -246,21 +246,8 @@ void add_load_command(CLI::App& app, Action& chosen) {
   load->add_option("--ews-url", options->ews_url, "Where the Exchange stand-in's EWS is");
   load->add_option("--exchange-control", options->exchange_control, "Control address of the Exchange stand-in");
   load->add_option("--apns-control", options->apns_control, "Control address of the APNs stand-in");
-  CLI::Option* own = load->add_flag("--with-standins", options->with_standins, "Run the stand-ins in this process");
-  load->add_option("--folder", options->exchange.folder.path, "Their folder of certificates and keys")->needs(own);
-  load->add_option("--exchange-listen", options->exchange.listen, "Where their EWS listens")->needs(own);
-  load->add_option("--apns-listen", options->apns.listen, "Where their APNs listens")->needs(own);
   load->add_option("--wait-for-server-ms", options->wait_for_server_ms, "How long the server may take to start");
-  add_exchange_options(load, options->exchange);
   choose(load, chosen, [options] {
-    if (options->with_standins && options->exchange.folder.path.empty()) {
-      complain("--with-standins needs --folder");
-      return kExitUsage;
-    }
-    options->apns.folder = options->exchange.folder;
-    options->exchange.control = options->exchange_control;
-    options->apns.control = options->apns_control;
-    if (!options->topic.empty()) options->apns.topics = {options->topic};
     return standin::run_load(*options);
   });
 }

@@ -86,8 +86,17 @@ Network::~Network() = default;
 Network::Socket& Network::socket(io::Handle handle) {
   auto found = sockets_.find(handle.value);
   BH_CHECK(found != sockets_.end());  // never opened, or closed already
-  BH_CHECK(found->second->core == io::core());
-  return *found->second;
+  Socket& socket = *found->second;
+  if (socket.core != io::core()) take_over(socket);
+  return socket;
+}
+
+// A listener at rest may pass to another core: a server opens those of all its cores in one place. See io.h.
+void Network::take_over(Socket& socket) {
+  BH_CHECK(socket.listening && socket.accept == 0 && !socket.accept_scheduled);
+  --handles_of_core_[socket.core];
+  socket.core = io::core();
+  ++handles_of_core_[socket.core];
 }
 
 bool Network::full(unsigned core) const { return handles_of_core_[core] >= simulator_.options().connections_max; }

@@ -45,6 +45,7 @@ class Network {
   Socket& socket(io::Handle handle);
   Result<io::Handle> make_handle(unsigned core, std::unique_ptr<Socket> socket);
   bool full(unsigned core) const;
+  void take_over(Socket& socket);
   const std::vector<Socket*>* listeners_at(const io::Endpoint& endpoint) const;
   Duration latency(const Connection& connection);
   // Runs the action when what leaves `from` now arrives at the other side, after all that left before.

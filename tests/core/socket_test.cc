@@ -471,6 +471,33 @@ Task<void> resolve_flow(unsigned) {
   }
 }
 
+// A server opens the listeners of all its cores in one place; each then serves, and closes, on its own.
+Task<bool> serve_elsewhere(io::Handle handle, io::Endpoint endpoint) {
+  Listener listener(handle);
+  Result<Socket> client = co_await within(10s, connect(endpoint));
+  Result<Socket> accepted = co_await within(10s, listener.accept());
+  co_await listener.close();
+  co_return client && accepted;
+}
+
+Task<void> passed_listener_flow(unsigned core) {
+  if (core != 0) co_return;
+  Result<io::Handle> used = io::open_listener(loopback()), unused = io::open_listener(loopback());
+  CO_ASSERT(used && unused);
+  io::Endpoint endpoint = endpoint_of(*used, loopback());
+  bool served = co_await on_core(1, [&] { return serve_elsewhere(*used, endpoint); });
+  EXPECT_TRUE(served);
+  struct Closing {
+    static Task<bool> close(io::Handle handle) {
+      io::close(handle);
+      co_return true;
+    }
+  };
+  EXPECT_TRUE(co_await on_core(1, [&] { return Closing::close(*unused); }));
+}
+
+TEST(Listener, MayBeOpenedOnOneCoreAndServedOnAnother) { run_on_cores(2, passed_listener_flow); }
+
 TEST(Resolve, ALiteralAddressIsItsOwnAnswer) { run_on_cores(1, resolve_flow); }
 
 Task<void> resolve_into(std::string name, Result<std::vector<IpAddress>>* out) { *out = co_await resolve(name); }

@@ -83,20 +83,19 @@ def main():
         world.exchange("POST", "/deliver", {"address": "user1@example.com", "subject": "warm-up"})
         wait_until("the first push", lambda: world.pushes()["pushes"])
 
-        world.exchange("POST", "/faults", {"kind": "delay", "operation": "GetItem", "delayMs": SLOW_MS, "count": 1})
+        world.exchange("POST", "/faults", {"kind": "none", "operation": "get_item", "delayMs": SLOW_MS, "count": 1})
         world.exchange("POST", "/deliver", {"address": "user2@example.com", "subject": "mid-flight"})
         found = wait_until("the password is in memory while Exchange is asked (positive control)",
                            lambda: scan(world.server.pid, needles), seconds=SLOW_MS / 1000)
         print("mid-flight: found as", ", ".join(f"{name} in {where}" for name, where in found.items()))
 
         # Errors take other ways through the code: a slow Exchange that ends by the deadline, a broken answer, a 401.
-        for kind in ("delay", "garbage", "unauthorized"):
-            fault = {"kind": kind, "operation": "GetItem", "count": 1, "delayMs": 6000 if kind == "delay" else 0}
+        for number, kind in enumerate(("none", "garbage", "unauthorized"), 1):
+            fault = {"kind": kind, "operation": "get_item", "count": 1, "delayMs": 6000 if kind == "none" else 0}
             world.exchange("POST", "/faults", fault)
             world.exchange("POST", "/deliver", {"address": "user3@example.com", "subject": kind})
-            wait_until(f"the push after {kind}",
-                       lambda: world.exchange("GET", "/books?address=user3@example.com")["eventsSent"]
-                       == world.exchange("GET", "/books?address=user3@example.com")["eventsAcknowledged"])
+            wait_until(f"the mail is acknowledged after {kind}",
+                       lambda: world.exchange("GET", "/books?address=user3@example.com")["newMailsAcknowledged"] == number)
         wait_until("nothing is in flight", lambda: world.metrics()["bellhop_events_in_flight"] == 0)
         # One second of rest: timers fire, pools settle.
         turns = world.metrics()["bellhop_loop_turns_total"]

@@ -150,6 +150,9 @@ key_file = "{self.folder}/apns.p8"
         self.write_config()
         self.server = self.spawn("server", "bellhopd", "--config", self.config)
         wait_until("the server is ready", self.ready)
+        if token:
+            wait_until("key pairs are made ahead",
+                       lambda: self.metrics().get("bellhop_key_pool_keys", 0) >= min(self.mailboxes, 12), 120)
         if token and not self.token:
             self.token = self.run("token", "add", "--tenant", "demo", "--plain", "--socket", self.socket).stdout.strip()
         return self.server

@@ -110,7 +110,7 @@ TEST(Metrics, CountersGaugesAndLongestAddUpOverTheCores) {
   second->add(metric::callbacks, CallbackOutcome::refused_draining);
   first->raise(metric::devices, 10);
   second->lower(metric::devices, 4);  // one core lowers what another raised
-  first->set(metric::subscriptions, SubscriptionState::active, 7);
+  first->set(metric::subscriptions, SubscriptionState::alive, 7);
   first->observe_longest(metric::loop_turn_longest, 2ms);
   first->observe_longest(metric::loop_turn_longest, 1ms);
   second->observe_longest(metric::loop_turn_longest, 5ms);
@@ -120,7 +120,7 @@ TEST(Metrics, CountersGaugesAndLongestAddUpOverTheCores) {
                               "bellhop_callbacks_total{outcome=\"ok\"} 5\n"));
   EXPECT_THAT(text, HasSubstr("bellhop_callbacks_total{outcome=\"refused.draining\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("\nbellhop_devices 6\n"));
-  EXPECT_THAT(text, HasSubstr("bellhop_subscriptions{state=\"active\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("bellhop_subscriptions{state=\"alive\"} 7\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE bellhop_loop_turn_longest_seconds gauge\nbellhop_loop_turn_longest_seconds 0.005\n"));
 }
 

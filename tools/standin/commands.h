@@ -14,7 +14,7 @@ namespace bellhop::standin {
 // The process was prepared (error texts, set_tls_clock).
 
 // A folder with what the stand-ins and the server share: ca.pem, ca-key.pem, standin.pem, standin-key.pem, server.pem,
-// server-key.pem (for the server's own listener), apns.p8, apns-key.pem (its public half). What is missing is made; so
+// server-key.pem (for the server's own listener), apns.p8, apns-key.pub (its public half, base64 of the DER). What is missing is made; so
 // both stand-ins, started one after the other with the same folder, belong together. Files with keys have mode 0600.
 struct StandinFolder {
   std::string path;
@@ -77,10 +77,6 @@ struct LoadCommand {
   std::string exchange_control = "127.0.0.1:8444";
   std::string apns_control = "127.0.0.1:8446";
   std::string ews_url = "https://127.0.0.1:8443/EWS/Exchange.asmx";
-  // Or stand-ins in this process: then `exchange` and `apns` say how, and the folder's files are what bellhopd needs.
-  bool with_standins = false;
-  StandinExchangeCommand exchange;
-  StandinApnsCommand apns;
   uint32_t wait_for_server_ms = 60'000;  // until the server's alive answers
 
   uint32_t mailboxes = 10;

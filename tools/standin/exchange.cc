@@ -364,4 +364,17 @@ Task<std::optional<MailboxBooks>> Exchange::mailbox_books(std::string address) {
   });
 }
 
+Task<std::optional<std::vector<Exchange::SubscriptionView>>> Exchange::subscriptions(std::string address) {
+  co_return co_await on_part(home(address), [&](Part& p) -> std::optional<std::vector<SubscriptionView>> {
+    Mailbox* mailbox = p.find_by_address(address);
+    if (!mailbox) return std::nullopt;
+    std::vector<SubscriptionView> views;
+    for (const auto& subscription : mailbox->subscriptions) {
+      views.push_back({subscription->id, "https://" + subscription->host->authority + subscription->target,
+                       watermark_text(mailbox->mark(subscription->last))});
+    }
+    return views;
+  });
+}
+
 }  // namespace bellhop::standin

@@ -196,6 +196,11 @@ class Exchange {
   Task<bool> restart();
 
   Task<ExchangeBooks> books();
+  // The living subscriptions of a mailbox. The URL holds sealed credentials. Nothing where there is no such mailbox.
+  struct SubscriptionView {
+    std::string id, url, watermark;
+  };
+  Task<std::optional<std::vector<SubscriptionView>>> subscriptions(std::string address);
   // Nothing where there is no such mailbox.
   Task<std::optional<MailboxBooks>> mailbox_books(std::string address);
 

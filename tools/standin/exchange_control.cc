@@ -43,6 +43,7 @@ Task<ControlAnswer> ExchangeControl::answer(const ControlRequest& request) {
   if (request.is(HttpMethod::post, "/deliver")) co_return co_await deliver(request);
   if (request.is(HttpMethod::post, "/faults")) co_return co_await add_fault(request);
   if (request.is(HttpMethod::get, "/books")) co_return co_await books(request);
+  if (request.is(HttpMethod::get, "/subscriptions")) co_return co_await subscriptions(request);
   if (request.is(HttpMethod::post, "/read")) {
     co_return ControlAnswer::done(co_await exchange_.mark_read(address, count), kNoMailbox);
   }
@@ -177,6 +178,19 @@ Task<ControlAnswer> ExchangeControl::books(const ControlRequest& request) {
       .member("refused", books.refused)
       .member("connections", books.connections)
       .end_object();
+  co_return reply;
+}
+
+Task<ControlAnswer> ExchangeControl::subscriptions(const ControlRequest& request) {
+  auto views = co_await exchange_.subscriptions(request.query_text("address"));
+  if (!views) co_return ControlAnswer::problem(404, kNoMailbox);
+  ControlAnswer reply;
+  proto::JsonWriter json(reply.body);
+  json.begin_object().name("subscriptions").begin_array();
+  for (const Exchange::SubscriptionView& view : *views) {
+    json.begin_object().member("id", view.id).member("url", view.url).member("watermark", view.watermark).end_object();
+  }
+  json.end_array().end_object();
   co_return reply;
 }
 

@@ -18,6 +18,7 @@ namespace bellhop::standin {
 //   DELETE /faults
 //   POST   /restart   all subscriptions are forgotten
 //   GET    /books, /books?address=…
+//   GET    /subscriptions?address=…  → {"subscriptions":[{"id","url","watermark"}]}; the URL holds sealed credentials
 class ExchangeControl final : public ControlHandler {
  public:
   explicit ExchangeControl(Exchange& exchange) : exchange_(exchange) {}
@@ -29,6 +30,7 @@ class ExchangeControl final : public ControlHandler {
   Task<ControlAnswer> deliver_list(proto::JsonArray mails);
   Task<ControlAnswer> add_fault(const ControlRequest& request);
   Task<ControlAnswer> books(const ControlRequest& request);
+  Task<ControlAnswer> subscriptions(const ControlRequest& request);
 
   Exchange& exchange_;
 };

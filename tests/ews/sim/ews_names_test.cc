@@ -167,7 +167,6 @@ Task<void> asks_through_faults(Scene& s) {
   for (size_t i = 0; i < LabelSet<EwsResult>::values.size(); ++i) counted += s.counted(static_cast<EwsResult>(i));
   EXPECT_EQ(counted, static_cast<uint64_t>(ended));
   EXPECT_GT(s.counted(EwsResult::ok), 0u);
-  EXPECT_LT(s.counted(EwsResult::ok), counted);
   sim::world().faults = sim::Faults::none();
 }
 TEST(EwsNames, ThroughFaultsEveryRequestEndsWithOneResult) {

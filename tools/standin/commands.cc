@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/standin/commands.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "core/io.h"
+#include "core/cross_core.h"
+#include "core/sleep.h"
+#include "core/socket.h"
+#include "tools/standin/apns.h"
+#include "tools/standin/client_tls.h"
+#include "tools/standin/exchange.h"
+#include "tools/standin/folder.h"
+
+namespace bellhop::standin {
+namespace {
+
+constexpr int kDone = 0;
+constexpr int kFailed = 1;
+
+int fail_with(std::string_view what) {
+  fmt::print(stderr, "bellhop: {}\n", what);
+  return kFailed;
+}
+
+int run_cores(unsigned cores, const std::function<Task<void>(unsigned)>& flow) {
+  io::ClusterOptions options;
+  options.cores = cores;
+  Status ran = io::run_cluster(options, flow);
+  return ran ? kDone : fail_with(io::explain_start_failure(ran.error()));
+}
+
+// A stand-in that runs until a signal. All of it is made on core 0; other cores wait there for it.
+template <class Standin>
+struct Host {
+  std::function<Result<std::unique_ptr<Standin>>(std::string&)> make;
+  std::function<Task<bool>(Standin&)> prepare;
+  std::string_view name;
+  std::unique_ptr<Standin> standin;
+  std::string complaint;
+  Event made;
+  bool failed = false;
+
+  static Task<bool> wait_made(Host* host) {
+    (void)co_await host->made.wait();
+    co_return !host->failed;
+  }
+  static Task<void> stop_on_signal(Host* host) {
+    for (;;) {
+      auto number = co_await next_signal();
+      if (!number) co_return;
+      co_await host->standin->stop();
+    }
+  }
+  Task<void> run(unsigned core) {
+    if (core == 0) {
+      auto result = make(complaint);
+      if (result) standin = *std::move(result);
+      failed = !standin || !co_await prepare(*standin);
+      made.set();
+    }
+    if (!co_await on_core(0, [this] { return wait_made(this); })) co_return;
+    if (core != 0) {
+      co_await standin->run();
+      co_return;
+    }
+    TaskScope signals(&co_await current_context());
+    signals.spawn(stop_on_signal(this));
+    fmt::print("{} on {}, control on http://{}\n", name, standin->address().to_string(),
+               standin->control_address().to_string());
+    std::fflush(stdout);
+    co_await standin->run();
+    signals.request_stop();
+    co_await signals.join();
+  }
+};
+
+template <class Standin>
+int run_host(Host<Standin>& host, unsigned cores) {
+  int code = run_cores(cores, [&](unsigned core) { return host.run(core); });
+  if (host.failed) return fail_with(host.complaint.empty() ? "the stand-in could not be prepared" : host.complaint);
+  return code;
+}
+
+Result<SocketAddress> parse_listen(const std::string& text, std::string& complaint) {
+  auto address = SocketAddress::parse(text);
+  if (address) return *address;
+  complaint = fmt::format("\"{}\" is no address to listen on; write for example 127.0.0.1:8443", text);
+  return fail(os_error(EINVAL));
+}
+
+Task<bool> add_mailboxes(Exchange& exchange, const StandinExchangeCommand& command) {
+  for (uint32_t i = 1; i <= command.mailboxes; ++i) {
+    MailboxSpec spec{.address = fmt::format("user{}@{}", i, command.domain), .username = {}, .password = command.password};
+    if (!co_await exchange.add_mailbox(std::move(spec))) co_return false;
+  }
+  co_return true;
+}
+
+Task<bool> nothing_to_prepare(Apns&) { co_return true; }
+
+// One request of a device, in a cluster of its own.
+using DeviceAction = std::function<Task<int>(DeviceClient&, const DeviceCommand&)>;
+
+Task<void> run_device_flow(const DeviceCommand* command, const DeviceAction* action, int* code) {
+  std::string complaint;
+  auto tls = make_client_tls(command->ca_file, complaint);
+  if (!tls) {
+    *code = fail_with(complaint);
+    co_return;
+  }
+  auto client = DeviceClient::make(command->server, *std::move(tls));
+  if (!client) {
+    *code = fail_with(fmt::format("{}: {}", command->server.url, error_text(client.error())));
+    co_return;
+  }
+  *code = co_await (*action)(**client, *command);
+  co_await (*client)->close();
+}
+
+int run_device(const DeviceCommand& command, const DeviceAction& action) {
+  int code = kFailed;
+  int ran = run_cores(1, [&](unsigned) { return run_device_flow(&command, &action, &code); });
+  return ran == kDone ? code : ran;
+}
+
+Task<int> get_key(DeviceClient& client, const DeviceCommand& command) {
+  auto key = co_await client.get_public_key(command.account.address);
+  if (!key) co_return fail_with(key.error().to_string());
+  fmt::print("{}\n", key->key.jwk());
+  co_return kDone;
+}
+
+Task<int> subscribe(DeviceClient& client, const DeviceCommand& command) {
+  DeviceAccount account = command.account;
+  auto subscribed = co_await client.enroll(account);
+  if (!subscribed) co_return fail_with(subscribed.error().to_string());
+  fmt::print("subscription {} {}, heartbeat every {} min\n", subscribed->subscription_id, subscribed->status,
+             subscribed->heartbeat_minutes);
+  if (!subscribed->device_secret.empty()) fmt::print("device secret {}\n", subscribed->device_secret);
+  co_return kDone;
+}
+
+Task<int> check_in(DeviceClient& client, const DeviceCommand& command) {
+  auto answer = co_await client.checkin(command.account);
+  if (!answer) co_return fail_with(answer.error().to_string());
+  fmt::print("status {}, last seen {}, action {}\n", answer->status,
+             answer->last_seen.empty() ? std::string("never") : answer->last_seen, answer->action);
+  co_return kDone;
+}
+
+Task<int> update_token(DeviceClient& client, const DeviceCommand& command) {
+  auto answer = co_await client.update_token(command.account);
+  if (!answer) co_return fail_with(answer.error().to_string());
+  fmt::print("push token updated\n");
+  co_return kDone;
+}
+
+Task<int> unsubscribe(DeviceClient& client, const DeviceCommand& command) {
+  auto answer = co_await client.unsubscribe(command.account);
+  if (!answer) co_return fail_with(answer.error().to_string());
+  fmt::print("unsubscribed\n");
+  co_return kDone;
+}
+
+}  // namespace
+
+int run_standin_exchange(const StandinExchangeCommand& command) {
+  std::string complaint;
+  auto texts = open_folder(command.folder, complaint);
+  if (!texts) return fail_with(complaint);
+  auto listen = parse_listen(command.listen, complaint);
+  auto control = parse_listen(command.control, complaint);
+  if (!listen || !control) return fail_with(complaint);
+  ExchangeOptions options;
+  options.cores = command.cores;
+  options.listen = *listen;
+  options.control = *control;
+  options.certificate_pem = texts->standin_chain_pem;
+  options.key_pem = texts->standin_key_pem;
+  options.callback_ca_pem = texts->ca_pem;
+  if (!command.callback_ca_file.empty()) {
+    auto ca = io::read_file(command.callback_ca_file);
+    if (!ca) return fail_with(fmt::format("{}: {}", command.callback_ca_file, error_text(ca.error())));
+    options.callback_ca_pem = *std::move(ca);
+  }
+  options.time_scale = command.time_scale;
+  options.first_status = command.first_status_before_answer ? FirstStatus::before_answer : FirstStatus::after_answer;
+  options.expect_continue = command.expect_continue;
+  options.callback_connections_max = command.callback_connections_max;
+  options.callback_timeout = std::chrono::milliseconds(command.callback_timeout_ms);
+  Host<Exchange> host{.make = [&](std::string& why) { return Exchange::make(std::move(options), why); },
+                      .prepare = [&](Exchange& exchange) { return add_mailboxes(exchange, command); },
+                      .name = "Exchange stand-in"};
+  return run_host(host, command.cores);
+}
+
+int run_standin_apns(const StandinApnsCommand& command) {
+  std::string complaint;
+  auto texts = open_folder(command.folder, complaint);
+  if (!texts) return fail_with(complaint);
+  auto listen = parse_listen(command.listen, complaint);
+  auto control = parse_listen(command.control, complaint);
+  if (!listen || !control) return fail_with(complaint);
+  ApnsOptions options;
+  options.cores = command.cores;
+  options.listen = *listen;
+  options.control = *control;
+  options.certificate_pem = texts->standin_chain_pem;
+  options.key_pem = texts->standin_key_pem;
+  options.keys.push_back({command.team_id, command.key_id, texts->provider_public_key, command.topics});
+  options.streams_max = command.streams_max;
+  options.pushes_kept = command.pushes_kept;
+  options.keep_payloads = command.keep_payloads;
+  Host<Apns> host{.make = [&](std::string& why) { return Apns::make(std::move(options), why); },
+                  .prepare = &nothing_to_prepare,
+                  .name = "APNs stand-in"};
+  return run_host(host, command.cores);
+}
+
+int run_device_getpublickey(const DeviceCommand& command) { return run_device(command, &get_key); }
+int run_device_subscribe(const DeviceCommand& command) { return run_device(command, &subscribe); }
+int run_device_checkin(const DeviceCommand& command) { return run_device(command, &check_in); }
+int run_device_updatetoken(const DeviceCommand& command) { return run_device(command, &update_token); }
+int run_device_unsubscribe(const DeviceCommand& command) { return run_device(command, &unsubscribe); }
+
+}  // namespace bellhop::standin

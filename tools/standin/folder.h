@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+#include "tools/standin/commands.h"
+
+namespace bellhop::standin {
+
+// The texts of a StandinFolder's files.
+struct FolderTexts {
+  std::string ca_pem, standin_chain_pem, standin_key_pem;
+  std::vector<uint8_t> provider_public_key;  // SubjectPublicKeyInfo, DER
+  ~FolderTexts() { wipe(standin_key_pem); }
+};
+
+// Reads the folder's files; makes all of them where there is none. Errors: os, tls, crypto; `complaint` names the file
+// and what to do.
+Result<FolderTexts> open_folder(const StandinFolder& folder, std::string& complaint);
+
+}  // namespace bellhop::standin

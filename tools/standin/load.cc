@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+// `bellhop load`: mailboxes, mails, and whether each mail was pushed exactly once.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <vector>
+
+#include "core/io.h"
+#include "core/sleep.h"
+#include "proto/json.h"
+#include "proto/json_writer.h"
+#include "proto/url.h"
+#include "service/http1_client.h"
+#include "tools/standin/client_tls.h"
+#include "tools/standin/commands.h"
+
+namespace bellhop::standin {
+namespace {
+
+constexpr uint32_t kBatchMax = 256;       // mails in one request to the Exchange stand-in
+constexpr Duration kLook = 2ms;           // between two looks at the APNs stand-in
+constexpr uint32_t kPushesPerLook = 1'000;
+
+// A control interface: plain HTTP with JSON on loopback.
+class Control {
+ public:
+  static std::unique_ptr<Control> make(const std::string& address) {
+    auto parsed = SocketAddress::parse(address);
+    if (!parsed) return nullptr;
+    service::Http1Origin origin;
+    origin.host = parsed->ip.to_string();
+    origin.port = parsed->port;
+    return std::unique_ptr<Control>(new Control(std::move(origin), address));
+  }
+
+  // The JSON of a 200 answer.
+  Task<Result<proto::JsonDocument>> call(std::string_view method, std::string target, std::string body) {
+    service::Http1Request request{.method = method, .target = target, .host = host_, .headers = {}, .body = body};
+    auto answered = co_await pool_.send(request);
+    if (!answered) co_return fail(answered.error().error);
+    if (answered->response().status != 200) co_return fail(os_error(EPROTO, answered->response().status));
+    co_return proto::JsonDocument::parse(answered->response().body, {.bytes_max = 16 << 20, .values_max = 1 << 20});
+  }
+  Task<void> close() { co_await pool_.close(); }
+
+ private:
+  Control(service::Http1Origin origin, std::string host) : host_(std::move(host)), pool_(std::move(origin), options()) {}
+  static const service::Http1ClientOptions& options() {
+    static const service::Http1ClientOptions control_options{.body_bytes_max = 16 << 20};
+    return control_options;
+  }
+  std::string host_;
+  service::Http1Pool pool_;
+};
+
+struct Run {
+  const LoadCommand& command;
+  std::unique_ptr<Control> exchange, apns;
+  std::unique_ptr<DeviceClient> device;
+  std::vector<DeviceAccount> accounts;
+  uint32_t registered = 0, refused = 0;
+  std::string first_refusal;
+
+  std::string prefix;                 // of this run's subjects
+  std::vector<uint8_t> arrivals;      // by mail
+  std::vector<int64_t> sent_at_ns, latency_ns;
+  uint32_t sent = 0, arrived = 0, duplicates = 0;
+  uint64_t last_push = 0;
+};
+
+void print_problem(std::string_view what) { fmt::print(stderr, "bellhop load: {}\n", what); }
+
+Task<void> register_some(Run* run, size_t* next) {
+  while (*next < run->accounts.size()) {
+    DeviceAccount& account = run->accounts[(*next)++];
+    for (int attempt = 0;; ++attempt) {
+      auto subscribed = co_await run->device->enroll(account);
+      if (subscribed) {
+        ++run->registered;
+        break;
+      }
+      // The pool of keys, or a limit: the server says when to come again.
+      if (subscribed.error().retry_after_s > 0 && attempt < 60) {
+        if (!co_await sleep_for(std::chrono::seconds(subscribed.error().retry_after_s))) co_return;
+        continue;
+      }
+      if (run->refused++ == 0) run->first_refusal = subscribed.error().to_string();
+      break;
+    }
+  }
+}
+
+Task<bool> register_all(Run& run) {
+  for (uint32_t i = 1; i <= run.command.mailboxes; ++i) {
+    DeviceAccount account;
+    account.address = fmt::format("user{}@{}", i, run.command.domain);
+    account.password = run.command.password;
+    account.ews_url = run.command.ews_url;
+    account.device_id = fmt::format("load-{}", i);  // the same at the next run, which then takes over
+    account.push_token = fmt::format("{:064x}", i);
+    account.topic = run.command.topic;
+    run.accounts.push_back(std::move(account));
+  }
+  Instant begun = io::now();
+  size_t next = 0;
+  TaskScope scope(&co_await current_context());
+  for (uint32_t i = 0; i < std::max(1u, run.command.registrations_at_once); ++i) scope.spawn(register_some(&run, &next));
+  co_await scope.join();
+  fmt::print("registered {} of {} mailboxes in {} ms\n", run.registered, run.command.mailboxes,
+             to_milliseconds(io::now() - begun));
+  if (run.refused > 0) print_problem(fmt::format("{} registrations refused; the first: {}", run.refused, run.first_refusal));
+  co_return run.refused == 0;
+}
+
+// Lets up to `count` mails arrive, at the mailboxes in turn.
+Task<bool> send_mails(Run& run, uint32_t count) {
+  std::string body;
+  proto::JsonWriter json(body);
+  json.begin_object().name("mails").begin_array();
+  for (uint32_t i = 0; i < count; ++i) {
+    uint32_t mail = run.sent + i;
+    json.begin_object()
+        .member("address", run.accounts[mail % run.accounts.size()].address)
+        .member("subject", fmt::format("{} {}", run.prefix, mail))
+        .end_object();
+  }
+  json.end_array().end_object();
+  int64_t before = io::now().time_since_epoch().count();
+  auto answer = co_await run.exchange->call("POST", "/deliver", std::move(body));
+  if (!answer) {
+    print_problem("the Exchange stand-in does not deliver: " + error_text(answer.error()));
+    co_return false;
+  }
+  for (uint32_t i = 0; i < count; ++i) run.sent_at_ns[run.sent + i] = before;
+  run.sent += count;
+  co_return true;
+}
+
+// Notes what APNs accepted since the last look.
+Task<bool> look(Run& run) {
+  for (;;) {
+    auto answer = co_await run.apns->call(
+        "GET", fmt::format("/pushes?after={}&limit={}", run.last_push, kPushesPerLook), {});
+    if (!answer) {
+      print_problem("the APNs stand-in does not answer: " + error_text(answer.error()));
+      co_return false;
+    }
+    auto pushes = answer->root().required_array("pushes");
+    if (!pushes) co_return false;
+    size_t count = pushes->size();
+    for (size_t i = 0; i < count; ++i) {
+      auto push = pushes->at(i).object();
+      if (!push) co_return false;
+      auto number = push->required_integer("number");
+      auto at = push->required_integer("atNs");
+      auto text = push->string("body");
+      if (!number || !at || !text) co_return false;
+      run.last_push = std::max(run.last_push, static_cast<uint64_t>(*number));
+      std::string_view subject = text->value_or("");
+      if (!subject.starts_with(run.prefix) || subject.size() <= run.prefix.size() + 1) continue;
+      auto mail = parse_decimal(subject.substr(run.prefix.size() + 1));
+      if (!mail || *mail >= run.arrivals.size()) continue;
+      if (run.arrivals[*mail]++ > 0) {
+        ++run.duplicates;
+        continue;
+      }
+      ++run.arrived;
+      run.latency_ns.push_back(*at - run.sent_at_ns[*mail]);
+    }
+    if (count < kPushesPerLook) co_return true;
+  }
+}
+
+Task<bool> deliver_all(Run& run) {
+  if (!co_await look(run)) co_return false;  // skips what is there from before
+  Instant progress = io::now();
+  Duration patience = std::chrono::milliseconds(run.command.timeout_ms);
+  while (run.arrived < run.command.mails) {
+    uint32_t under_way = run.sent - run.arrived;
+    uint32_t room = run.command.concurrency > under_way ? run.command.concurrency - under_way : 0;
+    uint32_t batch = std::min({room, run.command.mails - run.sent, kBatchMax});
+    if (batch > 0 && !co_await send_mails(run, batch)) co_return false;
+    uint32_t before = run.arrived;
+    if (!co_await look(run)) co_return false;
+    if (run.arrived > before || batch > 0) progress = io::now();
+    if (io::now() - progress > patience) break;
+    if (run.arrived == before && !co_await sleep_for(kLook)) co_return false;
+  }
+  // One more look after a rest: what comes twice comes late.
+  if (!co_await sleep_for(100ms)) co_return false;
+  co_return co_await look(run);
+}
+
+double percentile_ms(std::vector<int64_t>& sorted, double share) {
+  if (sorted.empty()) return 0;
+  size_t at = std::min(sorted.size() - 1, static_cast<size_t>(share * static_cast<double>(sorted.size())));
+  return static_cast<double>(sorted[at]) / 1e6;
+}
+
+bool report(Run& run, Duration took) {
+  std::ranges::sort(run.latency_ns);
+  double seconds = std::max(1e-9, std::chrono::duration<double>(took).count());
+  fmt::print("mails {}, arrived {}, missing {}, arrived again {}; {:.2f} s, {:.0f} mails/s\n", run.command.mails,
+             run.arrived, run.command.mails - run.arrived, run.duplicates, seconds, run.arrived / seconds);
+  fmt::print("from arrival to APNs in ms: median {:.2f}, 90 % {:.2f}, 99 % {:.2f}, longest {:.2f}\n",
+             percentile_ms(run.latency_ns, 0.5), percentile_ms(run.latency_ns, 0.9), percentile_ms(run.latency_ns, 0.99),
+             percentile_ms(run.latency_ns, 1.0));
+  return run.arrived == run.command.mails && run.duplicates == 0;
+}
+
+Task<bool> wait_for_server(Run& run) {
+  Instant end = io::now() + std::chrono::milliseconds(run.command.wait_for_server_ms);
+  for (;;) {
+    auto alive = co_await run.device->alive();
+    if (alive) co_return true;
+    if (io::now() >= end) {
+      print_problem("the server does not answer: " + alive.error().to_string());
+      co_return false;
+    }
+    if (!co_await sleep_for(50ms)) co_return false;
+  }
+}
+
+Task<bool> run_all(Run& run) {
+  if (!co_await wait_for_server(run)) co_return false;
+  if (!co_await register_all(run)) co_return false;
+  run.arrivals.resize(run.command.mails);
+  run.sent_at_ns.resize(run.command.mails);
+  Instant begun = io::now();
+  bool worked = co_await deliver_all(run);
+  bool complete = report(run, io::now() - begun - 100ms);
+  if (!run.command.keep_registered) {
+    for (const DeviceAccount& account : run.accounts) (void)co_await run.device->unsubscribe(account);
+  }
+  co_return worked && complete;
+}
+
+Task<void> load_flow(const LoadCommand* command, bool* passed) {
+  Run run{.command = *command};
+  run.prefix = fmt::format("load-{:08x}", static_cast<uint32_t>(io::random_u64()));
+  run.exchange = Control::make(command->exchange_control);
+  run.apns = Control::make(command->apns_control);
+  if (!run.exchange || !run.apns) {
+    print_problem("a control address is not of the form 127.0.0.1:8444");
+    co_return;
+  }
+  std::string complaint;
+  auto tls = make_client_tls(command->ca_file, complaint);
+  if (!tls) {
+    print_problem(complaint);
+    co_return;
+  }
+  DeviceServer server = command->server;
+  server.connections_max = std::max(server.connections_max, command->registrations_at_once);
+  auto device = DeviceClient::make(server, *std::move(tls));
+  if (!device) {
+    print_problem(fmt::format("{}: {}", command->server.url, error_text(device.error())));
+    co_return;
+  }
+  run.device = *std::move(device);
+  *passed = co_await run_all(run);
+  co_await run.device->close();
+  co_await run.exchange->close();
+  co_await run.apns->close();
+}
+
+}  // namespace
+
+int run_load(const LoadCommand& command) {
+  if (command.mailboxes == 0 || command.mails == 0 || command.concurrency == 0) {
+    print_problem("mailboxes, mails and concurrency must be at least 1");
+    return 1;
+  }
+  bool passed = false;
+  Status ran = io::run_cluster({.cores = 1}, [&](unsigned) { return load_flow(&command, &passed); });
+  if (!ran) {
+    print_problem(io::explain_start_failure(ran.error()));
+    return 1;
+  }
+  return passed ? 0 : 1;
+}
+
+}  // namespace bellhop::standin
