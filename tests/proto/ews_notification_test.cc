@@ -263,7 +263,8 @@ TEST(NotificationParser, DoesNotTouchTheHeapForAHeartbeatAfterWarmUp) {
   };
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(read_once());
   uint64_t before_control = test::heap_allocations();
-  std::make_unique<int>(1);
+  auto control = std::make_unique<int>(1);
+  asm volatile("" : : "r"(control.get()) : "memory");  // the optimiser must not drop it
   ASSERT_GT(test::heap_allocations(), before_control) << "the count does not count";
   uint64_t before = test::heap_allocations();
   bool all_read = true;
