@@ -16,6 +16,7 @@
 namespace bellhop::service {
 namespace {
 
+using namespace std::string_literals;
 using test::loopback;
 using test::run_on_cores;
 
@@ -203,7 +204,7 @@ const Refused kRefused[] = {
     {"two CLs", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "400"},
     {"bare LF", "GET / HTTP/1.1\nHost: x\n\n", "400"},
     {"obs-fold", "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", "400"},
-    {"NUL", std::string("GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n", 37), "400"},
+    {"NUL", "GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n"s, "400"},
     {"header above 32 KB", "GET / HTTP/1.1\r\nHost: x\r\nA: " + std::string(33000, 'a') + "\r\n\r\n", "431"},
     {"101 fields", many_fields(), "431"},
     {"two Hosts", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "400"},
@@ -211,7 +212,7 @@ const Refused kRefused[] = {
     {"absolute form", "GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", "400"},
     {"upgrade", "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", "501"},
     {"CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", "501"},
-    {"TLS on a plain port", std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11), "400"},
+    {"TLS on a plain port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"s, "400"},
     {"foreign expectation", "POST / HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\na", "417"},
 };
 
