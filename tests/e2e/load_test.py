@@ -35,6 +35,7 @@ def main():
     mailboxes = int(sys.argv[2]) if len(sys.argv) > 2 else 20
     cores = int(os.environ.get("BELLHOP_LOAD_CORES", "1"))
     config = f"[limits]\nsubscribe_per_address_per_minute = 100000\ngetpublickey_per_address_per_minute = 100000\n"
+    config += "[notification]\ncallbacks_per_mailbox_per_minute_max = 10000\n"
     with World(mailboxes=mailboxes, keep_payloads=False, cores=cores, server_config=config) as world:
         world.start_standins()
         world.start_server()
