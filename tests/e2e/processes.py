@@ -44,13 +44,16 @@ def wait_until(what, predicate, seconds=30.0):
 class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
-    def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config=""):
+    def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
+                 server_cpus=None, other_cpus=None):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
         self.cores = cores
         self.keep_payloads = keep_payloads
         self.server_config = server_config
+        self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
+        self.other_cpus = other_cpus
         self.processes = []
         (self.ews_port, self.exchange_control, self.apns_port, self.apns_control, self.public_port,
          self.admin_port) = free_ports(6)
@@ -79,9 +82,14 @@ class World:
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @staticmethod
+    def on_cpus(cpus):
+        return ["taskset", "-c", ",".join(map(str, cpus))] if cpus else []
+
     def spawn(self, name, *arguments):
         log = open(f"{self.folder}/{name}.log", "ab")
-        process = subprocess.Popen([f"{BIN}/{arguments[0]}", *arguments[1:]], stdout=log, stderr=log,
+        process = subprocess.Popen([*self.on_cpus(self.server_cpus if name == "server" else self.other_cpus),
+                                    f"{BIN}/{arguments[0]}", *arguments[1:]], stdout=log, stderr=log,
                                    stdin=subprocess.DEVNULL)
         self.processes.append(process)
         return process
@@ -92,7 +100,7 @@ class World:
 
     def run(self, *arguments, check=True, env=None):
         """A command of `bellhop`, to its end."""
-        done = subprocess.run([f"{BIN}/bellhop", *arguments], capture_output=True, text=True, timeout=120,
+        done = subprocess.run([*self.on_cpus(self.other_cpus), f"{BIN}/bellhop", *arguments], capture_output=True, text=True, timeout=120,
                               env={**os.environ, **(env or {})})
         if check and done.returncode != 0:
             raise AssertionError(f"bellhop {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
