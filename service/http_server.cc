@@ -40,6 +40,7 @@ struct HttpServer::Connection final : ListLink, HttpExchange {
   bool body_read = false;
   bool close_after = false;
   bool answered = false;
+  Status broken;  // why this connection can serve no further request: a body or an answer did not get through
 
   proto::HttpMethod method() const override { return parser.method(); }
   std::string_view target() const override { return parser.target(); }
@@ -57,10 +58,14 @@ struct HttpServer::Connection final : ListLink, HttpExchange {
     uint64_t received = 0;
     for (;;) {
       Duration allowed = server.limits_.body_grace + received * Duration(1s) / server.limits_.body_rate_min_bytes_per_s;
-      BH_CO_TRY(Http1Step step, co_await within_until(start + allowed, reader.next()));
-      if (step.event == Http1Event::complete) break;
-      received += step.body.size();
-      BH_CO_CHECKED(sink.on_body(step.body));
+      Result<Http1Step> step = co_await within_until(start + allowed, reader.next());
+      if (!step) {
+        broken = fail(step.error());
+        co_return broken;
+      }
+      if (step->event == Http1Event::complete) break;
+      received += step->body.size();
+      BH_CO_CHECKED(sink.on_body(step->body));
     }
     body_read = true;
     co_return Status();
@@ -71,7 +76,9 @@ struct HttpServer::Connection final : ListLink, HttpExchange {
     answered = true;
     close_after |= response.close || server.draining_ || (!body_read && parser.has_body()) || !parser.keep_alive() ||
                    requests >= server.limits_.requests_per_connection_max;
-    co_return co_await within(server.limits_.write_stall_timeout, write_response(response));
+    Status sent = co_await within(server.limits_.write_stall_timeout, write_response(response));
+    if (!sent) broken = sent;
+    co_return sent;
   }
 
   Task<Status> write_response(const HttpResponse& response) {
@@ -234,6 +241,7 @@ Task<Status> HttpServer::serve_request(Connection& connection) {
   ++connection.requests;
   connection.answered = connection.body_read = false;
   co_await handler_.handle(connection);
+  if (!connection.broken) co_return connection.broken;
   if (!connection.answered) co_return fail(core_error(CoreError::closed));
   // A request without a body still has its end to be taken; an unread body makes the connection end instead.
   if (!connection.body_read && !connection.close_after) {

@@ -28,7 +28,8 @@ struct Collected final : BodySink {
   }
 };
 
-// Answers with method, target and body; "/wait" waits for `release` first; "/refuse" never reads the body.
+// Answers with method, target and body; "/wait" waits for `release` first; "/refuse" never reads the body; "/large" has an answer
+// of 32 MiB.
 struct EchoHandler final : HttpHandler {
   Event release;
   Event waiting;
@@ -39,6 +40,11 @@ struct EchoHandler final : HttpHandler {
     ++handled;
     if (exchange.target() == "/refuse") {
       (void)co_await exchange.respond({.status = 403, .body = "no"});
+      co_return;
+    }
+    if (exchange.target() == "/large") {  // more than socket buffers hold
+      std::string large(32 << 20, 'x');
+      (void)co_await exchange.respond({.body = large});
       co_return;
     }
     Collected body;
@@ -277,16 +283,36 @@ Task<void> slow(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
   EXPECT_TRUE(body.starts_with("HTTP/1.1 408")) << body;
   std::string fine = co_await exchange_to_end(fixture, endpoint, "GET /f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   EXPECT_TRUE(fine.starts_with("HTTP/1.1 200")) << fine;
-  EXPECT_GE(server.stats().timed_out, 2u);
+  EXPECT_EQ(server.stats().timed_out, 3u);
 }
 
-TEST(HttpServer, EndsSlowHeadsBodiesAndIdleConnections) {
+TEST(HttpServer, EndsAndCountsSlowHeadsBodiesAndIdleConnections) {
   Fixture fixture;
   fixture.limits.idle_timeout = 150ms;
   fixture.limits.header_timeout = 150ms;
   fixture.limits.body_grace = 150ms;
   fixture.limits.body_rate_min_bytes_per_s = 1'000'000;
   run_scenario(fixture, slow);
+}
+
+Task<void> never_reads(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
+  auto socket = co_await connect(endpoint);
+  CO_ASSERT(socket);
+  Peer peer(*std::move(socket), nullptr);
+  (void)co_await send_text(peer, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+  Instant end = io::now() + 10s;
+  while (server.stats().connections > 0 || fixture.handler.handled == 0) {
+    CO_ASSERT(io::now() < end);  // it does not wait for another request on a connection that lost an answer
+    CO_ASSERT(co_await sleep_for(5ms));
+  }
+  EXPECT_EQ(server.stats().timed_out, 1u);
+  co_await peer.stream.close(Duration::zero());
+}
+
+TEST(HttpServer, EndsAConnectionThatTakesNoAnswer) {
+  Fixture fixture;
+  fixture.limits.write_stall_timeout = 150ms;
+  run_scenario(fixture, never_reads);
 }
 
 Task<void> slow_handshake(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
