@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 
 BIN = os.environ.get("BELLHOP_BIN", "build/release/bin")
+PRELOAD = os.path.realpath(os.path.join(BIN, "..", "preload"))  # libraries of ours for LD_PRELOAD
 SKIP = 77  # ctest's SKIP_RETURN_CODE
 
 
@@ -45,13 +46,14 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 server_cpus=None, other_cpus=None):
+                 listener_config="", server_cpus=None, other_cpus=None):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
         self.cores = cores
         self.keep_payloads = keep_payloads
         self.server_config = server_config
+        self.listener_config = listener_config  # more keys of [listen.public]
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
         self.processes = []
@@ -86,11 +88,11 @@ class World:
     def on_cpus(cpus):
         return ["taskset", "-c", ",".join(map(str, cpus))] if cpus else []
 
-    def spawn(self, name, *arguments):
+    def spawn(self, name, *arguments, env=None):
         log = open(f"{self.folder}/{name}.log", "ab")
         process = subprocess.Popen([*self.on_cpus(self.server_cpus if name == "server" else self.other_cpus),
                                     f"{BIN}/{arguments[0]}", *arguments[1:]], stdout=log, stderr=log,
-                                   stdin=subprocess.DEVNULL)
+                                   stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         self.processes.append(process)
         return process
 
@@ -128,6 +130,7 @@ addresses = ["127.0.0.1:{self.public_port}"]
 certificate_file = "{self.folder}/server.pem"
 private_key_file = "{self.folder}/server-key.pem"
 connections_per_address_max = 100000
+{self.listener_config}
 [listen.admin]
 address = "127.0.0.1:{self.admin_port}"
 unix_socket = "{self.socket}"
@@ -152,11 +155,11 @@ key_id = "KEYEXAMPLE"
 key_file = "{self.folder}/apns.p8"
 """)
 
-    def start_server(self, token=True):
+    def start_server(self, token=True, env=None):
         if not os.path.exists(f"{self.folder}/keyring"):
             self.run("keyring", "make", f"{self.folder}/keyring")
         self.write_config()
-        self.server = self.spawn("server", "bellhopd", "--config", self.config)
+        self.server = self.spawn("server", "bellhopd", "--config", self.config, env=env)
         wait_until("the server is ready", self.ready)
         if token:
             wait_until("key pairs are made ahead",
