@@ -130,6 +130,13 @@ struct JournalEntry {
   JournalRecord record;
 };
 
+// How writing goes, since start.
+struct WriteHealth {
+  uint64_t commits = 0;   // transactions that changed something and are on the disk
+  uint64_t failures = 0;  // changes that failed because the map or the disk is full, or the file cannot be used
+  Error failure;          // the latest of these
+};
+
 // Numbers of records, for metrics, the admin page and the key maker.
 struct Counts {
   uint64_t tokens = 0;
@@ -244,6 +251,9 @@ class Store {
   virtual Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) = 0;
 
   virtual Task<Result<Counts>> counts() = 0;
+
+  // How writing goes, all cores together. Any thread.
+  virtual WriteHealth write_health() const = 0;
 
   // Each core calls this as the last thing before its root flow ends: flushes hot records and gives back what the core
   // holds. The core must not use the store afterwards.

@@ -105,7 +105,7 @@ class Engine {
   // Runs `f` in a read transaction on the calling thread. `f` neither blocks nor reads the engine again.
   virtual Status read(FunctionRef<Status(ReadView&)> f) = 0;
   // Runs `f` in a write transaction and makes it durable; blocking, one caller at a time. An error, of `f` or of the
-  // commit, means that nothing has changed. A failed sync aborts the process.
+  // commit, means that nothing has changed. A failed sync ends the process.
   virtual Status write(FunctionRef<Status(WriteView&)> f) = 0;
 };
 

@@ -25,7 +25,8 @@ constexpr std::string_view kUsage =
   bellhopd --version
   bellhopd --help
 
-Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.
+Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments,
+3 the disk failed while the store was being written (start again after the repair; nothing acknowledged is lost).
 See docs/configuration.md for every key, and `bellhop --help` for the command line.
 )";
 
