@@ -13,6 +13,7 @@
 #include "service/http_server.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
+#include "service/store_watch.h"
 
 namespace bellhop::service {
 namespace {
@@ -362,11 +363,12 @@ Task<void> Server::watch_signals() {
   }
 }
 
-// Once a second: gauges, log suppression, ticket keys.
+// Once a second: gauges, the store's health, ticket keys.
 Task<void> Server::tick(CoreParts& parts) {
   Reactor& reactor = Reactor::current();
   uint64_t turns = 0, enters = 0;
   HttpServerStats counted;
+  StoreWatch store_watch(parts.log, parts.metrics);
   for (;;) {
     if (!co_await sleep_for(kTick)) co_return;
     parts.metrics.add(metric::loop_turns, reactor.stats().turns - turns);
@@ -379,6 +381,7 @@ Task<void> Server::tick(CoreParts& parts) {
     parts.metrics.set(metric::frames_bytes, FramePool::stats().bytes_live);
     note_connections(parts.metrics, parts.http.stats(), counted);
     if (parts.core.index == 0) {
+      store_watch.look(store_.write_health(), io::now());
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {
         std::array<uint8_t, TicketKeys::kFreshBytes> fresh;

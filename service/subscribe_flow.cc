@@ -6,6 +6,7 @@
 #include "crypto/tokens.h"
 #include "service/error_texts.h"
 #include "service/notification.h"
+#include "service/store_watch.h"
 #include "service/subscription_health.h"
 
 namespace bellhop::service {
@@ -441,7 +442,7 @@ std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& fai
 }
 
 std::unexpected<ApiProblem> SubscribeFlow::store_failed(const Error& error) {
-  log_line(core_.log, LogLevel::error, "registration_failed", field("user", core_.fingerprint(who_.user)),
+  log_line(core_.log, level_of_failure(error), "registration_failed", field("user", core_.fingerprint(who_.user)),
            field("error", error));
   return refuse_unavailable();
 }
