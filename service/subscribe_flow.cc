@@ -239,7 +239,7 @@ ApiStatus SubscribeFlow::seal_envelope(Attempt& attempt) {
   attempt.record.created = io::wall_now();
   crypto::EnvelopeBinding binding{
       .capability = capability, .key_id = public_key_->id(), .ews_origin = attempt.record.ews_origin()};
-  auto creds = crypto::envelope_seal(crypto::Envelope::rsa, *public_key_, *credentials_, binding);
+  auto creds = crypto::envelope_seal(*public_key_, *credentials_, binding);
   if (!creds) {
     if (!is(creds.error(), CryptoError::too_large)) return store_failed(creds.error());
     return refuse_malformed("user name and password are too long for this server");

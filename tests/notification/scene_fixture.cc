@@ -139,7 +139,7 @@ Task<Subscriber> Scene::subscribe(std::string name, std::vector<DeviceOptions> d
   store::SubscriptionRecord subscription;
   subscription.ews_url = kEwsUrl;
   binding.ews_origin = subscription.ews_origin();
-  auto creds = crypto::envelope_seal(crypto::Envelope::rsa, key.public_key(), record, binding);
+  auto creds = crypto::envelope_seal(key.public_key(), record, binding);
   BH_CHECK(creds);
   subscriber.creds = *std::move(creds);
   subscription.exchange_id = pending ? "" : subscriber.exchange_id;
