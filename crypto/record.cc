@@ -207,4 +207,14 @@ Secret bearer_authorization(const Secret& access_token) {
   return line.finish();
 }
 
+Secret authorization_of(const CredentialRecord& record) {
+  if (const auto* basic = std::get_if<BasicCredentials>(&record.logon)) return basic_authorization(*basic);
+  if (const auto* dual = std::get_if<DualCredentials>(&record.logon)) return basic_authorization(dual->basic);
+  if (const auto* oauth = std::get_if<OauthCredentials>(&record.logon)) {
+    BH_CHECK(!oauth->access_token.empty());
+    return bearer_authorization(oauth->access_token);
+  }
+  return {};
+}
+
 }  // namespace bellhop::crypto

@@ -127,5 +127,8 @@ Result<CredentialRecord> read_ens2_credentials(const Secret& text);
 Secret basic_authorization(const BasicCredentials& credentials);
 // "Bearer …" (RFC 6750 section 2.1).
 Secret bearer_authorization(const Secret& access_token);
+// What a record's requests carry: Basic for basic and dual, Bearer for oauth (the access token must be there), nothing
+// for certificate.
+Secret authorization_of(const CredentialRecord& record);
 
 }  // namespace bellhop::crypto

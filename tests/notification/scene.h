@@ -88,6 +88,7 @@ class Scene {
     Log log;
     Decrypter decrypter;
     EwsClient ews;
+    TokenClient tokens;
     ApnsSender apns;
     Core core;
     std::unique_ptr<Mailboxes> mailboxes;

@@ -77,6 +77,7 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
       decrypter(*scene.store, *scene.vault, crypto::make_scalar_engine(), scene.config.notification, scene.config.keys,
                 *metrics),
       ews(scene.config.ews, nullptr, *metrics, log),
+      tokens(scene.config.oauth, scene.config.ews, nullptr, *metrics, log),
       apns(scene.config.apns, *scene.apns_tokens, nullptr, *metrics, log),
       core{.node = *scene.node,
            .index = index,
@@ -85,6 +86,7 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
            .log = log,
            .decrypter = decrypter,
            .ews = ews,
+           .tokens = tokens,
            .apns = apns},
       mailboxes(std::make_unique<Mailboxes>(core)),
       handler(core) {

@@ -257,7 +257,7 @@ BedCore::BedCore(Bed& b, unsigned index)
       decrypter(*b.store, *b.vault, crypto::make_scalar_engine(), b.config.notification, b.config.keys, metrics),
       ews(b.config.ews, client_of(b, "http/1.1"), metrics, log),
       apns(b.config.apns, *b.apns_tokens, client_of(b, "h2"), metrics, log),
-      core{*b.node, index, metrics, ledger, log, decrypter, ews, apns} {
+      core{*b.node, index, metrics, ledger, log, decrypter, ews, tokens, apns} {
   mailboxes.emplace(core);
   core.mailboxes = &*mailboxes;
   api.emplace(core);

@@ -137,6 +137,7 @@ struct BedCore {
   Log log;
   Decrypter decrypter;
   EwsClient ews;
+  TokenClient tokens;
   ApnsSender apns;
   Core core;
   std::optional<Mailboxes> mailboxes;
