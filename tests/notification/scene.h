@@ -97,9 +97,15 @@ class Scene {
 
   static constexpr std::string_view kPassword = "correct horse";
 
+  static constexpr std::string_view kTokenEndpoint = "https://login.example.com/token";
+
   // Makes user, devices and subscription `name`. `password`: what the envelope holds.
   Task<Subscriber> subscribe(std::string name, std::vector<DeviceOptions> devices = {DeviceOptions()},
                              bool pending = false, std::string password = std::string(kPassword));
+  // The same with a split envelope, which holds a refresh token of fake_tokens().
+  Task<Subscriber> subscribe_oauth(std::string name);
+  // The record that the subscriber's two halves give.
+  Task<crypto::CredentialRecord> stored_record(const Subscriber& subscriber);
   // Lets a callback come in on a core.
   Task<void> deliver(FakeHttpExchange& exchange, unsigned core = 0);
   struct Reply {
@@ -142,6 +148,10 @@ class Scene {
  private:
   friend struct SceneRun;
   Task<void> begin();
+  void seal(const crypto::RsaPrivateKey& key, const crypto::CredentialRecord& record, bool split,
+            Subscriber& subscriber, store::SubscriptionRecord& subscription);
+  Task<Subscriber> subscribe_with(std::string name, std::vector<DeviceOptions> devices, bool pending,
+                                  decltype(crypto::CredentialRecord::logon) logon);
   std::string body_of(Subscriber& subscriber, std::vector<proto::NotificationEvent> events, std::string previous);
   int watermarks_ = 0;
   uint8_t keys_used_ = 0;

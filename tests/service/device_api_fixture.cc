@@ -256,6 +256,7 @@ BedCore::BedCore(Bed& b, unsigned index)
       log(log_options(lines, index)),
       decrypter(*b.store, *b.vault, crypto::make_scalar_engine(), b.config.notification, b.config.keys, metrics),
       ews(b.config.ews, client_of(b, "http/1.1"), metrics, log),
+      tokens(b.config.oauth, b.config.ews, client_of(b, "http/1.1"), metrics, log),
       apns(b.config.apns, *b.apns_tokens, client_of(b, "h2"), metrics, log),
       core{*b.node, index, metrics, ledger, log, decrypter, ews, tokens, apns} {
   mailboxes.emplace(core);
@@ -268,6 +269,7 @@ BedCore::BedCore(Bed& b, unsigned index)
 Task<void> BedCore::close() {
   co_await mailboxes->close();
   co_await ews.close();
+  co_await tokens.close();
   co_await apns.close();
   EXPECT_TRUE(co_await bed.store->leave_core());
 }
