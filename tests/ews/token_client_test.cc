@@ -5,9 +5,8 @@
 
 #include <fmt/format.h>
 
-#include "proto/oauth.h"
 #include "service/error_texts.h"
-#include "tests/ews/ews_fixture.h"
+#include "tests/ews/token_scene.h"
 
 namespace bellhop::service {
 namespace {
@@ -16,47 +15,6 @@ using namespace ews_test;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-constexpr std::string_view kRefreshToken = "0.the-refresh-token";
-
-std::string json_answer(uint16_t status, std::string_view body, std::string_view more_fields = "") {
-  return http_answer(status, body, more_fields, "application/json");
-}
-std::string granted(std::string_view more = R"(,"refresh_token":"the-next")") {
-  return json_answer(200, fmt::format(R"({{"token_type":"Bearer","expires_in":3600,"access_token":"an-access-token"{}}})", more));
-}
-
-// The EWS scene's peer plays the endpoint.
-struct TokenScene {
-  explicit TokenScene(Scene& s, OauthConfig config = {.grant_timeout_ms = 400}) : scene(s) {
-    scene.tenant->config.oauth_token_ports = {scene.peer.port()};
-    for (const char* host : {"127.0.0.1", "127.0.0.2", "*.example.test", "10.1.2.3"}) {
-      BH_CHECK(scene.tenant->token_hosts.add(host));
-    }
-    url = fmt::format("https://127.0.0.1:{}/tenant/token?x=1", scene.peer.port());
-    TlsFile file{"ca", scene.authority.chain_pem};
-    std::string complaint;
-    auto authorities = TlsAuthorities::parse({&file, 1}, complaint);
-    BH_CHECK(authorities);
-    auto tls = TlsContext::client({.authorities = *authorities, .pins = {}, .alpn = {"http/1.1"}}, complaint);
-    BH_CHECK(tls);
-    client = std::make_unique<TokenClient>(config, scene.config, *tls, scene.metrics, *scene.log);
-  }
-  GrantRequest request(std::string_view endpoint = {}) const {
-    return {.tenant = scene.tenant.get(),
-            .endpoint = endpoint.empty() ? std::string_view(url) : endpoint,
-            .client_id = "mail-app",
-            .scope = "a b",
-            .claims = {},
-            .refresh_token = &refresh_token};
-  }
-  uint64_t counted(GrantResult result) const { return scene.metrics.value(metric::oauth_grants, result); }
-
-  Scene& scene;
-  std::string url;
-  crypto::Secret refresh_token = crypto::Secret::copy_of(kRefreshToken);
-  std::unique_ptr<TokenClient> client;
-};
 
 Task<void> grants(Scene& s) {
   TokenScene tokens(s);
@@ -294,19 +252,6 @@ Task<void> is_not_cut_short(Scene& s) {
   EXPECT_THAT(s.peer.seen, SizeIs(1));
 }
 TEST(TokenClient, FinishesAGrantThoughItsCallerIsStopped) { run_scene(is_not_cut_short); }
-
-Task<void> many_hosts(Scene& s) {
-  TokenScene tokens(s, {.grant_timeout_ms = 200});
-  for (size_t i = 0; i < TokenClient::kHostsMax + 20; ++i) {
-    std::string url = fmt::format("https://h{}.example.test:{}/token", i, s.peer.port());
-    EXPECT_FALSE(co_await tokens.client->refresh(tokens.request(url)));
-  }
-  EXPECT_EQ(tokens.counted(GrantResult::waiting_limit), 0u) << "the longest unused makes room";
-  s.peer.otherwise = granted();
-  EXPECT_TRUE(co_await tokens.client->refresh(tokens.request()));
-  co_await tokens.client->close();
-}
-TEST(TokenClient, RemembersABoundedNumberOfHosts) { run_scene(many_hosts); }
 
 }  // namespace
 }  // namespace bellhop::service

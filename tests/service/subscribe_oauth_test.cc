@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Registration with OAuth: the grant comes first, and what it brought is what is stored. Runs on both back ends.
 
+#include "core/sleep.h"
 #include "crypto/split.h"
 #include "tests/service/device_api_fixture.h"
 
@@ -196,7 +197,7 @@ Task<void> foreign_endpoints(BedCore& core) {
   CO_ASSERT(co_await phone.fetch_key());
   std::string port = std::to_string(bed.tokens->address().port), token = phone.fresh_refresh_token();
   for (const std::string& url :
-       {std::string("https://login.example.org/token"), "https://127.0.0.1:1/token", "http://127.0.0.1:" + port + "/token",
+       {std::string("https://login.example.org/token"), std::string("https://127.0.0.1:1/token"), "http://127.0.0.1:" + port + "/token",
         "https://a@127.0.0.1:" + port + "/token", "https://10.1.2.3:" + port + "/token",
         "https://169.254.169.254:" + port + "/token", "https://2130706433:" + port + "/token", std::string("token")}) {
     Answered answer = co_await phone.send(phone.oauth_fields(token, url));
