@@ -209,6 +209,9 @@ Result<CredentialRecord> unpack_record(const Secret& packed) {
   if (is_username) record.address = std::get<BasicCredentials>(record.logon).username.clone();
   if (follows) record.address = reader.take(is_address);
   if (!reader.at_end()) return failed;
+  // Each record has one form: an address that is the user name is not stored twice.
+  const auto* basic = std::get_if<BasicCredentials>(&record.logon);
+  if (follows && basic && record.address.equals(basic->username.reveal())) return failed;
   return record;
 }
 
