@@ -94,7 +94,7 @@ def oauth():
                            lambda: scan(world.server.pid, needles), seconds=SLOW_MS / 1000)
         print("mid-flight: found", ", ".join(f"{name} in {where}" for name, where in found.items()))
         acknowledged = 2
-        for kind in ("invalid_grant", "html", "truncated", "server_error"):
+        for kind in ("html", "server_error", "truncated", "invalid_grant"):
             world.tokens("POST", "/faults", {"kind": kind, "count": 1})
             world.exchange("POST", "/deliver", {"address": "user1@example.com", "subject": kind})
             acknowledged += 1

@@ -37,6 +37,17 @@ SCENE_TEST(SplitEnvelope, IsOpenedWithoutAPrivateKey) {
   EXPECT_EQ(fake_tokens().grants, 1);
 }
 
+SCENE_TEST(SplitEnvelope, MayHoldAPassword) {
+  Subscriber subscriber = co_await scene.subscribe_split("anna");
+  EXPECT_TRUE(co_await mail_is_shown(scene, subscriber, "a"));
+  EXPECT_EQ(scene.decryptions(), 0u);
+  EXPECT_EQ(fake_tokens().asked, 0);
+  fake_exchange().password = "another";
+  EXPECT_FALSE(co_await mail_is_shown(scene, subscriber, "b"));
+  EXPECT_EQ((co_await scene.stored_subscription(subscriber)).logon.failed, 1);
+  EXPECT_EQ(resubscribe_pushes(), 1u);
+}
+
 SCENE_TEST(SplitEnvelope, IsNotOpenedForAHeartbeatOrABadge) {
   Subscriber subscriber = co_await scene.subscribe_oauth("anna");
   int64_t before = crypto::Secret::live_count();

@@ -104,6 +104,8 @@ class Scene {
                              bool pending = false, std::string password = std::string(kPassword));
   // The same with a split envelope, which holds a refresh token of fake_tokens().
   Task<Subscriber> subscribe_oauth(std::string name);
+  // A password in a split envelope.
+  Task<Subscriber> subscribe_split(std::string name);
   // The record that the subscriber's two halves give.
   Task<crypto::CredentialRecord> stored_record(const Subscriber& subscriber);
   // Lets a callback come in on a core.
@@ -151,7 +153,7 @@ class Scene {
   void seal(const crypto::RsaPrivateKey& key, const crypto::CredentialRecord& record, bool split,
             Subscriber& subscriber, store::SubscriptionRecord& subscription);
   Task<Subscriber> subscribe_with(std::string name, std::vector<DeviceOptions> devices, bool pending,
-                                  decltype(crypto::CredentialRecord::logon) logon);
+                                  decltype(crypto::CredentialRecord::logon) logon, bool split);
   std::string body_of(Subscriber& subscriber, std::vector<proto::NotificationEvent> events, std::string previous);
   int watermarks_ = 0;
   uint8_t keys_used_ = 0;

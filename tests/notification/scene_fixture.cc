@@ -120,7 +120,13 @@ Task<Subscriber> Scene::subscribe(std::string name, std::vector<DeviceOptions> d
                                   std::string password) {
   crypto::BasicCredentials basic{.username = crypto::Secret::copy_of(name + "@example.com"),
                                  .password = crypto::Secret::copy_of(password)};
-  co_return co_await subscribe_with(std::move(name), std::move(devices), pending, std::move(basic));
+  co_return co_await subscribe_with(std::move(name), std::move(devices), pending, std::move(basic), false);
+}
+
+Task<Subscriber> Scene::subscribe_split(std::string name) {
+  crypto::BasicCredentials basic{.username = crypto::Secret::copy_of(name + "@example.com"),
+                                 .password = crypto::Secret::copy_of(kPassword)};
+  co_return co_await subscribe_with(std::move(name), {DeviceOptions()}, false, std::move(basic), true);
 }
 
 Task<Subscriber> Scene::subscribe_oauth(std::string name) {
@@ -129,7 +135,7 @@ Task<Subscriber> Scene::subscribe_oauth(std::string name) {
                                  .client_id = crypto::Secret::copy_of("mail-app"),
                                  .scope = crypto::Secret::copy_of("EWS.AccessAsUser.All"),
                                  .access_token = crypto::Secret()};
-  co_return co_await subscribe_with(std::move(name), {DeviceOptions()}, false, std::move(oauth));
+  co_return co_await subscribe_with(std::move(name), {DeviceOptions()}, false, std::move(oauth), true);
 }
 
 void Scene::seal(const crypto::RsaPrivateKey& key, const crypto::CredentialRecord& record, bool split,
@@ -168,7 +174,7 @@ Task<crypto::CredentialRecord> Scene::stored_record(const Subscriber& subscriber
 }
 
 Task<Subscriber> Scene::subscribe_with(std::string name, std::vector<DeviceOptions> devices, bool pending,
-                                       decltype(crypto::CredentialRecord::logon) logon) {
+                                       decltype(crypto::CredentialRecord::logon) logon, bool split) {
   const crypto::RsaPrivateKey& key = test_key(keys_used_++);
   store::KeyRecord pooled{.id = Vault::key_id(key.public_key().id()),
                           .public_key = key.public_key().spki(),
@@ -188,7 +194,7 @@ Task<Subscriber> Scene::subscribe_with(std::string name, std::vector<DeviceOptio
   crypto::CredentialRecord record{.address = crypto::Secret::copy_of(address), .logon = std::move(logon)};
   store::SubscriptionRecord subscription;
   subscription.ews_url = kEwsUrl;
-  seal(key, record, record.type() == crypto::CredentialType::oauth, subscriber, subscription);
+  seal(key, record, split, subscriber, subscription);
   subscription.exchange_id = pending ? "" : subscriber.exchange_id;
   subscription.digest = store::Digest::from(crypto::creds_digest(subscriber.creds));
   subscription.state = pending ? store::SubscriptionState::pending : store::SubscriptionState::active;
