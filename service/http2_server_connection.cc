@@ -194,10 +194,14 @@ void Http2ServerConnection::take_events() {
 }
 
 void Http2ServerConnection::take_request(proto::Http2ServerRequest request) {
+  if (!machine_.unread_body(request.stream_id)) {  // its reset came with it
+    (void)machine_.release(request.stream_id);     // it was handed out just now
+    return;
+  }
   active_at_ = io::now();
   if (share_ && share_->requests_in_work >= share_->requests_in_work_max) {
     ++share_->streams_refused;
-    (void)machine_.reset(request.stream_id, Http2Code::refused_stream);  // it was handed out just now
+    (void)machine_.reset(request.stream_id, Http2Code::refused_stream);  // likewise
     driver_.wake_writer();
     return;
   }

@@ -46,9 +46,9 @@ Task<void> HttpServer::run(io::Handle handle) {
   Listener listener(handle);
   TaskScope connections(&context);
   Context accepting(&context);
-  accepting_ = &accepting;
+  accepting_.push_back(&accepting);
   if (!draining_) co_await accept_all(listener, connections).under(accepting);
-  accepting_ = nullptr;
+  std::erase(accepting_, &accepting);
   co_await close_listener(listener);
   co_await connections.join();
 }
@@ -72,7 +72,7 @@ Task<void> HttpServer::accept_all(Listener& listener, TaskScope& connections) {
 
 void HttpServer::drain() {
   draining_ = true;
-  if (accepting_) accepting_->request_stop();
+  for (Context* accepting : accepting_) accepting->request_stop();
   connections_.for_each([](Connection* connection) {
     if (connection->version) connection->version->drain();
   });

@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "core/io.h"
 #include "core/socket.h"
@@ -26,7 +27,8 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Serves what the listener accepts until stopped or drained; closes the listener. Returns when all connections ended.
+  // Serves what the listener accepts until stopped or drained; closes the listener. Returns when all its connections
+  // ended. May run for several listeners at once: limits and counts are those of all together.
   Task<void> run(io::Handle listener);
   // No new connections; idle ones are closed, busy ones after their answers; over HTTP/2 by GOAWAY in two steps. run()
   // then returns. Does not wait itself.
@@ -56,7 +58,7 @@ class HttpServer {
   HttpServerStats stats_;
   Http2ServerShare http2_;
   bool draining_ = false;
-  Context* accepting_ = nullptr;
+  std::vector<Context*> accepting_;  // one for each listener that run() serves
   IntrusiveList<Connection> connections_;
   size_t handshakes_ = 0;
   std::map<std::array<uint8_t, 17>, size_t> addresses_;  // open connections by peer; never more than connections
