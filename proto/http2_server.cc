@@ -32,6 +32,7 @@ struct Stream {
   Phase phase = Phase::receiving;
   bool body_ended = false;
   bool body_watched = false;
+  bool answer_sent = false;  // whole
   bool lost = false;       // closed in nghttp2 while in work; keeps its slot
   bool own_reset = false;  // we ask for the reset, not nghttp2 for a fault of the peer
 };
@@ -68,6 +69,7 @@ struct Http2Server::Machine {
   void head_complete(int32_t stream_id, Stream& stream, bool has_body);
   void body_changed(int32_t stream_id, Stream& stream);
   void give_back(int32_t stream_id, Stream& stream);
+  bool window_used_up(int32_t stream_id) const;
   void forget(std::map<int32_t, Stream>::iterator it);
   void act();
   void submit_reset(int32_t stream_id, Http2Code code);
@@ -158,12 +160,22 @@ Stream* Http2Server::Machine::find(int32_t stream_id) {
   return it == streams.end() ? nullptr : &it->second;
 }
 
-// Wipes what came of a body; the peer may send as much again.
+// Wipes what came of a body; the connection may send as much again, and where the body is read on, the stream too.
 void Http2Server::Machine::give_back(int32_t stream_id, Stream& stream) {
   size_t size = stream.body.size();
   stream.body.release();
   memory.bytes -= size;
-  if (size > 0 && !over()) (void)session.check(nghttp2_session_consume(session.get(), stream_id, size));
+  if (size == 0 || over()) return;
+  if (stream.phase == Phase::in_work) {
+    (void)session.check(nghttp2_session_consume(session.get(), stream_id, size));
+  } else {
+    (void)session.check(nghttp2_session_consume_connection(session.get(), size));
+  }
+}
+
+bool Http2Server::Machine::window_used_up(int32_t stream_id) const {
+  return nghttp2_session_get_stream_effective_recv_data_length(session.get(), stream_id) >=
+         nghttp2_session_get_stream_effective_local_window_size(session.get(), stream_id);
 }
 
 void Http2Server::Machine::forget(std::map<int32_t, Stream>::iterator it) {
@@ -279,7 +291,10 @@ int Http2Server::Machine::on_data_chunk(nghttp2_session* session, uint8_t, int32
     wanted = false;
   }
   if (!wanted) {
-    (void)machine.session.check(nghttp2_session_consume(session, stream_id, size));
+    (void)machine.session.check(nghttp2_session_consume_connection(session, size));
+    if (stream != nullptr && stream->answer_sent && machine.window_used_up(stream_id)) {
+      machine.actions.push_back({stream_id, 0, Http2Code::no_error});
+    }
     return 0;
   }
   stream->body.append(Bytes(data, size));
@@ -352,13 +367,18 @@ int Http2Server::Machine::before_frame_send(nghttp2_session*, const nghttp2_fram
 }
 
 // A complete answer ahead of the end of the request is followed by a reset without error (RFC 9113 section 8.1). Not
-// earlier: nghttp2 drops the frames of a stream that is to be reset.
+// before the peer has used up its window: many a client throws the answer away when the reset comes with it, and bodies
+// that fit in the window end by themselves. nghttp2 would drop the answer, too, were the reset queued before it is out.
 int Http2Server::Machine::on_frame_sent(nghttp2_session* session, const nghttp2_frame* frame, void* self) {
   auto& machine = *static_cast<Machine*>(self);
   if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
   if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
-  if (nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) != 0) return 0;
-  machine.actions.push_back({frame->hd.stream_id, 0, Http2Code::no_error});
+  Stream* stream = machine.find(frame->hd.stream_id);
+  if (stream == nullptr || nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) != 0) return 0;
+  stream->answer_sent = true;
+  if (machine.window_used_up(frame->hd.stream_id)) {
+    machine.actions.push_back({frame->hd.stream_id, 0, Http2Code::no_error});
+  }
   return 0;
 }
 

@@ -109,7 +109,7 @@ class Http2Server {
   // "100 Continue". Errors: as unread_body().
   [[nodiscard]] Status invite_body(int32_t stream_id);
 
-  // Answers a request and gives its slot back. A body that was not read is dropped, and the peer told not to go on. Headers and body are copied; the copy of the body is wiped once sent.
+  // Answers a request and gives its slot back. A body that was not read is dropped, and beyond its window cut off. Headers and body are copied; the copy of the body is wiped once sent.
   // On a lost stream: nothing is sent, the slot is free. Errors: unknown_stream (never handed out, or answered
   // already).
   [[nodiscard]] Status respond(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers, Bytes body);

@@ -232,6 +232,20 @@ TEST(Http2Server, ABodyThatNobodyReadsStopsAtTheWindow) {
   }
 }
 
+TEST(Http2Server, ABodyThatFitsInTheWindowEndsByItselfAfterAnEarlyAnswer) {
+  HandFed peer({.stream_window_bytes = 100});
+  peer.reading = false;
+  peer.feed(frame(kHeaders, kEndHeaders, 1, request_head()) + frame(kHeaders, kEndHeaders, 3, request_head()));
+  ASSERT_TRUE(peer.server.respond(1, 403, {}, as_bytes("no")));
+  ASSERT_TRUE(peer.server.respond(3, 403, {}, {}));
+  for (int i = 0; i < 3; ++i) peer.feed(frame(kData, 0, 1, std::string(30, 'd')) + frame(kData, 0, 3, std::string(30, 'd')));
+  EXPECT_THAT(frames_in(peer.sent), Not(Contains(Pair(kRstStream, ::testing::_))));
+  peer.feed(frame(kData, kEndStream, 1, std::string(10, 'd')) + frame(kData, 0, 3, std::string(10, 'd')));
+  std::vector<std::pair<uint8_t, uint32_t>> sent = frames_in(peer.sent);
+  EXPECT_EQ(std::ranges::count(sent, std::pair(kRstStream, code_number(Http2Code::no_error))), 1);  // stream 3
+  EXPECT_EQ(peer.server.requests_in_work(), 0u);
+}
+
 TEST(Http2Server, UnreadBodiesOfAConnectionStopAtItsWindow) {
   Http2Pair pair({}, {.stream_window_bytes = 60'000, .connection_window_bytes = 100'000});
   pair.run();
