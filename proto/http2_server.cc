@@ -374,7 +374,10 @@ int Http2Server::Machine::on_frame_sent(nghttp2_session* session, const nghttp2_
   if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
   if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return 0;
   Stream* stream = machine.find(frame->hd.stream_id);
-  if (stream == nullptr || nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) != 0) return 0;
+  if (stream == nullptr) return 0;
+  // Now and not before: a request that is reset must not pay for its reset.
+  if (stream->answer_number > 0) machine.session.budget().credit_exchange();
+  if (nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) != 0) return 0;
   stream->answer_sent = true;
   if (machine.window_used_up(frame->hd.stream_id)) {
     machine.actions.push_back({frame->hd.stream_id, 0, Http2Code::no_error});
@@ -473,8 +476,6 @@ Status Http2Server::respond(int32_t stream_id, uint16_t status, std::span<const 
   BH_CHECK(status >= 200 && status <= 599);
   BH_TRY(Stream * stream, machine_->take_from_work(stream_id));
   if (stream == nullptr) return {};
-  machine_->session.budget()
-      .credit_exchange();  // here and not before: a request that is reset must not pay for its reset
   std::string status_text = std::to_string(status);
   std::vector<Http2Header> all = {{":status", status_text}};
   all.insert(all.end(), headers.begin(), headers.end());

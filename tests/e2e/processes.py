@@ -45,13 +45,14 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 server_cpus=None, other_cpus=None):
+                 server_cpus=None, other_cpus=None, public_config=""):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
         self.cores = cores
         self.keep_payloads = keep_payloads
         self.server_config = server_config
+        self.public_config = public_config  # further lines of [listen.public]
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
         self.processes = []
@@ -128,6 +129,7 @@ addresses = ["127.0.0.1:{self.public_port}"]
 certificate_file = "{self.folder}/server.pem"
 private_key_file = "{self.folder}/server-key.pem"
 connections_per_address_max = 100000
+{self.public_config}
 [listen.admin]
 address = "127.0.0.1:{self.admin_port}"
 unix_socket = "{self.socket}"

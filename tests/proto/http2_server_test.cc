@@ -374,6 +374,21 @@ TEST(Http2Server, EndsResetsThatThePeerProvokesFromUs) {
   EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
 }
 
+TEST(Http2Server, AnAnswerThatNeverLeftPaysForNoReset) {
+  HandFed peer({.resets_max = 50});
+  peer.reading = false;
+  uint32_t id = 1;
+  // The reset is on its way already when the application answers.
+  for (; id < 4001; id += 2) {
+    std::string bytes = frame(kHeaders, kEndHeaders, id, request_head()) + frame(kWindowUpdate, 0, id, be32(0x7fffffff));
+    if (!peer.server.feed(as_bytes(bytes))) break;
+    EXPECT_TRUE(peer.server.respond(static_cast<int32_t>(id), 200, {}, as_bytes("done")));
+    (void)output_of(peer.server);
+  }
+  EXPECT_LT(id, 4001u);
+  EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
+}
+
 TEST(Http2Server, AllowsAnHonestClientToResetNowAndThen) {
   HandFed peer({.resets_max = 10});
   for (uint32_t id = 1; id < 2001; id += 4) {
@@ -381,6 +396,7 @@ TEST(Http2Server, AllowsAnHonestClientToResetNowAndThen) {
     ASSERT_TRUE(peer.server.release(static_cast<int32_t>(id)));
     ASSERT_TRUE(peer.feed(frame(kHeaders, kEndHeaders | kEndStream, id + 2, request_head())));
     ASSERT_TRUE(peer.server.respond(static_cast<int32_t>(id + 2), 200, {}, {}));
+    (void)output_of(peer.server);
   }
 }
 
