@@ -22,6 +22,7 @@ constexpr std::string_view kUsage =
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once
+           --http=1.1|2    then: how devices and callbacks come (1.1)
   bellhopd --version
   bellhopd --help
 
@@ -32,7 +33,7 @@ See docs/configuration.md for every key, and `bellhop --help` for the command li
 struct Arguments {
   enum class Action { config, check, demo, version, help } action;
   std::string file;
-  uint64_t demo_count = 0;
+  DemoOptions demo;
 };
 
 // Nothing, and a message on standard error, where the arguments are wrong.
@@ -69,7 +70,15 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
     if (option != "--demo") {
       auto count = parse_decimal(option.substr(7));
       if (!count || *count == 0 || *count > 1'000'000) return refuse("--demo=N needs a number from 1 to 1000000");
-      arguments.demo_count = *count;
+      arguments.demo.count = *count;
+    }
+    if (argc > used) {
+      std::string_view more = argv[used];
+      if (more.starts_with("--http=") && more != "--http=1.1" && more != "--http=2") {
+        return refuse("--http is 1.1 or 2");
+      }
+      arguments.demo.http2 = more == "--http=2";
+      if (more.starts_with("--http=")) ++used;
     }
   } else {
     return refuse(fmt::format("unknown option \"{}\"", option));
@@ -86,7 +95,7 @@ int run(int argc, char** argv) {
     case Arguments::Action::help: fmt::print("{}", kUsage); return kExitDone;
     case Arguments::Action::version: fmt::print("bellhopd {}\n", BELLHOP_VERSION); return kExitDone;
     case Arguments::Action::check: return check_config(arguments->file);
-    case Arguments::Action::demo: return run_demo(arguments->demo_count);
+    case Arguments::Action::demo: return run_demo(arguments->demo);
     case Arguments::Action::config: return run_server(arguments->file);
   }
   return kExitUsage;

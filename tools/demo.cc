@@ -59,7 +59,8 @@ Result<uint16_t> free_port() {
 // after its end.
 class Demo final : public service::NotificationObserver, public standin::ApnsObserver {
  public:
-  Demo(uint64_t count, const DemoFolder& folder) : count_(count), folder_(folder) {}
+  Demo(const DemoOptions& options, const DemoFolder& folder)
+      : count_(options.count), http2_(options.http2), folder_(folder) {}
 
   Task<void> run(unsigned core);
   void complain_of(std::string_view what, std::string_view why) {
@@ -92,6 +93,7 @@ class Demo final : public service::NotificationObserver, public standin::ApnsObs
   void print_server_log();
 
   const uint64_t count_;
+  const bool http2_;
   const DemoFolder& folder_;
   bool failed_ = false;
   bool interrupted_ = false;
@@ -129,7 +131,9 @@ Task<bool> Demo::wait_prepared() {
 // Stand-ins first: the server's configuration names their ports.
 Task<bool> Demo::prepare() {
   std::string complaint;
-  auto world = standin::World::make({}, complaint);
+  standin::WorldOptions options;
+  options.exchange.callback_http2 = http2_;
+  auto world = standin::World::make(std::move(options), complaint);
   if (!world) {
     complain_of("the stand-ins could not start", complaint);
     co_return false;
@@ -216,10 +220,11 @@ Task<bool> Demo::register_mailboxes() {
   std::string complaint;
   const TlsFile authority{"ca.pem", world_->texts().ca_pem};
   auto authorities = TlsAuthorities::parse(std::span(&authority, 1), complaint);
-  auto tls = authorities ? TlsContext::client({.authorities = *authorities, .pins = {}, .alpn = {"http/1.1"}}, complaint)
+  const char* protocol = http2_ ? "h2" : "http/1.1";
+  auto tls = authorities ? TlsContext::client({.authorities = *authorities, .pins = {}, .alpn = {protocol}}, complaint)
                          : fail(authorities.error());
-  auto client = tls ? standin::DeviceClient::make({.url = server_->config().public_url, .api_token = *token}, *tls)
-                    : fail(tls.error());
+  standin::DeviceServer server{.url = server_->config().public_url, .api_token = *token, .http2 = http2_};
+  auto client = tls ? standin::DeviceClient::make(std::move(server), *tls) : fail(tls.error());
   wipe(*token);
   if (!client) {
     complain_of("the devices could not be made", error_text(client.error()));
@@ -366,17 +371,17 @@ void Demo::print_server_log() {
 
 }  // namespace
 
-int run_demo(uint64_t count) {
+int run_demo(const DemoOptions& options) {
   auto folder = DemoFolder::make();
   if (!folder) {
     complain(fmt::format("no temporary folder: {}; set TMPDIR to one that can be written", error_text(folder.error())));
     return kExitFailed;
   }
-  Demo demo(count, *folder);
-  io::ClusterOptions options;
-  options.cores = std::clamp(std::thread::hardware_concurrency(), 1u, kCoresMax);
-  options.connections_max = 1024;
-  Status ran = io::run_cluster(options, [&](unsigned core) { return demo.run(core); });
+  Demo demo(options, *folder);
+  io::ClusterOptions cluster;
+  cluster.cores = std::clamp(std::thread::hardware_concurrency(), 1u, kCoresMax);
+  cluster.connections_max = 1024;
+  Status ran = io::run_cluster(cluster, [&](unsigned core) { return demo.run(core); });
   if (!ran) {
     complain(io::explain_start_failure(ran.error()));
     return kExitFailed;

@@ -5,10 +5,15 @@
 
 namespace bellhop::tools {
 
-// `bellhopd --demo[=N]`: the server, and stand-ins for Exchange and APNs, in one process on loopback. Registers three
+struct DemoOptions {
+  uint64_t count = 0;
+  bool http2 = false;  // devices and callbacks come over HTTP/2
+};
+
+// `bellhopd --demo[=N] [--http=1.1|2]`: the server, and stand-ins for Exchange and APNs, in one process on loopback. Registers three
 // mailboxes through the device API, lets mail arrive, and prints each notification with the time of its stages.
 // `count` 0: a mail about once a second until Ctrl-C. Else: each as soon as the one before is acknowledged, and the exit
 // code is 0 only if all arrived at the APNs stand-in exactly once.
-int run_demo(uint64_t count);
+int run_demo(const DemoOptions& options);
 
 }  // namespace bellhop::tools
