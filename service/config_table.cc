@@ -148,7 +148,7 @@ constexpr KeyRow kPublicKeys[] = {
     number<&PublicListenerConfig::drain_timeout_ms>("drain_timeout_ms", 0, 120'000, "ms",
         "At SIGTERM: how long requests in flight may take to end."),
     boolean<&PublicListenerConfig::http2>("http2",
-        "Offers HTTP/2 beside HTTP/1.1 in the TLS handshake (ALPN); the client chooses. All limits above hold for both."),
+        "Offers HTTP/2 beside HTTP/1.1 in the TLS handshake (ALPN); the client chooses. The limits above hold for both."),
     number<&PublicListenerConfig::http2_streams_max>("http2_streams_max", 1, 1'000, "",
         "Requests at the same time on one HTTP/2 connection. A canceled request counts until its work has ended."),
     number<&PublicListenerConfig::http2_requests_in_work_max>("http2_requests_in_work_max", 1, 1'000'000, "",
