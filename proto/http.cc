@@ -3,7 +3,37 @@
 
 #include <utility>
 
+#include "core/base/check.h"
+
 namespace bellhop::proto {
+
+std::string_view method_name(HttpMethod method) {
+  switch (method) {
+    case HttpMethod::get:
+      return "GET";
+    case HttpMethod::head:
+      return "HEAD";
+    case HttpMethod::post:
+      return "POST";
+    case HttpMethod::put:
+      return "PUT";
+    case HttpMethod::patch:
+      return "PATCH";
+    case HttpMethod::delete_:
+      return "DELETE";
+    case HttpMethod::options:
+      return "OPTIONS";
+  }
+  BH_CHECK(false);
+}
+
+std::optional<HttpMethod> method_of_name(std::string_view name) {
+  for (HttpMethod method : {HttpMethod::get, HttpMethod::post, HttpMethod::head, HttpMethod::put, HttpMethod::patch,
+                            HttpMethod::delete_, HttpMethod::options}) {
+    if (method_name(method) == name) return method;
+  }
+  return std::nullopt;
+}
 
 HeaderBlock::HeaderBlock(HeaderBlock&& other) noexcept { *this = std::move(other); }
 

@@ -12,6 +12,15 @@
 
 namespace bellhop::proto {
 
+// The methods that our listeners serve; every other one is refused by the parsers.
+enum class HttpMethod : uint8_t { get, head, post, put, patch, delete_, options };
+std::string_view method_name(HttpMethod method);
+// Nothing for a method that we do not serve. Methods are case-sensitive (RFC 9110 section 9.1).
+std::optional<HttpMethod> method_of_name(std::string_view name);
+
+// Of a request's target, in either version of HTTP.
+inline constexpr size_t kHttpTargetMax = 8 * 1024;
+
 // Views into memory of somebody else.
 struct HeaderField {
   std::string_view name;   // lower case in what our parsers produce

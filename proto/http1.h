@@ -10,10 +10,6 @@
 
 namespace bellhop::proto {
 
-// The methods that our listeners serve; every other one is refused by the parser.
-enum class HttpMethod : uint8_t { get, head, post, put, patch, delete_, options };
-std::string_view method_name(HttpMethod method);
-
 // Reads the requests of one HTTP/1.1 connection, server side. Strict: what two readers could understand in two ways is
 // an error (RFC 9112 section 11.2), and so is what we never serve. Owned by the connection driver, on its core; does
 // not move. Target and fields lie in memory that is wiped by reset() and at the end.
@@ -28,7 +24,7 @@ std::string_view method_name(HttpMethod method);
 //   }
 class Http1RequestParser final : public Http1Message {
  public:
-  static constexpr size_t kTargetMax = 8 * 1024;
+  static constexpr size_t kTargetMax = kHttpTargetMax;
 
   explicit Http1RequestParser(HeaderBlock::Limits limits = {});
 

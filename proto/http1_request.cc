@@ -31,53 +31,7 @@ std::optional<HttpMethod> served_method(uint8_t method) {
   }
 }
 
-bool is_host_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
-}
-
-bool is_address_character(char c) {
-  return (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || (c >= '0' && c <= '9') || c == '.' || c == ':';
-}
-
-// host [":" port] of RFC 9110 section 7.2, without the percent-encoded and sub-delimiter forms of a reg-name.
-bool is_host_value(std::string_view value) {
-  size_t end;
-  if (value.starts_with('[')) {
-    end = value.find(']');
-    if (end == std::string_view::npos || end < 3) return false;
-    if (!std::all_of(value.begin() + 1, value.begin() + end, is_address_character)) return false;
-    ++end;
-  } else {
-    end = std::min(value.find(':'), value.size());
-    if (end == 0 || end > 255 || !std::all_of(value.begin(), value.begin() + end, is_host_character)) return false;
-  }
-  if (end == value.size()) return true;
-  std::string_view port = value.substr(end + 1);
-  auto number = parse_decimal(port);
-  return value[end] == ':' && port.size() <= 5 && number && *number > 0 && *number <= 65535;
-}
-
 }  // namespace
-
-std::string_view method_name(HttpMethod method) {
-  switch (method) {
-    case HttpMethod::get:
-      return "GET";
-    case HttpMethod::head:
-      return "HEAD";
-    case HttpMethod::post:
-      return "POST";
-    case HttpMethod::put:
-      return "PUT";
-    case HttpMethod::patch:
-      return "PATCH";
-    case HttpMethod::delete_:
-      return "DELETE";
-    case HttpMethod::options:
-      return "OPTIONS";
-  }
-  BH_CHECK(false);
-}
 
 Http1RequestParser::Http1RequestParser(HeaderBlock::Limits limits) : Http1Message(HTTP_REQUEST, &settings(), limits) {
   begin_message();

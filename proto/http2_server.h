@@ -21,27 +21,40 @@ struct Http2ServerLimits {
   uint32_t streams_max = 32;              // advertised; set_streams_max() changes it
   uint32_t header_bytes_max = 16 * 1024;  // of one request, names and values; more: 431
   uint32_t header_fields_max = 100;
-  uint32_t body_bytes_max = 256 * 1024;       // of one request; more: 413
-  uint32_t buffered_bytes_max = 1024 * 1024;  // bodies of all unfinished requests; more: the stream is refused
-  uint32_t header_table_bytes = 4096;         // SETTINGS_HEADER_TABLE_SIZE; 0 where credentials are in headers
-  uint32_t initial_window_bytes = 65535;      // SETTINGS_INITIAL_WINDOW_SIZE of a stream
-  uint32_t resets_max = 100;                  // see Http2Budget
+  uint32_t stream_window_bytes = 65'535;       // what may wait unread of one body (SETTINGS_INITIAL_WINDOW_SIZE)
+  uint32_t connection_window_bytes = 262'144;  // the same, of all bodies of a connection; at least 65,535
+  uint32_t header_table_bytes = 4096;          // SETTINGS_HEADER_TABLE_SIZE; 0 where credentials are in headers
+  uint32_t resets_max = 100;                   // see Http2Budget
   uint32_t control_frames_max = 1000;
 };
 
-// A whole request. The application owes exactly one respond(), reset() or release() for it.
+// What the unread bodies of several connections may hold together; a stream that would pass it is reset. Outlives them.
+struct Http2BodyMemory {
+  size_t bytes_max = SIZE_MAX;
+  size_t bytes = 0;
+};
+
+// The head of a request, checked as strictly as that of HTTP/1.1; its body follows. The application owes exactly one
+// respond(), reset() or release() for it.
 struct Http2ServerRequest {
   int32_t stream_id = 0;
-  std::string method;
-  std::string path;       // :path, query included. May hold a credential: the consumer wipes it
+  HttpMethod method = HttpMethod::get;
+  std::string path;       // :path, query included: origin form, or "*" with OPTIONS. May hold a credential
   std::string authority;  // :authority, or `host` where that is absent; a request with two different ones gets 400
   HeaderBlock headers;    // the fields without the pseudo-header fields; lower case
-  std::string body;       // may hold secrets: the consumer wipes it
+  bool has_body = false;  // the stream did not end with the head
+  bool expects_continue = false;           // the peer waits for invite_body() (RFC 9110 section 10.1.1)
+  std::optional<uint64_t> content_length;  // a body of another length resets the stream
 
   Http2ServerRequest() = default;
   Http2ServerRequest(Http2ServerRequest&& other) noexcept { *this = std::move(other); }
   Http2ServerRequest& operator=(Http2ServerRequest&& other) noexcept;
-  ~Http2ServerRequest();  // wipes path and body
+  ~Http2ServerRequest();  // wipes path
+};
+
+// There is more of a body that was watched, or its end.
+struct Http2BodyArrived {
+  int32_t stream_id = 0;
 };
 
 // A request that was handed out lost its stream: the peer reset it, or a GOAWAY cut it off. Its slot stays taken until
@@ -55,18 +68,27 @@ struct Http2PeerGoAway {
   Http2Code code = Http2Code::no_error;
 };
 
-using Http2ServerEvent = std::variant<Http2ServerRequest, Http2StreamLost, Http2PeerGoAway>;
+using Http2ServerEvent = std::variant<Http2ServerRequest, Http2BodyArrived, Http2StreamLost, Http2PeerGoAway>;
+
+// What has come of a body and was not consumed. The view is valid until the next call of any member.
+struct Http2UnreadBody {
+  Bytes bytes;
+  bool ended = false;  // nothing follows
+};
 
 // The server end of one HTTP/2 connection (RFC 9113) as a machine: bytes in, events out, bytes out. No I/O, no clock.
 // Owned by the driver of a connection; used on one core. The driver's loop is that of Http2Client.
 //
 // Against abuse: nghttp2's limits (CONTINUATION, SETTINGS, unsent acknowledgements, resets in a second) and Http2Budget
-// on top, which counts the resets that a peer provokes as well. A stream that the peer reset keeps its slot until the
-// application lets it go, so resets cannot multiply the work behind us. Refused streams (over the slots or over
-// buffered_bytes_max) get REFUSED_STREAM: safe for an honest client to send again. CONNECT gets 405.
+// on top, which counts the resets that a peer provokes as well. A header block costs at most twice header_bytes_max of
+// decoding. Of a body no more waits here than the windows let the peer send. A stream that the peer reset keeps its slot
+// until the application lets it go, so resets cannot multiply the work behind us. Streams over the slots get
+// REFUSED_STREAM: safe for an honest client to send again. What is malformed as HTTP, the machine answers by itself with
+// the status that HTTP/1.1 gives it, or resets; CONNECT gets 501.
 class Http2Server {
  public:
-  explicit Http2Server(const Http2ServerLimits& limits = {});
+  // `memory` may be shared with other connections of the core; null: the windows alone bound the bodies.
+  explicit Http2Server(const Http2ServerLimits& limits = {}, Http2BodyMemory* memory = nullptr);
   Http2Server(const Http2Server&) = delete;
   Http2Server& operator=(const Http2Server&) = delete;
   ~Http2Server();
@@ -78,7 +100,16 @@ class Http2Server {
   bool wants_output() const;
   std::optional<Http2ServerEvent> next_event();
 
-  // Answers a request and gives its slot back. Headers and body are copied; the copy of the body is wiped once sent.
+  // The body of a request in work. Errors: closed (the stream is lost), unknown_stream.
+  [[nodiscard]] Result<Http2UnreadBody> unread_body(int32_t stream_id);
+  // What unread_body() showed was used: wiped, and the peer may send as much again.
+  void consume_body(int32_t stream_id);
+  // Asks for one Http2BodyArrived. Where there is something to read already it comes never: look first.
+  void watch_body(int32_t stream_id);
+  // "100 Continue". Errors: as unread_body().
+  [[nodiscard]] Status invite_body(int32_t stream_id);
+
+  // Answers a request and gives its slot back. A body that was not read is dropped, and beyond its window cut off. Headers and body are copied; the copy of the body is wiped once sent.
   // On a lost stream: nothing is sent, the slot is free. Errors: unknown_stream (never handed out, or answered
   // already).
   [[nodiscard]] Status respond(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers, Bytes body);
@@ -99,6 +130,18 @@ class Http2Server {
   int32_t last_stream_id() const;
   // Requests handed out and not given back.
   uint32_t requests_in_work() const;
+  // Requests that the machine answered by itself, so far.
+  uint64_t requests_refused() const;
+
+  // For the driver's deadlines. A header block has begun and not ended.
+  bool reading_head() const;
+  // The peer knows our settings: its header compression keeps to header_table_bytes.
+  bool settings_acknowledged() const;
+  // Answers so far; whether the body of one has not left whole, for want of window or transport; and the number, from 1,
+  // of the first such answer, 0 where there is none (it looks through all streams).
+  uint64_t answers() const;
+  bool has_unsent_answers() const;
+  uint64_t oldest_unsent_answer() const;
 
   // The transport is gone: Http2StreamLost for every request in work.
   void connection_lost();

@@ -148,6 +148,7 @@ Status Http2Session::feed(Bytes bytes) {
       uint32_t code = static_cast<uint32_t>(-taken);
       // CONTINUATION and acknowledgement floods; the library ends them without a GOAWAY.
       if (taken == NGHTTP2_ERR_FLOODED || taken == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS) {
+        append_goaway(NGHTTP2_ENHANCE_YOUR_CALM);
         return fail_with(http2_error(Http2Error::flooded, code));
       }
       if (taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC) return fail_with(http2_error(Http2Error::violation));
@@ -155,12 +156,23 @@ Status Http2Session::feed(Bytes bytes) {
     }
     BH_CHECK(static_cast<size_t>(taken) == step.size());  // it stops early only when a callback pauses it
     bytes = bytes.subspan(step.size());
-    if (budget_.exhausted()) {
+    if (budget_.exhausted() || nghttp2_session_get_outbound_queue_size(session_) > budget_.unsent_frames_max()) {
       nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
       return fail_with(http2_error(Http2Error::flooded));
     }
   }
   return {};
+}
+
+// By hand: the library takes nothing more to send after a fatal error. Its frames go out whole, so this one follows
+// after the last of them.
+void Http2Session::append_goaway(uint32_t code) {
+  constexpr uint32_t kPayloadBytes = 8;
+  uint8_t frame[kFrameHeaderBytes + kPayloadBytes] = {};
+  store_be32(frame, kPayloadBytes << 8 | NGHTTP2_GOAWAY);
+  store_be32(frame + kFrameHeaderBytes, static_cast<uint32_t>(nghttp2_session_get_last_proc_stream_id(session_)));
+  store_be32(frame + kFrameHeaderBytes + 4, code);
+  append_wiping(spill_, as_text(Bytes(frame)));
 }
 
 size_t Http2Session::take_output(MutableBytes room) {

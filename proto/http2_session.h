@@ -17,12 +17,14 @@ namespace bellhop::proto {
 
 // What a peer may cost us without giving anything back, counted without a clock. Each reset (the peer's, or one that
 // its own faults provoked from us: CVE-2025-8671) and each control frame costs; each finished exchange, each
-// larger DATA frame of ours and each second reported by the driver give back.
+// larger DATA frame of ours and each second reported by the driver give back. Resets that we owe are charged when they
+// are sent, so what waits to be sent has a bound of its own: a peer that does not read cannot grow it.
 class Http2Budget {
  public:
   struct Limits {
     uint32_t resets_max = 100;
     uint32_t control_frames_max = 1000;
+    size_t unsent_frames_max = SIZE_MAX;
   };
   explicit Http2Budget(Limits limits) : limits_(limits) {}
 
@@ -30,16 +32,23 @@ class Http2Budget {
   // Up to `count` resets to come are of our own making (a stream limit that we lowered): they cost nothing.
   void expect_resets(uint32_t count);
   void charge_control_frame() { ++control_frames_; }
+  void credit_head() { control_frames_ -= control_frames_ > 0; }  // a HEADERS frame that was a good request
   void credit_exchange();
   void credit_data_frame();  // of ours, of a fair size: the peer owes us WINDOW_UPDATEs for it
   void credit_seconds(uint32_t seconds);
-  bool exhausted() const { return resets_ > limits_.resets_max || control_frames_ > limits_.control_frames_max; }
+  // A fault that no peer commits by accident.
+  void exhaust() { spent_ = true; }
+  bool exhausted() const {
+    return spent_ || resets_ > limits_.resets_max || control_frames_ > limits_.control_frames_max;
+  }
+  size_t unsent_frames_max() const { return limits_.unsent_frames_max; }
 
  private:
   Limits limits_;
   uint32_t resets_ = 0;
   uint32_t resets_expected_ = 0;
   uint32_t control_frames_ = 0;
+  bool spent_ = false;
 };
 
 // A body on its way out; wiped as soon as its last byte is written, and on destruction.
@@ -104,6 +113,7 @@ class Http2Session {
 
  private:
   Status fail_with(Error error);
+  void append_goaway(uint32_t code);
 
   nghttp2_session* session_ = nullptr;
   Http2Budget budget_;

@@ -35,6 +35,14 @@ int escaped_byte(std::string_view text, size_t at) {
   return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
+bool is_host_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+}
+
+bool is_address_character(char c) {
+  return (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || (c >= '0' && c <= '9') || c == '.' || c == ':';
+}
+
 }  // namespace
 
 TargetParts split_target(std::string_view target) {
@@ -91,6 +99,23 @@ bool is_path_and_query(std::string_view text) {
     }
   }
   return true;
+}
+
+bool is_host_value(std::string_view value) {
+  size_t end;
+  if (value.starts_with('[')) {
+    end = value.find(']');
+    if (end == std::string_view::npos || end < 3) return false;
+    if (!std::all_of(value.begin() + 1, value.begin() + end, is_address_character)) return false;
+    ++end;
+  } else {
+    end = std::min(value.find(':'), value.size());
+    if (end == 0 || end > 255 || !std::all_of(value.begin(), value.begin() + end, is_host_character)) return false;
+  }
+  if (end == value.size()) return true;
+  std::string_view port = value.substr(end + 1);
+  auto number = parse_decimal(port);
+  return value[end] == ':' && port.size() <= 5 && number && *number > 0 && *number <= 65535;
 }
 
 }  // namespace bellhop::proto

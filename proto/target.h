@@ -31,4 +31,7 @@ Result<std::string> percent_decode(std::string_view text);
 // True where every byte is one of RFC 3986's for path and query, and every "%" starts a whole escape.
 bool is_path_and_query(std::string_view text);
 
+// host [":" port] of RFC 9110 section 7.2, without the percent-encoded and sub-delimiter forms of a reg-name.
+bool is_host_value(std::string_view value);
+
 }  // namespace bellhop::proto

@@ -12,13 +12,6 @@
 
 namespace bellhop::service {
 
-// Opens a TLS connection to APNs that speaks h2: name look-up, TCP (up to kApnsAddressesTried addresses, beginning with
-// one drawn by chance), handshake, all within apns.connect_timeout_ms. `tls` offers h2.
-// Errors: dns, os, tls (alpn_not_shared where the peer chose nothing), timed_out, canceled.
-inline constexpr size_t kApnsAddressesTried = 4;
-Task<Result<std::unique_ptr<Stream>>> open_apns_stream(const HostPort& host, std::shared_ptr<TlsContext> tls,
-                                                       const ApnsConfig& config);
-
 // One connection to APNs and what may be sent over it. Shared by its route and the pushes that use it; all of them on
 // one core. Until an answer shows that APNs accepts our provider token there is one stream at a time.
 //

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/sleep.h"
+#include "service/http2_open.h"
 
 namespace bellhop::service {
 namespace {
@@ -148,7 +149,8 @@ Task<std::shared_ptr<ApnsConnection>> ApnsRoute::connect_when_due() {
     if (waiting_.empty() || closed_) co_return nullptr;
     connect_not_before_ = io::now() + with_jitter(reconnect_wait_);
     reconnect_wait_ = std::min(reconnect_wait_ * 2, milliseconds(parts_.config.reconnect_max_ms));
-    auto stream = co_await open_apns_stream(host(), parts_.tls, parts_.config);
+    auto stream = co_await open_http2_stream(
+        host().host, host().port, parts_.tls, std::chrono::milliseconds(parts_.config.connect_timeout_ms));
     if (stream) co_return std::make_shared<ApnsConnection>(*std::move(stream), *this, parts_.config);
     if (is(stream.error(), CoreError::canceled)) co_return nullptr;
     log_line(parts_.log, LogLevel::warning, "apns_connect_failed", field("host", not_personal(host().host)),

@@ -55,6 +55,16 @@ struct PublicListenerConfig {
   uint32_t idle_timeout_ms = 60'000;
   uint32_t requests_per_connection_max = 100'000;
   uint32_t drain_timeout_ms = 10'000;
+  bool http2 = true;
+  uint32_t http2_streams_max = 100;
+  uint32_t http2_requests_in_work_max = 16'384;  // per core
+  uint32_t http2_header_bytes_max = 16'384;
+  uint32_t http2_stream_window_bytes = 65'535;
+  uint32_t http2_connection_window_bytes = 262'144;
+  uint32_t http2_body_bytes_max = 64 << 20;  // per core
+  uint32_t http2_resets_max = 100;
+  uint32_t http2_control_frames_max = 1'000;
+  uint32_t http2_goaway_grace_ms = 1'000;
 };
 
 // [listen.admin]: operators, on this host.

@@ -29,6 +29,10 @@ struct OrderRule {
 constexpr OrderRule kOrderRules[] = {
     BH_ORDER("listen.public.connections_per_address_max", listen_public.connections_per_address_max,
              "listen.public.connections_max", listen_public.connections_max),
+    BH_ORDER("listen.public.http2_stream_window_bytes", listen_public.http2_stream_window_bytes,
+             "listen.public.http2_connection_window_bytes", listen_public.http2_connection_window_bytes),
+    BH_ORDER("listen.public.http2_connection_window_bytes", listen_public.http2_connection_window_bytes,
+             "listen.public.http2_body_bytes_max", listen_public.http2_body_bytes_max),
     BH_ORDER("notification.decrypt_queue_per_tenant_max", notification.decrypt_queue_per_tenant_max,
              "notification.decrypt_queue_max", notification.decrypt_queue_max),
     BH_ORDER("ews.connect_timeout_ms", ews.connect_timeout_ms, "notification.fetch_timeout_ms",

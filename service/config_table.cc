@@ -147,6 +147,30 @@ constexpr KeyRow kPublicKeys[] = {
         "Requests on one connection, then it is closed after the answer."),
     number<&PublicListenerConfig::drain_timeout_ms>("drain_timeout_ms", 0, 120'000, "ms",
         "At SIGTERM: how long requests in flight may take to end."),
+    boolean<&PublicListenerConfig::http2>("http2",
+        "Offers HTTP/2 beside HTTP/1.1 in the TLS handshake (ALPN); the client chooses. The limits above hold for both."),
+    number<&PublicListenerConfig::http2_streams_max>("http2_streams_max", 1, 1'000, "",
+        "Requests at the same time on one HTTP/2 connection. A canceled request counts until its work has ended."),
+    number<&PublicListenerConfig::http2_requests_in_work_max>("http2_requests_in_work_max", 1, 1'000'000, "",
+        "HTTP/2 requests at the same time on one core; further streams are refused, which clients may repeat."),
+    number<&PublicListenerConfig::http2_header_bytes_max>("http2_header_bytes_max", 4'096, 65'536, "bytes",
+        "Header of one HTTP/2 request, in place of header_bytes_max. A larger one is answered 431; twice as much ends "
+        "the connection."),
+    number<&PublicListenerConfig::http2_stream_window_bytes>("http2_stream_window_bytes", 16'384, 1'048'576, "bytes",
+        "How much of one body a client may send before it is read."),
+    number<&PublicListenerConfig::http2_connection_window_bytes>("http2_connection_window_bytes", 65'535, 16'777'216,
+        "bytes", "The same, for all bodies of one connection."),
+    number<&PublicListenerConfig::http2_body_bytes_max>("http2_body_bytes_max", 1'048'576, 4'294'967'295, "bytes",
+        "The same, for all connections of one core; a stream that would pass it is reset."),
+    number<&PublicListenerConfig::http2_resets_max>("http2_resets_max", 10, 100'000, "",
+        "Streams that one HTTP/2 connection may lose by resets, those included that the client's faults force upon us. An "
+        "answered request and a second each give one back; over it, the connection ends with ENHANCE_YOUR_CALM."),
+    number<&PublicListenerConfig::http2_control_frames_max>("http2_control_frames_max", 100, 100'000, "",
+        "Frames without progress (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty or tiny DATA, headers that become no "
+        "request) of one HTTP/2 connection. An answered request gives back 20, a second 10; over it, the connection "
+        "ends."),
+    number<&PublicListenerConfig::http2_goaway_grace_ms>("http2_goaway_grace_ms", 0, 60'000, "ms",
+        "Between the two steps of an orderly end: requests that were on their way at the first are still taken."),
 };
 
 constexpr KeyRow kAdminKeys[] = {

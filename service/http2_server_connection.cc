@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/http2_server_connection.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,16 +15,6 @@ namespace {
 using proto::Http2Code;
 using proto::HttpMethod;
 
-constexpr uint16_t kNotImplemented = 501;
-
-std::optional<HttpMethod> method_of(std::string_view name) {
-  for (HttpMethod method : {HttpMethod::get, HttpMethod::head, HttpMethod::post, HttpMethod::put, HttpMethod::patch,
-                            HttpMethod::delete_, HttpMethod::options}) {
-    if (proto::method_name(method) == name) return method;
-  }
-  return std::nullopt;
-}
-
 // Fields that speak of an HTTP/1.1 connection are malformed in HTTP/2 (RFC 9113 section 8.2.2).
 bool of_connection(std::string_view name) {
   return name == "connection" || name == "keep-alive" || name == "transfer-encoding" || name == "upgrade";
@@ -36,16 +27,17 @@ Task<Status> wait_set(Event& event) {
 }  // namespace
 
 Http2ServerConnection::Http2ServerConnection(Stream& stream, HttpHandler& handler,
-                                             const Http2ServerConnectionLimits& limits)
+                                             const Http2ServerConnectionLimits& limits, Http2ServerShare* share)
     : stream_(stream),
       handler_(handler),
       limits_(limits),
-      machine_(limits.http2),
+      share_(share),
+      machine_(limits.http2, share ? &share->bodies : nullptr),
       driver_(stream, machine_, *this, limits.write_stall_timeout) {}
 
 Task<Status> Http2ServerConnection::run() {
   Context& own = co_await current_context();
-  active_at_ = io::now();
+  opened_at_ = active_at_ = io::now();
   TaskScope requests(&own), watching(&own);
   requests_ = &requests;
   watching.spawn(watch());
@@ -54,42 +46,112 @@ Task<Status> Http2ServerConnection::run() {
   co_await requests.join();
   co_await watching.join();
   requests_ = nullptr;
+  if (share_) share_->requests_refused += machine_.requests_refused();
   co_return ended;
 }
 
 // Nobody waits for the answers any more.
-void Http2ServerConnection::on_input_ended() {
-  requests_->request_stop();
-}
+void Http2ServerConnection::on_input_ended() { requests_->request_stop(); }
 
-// Ends a connection that is idle, and one that drains: GOAWAY in two steps, then, where the peer does not leave
-// although nothing is in work, the connection.
+// ---- Deadlines ----
+
 Task<void> Http2ServerConnection::watch() {
   for (;;) {
-    Status drain = co_await within_until(active_at_ + limits_.idle_timeout, wait_set(drain_asked_));
-    if (drain) break;
-    if (!is(drain.error(), CoreError::timed_out)) co_return;
-    if (machine_.requests_in_work() > 0) active_at_ = io::now();
-    if (io::now() >= active_at_ + limits_.idle_timeout) break;
+    Status woken = co_await within_until(next_deadline(), wait_set(watch_asked_));
+    if (!woken && !is(woken.error(), CoreError::timed_out)) co_return;
+    watch_asked_.reset();
+    if (!look_after(io::now())) co_return;
   }
-  draining_ = true;
-  machine_.announce_goaway();
-  driver_.wake_writer();
-  if (!co_await sleep_for(limits_.goaway_grace)) co_return;
-  goaway(machine_.last_stream_id(), Http2Code::no_error, {});
-  do {
-    if (!co_await sleep_for(limits_.write_stall_timeout)) co_return;
-  } while (machine_.requests_in_work() > 0);
-  driver_.stop(Status());
+}
+
+Instant Http2ServerConnection::next_deadline() const {
+  Instant at = leaving_ == Leaving::no ? active_at_ + limits_.idle_timeout : leave_at_;
+  if (!machine_.settings_acknowledged()) at = std::min(at, opened_at_ + limits_.header_timeout);
+  if (head_since_) at = std::min(at, *head_since_ + limits_.header_timeout);
+  if (unsent_since_) at = std::min(at, *unsent_since_ + limits_.write_stall_timeout);
+  return at;
+}
+
+// Called after each use of the machine: what began to wait gets its deadline.
+void Http2ServerConnection::note_waits() {
+  bool head = machine_.reading_head();
+  if (!head) head_since_.reset();
+  if (head && !head_since_) {
+    head_since_ = io::now();
+    watch_asked_.set();
+  }
+  if (!unsent_since_ && machine_.has_unsent_answers()) {
+    unsent_since_ = io::now();
+    unsent_mark_ = machine_.answers();
+    watch_asked_.set();
+  }
+}
+
+// False where the connection's end was set going.
+bool Http2ServerConnection::look_after(Instant now) {
+  if (head_since_ && now >= *head_since_ + limits_.header_timeout) {
+    end_slow(Http2Code::enhance_your_calm);
+    return false;
+  }
+  if (!machine_.settings_acknowledged() && now >= opened_at_ + limits_.header_timeout) {
+    end_slow(Http2Code::settings_timeout);
+    return false;
+  }
+  if (unsent_since_ && now >= *unsent_since_ + limits_.write_stall_timeout) {
+    uint64_t oldest = machine_.oldest_unsent_answer();
+    if (oldest != 0 && oldest <= unsent_mark_) {
+      end_slow(Http2Code::enhance_your_calm);
+      return false;
+    }
+    unsent_since_.reset();
+    note_waits();
+  }
+  if (leaving_ != Leaving::no) return go_on_leaving(now);
+  if (machine_.requests_in_work() > 0) active_at_ = now;
+  if (now >= active_at_ + limits_.idle_timeout) drain();
+  return true;
+}
+
+// An orderly end: GOAWAY in two steps, then, where the peer does not leave although nothing is in work, the connection.
+bool Http2ServerConnection::go_on_leaving(Instant now) {
+  if (leaving_ != Leaving::asked && now < leave_at_) return true;
+  switch (leaving_) {
+    case Leaving::no:
+    case Leaving::asked:
+      leaving_ = Leaving::announced;
+      machine_.announce_goaway();
+      driver_.wake_writer();
+      leave_at_ = now + limits_.goaway_grace;
+      return true;
+    case Leaving::announced:
+      goaway(machine_.last_stream_id(), Http2Code::no_error, {});
+      leave_at_ = now + limits_.write_stall_timeout;
+      return true;
+    case Leaving::said:
+      leave_at_ = now + limits_.write_stall_timeout;
+      if (machine_.requests_in_work() > 0) return true;
+      driver_.stop(Status());
+      return false;
+  }
+  return true;
 }
 
 void Http2ServerConnection::drain() {
-  draining_ = true;
-  drain_asked_.set();
+  if (leaving_ != Leaving::no) return;
+  leaving_ = Leaving::asked;
+  leave_at_ = io::now();
+  watch_asked_.set();
+}
+
+void Http2ServerConnection::end_slow(Http2Code code) {
+  goaway(machine_.last_stream_id(), code, {});
+  driver_.stop(fail(core_error(CoreError::timed_out)));
 }
 
 void Http2ServerConnection::goaway(int32_t last_stream_id, Http2Code code, std::string_view debug_data) {
-  draining_ = true;
+  leaving_ = Leaving::said;
+  leave_at_ = io::now() + limits_.write_stall_timeout;
+  watch_asked_.set();
   (void)machine_.goaway(last_stream_id, code, debug_data);  // it fails where the connection is over anyway
   driver_.wake_writer();
 }
@@ -104,35 +166,60 @@ void Http2ServerConnection::set_streams_max(uint32_t streams_max) {
   driver_.wake_writer();
 }
 
+// ---- Requests ----
+
+Http2Exchange* Http2ServerConnection::find(int32_t stream_id) {
+  Http2Exchange* found = nullptr;
+  exchanges_.for_each([&](Http2Exchange* exchange) {
+    if (exchange->stream_id() == stream_id) found = exchange;
+  });
+  return found;
+}
+
 void Http2ServerConnection::take_events() {
   while (auto event = machine_.next_event()) {
     if (auto* request = std::get_if<proto::Http2ServerRequest>(&*event)) {
-      active_at_ = io::now();
-      ++requests_count_;
-      requests_->spawn(serve(std::move(*request)));
+      take_request(std::move(*request));
+    } else if (auto* arrived = std::get_if<proto::Http2BodyArrived>(&*event)) {
+      if (Http2Exchange* exchange = find(arrived->stream_id)) exchange->body_arrived_.set();
     } else if (auto* lost = std::get_if<proto::Http2StreamLost>(&*event)) {
-      exchanges_.for_each([&](Http2Exchange* exchange) {
-        if (exchange->stream_id() != lost->stream_id) return;
+      if (Http2Exchange* exchange = find(lost->stream_id)) {
         exchange->lost_ = true;
         exchange->context_.request_stop();
-      });
+      }
     }
     // After the peer's GOAWAY the machine takes nothing new and is finished when the open streams are.
   }
+  note_waits();
+}
+
+void Http2ServerConnection::take_request(proto::Http2ServerRequest request) {
+  if (!machine_.unread_body(request.stream_id)) {  // its reset came with it
+    (void)machine_.release(request.stream_id);     // it was handed out just now
+    return;
+  }
+  active_at_ = io::now();
+  if (share_ && share_->requests_in_work >= share_->requests_in_work_max) {
+    ++share_->streams_refused;
+    (void)machine_.reset(request.stream_id, Http2Code::refused_stream);  // likewise
+    driver_.wake_writer();
+    return;
+  }
+  if (share_) ++share_->requests;
+  if (++requests_count_ >= limits_.requests_max) drain();
+  requests_->spawn(serve(std::move(request)));
 }
 
 Task<void> Http2ServerConnection::serve(proto::Http2ServerRequest request) {
-  std::optional<HttpMethod> method = method_of(request.method);
-  Http2Exchange exchange(*this, std::move(request), &co_await current_context());
-  exchanges_.push_back(&exchange);
-  if (method) {
-    exchange.method_ = *method;
+  if (share_) ++share_->requests_in_work;
+  {
+    Http2Exchange exchange(*this, std::move(request), &co_await current_context());
+    exchanges_.push_back(&exchange);
     co_await handler_.handle(exchange).under(exchange.context_);
-  } else {
-    (void)co_await exchange.respond({.status = kNotImplemented});
+    if (!exchange.responded_ && !exchange.lost_ && !aborted_) (void)exchange.reset(Http2Code::internal_error);
+    if (exchange.lost_ && !exchange.responded_) (void)machine_.release(exchange.stream_id());  // its slot is free now
   }
-  if (!exchange.responded_ && !exchange.lost_ && !aborted_) (void)exchange.reset(Http2Code::internal_error);
-  if (exchange.lost_ && !exchange.responded_) (void)machine_.release(exchange.stream_id());  // its slot is free now
+  if (share_) --share_->requests_in_work;
   active_at_ = io::now();
 }
 
@@ -142,9 +229,32 @@ Http2Exchange::Http2Exchange(Http2ServerConnection& connection, proto::Http2Serv
 Task<Status> Http2Exchange::read_body(uint64_t bytes_max, BodySink& sink) {
   BH_CHECK(!body_read_);
   body_read_ = true;
-  if (request_.body.size() > bytes_max) co_return fail(proto::http_error(proto::HttpError::body_too_large));
-  if (!request_.body.empty()) BH_CO_CHECKED(sink.on_body(as_bytes(request_.body)));
-  co_return Status();
+  if (request_.content_length.value_or(0) > bytes_max) {
+    co_return fail(proto::http_error(proto::HttpError::body_too_large));
+  }
+  proto::Http2Server& machine = connection_.machine_;
+  Instant start = io::now();
+  uint64_t received = 0;
+  for (;;) {
+    BH_CO_TRY(proto::Http2UnreadBody body, machine.unread_body(stream_id()));
+    if (!body.bytes.empty()) {
+      received += body.bytes.size();
+      if (received > bytes_max) co_return fail(proto::http_error(proto::HttpError::body_too_large));
+      BH_CO_CHECKED(sink.on_body(body.bytes));
+      machine.consume_body(stream_id());
+      connection_.driver_.wake_writer();  // the peer's window
+    }
+    if (body.ended) co_return Status();
+    if (request_.expects_continue && received == 0) {
+      BH_CO_CHECKED(machine.invite_body(stream_id()));
+      connection_.driver_.wake_writer();
+    }
+    machine.watch_body(stream_id());
+    body_arrived_.reset();
+    Duration allowed =
+        connection_.limits_.body_grace + received * Duration(1s) / connection_.limits_.body_rate_min_bytes_per_s;
+    BH_CO_CHECKED(co_await within_until(start + allowed, wait_set(body_arrived_)));
+  }
 }
 
 Task<Status> Http2Exchange::respond(const HttpResponse& response) {
@@ -159,7 +269,7 @@ Task<Status> Http2Exchange::respond(const HttpResponse& response) {
     names.push_back(ascii_lower(field.name));
     if (!of_connection(names.back())) fields.push_back({names.back(), field.value});
   }
-  bool no_body = response.status == 204 || response.status == 304 || method_ == HttpMethod::head;
+  bool no_body = response.status == 204 || response.status == 304 || method() == HttpMethod::head;
   Status queued =
       connection_.machine_.respond(stream_id(), response.status, fields, no_body ? Bytes() : as_bytes(response.body));
   if (response.close) connection_.drain();

@@ -17,7 +17,10 @@ namespace bellhop::service {
 enum class RsaEngine : uint8_t { scalar, vector };
 enum class CacheResult : uint8_t { hit, miss };
 enum class ConnectionKind : uint8_t { public_listener, ews, apns, token };
-enum class ConnectionTrouble : uint8_t { connections_limit, address_limit, handshake_failed, timed_out, malformed };
+enum class ConnectionTrouble : uint8_t {
+  connections_limit, address_limit, handshake_failed, timed_out, malformed, http2_flood, http2_violation, streams_limit
+};
+enum class HttpVersion : uint8_t { http1, http2 };
 enum class EwsResult : uint8_t {
   ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
   breaker_open, waiting_limit
@@ -43,7 +46,9 @@ BH_LABEL_SET(RsaEngine, "engine", {"scalar", "vector"});
 BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
 BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns", "token"});
 BH_LABEL_SET(ConnectionTrouble, "reason",
-             {"connections_limit", "address_limit", "handshake_failed", "timed_out", "malformed"});
+             {"connections_limit", "address_limit", "handshake_failed", "timed_out", "malformed", "http2_flood",
+              "http2_violation", "streams_limit"});
+BH_LABEL_SET(HttpVersion, "version", {"1", "2"});
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
               "timed_out", "connect_failed", "breaker_open", "waiting_limit"});
@@ -144,7 +149,13 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row<ConnectionKind>("bellhop_connections", "Open connections."),
     detail::counter_row("bellhop_connections_accepted_total", "Connections that the public listener accepted."),
     detail::counter_row<ConnectionTrouble>("bellhop_connection_troubles_total",
-                                           "Connections that the public listener refused or ended early, by reason."),
+                                           "Connections and requests that the public listener refused or ended early, "
+                                           "by reason."),
+    detail::gauge_row<HttpVersion>("bellhop_http_connections",
+                                   "Open connections of the public listener, by version of HTTP; those in their "
+                                   "handshake count as 1."),
+    detail::counter_row<HttpVersion>("bellhop_http_requests_total",
+                                     "Requests of the public listener, by version of HTTP."),
 
     detail::counter_row("bellhop_store_failures_total", "Writes that the store refused."),
 

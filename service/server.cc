@@ -31,7 +31,18 @@ HttpServerLimits public_limits(const PublicListenerConfig& config, unsigned core
           .idle_timeout = ms(config.idle_timeout_ms),
           .body_rate_min_bytes_per_s = config.body_rate_min_bytes_per_s,
           .write_stall_timeout = ms(config.write_stall_timeout_ms),
-          .header = {.bytes_max = config.header_bytes_max, .fields_max = config.header_fields_max}};
+          .header = {.bytes_max = config.header_bytes_max, .fields_max = config.header_fields_max},
+          .http2 = {.streams_max = config.http2_streams_max,
+                    .header_bytes_max = config.http2_header_bytes_max,
+                    .header_fields_max = config.header_fields_max,
+                    .stream_window_bytes = config.http2_stream_window_bytes,
+                    .connection_window_bytes = config.http2_connection_window_bytes,
+                    .header_table_bytes = 0,  // no callback's address is kept to be referred to
+                    .resets_max = config.http2_resets_max,
+                    .control_frames_max = config.http2_control_frames_max},
+          .http2_requests_in_work_max = config.http2_requests_in_work_max,
+          .http2_body_bytes_max = config.http2_body_bytes_max,
+          .http2_goaway_grace = ms(config.http2_goaway_grace_ms)};
 }
 
 HttpServerLimits admin_limits(const AdminListenerConfig& config) {
@@ -71,6 +82,14 @@ void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpSer
   trouble(ConnectionTrouble::handshake_failed, &HttpServerStats::handshakes_failed);
   trouble(ConnectionTrouble::timed_out, &HttpServerStats::timed_out);
   trouble(ConnectionTrouble::malformed, &HttpServerStats::malformed);
+  trouble(ConnectionTrouble::http2_flood, &HttpServerStats::http2_flooded);
+  trouble(ConnectionTrouble::http2_violation, &HttpServerStats::http2_violations);
+  trouble(ConnectionTrouble::streams_limit, &HttpServerStats::http2_streams_refused);
+  metrics.set(metric::http_connections, HttpVersion::http1, now.connections - now.http2_connections);
+  metrics.set(metric::http_connections, HttpVersion::http2, now.http2_connections);
+  uint64_t http2 = now.http2_requests - before.http2_requests;
+  metrics.add(metric::http_requests, HttpVersion::http2, http2);
+  metrics.add(metric::http_requests, HttpVersion::http1, now.requests - before.requests - http2);
   before = now;
 }
 
@@ -261,7 +280,8 @@ Task<void> Server::serve(CoreParts& parts) {
   std::string complaint;
   auto tls = TlsContext::server({.chain = {config_.listen_public.certificate_file, files_.certificate_chain},
                                  .key = {config_.listen_public.private_key_file, files_.private_key},
-                                 .alpn = {"http/1.1"},
+                                 .alpn = config_.listen_public.http2 ? std::vector<std::string>{"h2", "http/1.1"}
+                                                                     : std::vector<std::string>{"http/1.1"},
                                  .ticket_keys = ticket_keys_},
                                 complaint);
   if (!tls) {

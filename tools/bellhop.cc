@@ -140,6 +140,7 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
   command->add_option("--time-scale", options.time_scale, "Of heartbeats and retries; 0.01 makes them 100 times faster");
   command->add_flag("--first-status-before-answer", options.first_status_before_answer, "Call back before Subscribe is answered");
   command->add_flag("!--no-expect-continue", options.expect_continue, "Callbacks do not wait for 100 Continue");
+  command->add_flag("--http2", options.callback_http2, "Callbacks come over HTTP/2");
   command->add_option("--callback-connections", options.callback_connections_max, "Connections to one callback host");
   command->add_option("--callback-timeout-ms", options.callback_timeout_ms, "How long an answer may take");
 }
@@ -189,6 +190,7 @@ void add_server_options(CLI::App* command, standin::DeviceServer& server, std::s
   command->add_option("--server", server.url, "The server's public_url")->required();
   command->add_option("--api-token", server.api_token, "The tenant's token")->required()->envname("BELLHOP_API_TOKEN");
   command->add_option("--ca", ca_file, "Who signed the server's certificate; the system's authorities where absent");
+  command->add_flag("--http2", server.http2, "Speak HTTP/2 to the server");
 }
 
 void add_account_options(CLI::App* command, standin::DeviceCommand& options) {

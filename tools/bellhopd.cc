@@ -22,7 +22,8 @@ constexpr std::string_view kUsage =
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once
-      --auth=basic|oauth   how the demo's mailboxes log on
+           --auth=basic|oauth   then: how its mailboxes log on (basic)
+           --http=1.1|2         then: how devices and callbacks come (1.1)
   bellhopd --version
   bellhopd --help
 
@@ -34,8 +35,7 @@ See docs/configuration.md for every key, and `bellhop --help` for the command li
 struct Arguments {
   enum class Action { config, check, demo, version, help } action;
   std::string file;
-  uint64_t demo_count = 0;
-  standin::DeviceAuth demo_auth = standin::DeviceAuth::basic;
+  DemoOptions demo;
 };
 
 // Nothing, and a message on standard error, where the arguments are wrong.
@@ -72,13 +72,21 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
     if (option != "--demo") {
       auto count = parse_decimal(option.substr(7));
       if (!count || *count == 0 || *count > 1'000'000) return refuse("--demo=N needs a number from 1 to 1000000");
-      arguments.demo_count = *count;
+      arguments.demo.count = *count;
     }
-    if (argc > used && std::string_view(argv[used]).starts_with("--auth=")) {
-      auto auth = standin::parse_device_auth(std::string_view(argv[used]).substr(7));
-      if (!auth) return refuse("--auth is basic or oauth");
-      arguments.demo_auth = *auth;
-      ++used;
+    for (; argc > used; ++used) {
+      std::string_view more = argv[used];
+      if (more == "--http=1.1" || more == "--http=2") {
+        arguments.demo.http2 = more.ends_with('2');
+      } else if (more.starts_with("--http=")) {
+        return refuse("--http is 1.1 or 2");
+      } else if (more.starts_with("--auth=")) {
+        auto auth = standin::parse_device_auth(more.substr(7));
+        if (!auth) return refuse("--auth is basic or oauth");
+        arguments.demo.auth = *auth;
+      } else {
+        break;
+      }
     }
   } else {
     return refuse(fmt::format("unknown option \"{}\"", option));
@@ -95,7 +103,7 @@ int run(int argc, char** argv) {
     case Arguments::Action::help: fmt::print("{}", kUsage); return kExitDone;
     case Arguments::Action::version: fmt::print("bellhopd {}\n", BELLHOP_VERSION); return kExitDone;
     case Arguments::Action::check: return check_config(arguments->file);
-    case Arguments::Action::demo: return run_demo(arguments->demo_count, arguments->demo_auth);
+    case Arguments::Action::demo: return run_demo(arguments->demo);
     case Arguments::Action::config: return run_server(arguments->file);
   }
   return kExitUsage;

@@ -60,8 +60,8 @@ Result<uint16_t> free_port() {
 // after its end.
 class Demo final : public service::NotificationObserver, public standin::ApnsObserver {
  public:
-  Demo(uint64_t count, standin::DeviceAuth auth, const DemoFolder& folder)
-      : count_(count), auth_(auth), folder_(folder) {}
+  Demo(const DemoOptions& options, const DemoFolder& folder)
+      : count_(options.count), auth_(options.auth), http2_(options.http2), folder_(folder) {}
 
   Task<void> run(unsigned core);
   void complain_of(std::string_view what, std::string_view why) {
@@ -95,6 +95,7 @@ class Demo final : public service::NotificationObserver, public standin::ApnsObs
 
   const uint64_t count_;
   const standin::DeviceAuth auth_;
+  const bool http2_;
   const DemoFolder& folder_;
   bool failed_ = false;
   bool interrupted_ = false;
@@ -134,6 +135,7 @@ Task<bool> Demo::prepare() {
   std::string complaint;
   standin::WorldOptions options;
   options.tokens.lifetime = kTokenLifetime;
+  options.exchange.callback_http2 = http2_;
   auto world = standin::World::make(std::move(options), complaint);
   if (!world) {
     complain_of("the stand-ins could not start", complaint);
@@ -221,10 +223,11 @@ Task<bool> Demo::register_mailboxes() {
   std::string complaint;
   const TlsFile authority{"ca.pem", world_->texts().ca_pem};
   auto authorities = TlsAuthorities::parse(std::span(&authority, 1), complaint);
-  auto tls = authorities ? TlsContext::client({.authorities = *authorities, .pins = {}, .alpn = {"http/1.1"}}, complaint)
+  const char* protocol = http2_ ? "h2" : "http/1.1";
+  auto tls = authorities ? TlsContext::client({.authorities = *authorities, .pins = {}, .alpn = {protocol}}, complaint)
                          : fail(authorities.error());
-  auto client = tls ? standin::DeviceClient::make({.url = server_->config().public_url, .api_token = *token}, *tls)
-                    : fail(tls.error());
+  standin::DeviceServer server{.url = server_->config().public_url, .api_token = *token, .http2 = http2_};
+  auto client = tls ? standin::DeviceClient::make(std::move(server), *tls) : fail(tls.error());
   wipe(*token);
   if (!client) {
     complain_of("the devices could not be made", error_text(client.error()));
@@ -385,17 +388,17 @@ void Demo::print_server_log() {
 
 }  // namespace
 
-int run_demo(uint64_t count, standin::DeviceAuth auth) {
+int run_demo(const DemoOptions& options) {
   auto folder = DemoFolder::make();
   if (!folder) {
     complain(fmt::format("no temporary folder: {}; set TMPDIR to one that can be written", error_text(folder.error())));
     return kExitFailed;
   }
-  Demo demo(count, auth, *folder);
-  io::ClusterOptions options;
-  options.cores = std::clamp(std::thread::hardware_concurrency(), 1u, kCoresMax);
-  options.connections_max = 1024;
-  Status ran = io::run_cluster(options, [&](unsigned core) { return demo.run(core); });
+  Demo demo(options, *folder);
+  io::ClusterOptions cluster;
+  cluster.cores = std::clamp(std::thread::hardware_concurrency(), 1u, kCoresMax);
+  cluster.connections_max = 1024;
+  Status ran = io::run_cluster(cluster, [&](unsigned core) { return demo.run(core); });
   if (!ran) {
     complain(io::explain_start_failure(ran.error()));
     return kExitFailed;

@@ -5,7 +5,7 @@
   load_test.py [mails] [mailboxes]     default 1000 mails, 20 mailboxes; 10000 for the table in the documents
 
 BELLHOP_LOAD_CORES: the server's cores (1); BELLHOP_LOAD_CONCURRENCY: mails under way at the same time (64);
-BELLHOP_LOAD_PIN: "0,1:2,3" keeps the server on CPUs 0 and 1, stand-ins and load on 2 and 3.
+BELLHOP_LOAD_HTTP2: 1 brings devices and callbacks over HTTP/2; BELLHOP_LOAD_PIN: "0,1:2,3" keeps the server on CPUs 0 and 1, stand-ins and load on 2 and 3.
 
 Prints CPU time of the server's core threads per notification, memory, io_uring_enter calls per notification and the longest turn."""
 import os
@@ -42,14 +42,15 @@ def main():
     config = "[limits]\nsubscribe_per_address_per_minute = 100000\ngetpublickey_per_address_per_minute = 100000\n"
     config += "[notification]\ncallbacks_per_mailbox_per_minute_max = 10000\n"
     with World(mailboxes=mailboxes, keep_payloads=False, cores=cores, server_config=config,
-               server_cpus=server_cpus, other_cpus=other_cpus) as world:
+               server_cpus=server_cpus, other_cpus=other_cpus,
+               http2=os.environ.get("BELLHOP_LOAD_HTTP2") == "1") as world:
         world.start_standins()
         world.start_server()
         wait_until("keys are made ahead", lambda: world.metrics()["bellhop_key_pool_keys"] >= min(mailboxes, 16), 60)
         common = ["load", "--server", world.url, "--api-token", world.token, "--ca", f"{world.folder}/ca.pem",
                   "--ews-url", world.ews_url, "--exchange-control", f"127.0.0.1:{world.exchange_control}",
                   "--apns-control", f"127.0.0.1:{world.apns_control}", "--password", world.password,
-                  "--mailboxes", str(mailboxes), "--keep-registered",
+                  "--mailboxes", str(mailboxes), "--keep-registered", *world.version,
                   "--concurrency", os.environ.get("BELLHOP_LOAD_CONCURRENCY", "64")]
         warm = world.run(*common, "--mails", str(max(100, mails // 10)))
         print(warm.stdout.strip())

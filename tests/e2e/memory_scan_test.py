@@ -4,7 +4,8 @@
 
 Positive control: while a notification is under way (Exchange is slow to answer), the password must be found; otherwise the
 scan proves nothing. At rest it must be nowhere, in none of its spellings. The password comes from outside the server's
-binary: it is made here."""
+binary: it is made here. What callback URLs carry must not stay either. All that twice: devices and callbacks over HTTP/1.1
+and over HTTP/2."""
 import base64
 import glob
 import os
@@ -109,13 +110,18 @@ def oauth():
         print("at rest: no token in any readable page, in the log or in the store")
 
 
-def main():
+def callback_secrets(world):
+    """The credentials in the URLs of all callbacks, as they stand there."""
+    urls = [one["url"] for number in (1, 2, 3)
+            for one in world.exchange("GET", f"/subscriptions?address=user{number}@example.com")["subscriptions"]]
+    assert len(urls) >= 3, urls
+    return {f"creds of {i}": url.split("creds=")[1].encode() for i, url in enumerate(urls)}
+
+
+def scan_server(http2):
     password = "Pw-" + secrets.token_urlsafe(18)
     needles = spellings(password)
-    if not os.access("/proc/self/mem", os.R_OK) or os.geteuid() != 0:
-        print("skipped: reading another process's memory needs root")
-        return SKIP
-    with World(password=password) as world:
+    with World(password=password, http2=http2) as world:
         world.start_standins()
         world.start_server()
         for number in (1, 2, 3):
@@ -143,11 +149,22 @@ def main():
         turns = world.metrics()["bellhop_loop_turns_total"]
         wait_until("the server's next tick", lambda: world.metrics()["bellhop_loop_turns_total"] != turns)
 
+        version = 'bellhop_http_requests_total{version="%d"}' % (1 + (not http2))
+        assert world.metrics()[version] == 0, "the other version of HTTP was used"
+        needles |= callback_secrets(world)
         left = scan(world.server.pid, needles)
         assert not left, f"the password is still in memory at rest: {left}"
         files = file_hits(world.folder, needles)
         assert not files, f"the password is in files: {files}"
-        print("at rest: in no readable page, not in the log, not in the store")
+        print(f"HTTP/{2 if http2 else 1.1}, at rest: in no readable page, not in the log, not in the store")
+
+
+def main():
+    if not os.access("/proc/self/mem", os.R_OK) or os.geteuid() != 0:
+        print("skipped: reading another process's memory needs root")
+        return SKIP
+    for http2 in (False, True):
+        scan_server(http2)
     oauth()
     return 0
 

@@ -46,7 +46,7 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 listener_config="", tenant_config="", time_scale=1.0, server_cpus=None, other_cpus=None):
+                 listener_config="", tenant_config="", time_scale=1.0, http2=False, server_cpus=None, other_cpus=None):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
@@ -56,6 +56,7 @@ class World:
         self.listener_config = listener_config  # more keys of [listen.public]
         self.tenant_config = tenant_config  # further lines of the [[tenant]]
         self.time_scale = time_scale        # of Exchange's heartbeats and retries
+        self.version = ["--http2"] if http2 else []  # how devices and callbacks come
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
         self.processes = []
@@ -113,7 +114,8 @@ class World:
     def start_standins(self):
         self.spawn("exchange", "bellhop", "stand-in", "exchange", "--folder", self.folder,
                    "--listen", f"127.0.0.1:{self.ews_port}", "--control", f"127.0.0.1:{self.exchange_control}",
-                   "--mailboxes", str(self.mailboxes), "--password", self.password, "--time-scale", str(self.time_scale))
+                   "--mailboxes", str(self.mailboxes), "--password", self.password, "--time-scale", str(self.time_scale),
+                   *self.version)
         wait_until("the Exchange stand-in answers", lambda: self.exchange("GET", "/books", check=False))
         apns = ["--keep-payloads"] if self.keep_payloads else []
         self.spawn("apns", "bellhop", "stand-in", "apns", "--folder", self.folder,
@@ -224,7 +226,7 @@ key_file = "{self.folder}/apns.p8"
     def device(self, command, number, *more, check=True, secret=None, password=None, auth="basic"):
         """`bellhop device COMMAND` for mailbox `number` (from 1)."""
         arguments = ["device", command, "--server", self.url, "--api-token", self.token, "--ca", f"{self.folder}/ca.pem",
-                     "--address", f"user{number}@example.com"]
+                     "--address", f"user{number}@example.com", *self.version]
         if command != "getpublickey":
             arguments += ["--device-id", f"device-{number}"]
         if secret:

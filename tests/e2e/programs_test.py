@@ -31,6 +31,7 @@ def wrong_arguments_are_exit_code_2():
     for program, arguments in [("bellhopd", []), ("bellhopd", ["--confg", "x"]), ("bellhopd", ["--config"]),
                                ("bellhopd", ["--config", "x", "y"]), ("bellhopd", ["--demo=0"]),
                                ("bellhopd", ["--demo=-1"]), ("bellhopd", ["--demo=1x"]), ("bellhopd", ["--demo", "3"]),
+                               ("bellhopd", ["--demo=1", "--http=3"]), ("bellhopd", ["--http=2"]),
                                ("bellhop", []), ("bellhop", ["nothing"]), ("bellhop", ["check"]),
                                ("bellhop", ["token", "add", "--tenant", "x"]), ("bellhop", ["store", "dump", "--store", "x"]),
                                ("bellhop", ["token", "list", "--socket", "x", "--config", "y"]),
@@ -170,11 +171,12 @@ def seeding_fills_a_store_that_checks_out(world):
 def the_demo_ends_with_0_when_all_arrived():
     parent = tempfile.mkdtemp(prefix="bellhop-e2e-demo-")
     try:
-        done = subprocess.run([f"{BIN}/bellhopd", "--demo=3"], capture_output=True, text=True, timeout=120,
-                              stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": parent})
-        expect(done.returncode == 0 and "3 of 3 mails arrived exactly once" in done.stdout, "the demo", done)
-        expect(len(re.findall(r"^ +\d+ .*@example\.com .* → .* #\d", done.stdout, re.M)) == 3, "a line for each", done)
-        expect(os.listdir(parent) == [], "the demo's folder must be gone")
+        for more in ([], ["--http=2"]):
+            done = subprocess.run([f"{BIN}/bellhopd", "--demo=3", *more], capture_output=True, text=True, timeout=120,
+                                  stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": parent})
+            expect(done.returncode == 0 and "3 of 3 mails arrived exactly once" in done.stdout, "the demo", done)
+            expect(len(re.findall(r"^ +\d+ .*@example\.com .* → .* #\d", done.stdout, re.M)) == 3, "a line for each", done)
+            expect(os.listdir(parent) == [], "the demo's folder must be gone")
     finally:
         os.rmdir(parent)
 

@@ -53,7 +53,7 @@ TEST(Http2Client, CarriesAHundredStreamsAtOnceAndKeepsThemApart) {
   pair.run();
   ASSERT_EQ(pair.requests.size(), 100u);
   std::ranges::reverse(pair.requests);
-  for (Http2ServerRequest& request : pair.requests) {
+  for (WholeRequest& request : pair.requests) {
     EXPECT_EQ(request.body, bodies.at(request.stream_id));
     const Http2Header headers[] = {{"apns-id", request.body}};
     ASSERT_TRUE(pair.server.respond(request.stream_id, 200, headers, as_bytes("re: " + request.body)));
@@ -76,7 +76,7 @@ TEST(Http2Client, SpeaksByteByByteBothWays) {
   EXPECT_EQ(pair.requests[0].body, "some body");
   EXPECT_EQ(pair.requests[0].path, "/3/device/00");
   EXPECT_EQ(pair.requests[0].authority, "push.example.com");
-  EXPECT_EQ(pair.requests[0].method, "POST");
+  EXPECT_EQ(pair.requests[0].method, HttpMethod::post);
   pair.answer_all(410, "gone");
   EXPECT_EQ(pair.responses.at(id).status, 410);
   EXPECT_EQ(pair.responses.at(id).body, "gone");
@@ -87,7 +87,7 @@ TEST(Http2Client, SendsBodiesLargerThanTheWindowsInPiecesOfAnySize) {
   for (size_t i = 0; i < large.size(); ++i) large[i] = static_cast<char>('a' + i % 23);
   for (size_t step : {size_t{100}, size_t{16'384}, size_t{1'000'000}}) {
     Http2Pair pair({.body_bytes_max = 1 << 20},
-                   {.body_bytes_max = 1 << 20, .buffered_bytes_max = 4 << 20, .initial_window_bytes = 1000}, step);
+                   {.stream_window_bytes = 1000}, step);
     pair.run();
     int32_t first = pair.submit(large);
     int32_t second = pair.submit(large);
@@ -453,7 +453,7 @@ TEST(Http2Client, ResetsAMalformedAnswer) {
 }
 
 TEST(Http2Client, TakesAnAnswerBeforeItsUploadEndedAndStopsTheUpload) {
-  Http2Pair pair({}, {.initial_window_bytes = 100});
+  Http2Pair pair({}, {.stream_window_bytes = 100});
   pair.run();
   std::string body(5000, 'u');
   int32_t id = pair.submit(body);

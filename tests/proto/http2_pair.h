@@ -15,8 +15,56 @@
 
 namespace bellhop::proto {
 
+// A request with its body.
+struct WholeRequest {
+  int32_t stream_id = 0;
+  HttpMethod method = HttpMethod::get;
+  std::string path, authority, body;
+  HeaderBlock headers;
+};
+
+// Takes the events of a server, and bodies as they come.
+struct ServerEvents {
+  void take(Http2Server& server) {
+    while (auto event = server.next_event()) {
+      if (auto* request = std::get_if<Http2ServerRequest>(&*event)) {
+        WholeRequest& open = open_requests[request->stream_id];
+        open = {request->stream_id, request->method, request->path, request->authority, {}, std::move(request->headers)};
+        read_body(server, request->stream_id);
+      } else if (auto* arrived = std::get_if<Http2BodyArrived>(&*event)) {
+        read_body(server, arrived->stream_id);
+      } else if (auto* lost_stream = std::get_if<Http2StreamLost>(&*event)) {
+        lost.emplace(lost_stream->stream_id, lost_stream->code);
+        open_requests.erase(lost_stream->stream_id);
+      } else {
+        peer_goaways.push_back(std::get<Http2PeerGoAway>(*event).code);
+      }
+    }
+  }
+  void read_body(Http2Server& server, int32_t stream_id) {
+    auto it = open_requests.find(stream_id);
+    if (it == open_requests.end()) return;
+    auto body = server.unread_body(stream_id);
+    if (!body) return;
+    bool ended = body->ended;
+    it->second.body += as_text(body->bytes);
+    server.consume_body(stream_id);
+    if (ended) {
+      requests.push_back(std::move(it->second));
+      open_requests.erase(it);
+    } else {
+      server.watch_body(stream_id);
+    }
+  }
+
+  std::map<int32_t, WholeRequest> open_requests;  // whose bodies are coming
+  std::vector<WholeRequest> requests;
+  std::map<int32_t, Http2Code> lost;
+  std::vector<Http2Code> peer_goaways;
+};
+
 // A client and a server back to back in memory. `step` is how many bytes go over at a time.
-struct Http2Pair {
+struct Http2Pair : ServerEvents {
   explicit Http2Pair(const Http2ClientLimits& client_limits = {}, const Http2ServerLimits& server_limits = {},
                      size_t step_size = 64 * 1024)
       : client(client_limits), server(server_limits), step(step_size) {}
@@ -51,15 +99,7 @@ struct Http2Pair {
         ping_acks.push_back(ack->opaque);
       }
     }
-    while (auto event = server.next_event()) {
-      if (auto* request = std::get_if<Http2ServerRequest>(&*event)) {
-        requests.push_back(std::move(*request));
-      } else if (auto* lost_stream = std::get_if<Http2StreamLost>(&*event)) {
-        lost.emplace(lost_stream->stream_id, lost_stream->code);
-      } else {
-        peer_goaways.push_back(std::get<Http2PeerGoAway>(*event).code);
-      }
-    }
+    take(server);
   }
 
   // Until nothing moves.
@@ -68,8 +108,9 @@ struct Http2Pair {
     while (moved) {
       moved = to_server();
       moved |= to_client();
+      collect();  // reading bodies opens windows
+      moved |= server.wants_output();
     }
-    collect();
   }
 
   int32_t submit(std::string_view body = "{}", std::span<const Http2Header> headers = {}) {
@@ -79,7 +120,7 @@ struct Http2Pair {
     return stream_id.value_or(0);
   }
   void answer_all(uint16_t status = 200, std::string_view body = {}) {
-    for (Http2ServerRequest& request : requests) {
+    for (WholeRequest& request : requests) {
       EXPECT_TRUE(server.respond(request.stream_id, status, {}, as_bytes(body)));
     }
     requests.clear();
@@ -95,9 +136,6 @@ struct Http2Pair {
   std::vector<Http2GoAway> goaways;
   std::vector<uint32_t> streams_max;
   std::vector<uint64_t> ping_acks;
-  std::vector<Http2ServerRequest> requests;
-  std::map<int32_t, Http2Code> lost;
-  std::vector<Http2Code> peer_goaways;
 };
 
 inline void expect_failed(const Http2Pair& pair, int32_t stream_id, Http2StreamFailed::Cause cause, Http2Fate fate) {
@@ -118,7 +156,7 @@ inline std::string frame(uint8_t type, uint8_t flags, uint32_t stream_id, std::s
 }
 inline constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kRstStream = 3, kSettings = 4, kPing = 6, kGoaway = 7,
                          kWindowUpdate = 8, kContinuation = 9;
-inline constexpr uint8_t kEndStream = 1, kAck = 1, kEndHeaders = 4;
+inline constexpr uint8_t kEndStream = 1, kAck = 1, kEndHeaders = 4, kPadded = 8;
 inline constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // A literal field without indexing (RFC 7541 section 6.2.2); name and value under 127 bytes.
@@ -128,6 +166,20 @@ inline std::string literal(std::string_view name, std::string_view value) {
   out.append(name);
   out.push_back(static_cast<char>(value.size()));
   return out.append(value);
+}
+// The length of a string literal, from 127 bytes on (RFC 7541 section 5.1).
+inline std::string hpack_size(size_t size) {
+  std::string out(1, '\x7f');
+  for (size -= 127; size >= 128; size /= 128) out.push_back(static_cast<char>(0x80 | (size % 128)));
+  out.push_back(static_cast<char>(size));
+  return out;
+}
+// As literal(), for a value of 127 bytes or more.
+inline std::string long_literal(std::string_view name, std::string_view value) {
+  std::string out(1, '\0');
+  out.push_back(static_cast<char>(name.size()));
+  out.append(name);
+  return out.append(hpack_size(value.size())).append(value);
 }
 inline std::string request_head(std::string_view method = "POST", std::string_view path = "/x",
                                 std::string_view authority = "a.example.com") {

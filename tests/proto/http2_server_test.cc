@@ -23,38 +23,36 @@ std::string be32(uint32_t number) {
 }
 
 // A server fed by hand, after the preface and SETTINGS.
-struct HandFed {
-  explicit HandFed(const Http2ServerLimits& limits = {}) : server(limits) {
+struct HandFed : ServerEvents {
+  explicit HandFed(const Http2ServerLimits& limits = {}, Http2BodyMemory* memory = nullptr) : server(limits, memory) {
     feed(std::string(kPreface) + frame(kSettings, 0, 0, "") + frame(kSettings, kAck, 0, ""));
     sent.clear();
   }
   bool feed(std::string_view bytes) {
     status = server.feed(as_bytes(bytes));
     sent += output_of(server);
-    while (auto event = server.next_event()) {
-      if (auto* request = std::get_if<Http2ServerRequest>(&*event)) requests.push_back(std::move(*request));
-      if (auto* gone = std::get_if<Http2StreamLost>(&*event)) lost.emplace(gone->stream_id, gone->code);
-    }
+    if (reading) take(server);
+    sent += output_of(server);  // of windows that were given back
     return status.has_value();
   }
-  // The status code of the last answer, as our test client reads it.
   Http2Server server;
   Status status;
   std::string sent;
-  std::vector<Http2ServerRequest> requests;
-  std::map<int32_t, Http2Code> lost;
+  bool reading = true;  // takes events and bodies as they come
 };
 
-TEST(Http2Server, HandsOutWholeRequests) {
+TEST(Http2Server, HandsOutHeadsAtOnceAndBodiesAsTheyCome) {
   HandFed peer;
   peer.feed(frame(kHeaders, kEndHeaders, 1, request_head("POST", "/notify?id=1") + literal("x-one", "1")));
+  ASSERT_EQ(peer.open_requests.count(1), 1u);
+  EXPECT_EQ(peer.server.requests_in_work(), 1u);
   peer.feed(frame(kData, 0, 1, "first "));
-  EXPECT_TRUE(peer.requests.empty());
+  EXPECT_EQ(peer.open_requests[1].body, "first ");
   peer.feed(frame(kData, kEndStream, 1, "second"));
   ASSERT_EQ(peer.requests.size(), 1u);
-  const Http2ServerRequest& request = peer.requests[0];
+  const WholeRequest& request = peer.requests[0];
   EXPECT_EQ(request.stream_id, 1);
-  EXPECT_EQ(request.method, "POST");
+  EXPECT_EQ(request.method, HttpMethod::post);
   EXPECT_EQ(request.path, "/notify?id=1");
   EXPECT_EQ(request.authority, "a.example.com");
   EXPECT_EQ(request.headers.size(), 1u);
@@ -91,14 +89,14 @@ TEST(Http2Server, AnswersByItselfWhatNoApplicationShouldSee) {
   EXPECT_EQ(judged(request_head() + literal("host", "b.example.com")), 400);
   EXPECT_EQ(judged(no_authority + literal("host", "a.example.com") + literal("host", "a.example.com")), 1);  // nghttp2
   EXPECT_EQ(judged(no_authority), 1);                                                                        // nghttp2
-  EXPECT_EQ(judged(literal(":method", "CONNECT") + literal(":authority", "a.example.com:443")), 405);
+  EXPECT_EQ(judged(literal(":method", "CONNECT") + literal(":authority", "a.example.com:443")), 501);
   std::string many = request_head();
   for (int i = 0; i < 101; ++i) many += literal("x", "y");
   EXPECT_EQ(judged(many), 431);
   std::string large = request_head();
   for (int i = 0; i < 20; ++i) large += literal("x-long", std::string(100, 'l'));
   EXPECT_EQ(judged(large, {.header_bytes_max = 1500, .header_fields_max = 5}), 431);
-  for (int i = 0; i < 60; ++i) large += literal("x-long", std::string(100, 'l'));
+  for (int i = 0; i < 4; ++i) large += literal("x-long", std::string(100, 'l'));
   EXPECT_EQ(judged(large, {.header_bytes_max = 1500, .header_fields_max = 5}), 1);  // far over: reset
 }
 
@@ -110,6 +108,93 @@ TEST(Http2Server, RefusesFieldsOfOldConnectionsAndMixedCase) {
   EXPECT_EQ(judged(request_head() + literal("content-length", "5")), 1);  // END_STREAM says 0
 }
 
+TEST(Http2Server, IsAsStrictAsHttp1) {
+  auto target = [](std::string_view method, std::string_view path) { return judged(request_head(method, path)); };
+  EXPECT_EQ(target("OPTIONS", "*"), 0);
+  EXPECT_EQ(target("GET", "/a%20b?c=d%2F"), 0);
+  EXPECT_EQ(target("BREW", "/"), 501);
+  EXPECT_EQ(target("TRACE", "/"), 501);
+  EXPECT_EQ(target("get", "/"), 501);
+  EXPECT_EQ(target("GET", "/a%2"), 400);
+  EXPECT_EQ(target("GET", "/a%zz"), 400);
+  EXPECT_EQ(target("GET", "/a\\b"), 400);
+  EXPECT_EQ(target("GET", "/a#b"), 400);
+  EXPECT_EQ(target("GET", "/\"a"), 400);
+  for (std::string_view path : {"*", "a", "", "http://a.example.com/"}) EXPECT_EQ(target("GET", path), 1) << path;
+
+  for (std::string_view authority : {"a.example.com:443", "[::1]:8443", "10.0.0.1"}) {
+    EXPECT_EQ(judged(request_head("GET", "/", authority)), 0) << authority;
+  }
+  for (std::string_view authority : {"user@a.example.com", "a.example.com:0", "a.example.com:70000", "a b", "a/b", "[::1"}) {
+    EXPECT_GE(judged(request_head("GET", "/", authority)), 1) << authority;
+  }
+  EXPECT_EQ(judged(request_head("GET", "/", "user@a.example.com")), 400);
+  EXPECT_EQ(judged(literal(":method", "GET") + literal(":scheme", "ftp") + literal(":path", "/") +
+                   literal(":authority", "a.example.com")),
+            400);
+  EXPECT_EQ(judged(request_head() + literal("expect", "200-ok")), 417);
+  EXPECT_EQ(judged(request_head() + literal("expect", "100-continue") + literal("expect", "100-continue")), 417);
+  EXPECT_EQ(judged(request_head() + literal("expect", "100-Continue")), 0);
+
+  std::string long_path = request_head();
+  EXPECT_EQ(judged(literal(":method", "GET") + literal(":scheme", "https") + literal(":authority", "a.example.com") +
+                   long_literal(":path", "/" + std::string(kHttpTargetMax - 1, 'p'))),
+            0);
+  EXPECT_EQ(judged(literal(":method", "GET") + literal(":scheme", "https") + literal(":authority", "a.example.com") +
+                   long_literal(":path", "/" + std::string(kHttpTargetMax, 'p'))),
+            414);
+}
+
+TEST(Http2Server, ResetsWhatIsMalformedAsHttp2) {
+  const std::string malformed[] = {
+      request_head() + literal(":method", "GET"),                 // twice
+      request_head() + literal("a", "b") + literal(":path", "/"),  // after a field
+      request_head() + literal(":status", "200"),
+      request_head() + literal(":unknown", "1"),
+      request_head() + literal("te", "gzip"),
+      request_head() + literal("te", "trailers, deflate"),
+      request_head() + literal("keep-alive", "1"),
+      request_head() + literal("proxy-connection", "close"),
+      request_head() + literal("upgrade", "h2c"),
+      request_head() + literal("x", "a\nb"),
+      request_head() + literal("x", "a\rb"),
+      request_head() + literal("x", " a"),
+      request_head() + literal("x y", "a"),
+      request_head() + literal("x:", "a"),
+      request_head() + literal("", "a"),
+      request_head() + literal("content-length", "0") + literal("content-length", "0"),
+      request_head() + literal("content-length", "+0"),
+      request_head() + literal("content-length", "0, 0"),
+      literal(":method", "GET") + literal(":scheme", "https") + literal(":authority", "a.example.com"),
+      literal(":method", "GET") + literal(":path", "/") + literal(":authority", "a.example.com"),
+      literal(":scheme", "https") + literal(":path", "/") + literal(":authority", "a.example.com"),
+  };
+  for (const std::string& head : malformed) EXPECT_EQ(judged(head), 1) << testing::PrintToString(head);
+  EXPECT_EQ(judged(request_head() + literal("te", "trailers")), 0);
+}
+
+TEST(Http2Server, ABodyOfAnotherLengthThanItSaidLosesItsStream) {
+  for (std::string_view body : {"1234", "123456"}) {
+    HandFed peer;
+    peer.feed(frame(kHeaders, kEndHeaders, 1, request_head() + literal("content-length", "5")) +
+              frame(kData, kEndStream, 1, body));
+    EXPECT_TRUE(peer.requests.empty()) << body;
+    EXPECT_EQ(peer.lost.count(1), 1u) << body;
+    EXPECT_THAT(frames_in(peer.sent), Contains(Pair(kRstStream, code_number(Http2Code::protocol_error))));
+    EXPECT_TRUE(peer.server.release(1));
+    EXPECT_FALSE(peer.server.failure());
+  }
+}
+
+TEST(Http2Server, DropsTrailers) {
+  HandFed peer;
+  peer.feed(frame(kHeaders, kEndHeaders, 1, request_head()) + frame(kData, 0, 1, "body") +
+            frame(kHeaders, kEndHeaders | kEndStream, 1, literal("x-after", "1")));
+  ASSERT_EQ(peer.requests.size(), 1u);
+  EXPECT_EQ(peer.requests[0].body, "body");
+  EXPECT_EQ(peer.requests[0].headers.count("x-after"), 0u);
+}
+
 TEST(Http2Server, TakesTheHostFieldWhereAuthorityIsAbsent) {
   HandFed peer;
   peer.feed(frame(kHeaders, kEndHeaders | kEndStream, 1,
@@ -119,36 +204,99 @@ TEST(Http2Server, TakesTheHostFieldWhereAuthorityIsAbsent) {
   EXPECT_EQ(peer.requests[0].authority, "b.example.com");
 }
 
-TEST(Http2Server, AnswersABodyOverTheLimitWith413AndGoesOn) {
-  Http2Pair pair({}, {.body_bytes_max = 1000});
+TEST(Http2Server, ABodyThatNobodyReadsStopsAtTheWindow) {
+  Http2Pair pair({}, {.stream_window_bytes = 1000});
   pair.run();
-  int32_t fits = pair.submit(std::string(1000, 'a'));
-  int32_t over = pair.submit(std::string(1001, 'a'));
-  int32_t far_over = pair.submit(std::string(500'000, 'a'));
+  int32_t id = pair.submit(std::string(100'000, 'a'));
+  for (int i = 0; i < 10; ++i) {
+    pair.to_server();
+    pair.to_client();
+  }
+  auto event = pair.server.next_event();
+  ASSERT_TRUE(event && std::holds_alternative<Http2ServerRequest>(*event));
+  EXPECT_EQ(pair.server.unread_body(id)->bytes.size(), 1000u);
+  EXPECT_FALSE(pair.server.unread_body(id)->ended);
+  // An answer ahead of the end takes the rest back.
+  ASSERT_TRUE(pair.server.respond(id, 403, {}, as_bytes("no")));
   pair.run();
-  EXPECT_TRUE(pair.failures.empty());
-  ASSERT_EQ(pair.responses.size(), 2u);
-  EXPECT_EQ(pair.responses.at(over).status, 413);
-  EXPECT_EQ(pair.responses.at(far_over).status, 413);
-  ASSERT_EQ(pair.requests.size(), 1u);
-  pair.answer_all();
-  EXPECT_EQ(pair.responses.at(fits).status, 200);
-  EXPECT_TRUE(pair.client.can_submit());
+  EXPECT_EQ(pair.responses.at(id).status, 403);
+  EXPECT_EQ(pair.responses.at(id).body, "no");
+  EXPECT_EQ(pair.server.requests_in_work(), 0u);
+  // What was thrown away came back to the connection's window: bodies go on.
+  for (int i = 0; i < 400; ++i) {
+    int32_t next = pair.submit(std::string(1000, 'b'));
+    pair.run();
+    ASSERT_EQ(pair.requests.size(), 1u) << i;
+    pair.answer_all();
+    ASSERT_EQ(pair.responses.at(next).status, 200);
+  }
 }
 
-TEST(Http2Server, RefusesStreamsWhenUnfinishedBodiesFillTheBuffer) {
-  HandFed peer({.body_bytes_max = 600, .buffered_bytes_max = 1000});
-  for (uint32_t id : {1u, 3u, 5u}) peer.feed(frame(kHeaders, kEndHeaders, id, request_head()));
-  peer.feed(frame(kData, 0, 1, std::string(600, 'a')));
-  peer.feed(frame(kData, 0, 3, std::string(400, 'b')));
+TEST(Http2Server, ABodyThatFitsInTheWindowEndsByItselfAfterAnEarlyAnswer) {
+  HandFed peer({.stream_window_bytes = 100});
+  peer.reading = false;
+  peer.feed(frame(kHeaders, kEndHeaders, 1, request_head()) + frame(kHeaders, kEndHeaders, 3, request_head()));
+  ASSERT_TRUE(peer.server.respond(1, 403, {}, as_bytes("no")));
+  ASSERT_TRUE(peer.server.respond(3, 403, {}, {}));
+  for (int i = 0; i < 3; ++i) peer.feed(frame(kData, 0, 1, std::string(30, 'd')) + frame(kData, 0, 3, std::string(30, 'd')));
   EXPECT_THAT(frames_in(peer.sent), Not(Contains(Pair(kRstStream, ::testing::_))));
-  peer.feed(frame(kData, 0, 5, "c"));
-  EXPECT_THAT(frames_in(peer.sent), Contains(Pair(kRstStream, code_number(Http2Code::refused_stream))));
-  peer.feed(frame(kData, kEndStream, 1, ""));
-  peer.feed(frame(kHeaders, kEndHeaders, 7, request_head()) + frame(kData, kEndStream, 7, std::string(600, 'd')));
-  ASSERT_EQ(peer.requests.size(), 2u);  // the finished one made room
-  EXPECT_EQ(peer.requests[1].body.size(), 600u);
-  EXPECT_TRUE(peer.status);
+  peer.feed(frame(kData, kEndStream, 1, std::string(10, 'd')) + frame(kData, 0, 3, std::string(10, 'd')));
+  std::vector<std::pair<uint8_t, uint32_t>> sent = frames_in(peer.sent);
+  EXPECT_EQ(std::ranges::count(sent, std::pair(kRstStream, code_number(Http2Code::no_error))), 1);  // stream 3
+  EXPECT_EQ(peer.server.requests_in_work(), 0u);
+}
+
+TEST(Http2Server, UnreadBodiesOfAConnectionStopAtItsWindow) {
+  Http2Pair pair({}, {.stream_window_bytes = 60'000, .connection_window_bytes = 100'000});
+  pair.run();
+  for (int i = 0; i < 4; ++i) (void)pair.submit(std::string(50'000, 'a'));
+  for (int i = 0; i < 10; ++i) {
+    pair.to_server();
+    pair.to_client();
+  }
+  size_t waiting = 0;
+  while (auto event = pair.server.next_event()) {
+    auto* request = std::get_if<Http2ServerRequest>(&*event);
+    if (request) waiting += pair.server.unread_body(request->stream_id)->bytes.size();
+  }
+  EXPECT_EQ(waiting, 100'000u);
+}
+
+TEST(Http2Server, ResetsTheStreamThatWouldPassTheMemoryOfAllConnections) {
+  Http2BodyMemory memory{.bytes_max = 1000};
+  {
+    HandFed first({}, &memory), second({}, &memory);
+    first.reading = second.reading = false;
+    first.feed(frame(kHeaders, kEndHeaders, 1, request_head()) + frame(kData, 0, 1, std::string(600, 'a')));
+    second.feed(frame(kHeaders, kEndHeaders, 1, request_head()) + frame(kData, 0, 1, std::string(400, 'a')));
+    EXPECT_EQ(memory.bytes, 1000u);
+    second.feed(frame(kHeaders, kEndHeaders, 3, request_head()) + frame(kData, 0, 3, "a"));
+    EXPECT_THAT(frames_in(second.sent), Contains(Pair(kRstStream, code_number(Http2Code::enhance_your_calm))));
+    EXPECT_TRUE(second.status);
+    second.take(second.server);
+    EXPECT_EQ(second.lost.count(3), 1u);
+    EXPECT_EQ(second.lost.count(1), 0u);
+    EXPECT_TRUE(second.server.release(3));
+    EXPECT_EQ(memory.bytes, 600u);  // take() read the first stream's
+  }
+  EXPECT_EQ(memory.bytes, 0u);
+}
+
+TEST(Http2Server, InvitesABodyThatWaitsForIt) {
+  Http2Pair pair;
+  pair.run();
+  HandFed peer;
+  peer.feed(frame(kHeaders, kEndHeaders, 1, request_head() + literal("expect", "100-continue")));
+  peer.sent.clear();
+  ASSERT_TRUE(peer.server.invite_body(1));
+  std::string invitation = output_of(peer.server);
+  ASSERT_EQ(frames_in(invitation).size(), 1u);
+  EXPECT_EQ(frames_in(invitation)[0].first, kHeaders);
+  EXPECT_FALSE(static_cast<uint8_t>(invitation[4]) & kEndStream);
+  peer.feed(frame(kData, kEndStream, 1, "body"));
+  ASSERT_EQ(peer.requests.size(), 1u);
+  EXPECT_EQ(peer.requests[0].body, "body");
+  EXPECT_TRUE(peer.server.respond(1, 200, {}, {}));
 }
 
 TEST(Http2Server, KeepsTheSlotOfALostStreamUntilItsWorkEnded) {
@@ -176,9 +324,11 @@ TEST(Http2Server, RefusesToAnswerWhatItDoesNotOwe) {
   HandFed peer;
   const Error unknown = http2_error(Http2Error::unknown_stream);
   EXPECT_EQ(peer.server.respond(1, 200, {}, {}).error(), unknown);
-  peer.feed(frame(kHeaders, kEndHeaders, 1, request_head()));
-  EXPECT_EQ(peer.server.respond(1, 200, {}, {}).error(), unknown);  // not whole yet
-  peer.feed(frame(kData, kEndStream, 1, "x"));
+  EXPECT_EQ(peer.server.unread_body(1).error(), unknown);
+  EXPECT_EQ(peer.server.invite_body(1).error(), unknown);
+  peer.feed(frame(kHeaders, 0, 1, request_head()));
+  EXPECT_EQ(peer.server.respond(1, 200, {}, {}).error(), unknown);  // the head is not whole yet
+  peer.feed(frame(kContinuation, kEndHeaders, 1, literal("a", "b")) + frame(kData, kEndStream, 1, "x"));
   EXPECT_EQ(peer.server.release(1).error(), unknown);  // not lost
   EXPECT_TRUE(peer.server.respond(1, 200, {}, {}));
   EXPECT_EQ(peer.server.respond(1, 200, {}, {}).error(), unknown);
@@ -189,8 +339,10 @@ TEST(Http2Server, RefusesToAnswerWhatItDoesNotOwe) {
 TEST(Http2Server, EndsRapidResets) {
   HandFed peer({.resets_max = 50});
   uint32_t id = 1;
-  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kRstStream, 0, id, be32(8))))
+  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kRstStream, 0, id, be32(8)))) {
+    EXPECT_TRUE(peer.server.release(static_cast<int32_t>(id)));
     id += 2;
+  }
   EXPECT_NEAR(static_cast<double>(id), 101, 3);
   EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
   EXPECT_THAT(frames_in(peer.sent), Contains(Pair(kGoaway, code_number(Http2Code::enhance_your_calm))));
@@ -214,9 +366,26 @@ TEST(Http2Server, EndsResetsThatThePeerProvokesFromUs) {
   uint32_t id = 1;
   // A window that overflows makes us reset the stream: FLOW_CONTROL_ERROR.
   while (id < 4001 &&
-         peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kWindowUpdate, 0, id, be32(0x7fffffff))))
+         peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kWindowUpdate, 0, id, be32(0x7fffffff)))) {
+    EXPECT_TRUE(peer.server.release(static_cast<int32_t>(id)));
     id += 2;
+  }
   EXPECT_NEAR(static_cast<double>(id), 103, 6);
+  EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
+}
+
+TEST(Http2Server, AnAnswerThatNeverLeftPaysForNoReset) {
+  HandFed peer({.resets_max = 50});
+  peer.reading = false;
+  uint32_t id = 1;
+  // The reset is on its way already when the application answers.
+  for (; id < 4001; id += 2) {
+    std::string bytes = frame(kHeaders, kEndHeaders, id, request_head()) + frame(kWindowUpdate, 0, id, be32(0x7fffffff));
+    if (!peer.server.feed(as_bytes(bytes))) break;
+    EXPECT_TRUE(peer.server.respond(static_cast<int32_t>(id), 200, {}, as_bytes("done")));
+    (void)output_of(peer.server);
+  }
+  EXPECT_LT(id, 4001u);
   EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
 }
 
@@ -224,8 +393,10 @@ TEST(Http2Server, AllowsAnHonestClientToResetNowAndThen) {
   HandFed peer({.resets_max = 10});
   for (uint32_t id = 1; id < 2001; id += 4) {
     ASSERT_TRUE(peer.feed(frame(kHeaders, kEndHeaders, id, request_head()) + frame(kRstStream, 0, id, be32(8))));
+    ASSERT_TRUE(peer.server.release(static_cast<int32_t>(id)));
     ASSERT_TRUE(peer.feed(frame(kHeaders, kEndHeaders | kEndStream, id + 2, request_head())));
     ASSERT_TRUE(peer.server.respond(static_cast<int32_t>(id + 2), 200, {}, {}));
+    (void)output_of(peer.server);
   }
 }
 
@@ -236,9 +407,13 @@ TEST(Http2Server, EndsAFloodOfContinuationsAndOfControlFrames) {
   while (sent < 100 && continuation.feed(frame(kContinuation, 0, 1, literal("x", "y")))) ++sent;
   EXPECT_EQ(sent, 8);
   EXPECT_EQ(continuation.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
+  EXPECT_THAT(frames_in(continuation.sent), Contains(Pair(kGoaway, code_number(Http2Code::enhance_your_calm))));
+  EXPECT_TRUE(continuation.server.finished());
 
   const std::string floods[] = {frame(kPing, 0, 0, "12345678"), frame(kSettings, 0, 0, ""),
-                                frame(kPriority, 0, 9, std::string("\0\0\0\0\x01", 5)), frame(kData, 0, 1, "")};
+                                frame(kPriority, 0, 9, std::string("\0\0\0\0\x01", 5)), frame(kData, 0, 1, ""),
+                                frame(kData, 0, 1, "d"), frame(kData, kPadded, 1, std::string("\x03pad", 4)),
+                                frame(kWindowUpdate, 0, 0, be32(1))};
   for (const std::string& one : floods) {
     HandFed peer({.control_frames_max = 100});
     peer.feed(frame(kHeaders, kEndHeaders, 1, request_head()));
@@ -247,6 +422,129 @@ TEST(Http2Server, EndsAFloodOfContinuationsAndOfControlFrames) {
     EXPECT_NEAR(sent, 100, 3) << "type " << int(one[3]);
     EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
   }
+}
+
+TEST(Http2Server, EndsAFloodOfMalformedRequests) {
+  HandFed peer({.resets_max = 100'000, .control_frames_max = 100});
+  uint32_t id = 1;
+  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders | kEndStream, id, request_head("BREW")))) id += 2;
+  EXPECT_NEAR(static_cast<double>(id), 203, 6);
+  EXPECT_NEAR(static_cast<double>(peer.server.requests_refused()), 100, 3);
+  EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
+}
+
+TEST(Http2Server, AHeaderBlockIsDecodedUpToTwiceItsLimitAndThenItsConnectionEnds) {
+  HandFed peer({.header_bytes_max = 16 * 1024});
+  peer.feed(frame(kHeaders, 0, 1, request_head()));
+  std::string field = long_literal("x", std::string(8000, 'x'));
+  size_t sent = 0;
+  while (sent < 80'000 && peer.feed(frame(kContinuation, 0, 1, field))) sent += field.size();
+  EXPECT_LT(sent, 2 * (16 * 1024 + 100 * 32) + field.size());
+  EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
+  EXPECT_THAT(frames_in(peer.sent), Contains(Pair(kGoaway, code_number(Http2Code::enhance_your_calm))));
+  EXPECT_TRUE(peer.requests.empty());
+}
+
+TEST(Http2Server, AHeaderBombOfTableIndexesIsCutOff) {
+  // One large entry in the dynamic table, then thousands of references to it, one byte each.
+  HandFed peer({.control_frames_max = 100'000});
+  std::string insert = std::string(1, '\x40') + std::string(1, '\x04') + "bomb" + hpack_size(3900) + std::string(3900, 'b');
+  std::string bomb = request_head() + insert + std::string(10'000, '\xbe');
+  uint32_t id = 1;
+  while (id < 4001 && peer.feed(frame(kHeaders, kEndHeaders | kEndStream, id, bomb))) {
+    EXPECT_TRUE(peer.requests.empty());
+    id += 2;
+  }
+  EXPECT_LT(id, 4001u);  // each cost a reset
+  EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
+}
+
+TEST(Http2Server, WhatAPeerProvokesWithoutReadingItIsBounded) {
+  HandFed peer({.streams_max = 1000, .resets_max = 50, .control_frames_max = 1000});
+  uint32_t id = 1;
+  // Nothing of the server's output is taken: neither resets nor acknowledgements can leave.
+  for (; id < 100'000; id += 2) {
+    std::string bytes = frame(kHeaders, kEndHeaders, id, request_head()) + frame(kWindowUpdate, 0, id, be32(0x7fffffff));
+    if (!peer.server.feed(as_bytes(bytes))) break;
+    while (auto event = peer.server.next_event()) {
+      if (std::holds_alternative<Http2StreamLost>(*event)) {
+        (void)peer.server.release(std::get<Http2StreamLost>(*event).stream_id);
+      }
+    }
+  }
+  EXPECT_LT(id, 12'000u);
+  EXPECT_EQ(peer.server.failure()->code, static_cast<uint16_t>(Http2Error::flooded));
+}
+
+TEST(Http2Server, EachWayToProvokeAResetEndsInANamedOutcome) {
+  struct Row {
+    const char* what;
+    std::string first, then;
+    Http2Code code;
+  };
+  std::string open = frame(kHeaders, kEndHeaders, 1, request_head());
+  std::string whole = frame(kHeaders, kEndHeaders | kEndStream, 1, request_head());
+  const Row rows[] = {
+      {"zero increment", open, frame(kWindowUpdate, 0, 1, be32(0)), Http2Code::protocol_error},
+      {"DATA on half-closed", whole, frame(kData, 0, 1, "late"), Http2Code::stream_closed},
+      {"HEADERS on half-closed", whole, frame(kHeaders, kEndHeaders | kEndStream, 1, literal("a", "b")), Http2Code::stream_closed},
+      {"PRIORITY of a wrong size", open, frame(kPriority, 0, 1, "abc"), Http2Code::frame_size_error},
+      {"connection window overflow", open, frame(kWindowUpdate, 0, 0, be32(0x7fffffff)), Http2Code::flow_control_error},
+      {"DATA on an idle stream", open, frame(kData, 0, 99, "x"), Http2Code::protocol_error},
+      {"even stream", open, frame(kHeaders, kEndHeaders, 2, request_head()), Http2Code::protocol_error},
+      {"frame too large", open, frame(kData, 0, 1, std::string(16'385, 'x')), Http2Code::frame_size_error},
+      {"PUSH_PROMISE", open, frame(5, kEndHeaders, 1, be32(2) + request_head()), Http2Code::protocol_error},
+  };
+  for (const Row& row : rows) {
+    HandFed peer;
+    peer.reading = false;
+    ASSERT_TRUE(peer.feed(row.first)) << row.what;
+    peer.feed(row.then);
+    ASSERT_TRUE(peer.server.failure()) << row.what;
+    EXPECT_EQ(*peer.server.failure(), http2_error(Http2Error::violation, code_number(row.code))) << row.what;
+    EXPECT_THAT(frames_in(peer.sent), Contains(Pair(kGoaway, code_number(row.code)))) << row.what;
+    EXPECT_TRUE(peer.server.finished()) << row.what;
+  }
+}
+
+TEST(Http2Server, DataOverTheWindowLosesItsStream) {
+  HandFed peer;
+  peer.reading = false;
+  peer.feed(frame(kHeaders, kEndHeaders, 1, request_head()));
+  for (int i = 0; i < 5; ++i) peer.feed(frame(kData, 0, 1, std::string(16'000, 'x')));
+  EXPECT_THAT(frames_in(peer.sent), Contains(Pair(kRstStream, code_number(Http2Code::flow_control_error))));
+  peer.take(peer.server);
+  EXPECT_EQ(peer.lost.count(1), 1u);
+  EXPECT_TRUE(peer.server.release(1));
+  EXPECT_TRUE(peer.status);
+}
+
+TEST(Http2Server, SaysWhatADriverHasDeadlinesFor) {
+  Http2Server fresh;
+  ASSERT_TRUE(fresh.feed(as_bytes(std::string(kPreface) + frame(kSettings, 0, 0, ""))));
+  EXPECT_FALSE(fresh.settings_acknowledged());
+  ASSERT_TRUE(fresh.feed(as_bytes(frame(kSettings, kAck, 0, ""))));
+  EXPECT_TRUE(fresh.settings_acknowledged());
+
+  HandFed peer;
+  peer.feed(frame(kSettings, 0, 0, std::string("\0\x04", 2) + be32(0)));  // no window for any answer
+  EXPECT_FALSE(peer.server.reading_head());
+  peer.feed(frame(kHeaders, kEndStream, 1, request_head()));
+  EXPECT_TRUE(peer.server.reading_head());
+  peer.feed(frame(kContinuation, kEndHeaders, 1, literal("a", "b")) + frame(kHeaders, kEndHeaders | kEndStream, 3, request_head()));
+  EXPECT_FALSE(peer.server.reading_head());
+
+  ASSERT_TRUE(peer.server.respond(1, 200, {}, as_bytes("one")));
+  ASSERT_TRUE(peer.server.respond(3, 200, {}, as_bytes("two")));
+  peer.feed("");
+  EXPECT_EQ(peer.server.answers(), 2u);
+  EXPECT_TRUE(peer.server.has_unsent_answers());
+  EXPECT_EQ(peer.server.oldest_unsent_answer(), 1u);
+  peer.feed(frame(kWindowUpdate, 0, 1, be32(3)));
+  EXPECT_EQ(peer.server.oldest_unsent_answer(), 2u);
+  peer.feed(frame(kRstStream, 0, 3, be32(8)));
+  EXPECT_EQ(peer.server.oldest_unsent_answer(), 0u);
+  EXPECT_FALSE(peer.server.has_unsent_answers());
 }
 
 TEST(Http2Server, RefusesWhatIsNotHttp2) {
@@ -292,11 +590,11 @@ TEST(Http2Server, ReportsLostWorkOnceWhenTheConnectionIsLost) {
             frame(kHeaders, kEndHeaders, 3, request_head()));
   peer.server.connection_lost();
   peer.server.connection_lost();
-  auto event = peer.server.next_event();
-  ASSERT_TRUE(event);
-  EXPECT_EQ(std::get<Http2StreamLost>(*event).stream_id, 1);
-  EXPECT_FALSE(peer.server.next_event());
-  EXPECT_EQ(peer.server.requests_in_work(), 1u);
+  peer.take(peer.server);
+  EXPECT_EQ(peer.lost.size(), 2u);
+  EXPECT_EQ(peer.server.requests_in_work(), 2u);
+  EXPECT_TRUE(peer.server.release(3));
+  EXPECT_FALSE(peer.server.unread_body(1));
   EXPECT_TRUE(peer.server.respond(1, 200, {}, {}));
   EXPECT_EQ(peer.server.requests_in_work(), 0u);
 }
@@ -355,6 +653,7 @@ TEST(Http2Server, OwesExactlyTheRequestsThatItHandedOutWhateverBytesCome) {
       if (request == nullptr) continue;
       ++owed;
       ASSERT_EQ(server.requests_in_work() > 0, true);
+      if (round % 2 == 0) server.consume_body(request->stream_id);
       ASSERT_TRUE(server.respond(request->stream_id, 200, {}, as_bytes("ok")));
     }
     ASSERT_EQ(server.requests_in_work(), 0u);

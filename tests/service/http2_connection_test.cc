@@ -40,8 +40,9 @@ struct Handler final : HttpHandler {
     std::string target(exchange.target());
     Status read = co_await exchange.read_body(target == "/small" ? 4 : 100'000, body);
     if (!read) {
-      EXPECT_EQ(read.error(), proto::http_error(proto::HttpError::body_too_large));
-      EXPECT_TRUE(co_await exchange.respond({.status = 413}));
+      bool slow = is(read.error(), CoreError::timed_out);
+      if (!slow) EXPECT_EQ(read.error(), proto::http_error(proto::HttpError::body_too_large));
+      EXPECT_TRUE(co_await exchange.respond({.status = slow ? uint16_t{408} : uint16_t{413}, .close = slow}));
       co_return;
     }
     if (target == "/mute") co_return;
@@ -144,7 +145,7 @@ Task<void> exchange_flow(unsigned) {
   Result<Http2Answer> mute = co_await within(20s, ends.ask("/mute"));
   CO_ASSERT(mute && std::holds_alternative<proto::Http2StreamFailed>(*mute));
   EXPECT_EQ(std::get<proto::Http2StreamFailed>(*mute).code, Http2Code::internal_error);
-  EXPECT_EQ(ends.server->requests(), 6u);
+  EXPECT_EQ(ends.server->requests(), 5u);  // BREW was none for the handler
   ends.client->drain();
   co_await ends.scope.join();
   EXPECT_TRUE(*ends.client_ended);
@@ -272,7 +273,8 @@ Task<void> slow_flow(unsigned) {
   CO_ASSERT(co_await pair.open());
   Handler handler;
   Http2ServerConnection server(*pair.server, handler,
-                               {.idle_timeout = 50ms, .write_stall_timeout = 50ms, .goaway_grace = 5ms});
+                               {.idle_timeout = 60s, .body_grace = 50ms, .body_rate_min_bytes_per_s = 1'000'000,
+                                .write_stall_timeout = 50ms, .goaway_grace = 5ms});
   std::optional<Status> ended;
   TaskScope scope(&co_await current_context());
   scope.spawn(run_connection(server, *pair.server, &ended));
@@ -287,7 +289,7 @@ Task<void> slow_flow(unsigned) {
   (void)co_await within(20s, read_to_end(*pair.client));  // an end in order or a reset: the server is gone
   co_await scope.join();
   EXPECT_TRUE(ended);
-  EXPECT_EQ(handler.requests, 0u);
+  EXPECT_EQ(handler.requests, 1u);  // answered 408
   co_await pair.client->close();
 }
 

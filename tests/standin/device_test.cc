@@ -58,21 +58,22 @@ struct Bench {
   DeviceAccount account;
 };
 
-Task<void> run_bench(std::string path, Task<void> (*body)(Bench&)) {
+Task<void> run_bench(std::string path, bool http2, Task<void> (*body)(Bench&)) {
+  const char* protocol = http2 ? "h2" : "http/1.1";
   set_tls_clock(&io::wall_now);
   Bench bench;
   auto identity = make_identity({"localhost"}, {"127.0.0.1"}, io::wall_now());
   CO_ASSERT(identity);
   std::string complaint;
-  auto tls = make_server_context(identity->server.chain_pem, identity->server.key_pem, "http/1.1", nullptr, complaint);
+  auto tls = make_server_context(identity->server.chain_pem, identity->server.key_pem, protocol, nullptr, complaint);
   SocketAddress address{.ip = *IpAddress::parse("127.0.0.1"), .port = 0};
   auto listener = open_listener(address, false, complaint);
   TlsFile ca{"ca", identity->authority.chain_pem};
   auto authorities = TlsAuthorities::parse({&ca, 1}, complaint);
   CO_ASSERT(tls && listener && authorities);
-  auto client_tls = TlsContext::client({.authorities = *authorities, .alpn = {"http/1.1"}}, complaint);
+  auto client_tls = TlsContext::client({.authorities = *authorities, .alpn = {protocol}}, complaint);
   auto client = DeviceClient::make(
-      {.url = "https://" + address.to_string() + path, .api_token = "the-token", .timeout = 500ms}, *client_tls);
+      {.url = "https://" + address.to_string() + path, .api_token = "the-token", .http2 = http2, .timeout = 500ms}, *client_tls);
   CO_ASSERT(client);
   bench.client = *std::move(client);
   bench.account.address = "Alice@Example.com";
@@ -80,7 +81,7 @@ Task<void> run_bench(std::string path, Task<void> (*body)(Bench&)) {
   bench.account.ews_url = "https://mail.example.com/EWS/Exchange.asmx";
   bench.account.device_id = "phone-1";
   bench.account.push_token = std::string(64, 'a');
-  service::HttpServer server(bench.api, {}, *tls);
+  service::HttpServer server(bench.api, {.http2_goaway_grace = 10ms}, *tls);
   TaskScope serving(&co_await current_context());
   serving.spawn(server.run(*listener));
   co_await body(bench);
@@ -91,7 +92,10 @@ Task<void> run_bench(std::string path, Task<void> (*body)(Bench&)) {
 }
 
 void run_device(Task<void> (*body)(Bench&), std::string path = "") {
-  bellhop::test::run_on_cores(1, [&](unsigned) { return run_bench(path, body); });
+  for (bool http2 : {false, true}) {
+    SCOPED_TRACE(http2 ? "HTTP/2" : "HTTP/1.1");
+    bellhop::test::run_on_cores(1, [&](unsigned) { return run_bench(path, http2, body); });
+  }
 }
 
 Task<void> enrolls(Bench& bench) {

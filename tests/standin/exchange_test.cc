@@ -53,7 +53,7 @@ Task<void> mail_is_notified(Site& site) {
   EXPECT_THAT(site.peer.seen[0].kinds, ElementsAre(EventKind::status));
   EXPECT_EQ(site.peer.seen[0].previous_watermark, subscribed->watermark);
   EXPECT_EQ(site.peer.seen[0].subscription_id, subscribed->subscription_id);
-  EXPECT_TRUE(site.peer.seen[0].expects_continue);
+  EXPECT_EQ(site.peer.seen[0].expects_continue, !site.http2());
   CO_ASSERT(co_await site.attempts.wait(1));
 
   EXPECT_TRUE(co_await site.exchange.deliver(kAlice, mail_of("Lunch & <more>")));
@@ -223,6 +223,15 @@ Task<void> silence_times_out(Site& site) {
   EXPECT_GE(site.attempts.all[0].ended - before, 200ms);
   EXPECT_EQ(site.attempts.all[1].outcome, Outcome::ok);
 }
+TEST(Exchange, SendsItsCallbacksOverHttp2) {
+  WorldOptions options = fast_options();
+  options.exchange.callback_http2 = true;
+  run_site(options, mail_is_notified);
+  run_site(options, recovers);
+  options.exchange.callback_timeout = 200ms;
+  run_site(options, silence_times_out);
+}
+
 TEST(Exchange, TakesAnAnswerThatDoesNotComeInTimeAsAFailure) {
   WorldOptions options = fast_options();
   options.exchange.callback_timeout = 200ms;

@@ -88,7 +88,8 @@ struct EwsResult {
 
 class Site {
  public:
-  explicit Site(World& w);
+  // `http2`: callbacks come over HTTP/2.
+  Site(World& w, bool http2);
   Task<void> serve();  // until stop()
   void stop();
   // From now on the callback listener shows a certificate that is not of the world's authority.
@@ -106,12 +107,14 @@ class Site {
   Exchange& exchange;
   CallbackPeer peer;
   AttemptLog attempts;
+  bool http2() const { return std::string_view(callback_protocol_) == "h2"; }
 
  private:
   std::shared_ptr<TlsContext> client_tls_;
   std::unique_ptr<service::HttpServer> server_;
   io::Handle listener_;
   SocketAddress address_;
+  const char* callback_protocol_;
 };
 
 // Runs `body` with a world on a cluster of `cores` cores; the site and the test are on core 0.

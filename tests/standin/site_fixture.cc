@@ -105,7 +105,7 @@ Task<bool> AttemptLog::wait(size_t count) {
   co_return true;
 }
 
-Site::Site(World& w) : world(w), exchange(w.exchange()) {
+Site::Site(World& w, bool http2) : world(w), exchange(w.exchange()), callback_protocol_(http2 ? "h2" : "http/1.1") {
   std::string complaint;
   TlsFile ca{"ca", world.texts().ca_pem};
   auto authorities = TlsAuthorities::parse({&ca, 1}, complaint);
@@ -122,7 +122,7 @@ Site::Site(World& w) : world(w), exchange(w.exchange()) {
 Task<void> Site::serve() {
   std::string complaint;
   const WorldTexts& texts = world.texts();
-  auto tls = make_server_context(texts.server_chain_pem, texts.server_key_pem, "http/1.1", nullptr, complaint);
+  auto tls = make_server_context(texts.server_chain_pem, texts.server_key_pem, callback_protocol_, nullptr, complaint);
   CO_ASSERT(tls);
   server_ = std::make_unique<service::HttpServer>(
       peer, service::HttpServerLimits{.connections_max = 200, .idle_timeout = std::chrono::hours(24 * 30)}, *tls);
@@ -135,7 +135,7 @@ void Site::use_foreign_certificate() {
   auto own = make_self_signed(names, addresses, {now - std::chrono::hours(1), now + std::chrono::hours(1)});
   BH_CHECK(own);
   std::string complaint;
-  auto tls = make_server_context(own->chain_pem, own->key_pem, "http/1.1", nullptr, complaint);
+  auto tls = make_server_context(own->chain_pem, own->key_pem, callback_protocol_, nullptr, complaint);
   BH_CHECK(tls);
   server_->set_tls(*tls);
 }
@@ -220,6 +220,7 @@ namespace {
 
 Task<void> run_test(WorldOptions options, Task<void> (*body)(Site&), World** shared, Event* made, Event* ended) {
   std::string complaint;
+  bool http2 = options.exchange.callback_http2;
   auto world = World::make(std::move(options), complaint);
   EXPECT_TRUE(world) << complaint;
   if (!world) {
@@ -227,7 +228,7 @@ Task<void> run_test(WorldOptions options, Task<void> (*body)(Site&), World** sha
     co_return;
   }
   *shared = world->get();
-  Site site(**world);
+  Site site(**world, http2);
   if (io::cores() == 1) (*world)->exchange().set_observer(&site.attempts);  // the log is of one core
   made->set();
   Context& own = co_await current_context();

@@ -157,8 +157,7 @@ Task<void> Apns::Part::serve(Socket socket) {
     if (shaken && stream.tls()->alpn() == "h2") {
       service::Http2ServerConnectionLimits limits;
       limits.http2.streams_max = 1;
-      limits.http2.body_bytes_max = 64 * 1024;  // larger than any payload, so that PayloadTooLarge is ours to say
-      limits.http2.buffered_bytes_max = 16 * 1024 * 1024;
+      limits.http2.connection_window_bytes = 16 * 1024 * 1024;  // a thousand pushes at once never wait for it
       limits.idle_timeout = shared.options.idle_timeout;
       Connection connection(*this, stream, limits);
       connections.push_back(&connection);

@@ -14,7 +14,7 @@ namespace {
 
 using proto::ApnsReason;
 
-constexpr uint64_t kBodyBytesMax = 64 * 1024;
+constexpr uint64_t kBodyBytesMax = 64 * 1024;  // larger than any payload, so that PayloadTooLarge is ours to say
 
 // A UUID of version 4.
 std::string make_apns_id() {
@@ -32,7 +32,12 @@ std::string make_apns_id() {
 Task<void> Apns::Part::Connection::handle(service::HttpExchange& exchange) {
   ++part.counts.requests;
   BodyText body(kBodyBytesMax);
-  if (!co_await exchange.read_body(kBodyBytesMax, body)) co_return;
+  if (Status read = co_await exchange.read_body(kBodyBytesMax, body); !read) {
+    if (read.error().domain == Domain::http) {
+      (void)co_await exchange.respond({.status = proto::http_error_status(read.error())});
+    }
+    co_return;
+  }
   PushRequest push;
   const std::vector<std::string>* topics = nullptr;
   ApnsReason reason = check_path(exchange.method(), exchange.target(), push);

@@ -5,7 +5,7 @@
 
 namespace bellhop::standin {
 
-Result<std::shared_ptr<TlsContext>> make_client_tls(const std::string& ca_file, std::string& complaint) {
+Result<std::shared_ptr<TlsContext>> make_client_tls(const std::string& ca_file, bool http2, std::string& complaint) {
   std::string path = ca_file.empty() ? kSystemRootsFile : ca_file;
   auto content = io::read_file(path);
   if (!content) {
@@ -14,7 +14,7 @@ Result<std::shared_ptr<TlsContext>> make_client_tls(const std::string& ca_file, 
   }
   TlsFile file{path, *content};
   BH_TRY(auto authorities, TlsAuthorities::parse(std::span(&file, 1), complaint));
-  return TlsContext::client({.authorities = std::move(authorities), .alpn = {"http/1.1"}}, complaint);
+  return TlsContext::client({.authorities = std::move(authorities), .alpn = {http2 ? "h2" : "http/1.1"}}, complaint);
 }
 
 }  // namespace bellhop::standin

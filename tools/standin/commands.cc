@@ -110,7 +110,7 @@ using DeviceAction = std::function<Task<int>(DeviceClient&, const DeviceCommand&
 
 Task<void> run_device_flow(const DeviceCommand* command, const DeviceAction* action, int* code) {
   std::string complaint;
-  auto tls = make_client_tls(command->ca_file, complaint);
+  auto tls = make_client_tls(command->ca_file, command->server.http2, complaint);
   if (!tls) {
     *code = fail_with(complaint);
     co_return;
@@ -201,6 +201,7 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   options.time_scale = command.time_scale;
   options.first_status = command.first_status_before_answer ? FirstStatus::before_answer : FirstStatus::after_answer;
   options.expect_continue = command.expect_continue;
+  options.callback_http2 = command.callback_http2;
   options.callback_connections_max = command.callback_connections_max;
   options.callback_timeout = std::chrono::milliseconds(command.callback_timeout_ms);
   Host<Exchange> host{.make = [&](std::string& why) { return Exchange::make(std::move(options), why); },

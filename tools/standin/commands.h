@@ -33,6 +33,7 @@ struct StandinExchangeCommand {
   double time_scale = 1.0;
   bool first_status_before_answer = false;
   bool expect_continue = true;
+  bool callback_http2 = false;
   uint32_t callback_connections_max = 64;
   uint32_t callback_timeout_ms = 30'000;
   // Mailboxes to begin with: user1@domain … userN@domain, one password.

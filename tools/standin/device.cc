@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view kBase = "/MailNotifications/api/ens";
 constexpr uint64_t kAnswerBytesMax = 256 * 1024;
 
-service::Http1ClientOptions pool_options(const DeviceServer& server) {
+service::Http1ClientOptions client_options(const DeviceServer& server) {
   service::Http1ClientOptions options;
   options.connections_max = server.connections_max;
   options.body_bytes_max = kAnswerBytesMax;
@@ -97,7 +97,7 @@ DeviceClient::DeviceClient(DeviceServer server, const proto::Url& url, std::shar
     : server_(std::move(server)),
       base_(url.path == "/" ? std::string(kBase) : url.path),
       host_(url.authority()),
-      pool_(origin_of(url, std::move(tls)), pool_options(server_)) {
+      origin_(origin_of(url, std::move(tls)), client_options(server_), server_.http2) {
   while (base_.ends_with('/')) base_.pop_back();
 }
 DeviceClient::~DeviceClient() { wipe(server_.api_token); }
@@ -107,17 +107,16 @@ Result<std::unique_ptr<DeviceClient>> DeviceClient::make(DeviceServer server, st
   return std::unique_ptr<DeviceClient>(new DeviceClient(std::move(server), url, std::move(tls)));
 }
 
-Task<void> DeviceClient::close() { co_await pool_.close(); }
+Task<void> DeviceClient::close() { co_await origin_.close(); }
 
 Task<Result<DeviceClient::Answer>> DeviceClient::call_once(const service::Http1Request* request) {
-  auto lease = co_await pool_.send(*request);
-  if (!lease) co_return fail(lease.error().error);
-  const service::Http1Response& response = lease->response();
-  Answer answer{.status = response.status};
-  auto seconds = parse_decimal(response.headers->find("retry-after").value_or(std::string_view()));
+  auto reply = co_await origin_.send(*request);
+  if (!reply) co_return fail(reply.error());
+  Answer answer{.status = reply->status()};
+  auto seconds = parse_decimal(reply->headers().find("retry-after").value_or(std::string_view()));
   answer.retry_after_s = static_cast<uint32_t>(std::min<uint64_t>(seconds.value_or(0), UINT32_MAX));
-  if (!response.body.empty()) {
-    auto document = proto::JsonDocument::parse(response.body);
+  if (!reply->text().empty()) {
+    auto document = proto::JsonDocument::parse(as_bytes(reply->text()));
     if (document) answer.json = *std::move(document);
   }
   co_return answer;

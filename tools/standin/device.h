@@ -12,7 +12,7 @@
 #include "crypto/rsa.h"
 #include "proto/json.h"
 #include "proto/url.h"
-#include "service/http1_client.h"
+#include "tools/standin/http_origin.h"
 
 namespace bellhop::standin {
 
@@ -21,6 +21,7 @@ struct DeviceServer {
   std::string url;        // "https://push.example.com" or with a base: ".../MailNotifications/api/ens"
   std::string api_token;  // of the tenant
   uint32_t connections_max = 4;
+  bool http2 = false;     // the TLS context then offers h2
   Duration timeout = 30s;  // of one request
 };
 
@@ -114,7 +115,7 @@ class DeviceClient {
   DeviceServer server_;
   std::string base_;  // path
   std::string host_;  // Host field
-  service::Http1Pool pool_;
+  HttpOrigin origin_;
 };
 
 }  // namespace bellhop::standin

@@ -125,7 +125,8 @@ Task<void> Exchange::Part::run() {
   std::string complaint;
   auto server = make_server_context(shared.options.certificate_pem, shared.options.key_pem, "http/1.1",
                                     shared.ticket_keys, complaint);
-  auto client = TlsContext::client({.authorities = shared.callback_authorities, .alpn = {"http/1.1"}}, complaint);
+  const char* callback_protocol = shared.options.callback_http2 ? "h2" : "http/1.1";
+  auto client = TlsContext::client({.authorities = shared.callback_authorities, .alpn = {callback_protocol}}, complaint);
   BH_CHECK(server && client);  // make() tried both
   server_tls = *server;
   client_tls = *client;
@@ -147,7 +148,7 @@ Task<void> Exchange::Part::run() {
   scope.request_stop();
   co_await scope.join();
   flows = nullptr;
-  for (auto& [key, host] : hosts) co_await host->pool.close();
+  for (auto& [key, host] : hosts) co_await host->origin.close();
   servers.request_stop();
   co_await servers.join();
   // The wheel that the timers hang in dies with the reactor.

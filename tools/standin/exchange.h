@@ -38,7 +38,8 @@ struct ExchangeOptions {
   double time_scale = 1.0;
   FirstStatus first_status = FirstStatus::after_answer;
   bool heartbeats = true;
-  bool expect_continue = true;  // callbacks wait for 100 Continue, as .NET does
+  bool expect_continue = true;  // callbacks wait for 100 Continue, as .NET does; HTTP/1.1 only
+  bool callback_http2 = false;  // callbacks over TLS come by HTTP/2
   uint32_t callback_connections_max = 64;  // per core and callback host
   Duration callback_timeout = 30s;         // from the request to the end of its answer
   uint32_t callback_hosts_max = 64;        // per core

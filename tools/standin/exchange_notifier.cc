@@ -72,7 +72,7 @@ CallbackHost* Exchange::Part::callback_host(const CallbackUrl& url) {
   origin.host = url.host;
   origin.port = url.port;
   if (url.tls) origin.tls = client_tls;
-  host = std::make_unique<CallbackHost>(std::move(origin), options);
+  host = std::make_unique<CallbackHost>(std::move(origin), options, shared.options.callback_http2);
   host->authority = url.authority;
   return host.get();
 }
@@ -263,12 +263,11 @@ Task<Exchange::Part::Posted> Exchange::Part::post(Subscription& subscription, co
 
 Task<Result<Exchange::Part::Posted>> Exchange::Part::exchange_once(CallbackHost* host,
                                                                    const service::Http1Request* request) {
-  auto lease = co_await host->pool.send(*request);
-  if (!lease) co_return fail(lease.error().error);
-  const service::Http1Response& response = lease->response();
-  Posted posted{.status = response.status};
-  if (response.status == 200 || response.status == 201) {
-    auto status = ResultReader::read(response.text());
+  auto reply = co_await host->origin.send(*request);
+  if (!reply) co_return fail(reply.error());
+  Posted posted{.status = reply->status()};
+  if (posted.status == 200 || posted.status == 201) {
+    auto status = ResultReader::read(reply->text());
     if (status == proto::SubscriptionStatus::ok) posted.outcome = Outcome::ok;
     if (status == proto::SubscriptionStatus::unsubscribe) posted.outcome = Outcome::unsubscribe;
   }

@@ -13,19 +13,20 @@
 #include "core/tls/context.h"
 #include "core/tls/ticket_keys.h"
 #include "proto/ews_server.h"
-#include "service/http1_client.h"
 #include "service/http_server.h"
 #include "tools/standin/exchange.h"
 #include "tools/standin/exchange_model.h"
+#include "tools/standin/http_origin.h"
 #include "tools/standin/rules.h"
 
 namespace bellhop::standin {
 
-// A host that callbacks go to: keep-alive connections, at most callback_connections_max. .NET's ServicePoint.
+// A host that callbacks go to: keep-alive connections, at most callback_connections_max. .NET's ServicePoint. Over
+// HTTP/2 as many requests at the same time.
 struct CallbackHost {
-  CallbackHost(service::Http1Origin origin, const service::Http1ClientOptions& options)
-      : pool(std::move(origin), options), slots(options.connections_max) {}
-  service::Http1Pool pool;
+  CallbackHost(service::Http1Origin to, const service::Http1ClientOptions& options, bool http2)
+      : origin(std::move(to), options, http2), slots(options.connections_max) {}
+  HttpOrigin origin;
   Semaphore slots;  // waiting for a connection does not count against the callback's time
   std::string authority;
 };

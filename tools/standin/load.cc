@@ -223,7 +223,7 @@ Task<void> load_flow(const LoadCommand* command, bool* passed) {
     co_return;
   }
   std::string complaint;
-  auto tls = make_client_tls(command->ca_file, complaint);
+  auto tls = make_client_tls(command->ca_file, command->server.http2, complaint);
   if (!tls) {
     print_problem(complaint);
     co_return;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "core/context.h"
+#include "core/stream/stream.h"
+#include "proto/http1.h"
+#include "service/http1_connection.h"
+#include "service/http_exchange.h"
+#include "service/http_limits.h"
+
+namespace bellhop::service {
+
+// Serves one HTTP/1.1 connection: reads requests, hands each to the handler, keeps the connection alive. Requests are
+// served one after the other (RFC 9112 section 9.3.2), so pipelined ones wait in the socket. `stream`, `handler`,
+// `limits` and `stats` outlive it. One core.
+class Http1ServerConnection final : public HttpConnection, HttpExchange {
+ public:
+  Http1ServerConnection(Stream& stream, HttpHandler& handler, const HttpServerLimits& limits, HttpServerStats& stats);
+  Http1ServerConnection(const Http1ServerConnection&) = delete;
+  Http1ServerConnection& operator=(const Http1ServerConnection&) = delete;
+  ~Http1ServerConnection();
+
+  Task<Status> run() override;
+  void drain() override;
+
+ private:
+  proto::HttpMethod method() const override { return parser_.method(); }
+  std::string_view target() const override { return parser_.target(); }
+  const proto::HeaderBlock& headers() const override { return parser_.headers(); }
+  bool responded() const override { return answered_; }
+  Task<Result<SocketAddress>> peer_address() override { return stream_.socket().peer_address(); }
+  Task<Status> read_body(uint64_t bytes_max, BodySink& sink) override;
+  Task<Status> respond(const HttpResponse& response) override;
+
+  Task<Status> wait_for_head();
+  Task<Status> serve_request();
+  Task<Status> write_response(const HttpResponse& response);
+  Task<void> refuse(const Error& error);
+
+  Stream& stream_;
+  HttpHandler& handler_;
+  const HttpServerLimits& limits_;
+  HttpServerStats& stats_;
+  proto::Http1RequestParser parser_;
+  Http1Reader<proto::Http1RequestParser> reader_;
+  std::string scratch_;         // the answer on its way out; small, kept for the next answer
+  Context* waiting_ = nullptr;  // of the wait between requests
+  uint64_t requests_ = 0;
+  bool draining_ = false;
+  bool body_read_ = false;
+  bool close_after_ = false;
+  bool answered_ = false;
+  Status broken_;  // why this connection can serve no further request: a body or an answer did not get through
+};
+
+}  // namespace bellhop::service
