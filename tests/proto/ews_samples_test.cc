@@ -58,17 +58,17 @@ constexpr Row kRows[] = {
     {"msdocs-finditem-operation-2.xml", "soap11:Envelope > m:FindItemResponse", Reads::answer,
      "answer find_item soap11 FindItemResponse [Error ErrorInvalidIdMalformed text=Id is malformed.]"},
     {"msdocs-getfolder-operation-0.xml", "soap11:Envelope > m:GetFolder", Reads::request,
-     "request other soap11 GetFolder"},
+     "request get_folder soap11 GetFolder folder=inbox"},
     {"msdocs-getfolder-operation-1.xml", "soap11:Envelope > m:GetFolderResponse", Reads::answer,
-     "answer other soap11 GetFolderResponse [Success NoError]"},
+     "answer get_folder soap11 GetFolderResponse [Success NoError (Folder id=AQApA= name=Inbox total=2 unread=2)]"},
     {"msdocs-getfolder-operation-2.xml", "soap11:Envelope > m:GetFolderResponse", Reads::answer,
-     "answer other soap11 GetFolderResponse [Error ErrorInvalidIdMalformed text=Id is malformed.]"},
+     "answer get_folder soap11 GetFolderResponse [Error ErrorInvalidIdMalformed text=Id is malformed.]"},
     {"msdocs-getitem-operation-email-message-0.xml", "soap11:Envelope > m:GetItem", Reads::request,
      "request get_item soap11 GetItem ids=AAAlAF"},
     // HTML with an unclosed element pasted into the Body of a mail.
     {"msdocs-getitem-operation-email-message-1.xml", "xml malformed", Reads::answer, "xml malformed"},
     {"msdocs-getitem-operation-email-message-2.xml", "soap11:Envelope > m:GetItemResponse", Reads::answer,
-     "answer get_item soap11 GetItemResponse [Error other:ErrorInvalidPropertyRequest text=Property is not valid for "
+     "answer get_item soap11 GetItemResponse [Error ErrorInvalidPropertyRequest text=Property is not valid for "
      "this object type.]"},
     {"msdocs-getusersettings-operation-soap-0.xml", "soap11:Envelope > autodiscover:GetUserSettingsRequestMessage",
      Reads::request, "request other soap11 GetUserSettingsRequestMessage"},
@@ -108,12 +108,13 @@ constexpr Row kRows[] = {
      "answer subscribe soap11 SubscribeResponse [Success NoError subscription=83826921-afdf-48be-b469-628cc02b5f49 "
      "watermark=AQAAAOpvG0LURVdOhQkPOWZLPcI8EgAAAAAAAAE=]"},
     {"msdocs-syncfolderitems-operation-0.xml", "soap11:Envelope > m:SyncFolderItems", Reads::request,
-     "request other soap11 SyncFolderItems"},
+     "request sync_folder_items soap11 SyncFolderItems folder=sentitems max=100 state=AEbJ94eMOAAA="},
     {"msdocs-syncfolderitems-operation-1.xml", "soap11:Envelope > m:SyncFolderItemsResponse", Reads::answer,
-     "answer other soap11 SyncFolderItemsResponse [Success NoError]"},
+     "answer sync_folder_items soap11 SyncFolderItemsResponse [Success NoError last=true state=H4sIAAAAA= (created "
+     "MeetingRequest id=AQApAHRwA== subject=Budget Q3 sensitivity=0)]"},
     {"msdocs-syncfolderitems-operation-2.xml", "soap11:Envelope > m:SyncFolderItemsResponse", Reads::answer,
-     "answer other soap11 SyncFolderItemsResponse [Error other:ErrorInvalidSyncStateData text=Synchronization state "
-     "data is corrupt or otherwise invalid.]"},
+     "answer sync_folder_items soap11 SyncFolderItemsResponse [Error ErrorInvalidSyncStateData text=Synchronization "
+     "state data is corrupt or otherwise invalid. last=true]"},
     {"msdocs-unsubscribe-operation-0.xml", "soap11:Envelope > m:Unsubscribe", Reads::request,
      "request other soap11 Unsubscribe"},
     {"msdocs-unsubscribe-operation-1.xml", "soap11:Envelope > m:UnsubscribeResponse", Reads::answer,
