@@ -41,7 +41,6 @@ struct PublicListenerConfig {
   std::vector<HostPort> addresses = {{"0.0.0.0", 443}, {"::", 443}};
   std::string certificate_file;  // PEM, leaf first; required
   std::string private_key_file;  // PEM; required
-  uint32_t ticket_lifetime_hours = 12;
   uint32_t listen_backlog = 4096;
   uint32_t connections_max = 100'000;  // all cores together; each core takes its share
   uint32_t connections_per_address_max = 1'024;
@@ -71,11 +70,6 @@ struct StoreConfig {
   std::string path = "store";  // relative to data_dir
   uint64_t map_size_bytes = uint64_t{64} << 30;
   uint32_t mailboxes_max = 2'000'000;
-  uint32_t hot_flush_interval_ms = 50;
-  uint32_t commit_records_max = 256;
-  uint32_t commit_wait_ms = 2;
-  uint32_t write_queue_max = 16'384;
-  uint32_t write_timeout_ms = 5'000;
 };
 
 // [notification]: from the callback to the answer.
@@ -93,11 +87,6 @@ struct NotificationConfig {
   uint32_t badge_interval_ms = 15'000;
   uint32_t merge_above = 20;
   uint32_t catch_up_items_max = 20;
-  uint32_t shed_queue_delay_ms = 500;
-  uint32_t shed_share_percent_max = 25;
-  uint32_t journal_hours_max = 24;
-  uint32_t journal_retry_first_ms = 10'000;
-  uint32_t journal_retry_max_ms = 600'000;
 };
 
 // [ews]: what we ask Exchange.

@@ -31,8 +31,6 @@ constexpr OrderRule kOrderRules[] = {
              "listen.public.connections_max", listen_public.connections_max),
     BH_ORDER("notification.decrypt_queue_per_tenant_max", notification.decrypt_queue_per_tenant_max,
              "notification.decrypt_queue_max", notification.decrypt_queue_max),
-    BH_ORDER("notification.journal_retry_first_ms", notification.journal_retry_first_ms,
-             "notification.journal_retry_max_ms", notification.journal_retry_max_ms),
     BH_ORDER("ews.connect_timeout_ms", ews.connect_timeout_ms, "notification.fetch_timeout_ms",
              notification.fetch_timeout_ms),
     BH_ORDER("ews.requests_per_mailbox_max", ews.requests_per_mailbox_max, "ews.requests_per_host_in_flight_max",

@@ -119,8 +119,6 @@ constexpr KeyRow kPublicKeys[] = {
     required(path<&PublicListenerConfig::private_key_file>("private_key_file", KeyKind::file,
         "\"/etc/bellhop/tls/server.key\"",
         "Private key of the certificate in PEM; ECDSA P-256 is the fastest.")),
-    number<&PublicListenerConfig::ticket_lifetime_hours>("ticket_lifetime_hours", 1, 12, "hours",
-        "How long a TLS session may be resumed; ticket keys rotate as often."),
     number<&PublicListenerConfig::listen_backlog>("listen_backlog", 16, 65'535, "",
         "Connections that the kernel holds until they are accepted, for each core."),
     number<&PublicListenerConfig::connections_max>("connections_max", 16, 10'000'000, "",
@@ -168,15 +166,6 @@ constexpr KeyRow kStoreKeys[] = {
         "Address space of the store, and so its largest size. The file is sparse: it takes only what is stored."),
     number<&StoreConfig::mailboxes_max>("mailboxes_max", 1, kMany, "",
         "Mailboxes with a subscription; further ones are refused."),
-    number<&StoreConfig::hot_flush_interval_ms>("hot_flush_interval_ms", 1, 10'000, "ms",
-        "How long watermarks may stay in memory only. A crash loses at most that, which costs a duplicate push."),
-    number<&StoreConfig::commit_records_max>("commit_records_max", 1, 65'536, "", "Records in one group commit."),
-    number<&StoreConfig::commit_wait_ms>("commit_wait_ms", 0, 1'000, "ms",
-        "How long a synced write waits for others to share its commit."),
-    number<&StoreConfig::write_queue_max>("write_queue_max", 16, 10'000'000, "",
-        "Writes that wait for a commit; a full queue refuses registrations with 503."),
-    number<&StoreConfig::write_timeout_ms>("write_timeout_ms", 100, 60'000, "ms",
-        "How long an answer waits for its write."),
 };
 
 constexpr KeyRow kNotificationKeys[] = {
@@ -208,16 +197,6 @@ constexpr KeyRow kNotificationKeys[] = {
         "More new items than this at once become one push."),
     number<&NotificationConfig::catch_up_items_max>("catch_up_items_max", 1, 1'000, "",
         "Items that are listed after missed events; more are told by one push."),
-    number<&NotificationConfig::shed_queue_delay_ms>("shed_queue_delay_ms", 10, 10'000, "ms",
-        "A core whose work waits longer than this refuses callbacks with 503."),
-    number<&NotificationConfig::shed_share_percent_max>("shed_share_percent_max", 1, 50, "%",
-        "Share of its StatusFrequency for which one subscription may be refused; then it is journaled instead."),
-    number<&NotificationConfig::journal_hours_max>("journal_hours_max", 1, 168, "hours",
-        "How long a push is tried again from the journal."),
-    number<&NotificationConfig::journal_retry_first_ms>("journal_retry_first_ms", 100, 600'000, "ms",
-        "First wait before a journaled push is tried again; it doubles."),
-    number<&NotificationConfig::journal_retry_max_ms>("journal_retry_max_ms", 100, 3'600'000, "ms",
-        "Longest such wait."),
 };
 
 constexpr KeyRow kEwsKeys[] = {

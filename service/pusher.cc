@@ -66,7 +66,8 @@ Task<PushEnd> Pusher::end_of(const ApnsResult& result, PushTarget target, const 
       co_return PushEnd::refused;
     case proto::ApnsVerdict::retry:
     case proto::ApnsVerdict::retry_new_token:
-      co_return PushEnd::unsettled;
+      // Unregistered before this registration: tried again in vain, and no repeat of Exchange would change it. The device stays.
+      co_return result.status == 410 ? PushEnd::token_gone : PushEnd::unsettled;
   }
   co_return PushEnd::unsettled;
 }

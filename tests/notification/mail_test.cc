@@ -364,6 +364,18 @@ SCENE_TEST(NewMail, ADeadTokenIsNotedAndSparedFromThenOn) {
   EXPECT_EQ(scene.outcomes(DeviceOutcome::dropped_token_gone), 2u);
 }
 
+// APNs judges an older registration of the device: it may be reachable, so it stays; but this push can never be made, and
+// Exchange must not be asked to repeat it until the subscription dies.
+SCENE_TEST(NewMail, ATokenThatWasGoneBeforeItsRegistrationEndsThePushAndNotTheDevice) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  have_mail("a");
+  fake_apns().answers[subscriber.tokens[0]] = {
+      {.verdict = proto::ApnsVerdict::retry, .reason = proto::ApnsReason::unregistered, .status = 410}};
+  EXPECT_EQ((co_await scene.mail(subscriber, {"a"})).status, 200);
+  EXPECT_FALSE((co_await scene.stored_device(subscriber, 0)).token_gone);
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::dropped_token_gone), 1u);
+}
+
 SCENE_TEST(NewMail, WhatApnsRefusesForGoodIsDroppedLoudly) {
   Subscriber subscriber = co_await scene.subscribe("anna");
   have_mail("a");
