@@ -10,6 +10,7 @@
 
 #include "core/base/time.h"
 #include "proto/http2.h"
+#include "proto/item_kind.h"
 
 namespace bellhop::proto {
 
@@ -102,6 +103,8 @@ struct ApnsLocalText {
   std::string_view fallback;
 };
 inline constexpr ApnsLocalText kApnsNewMailText{"BELLHOP_NEW_MAIL", "New mail"};
+// Stands for the subject where an item has none: says what the item is.
+ApnsLocalText apns_item_text(ItemKind kind);
 inline constexpr ApnsLocalText kApnsMoreMailText{"BELLHOP_MORE_MAIL", "More new mail"};
 
 // The writers below return JSON of at most kApnsPayloadBytesMax bytes; nothing where the members that are never cut

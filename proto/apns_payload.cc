@@ -81,6 +81,30 @@ void append_cut_member(std::string& out, std::string_view name, std::string_view
 
 }  // namespace
 
+ApnsLocalText apns_item_text(ItemKind kind) {
+  switch (kind) {
+    case ItemKind::mail:
+      return kApnsNewMailText;
+    case ItemKind::meeting_request:
+      return {"BELLHOP_MEETING_REQUEST", "Meeting request"};
+    case ItemKind::meeting_cancellation:
+      return {"BELLHOP_MEETING_CANCELLATION", "Meeting cancelled"};
+    case ItemKind::meeting_response:
+      return {"BELLHOP_MEETING_RESPONSE", "Answer to a meeting request"};
+    case ItemKind::report:
+      return {"BELLHOP_REPORT", "Delivery report"};
+    case ItemKind::task:
+      return {"BELLHOP_TASK", "New task"};
+    case ItemKind::contact:
+      return {"BELLHOP_CONTACT", "New contact"};
+    case ItemKind::post:
+      return {"BELLHOP_POST", "New post"};
+    case ItemKind::appointment:
+      return {"BELLHOP_APPOINTMENT", "New appointment"};
+  }
+  BH_CHECK(false);
+}
+
 std::string_view apns_what_name(ApnsWhat what) {
   switch (what) {
     case ApnsWhat::new_mail:

@@ -92,7 +92,9 @@ struct NotificationConfig {
 // [ews]: what we ask Exchange.
 struct EwsConfig {
   std::string user_agent = "MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)";
-  std::string server_version = "Exchange2013_SP1";
+  std::string server_version = "Exchange2010_SP2";
+  bool anchor_mailbox = true;
+  bool gzip = true;
   std::string ca_file;  // PEM, added to the system's roots; empty: none
   uint32_t status_frequency_minutes = 30;
   uint32_t connections_per_host_max = 16;        // per core

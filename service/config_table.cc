@@ -203,8 +203,13 @@ constexpr KeyRow kEwsKeys[] = {
     text<&EwsConfig::user_agent>("user_agent", refuse_header_value,
         "\"MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)\"",
         "User-Agent of every request to Exchange. Exchange allow-lists match it."),
-    text<&EwsConfig::server_version>("server_version", refuse_server_version, "\"Exchange2013_SP1\"",
-        "RequestServerVersion of every request."),
+    text<&EwsConfig::server_version>("server_version", refuse_server_version, "\"Exchange2010_SP2\"",
+        "RequestServerVersion of requests. One that asks for what came later (a preview text: Exchange2013) names the "
+        "version that has it, and goes without where the server is older."),
+    boolean<&EwsConfig::anchor_mailbox>("anchor_mailbox",
+        "Send X-AnchorMailbox, which leads a request to the mailbox's own server, with the address of the credential "
+        "record. Without it Exchange Online may answer slowly or not at all."),
+    boolean<&EwsConfig::gzip>("gzip", "Take gzip answers."),
     path<&EwsConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
         "Certificate authorities in PEM that Exchange's certificate may come from, besides the system's. Verification "
         "is never off."),

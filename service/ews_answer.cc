@@ -38,6 +38,7 @@ EwsAnswerKind expected_kind(EwsOperation operation) {
     case EwsOperation::subscribe: return EwsAnswerKind::subscribe;
     case EwsOperation::get_item: return EwsAnswerKind::get_item;
     case EwsOperation::find_item: return EwsAnswerKind::find_item;
+    case EwsOperation::get_folder: return EwsAnswerKind::get_folder;
   }
   return EwsAnswerKind::other;
 }
@@ -121,9 +122,15 @@ EwsTrouble garbage(uint16_t status, Error error) {
 }
 
 std::optional<EwsTrouble> judge_messages(EwsOperation operation, const EwsReceived& received, Duration wait_max) {
+  bool of_items = operation == EwsOperation::get_item;
+  auto good = [of_items](const proto::EwsResponseMessage& message) {
+    return (message.response_class != proto::ResponseClass::error && message.code == EwsResponseCode::no_error) ||
+           (of_items && classify(message.code) == EwsVerdict::gone);
+  };
+  // One item that Exchange cannot show says nothing of the others; where it shows none, it is the request.
+  bool some_good = of_items && std::ranges::any_of(received.answer->messages, good);
   for (const proto::EwsResponseMessage& message : received.answer->messages) {
-    if (message.response_class != proto::ResponseClass::error && message.code == EwsResponseCode::no_error) continue;
-    if (operation == EwsOperation::get_item && classify(message.code) == EwsVerdict::gone) continue;
+    if (good(message) || (some_good && classify(message.code) == EwsVerdict::permanent)) continue;
     return judge_refusal({message.code, message.code_text, message.back_off_ms}, received, wait_max);
   }
   return std::nullopt;
@@ -136,6 +143,7 @@ std::string_view ews_operation_name(EwsOperation operation) {
     case EwsOperation::subscribe: return "Subscribe";
     case EwsOperation::get_item: return "GetItem";
     case EwsOperation::find_item: return "FindItem";
+    case EwsOperation::get_folder: return "GetFolder";
   }
   return "";
 }

@@ -45,7 +45,8 @@ void add_content(std::vector<MailItem> items, std::vector<Arrival>& arrivals) {
   for (size_t i = 0; i < items.size(); ++i) {
     arrivals[i].gone = items[i].gone;
     if (items[i].received) arrivals[i].at = items[i].received;
-    arrivals[i].mail = std::move(items[i]);
+    // What Exchange cannot show is pushed without content.
+    if (!items[i].unreadable) arrivals[i].mail = std::move(items[i]);
   }
 }
 
@@ -117,6 +118,7 @@ Task<FetchEnd> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox, FetchPl
     result.listed = true;
     result.caught_up = static_cast<uint32_t>(arrivals.size() - before);
     result.more = found->more && !reached_known;
+    if (plan.unread) co_await ask_unread(target, result);
   }
   if (!plan.content || arrivals.empty() || arrivals.size() > arrivals_shown_max(limits)) co_return FetchEnd::done;
   std::vector<std::string_view> ids;
@@ -125,6 +127,12 @@ Task<FetchEnd> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox, FetchPl
   if (!items) co_return end_of(items.error(), mailbox);
   add_content(*std::move(items), arrivals);
   co_return FetchEnd::done;
+}
+
+// For the badge alone: without the number everything else goes on.
+Task<void> MailFetch::ask_unread(const EwsTarget& target, FetchResult& result) {
+  EwsReply<InboxCounts> counts = co_await core_.ews.inbox(target);
+  if (counts) result.unread = counts->unread;
 }
 
 FetchEnd MailFetch::end_of(const EwsFailure& failure, const Mailbox& mailbox) {

@@ -30,6 +30,7 @@ inline uint32_t arrivals_shown_max(const NotificationConfig& config) {
 struct FetchPlan {
   bool list = false;  // events were missed: list what came since `since`
   WallTime since{};
+  bool unread = false;   // besides, ask for the unread count, which the missed events would have told
   bool content = false;  // some device shows content
   bool preview = false;  // some device shows the preview text
 };
@@ -48,6 +49,7 @@ struct FetchResult {
   bool listed = false;     // the list was asked for, and was got
   bool more = false;       // there are further mails that the list did not hold
   uint32_t caught_up = 0;  // arrivals that the list has added
+  std::optional<uint32_t> unread;  // of the Inbox, where it was asked for and got
   Duration decrypt{}, fetch{};
 };
 
@@ -66,6 +68,7 @@ class MailFetch {
   Task<Result<crypto::CredentialRecord>> open_envelope(const Callback& callback, const Tenant& tenant);
   Task<FetchEnd> ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan, std::vector<Arrival>& arrivals,
                      FetchResult& result);
+  Task<void> ask_unread(const EwsTarget& target, FetchResult& result);
   Task<void> note_refusal(const Callback& callback, Mailbox& mailbox, store::LogonRule rule);
   Task<void> note_success(const Callback& callback, Mailbox& mailbox);
   Task<void> write_logon(const Callback& callback, Mailbox& mailbox, store::LogonRule rule);

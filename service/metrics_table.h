@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "proto/ews.h"
 #include "service/outcome.h"
 
 // The table of all metrics. A metric exists only as a row here; labels are closed lists, so that no address, name or
@@ -22,6 +23,7 @@ enum class EwsResult : uint8_t {
   ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
   breaker_open, waiting_limit
 };
+using ExchangeProduct = proto::ExchangeProduct;
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
 enum class SubscriptionState : uint8_t { alive, tombstone };
 // The stages of one notification (docs/ARCHITECTURE.md). decrypt holds the wait in the queue of the RSA engine.
@@ -43,6 +45,9 @@ BH_LABEL_SET(ConnectionTrouble, "reason",
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
               "timed_out", "connect_failed", "breaker_open", "waiting_limit"});
+BH_LABEL_SET(ExchangeProduct, "server",
+             {"unknown", "exchange2007", "exchange2010", "exchange2013", "exchange2016", "exchange2019",
+              "subscription_edition", "online"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
@@ -128,6 +133,7 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row("bellhop_key_pool_keys", "Key pairs made ahead of need."),
 
     detail::counter_row<EwsResult>("bellhop_ews_requests_total", "Requests to Exchange, by result."),
+    detail::counter_row<ExchangeProduct>("bellhop_ews_answers_total", "Answers of Exchange, by the product that its version says."),
     detail::counter_row<ApnsVerdict>("bellhop_apns_pushes_total", "Pushes sent to APNs, by verdict."),
     detail::gauge_row("bellhop_apns_streams_in_flight", "Pushes sent to APNs and not yet answered."),
     detail::counter_row("bellhop_apns_goaways_total", "GOAWAY frames of APNs."),

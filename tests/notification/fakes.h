@@ -19,6 +19,8 @@ struct FakeMail {
   std::string subject, sender, preview, conversation;
   WallTime received{};
   bool private_ = false;
+  bool unreadable = false;
+  proto::ItemKind kind = proto::ItemKind::mail;
 };
 
 struct FakeExchange {
@@ -29,12 +31,13 @@ struct FakeExchange {
   std::string password = "correct horse";  // any other one is refused
 
   // What was asked.
-  int gets = 0, finds = 0;
+  int gets = 0, finds = 0, inboxes = 0;
+  std::optional<uint32_t> unread;  // what GetFolder says
   std::vector<std::string> ids;  // of the last GetItem
   bool preview = false;          // asked for in the last GetItem
   std::optional<WallTime> since;
   std::string url;
-  int logons() const { return gets + finds; }
+  int logons() const { return gets + finds + inboxes; }
 };
 
 struct FakeApns {

@@ -31,6 +31,7 @@ MailItem item_of(const std::string& id, const FakeMail& mail, bool with_preview)
   if (with_preview) item.preview = mail.preview;
   item.received = mail.received;
   item.private_ = mail.private_;
+  item.kind = mail.kind;
   return item;
 }
 
@@ -78,6 +79,11 @@ Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& targ
       item.gone = true;
     } else {
       item = item_of(id, mail->second, with_preview);
+      if (mail->second.unreadable) {
+        item = MailItem();
+        item.id = id;
+        item.unreadable = true;
+      }
     }
     items.push_back(std::move(item));
   }
@@ -103,6 +109,12 @@ Task<EwsReply<EwsClient::Found>> EwsClient::find_items(const EwsTarget& target, 
     found.items.push_back(item_of(id, mail, false));
   }
   co_return found;
+}
+
+Task<EwsReply<InboxCounts>> EwsClient::inbox(const EwsTarget& target) {
+  ++exchange.inboxes;
+  if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
+  co_return InboxCounts{.total = {}, .unread = exchange.unread};
 }
 
 struct ApnsProviderTokens::Impl {};

@@ -306,7 +306,7 @@ inline const std::vector<BadConfig> kBadConfigs = {
     {"unknown server version",
      "[ews]\n",
      "[ews]\n" "server_version = \"2013\"\n",
-     {"15:18: ews.server_version is \"2013\": it must be a RequestServerVersion of EWS; for example \"Exchange2013_SP1\""}},
+     {"15:18: ews.server_version is \"2013\": it must be a RequestServerVersion of EWS; for example \"Exchange2010_SP2\""}},
     {"tenant id with a capital",
      "id = \"example\"",
      "id = \"Example\"",
