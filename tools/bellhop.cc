@@ -136,6 +136,8 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
   command->add_flag("!--no-expect-continue", options.expect_continue, "Callbacks do not wait for 100 Continue");
   command->add_option("--callback-connections", options.callback_connections_max, "Connections to one callback host");
   command->add_option("--callback-timeout-ms", options.callback_timeout_ms, "How long an answer may take");
+  command->add_option("--exchange-version", options.version, "What it is: Exchange2010_SP2 … Exchange2016");
+  command->add_flag("--gzip", options.gzip, "Answers are gzip where the client takes it");
 }
 
 void add_standin_commands(CLI::App& app, Action& chosen) {

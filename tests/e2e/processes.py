@@ -45,13 +45,14 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 server_cpus=None, other_cpus=None):
+                 exchange_options=(), server_cpus=None, other_cpus=None):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
         self.cores = cores
         self.keep_payloads = keep_payloads
         self.server_config = server_config
+        self.exchange_options = exchange_options
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
         self.processes = []
@@ -109,7 +110,7 @@ class World:
     def start_standins(self):
         self.spawn("exchange", "bellhop", "stand-in", "exchange", "--folder", self.folder,
                    "--listen", f"127.0.0.1:{self.ews_port}", "--control", f"127.0.0.1:{self.exchange_control}",
-                   "--mailboxes", str(self.mailboxes), "--password", self.password)
+                   "--mailboxes", str(self.mailboxes), "--password", self.password, *self.exchange_options)
         wait_until("the Exchange stand-in answers", lambda: self.exchange("GET", "/books", check=False))
         apns = ["--keep-payloads"] if self.keep_payloads else []
         self.spawn("apns", "bellhop", "stand-in", "apns", "--folder", self.folder,

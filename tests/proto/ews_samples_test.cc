@@ -4,7 +4,9 @@
 
 #include <filesystem>
 #include <set>
+#include <sstream>
 
+#include "proto/ews_tags.h"
 #include "tests/proto/ews_fixture.h"
 
 // What every file of recorded and documented EWS messages must give. A file without a row fails, and a row without a
@@ -210,6 +212,40 @@ TEST(EwsSamples, TheTableHasEveryFileOnce) {
     files.insert(entry.path().filename());
   for (const Row& row : kRows) EXPECT_TRUE(rows.emplace(row.file).second) << row.file;
   EXPECT_EQ(files, rows);
+}
+
+// The words in backticks of the first column of a table of docs/ews.md.
+std::set<std::string> documented(std::string_view section) {
+  std::string text = read_file(BELLHOP_SOURCE_DIR "/docs/ews.md");
+  size_t begin = text.find(fmt::format("\n## {}\n", section));
+  EXPECT_NE(begin, text.npos);
+  std::istringstream lines(text.substr(begin, text.find("\n## ", begin + 1) - begin));
+  std::set<std::string> words;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("| `")) continue;
+    std::string column = line.substr(2, line.find(" | ") - 2);
+    for (size_t at = column.find('`'); at != column.npos; at = column.find('`', at + 1)) {
+      size_t end = column.find('`', at + 1);
+      EXPECT_TRUE(words.insert(column.substr(at + 1, end - at - 1)).second) << line;
+      at = end;
+    }
+  }
+  return words;
+}
+
+TEST(EwsDocument, NamesEverySample) {
+  std::set<std::string> rows;
+  for (const Row& row : kRows) rows.emplace(row.file);
+  EXPECT_EQ(documented("Samples"), rows);
+}
+
+TEST(EwsDocument, NamesEveryElement) {
+  std::set<std::string> names;
+  for (const EwsElement& element : ews_elements()) {
+    constexpr std::string_view kPrefixes[] = {"", "soap:", "soap:", "m:", "t:", "e:", ""};
+    names.insert(std::string(kPrefixes[size_t(element.space)]) + std::string(element.local));
+  }
+  EXPECT_EQ(documented("Elements"), names);
 }
 
 // No reader takes a message that another one is for.

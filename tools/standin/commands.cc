@@ -192,6 +192,12 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   options.expect_continue = command.expect_continue;
   options.callback_connections_max = command.callback_connections_max;
   options.callback_timeout = std::chrono::milliseconds(command.callback_timeout_ms);
+  auto version = proto::parse_exchange_version(command.version);
+  if (!version) {
+    return fail_with(fmt::format("\"{}\" is no version of Exchange; write for example Exchange2010_SP2", command.version));
+  }
+  options.version = *version;
+  options.gzip = command.gzip;
   Host<Exchange> host{.make = [&](std::string& why) { return Exchange::make(std::move(options), why); },
                       .prepare = [&](Exchange& exchange) { return add_mailboxes(exchange, command); },
                       .name = "Exchange stand-in"};

@@ -34,6 +34,8 @@ struct StandinExchangeCommand {
   bool expect_continue = true;
   uint32_t callback_connections_max = 64;
   uint32_t callback_timeout_ms = 30'000;
+  std::string version = "Exchange2016";
+  bool gzip = false;
   // Mailboxes to begin with: user1@domain … userN@domain, one password.
   uint32_t mailboxes = 0;
   std::string domain = "example.com";

@@ -15,7 +15,8 @@ namespace {
 constexpr std::array<std::string_view, 11> kFaultNames = {"none",        "unauthorized", "unavailable", "server_busy",
                                                           "server_error", "inner_busy",   "response_code", "garbage",
                                                           "truncated",   "redirect",     "drop"};
-constexpr std::array<std::string_view, 4> kOperationNames = {"subscribe", "get_item", "find_item", "other"};
+constexpr std::array<std::string_view, kEwsOperationCount> kOperationNames = {"subscribe", "get_item", "find_item",
+                                                                               "get_folder", "other"};
 constexpr Duration kDeliveryTick = 2ms;
 constexpr uint64_t kDeliveriesPerTurn = 64;
 
@@ -309,6 +310,15 @@ Task<bool> Exchange::delete_items(std::string address, uint32_t count) {
     Mailbox* mailbox = p.find_by_address(address);
     if (mailbox) delete_newest(*mailbox, count);
     return mailbox != nullptr;
+  });
+}
+
+Task<bool> Exchange::report_error(std::string address, std::string code) {
+  co_return co_await on_part(home(address), [&](Part& p) {
+    Mailbox* mailbox = p.find_by_address(address);
+    if (!mailbox || !p.flows) return false;
+    for (auto& subscription : mailbox->subscriptions) p.flows->spawn(p.post_error(address, subscription->id, code));
+    return true;
   });
 }
 

@@ -48,7 +48,9 @@ struct ExchangeOptions {
   uint32_t events_per_notification_max = 100;
   uint32_t connections_max = 20'000;  // per core, of the EWS listener
   uint32_t faults_max = 64;
+  // What it is: its ServerVersionInfo, and the latest RequestServerVersion that it takes.
   proto::ExchangeVersion version = proto::ExchangeVersion::exchange2016;
+  bool gzip = false;  // answers are gzip where the client takes it
 };
 
 struct MailboxSpec {
@@ -66,6 +68,8 @@ struct Mail {
   std::string preview;
   proto::Sensitivity sensitivity = proto::Sensitivity::normal;
   bool gone = false;  // deleted again before anybody can fetch it
+  std::string element = "Message";  // "MeetingRequest", "Task", ...
+  std::string item_class = "IPM.Note";
 };
 
 // What a request meets instead of, or before, its ordinary answer.
@@ -85,7 +89,8 @@ enum class EwsFaultKind : uint8_t {
 std::string_view ews_fault_name(EwsFaultKind kind);
 std::optional<EwsFaultKind> parse_ews_fault(std::string_view name);
 
-enum class EwsOperation : uint8_t { subscribe, get_item, find_item, other };
+enum class EwsOperation : uint8_t { subscribe, get_item, find_item, get_folder, other };
+inline constexpr size_t kEwsOperationCount = 5;
 std::string_view ews_operation_name(EwsOperation operation);
 std::optional<EwsOperation> parse_ews_operation(std::string_view name);
 
@@ -123,7 +128,7 @@ struct ExchangeBooks {
   uint64_t mailboxes = 0;
   uint64_t subscriptions = 0;  // alive now
   uint64_t events_pending = 0;
-  uint64_t requests[4] = {};   // by EwsOperation
+  uint64_t requests[kEwsOperationCount] = {};  // by EwsOperation
   uint64_t unauthorized = 0;
   uint64_t faulted = 0;        // requests that met a fault on demand
   uint64_t refused = 0;        // answered with an error of Exchange's own rules
@@ -157,7 +162,7 @@ class ExchangeObserver {
 };
 
 // A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic authentication (Subscribe,
-// GetItem, FindItem), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
+// GetItem, FindItem, GetFolder), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
 // retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
 // in memory. Made on its first core, destroyed after run() has returned on every one of its cores.
 class Exchange {
@@ -188,6 +193,9 @@ class Exchange {
   Task<bool> mark_read(std::string address, uint32_t count);
   // The newest `count` items are deleted, without events.
   Task<bool> delete_items(std::string address, uint32_t count);
+
+  // Each subscription of the mailbox gets a notification that is an error with this code, once. False: no such mailbox.
+  Task<bool> report_error(std::string address, std::string code);
 
   // False: faults_max is reached.
   Task<bool> add_fault(EwsFault fault);

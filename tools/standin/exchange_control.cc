@@ -54,6 +54,9 @@ Task<ControlAnswer> ExchangeControl::answer(const ControlRequest& request) {
     co_await exchange_.clear_faults();
     co_return ControlAnswer::ok();
   }
+  if (request.is(HttpMethod::post, "/notification-error")) {
+    co_return ControlAnswer::done(co_await exchange_.report_error(address, request.text("code")), kNoMailbox);
+  }
   if (request.is(HttpMethod::post, "/restart")) {
     co_await exchange_.restart();
     co_return ControlAnswer::ok();
@@ -97,6 +100,8 @@ Task<ControlAnswer> ExchangeControl::deliver(const ControlRequest& request) {
     mail.conversation = request.text("conversation");
     mail.preview = request.text("preview");
     mail.gone = request.flag("gone");
+    if (std::string text = request.text("element"); !text.empty()) mail.element = std::move(text);
+    if (std::string text = request.text("itemClass"); !text.empty()) mail.item_class = std::move(text);
     if (request.flag("private")) mail.sensitivity = proto::Sensitivity::private_;
     if (!co_await exchange_.deliver(address, std::move(mail))) co_return ControlAnswer::problem(404, kNoMailbox);
   }

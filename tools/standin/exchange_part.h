@@ -78,7 +78,8 @@ class Exchange::Part final : public service::HttpHandler {
   void poke(Mailbox& mailbox);
   Task<void> notify(Subscription* subscription);
   Task<void> notify_first(Subscription* subscription, Event* over);
-  Task<Posted> post(Subscription& subscription, const std::string& body);
+  Task<Posted> post(CallbackHost& host, const std::string& target, const std::string& body);
+  Task<void> post_error(std::string address, std::string id, std::string code);
   Task<Result<Posted>> exchange_once(CallbackHost* host, const service::Http1Request* request);
   bool settle(Subscription& subscription, const Posted& posted, NotificationAttempt& attempt);
   void acknowledged(Subscription& subscription, NotificationAttempt& attempt);
