@@ -114,6 +114,18 @@ struct EwsConfig {
   uint32_t logons_after_refusal_max = 3;
 };
 
+// [autodiscover]: where the EWS of a mailbox is, for devices that do not say.
+struct AutodiscoverConfig {
+  uint32_t timeout_ms = 15'000;
+  uint32_t attempt_timeout_ms = 4'000;
+  uint32_t cache_hours = 24;
+  uint32_t failure_seconds = 300;
+  uint32_t failures_kept_max = 4'096;     // per core
+  uint32_t searches_in_flight_max = 64;   // per core
+  uint32_t https_port = 443;
+  uint32_t http_port = 80;
+};
+
 // [apns]
 struct ApnsConfig {
   HostPort production = {"api.push.apple.com", 443};
@@ -179,6 +191,8 @@ struct TenantConfig {
   std::vector<std::string> ews_hosts;  // exact names, or "*.example.com" for one label before it
   std::vector<uint16_t> ews_ports = {443};
   std::vector<Cidr> ews_private_cidrs;
+  std::vector<std::string> autodiscover_domains;
+  std::vector<std::string> autodiscover_hosts;
   PreviewPolicy preview_max = PreviewPolicy::full;
   bool ens2_credentials = false;
   std::vector<AppConfig> apps;
@@ -194,6 +208,7 @@ struct Config {
   StoreConfig store;
   NotificationConfig notification;
   EwsConfig ews;
+  AutodiscoverConfig autodiscover;
   ApnsConfig apns;
   KeysConfig keys;
   LimitsConfig limits;

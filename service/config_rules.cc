@@ -101,6 +101,8 @@ class Rules {
                                                 tenant.id, line_of(fmt::format("tenant[{}]", ids[tenant.id]))));
       }
       check_repeats(here + ".ews_hosts", "tenant.ews_hosts", tenant.ews_hosts);
+      check_repeats(here + ".autodiscover_domains", "tenant.autodiscover_domains", tenant.autodiscover_domains);
+      check_repeats(here + ".autodiscover_hosts", "tenant.autodiscover_hosts", tenant.autodiscover_hosts);
       check_apps(tenant, here);
     }
   }

@@ -245,6 +245,26 @@ constexpr KeyRow kEwsKeys[] = {
     number<&EwsConfig::logons_after_refusal_max>("logons_after_refusal_max", 0, 10, "", "The same, in all."),
 };
 
+constexpr KeyRow kAutodiscoverKeys[] = {
+    number<&AutodiscoverConfig::timeout_ms>("timeout_ms", 500, 60'000, "ms",
+        "For one search, all hosts and redirects together; a device waits for it."),
+    number<&AutodiscoverConfig::attempt_timeout_ms>("attempt_timeout_ms", 100, 30'000, "ms",
+        "For one request of it, connecting included."),
+    number<&AutodiscoverConfig::cache_hours>("cache_hours", 1, 8'760, "hours",
+        "How long the URL that was found serves all mailboxes of the domain. A mailbox that is not there is searched "
+        "anew before."),
+    number<&AutodiscoverConfig::failure_seconds>("failure_seconds", 1, 86'400, "s",
+        "How long a domain that led nowhere is not asked again."),
+    number<&AutodiscoverConfig::failures_kept_max>("failures_kept_max", 1, 1'000'000, "",
+        "Such domains that one core remembers."),
+    number<&AutodiscoverConfig::searches_in_flight_max>("searches_in_flight_max", 1, 10'000, "",
+        "Searches at the same time on one core; more are refused for the moment."),
+    number<&AutodiscoverConfig::https_port>("https_port", 1, 65'535, "",
+        "Port of Autodiscover. Another one than 443 is for a stand-in."),
+    number<&AutodiscoverConfig::http_port>("http_port", 1, 65'535, "",
+        "Port of the request without credentials whose redirect is followed. Another one than 80 is for a stand-in."),
+};
+
 constexpr KeyRow kApnsKeys[] = {
     address<&ApnsConfig::production>("production", "\"api.push.apple.com:443\"", "Apple's production host."),
     address<&ApnsConfig::sandbox>("sandbox", "\"api.sandbox.push.apple.com:443\"", "Apple's sandbox host."),
@@ -326,6 +346,10 @@ constexpr KeyRow kTenantKeys[] = {
     list<&TenantConfig::ews_private_cidrs>("ews_private_cidrs", nullptr, "[\"10.20.0.0/16\", \"fd00:20::/32\"]",
         "Private networks in which these hosts may be. Addresses of any other private, loopback or link-local network "
         "are refused."),
+    list<&TenantConfig::autodiscover_domains>("autodiscover_domains", refuse_ews_host, "[\"example.com\"]",
+        "Mail domains whose EWS is looked for where a device names no ewsUrl. `*.` as in ews_hosts. None: a device must name it."),
+    list<&TenantConfig::autodiscover_hosts>("autodiscover_hosts", refuse_ews_host, "[\"autodiscover.example.com\"]",
+        "Hosts, besides ews_hosts, that Autodiscover may ask with a device's credentials."),
     choice<&TenantConfig::preview_max>("preview_max", kPreviews,
         "The most that a push may show of a mail; a device may ask for less."),
     boolean<&TenantConfig::ens2_credentials>("ens2_credentials",
@@ -361,6 +385,8 @@ constexpr SectionRow kSections[] = {
     {"notification", false, 0, enter<&Config::notification>, kNotificationKeys,
      "From a callback of Exchange to its answer."},
     {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
+    {"autodiscover", false, 0, enter<&Config::autodiscover>, kAutodiscoverKeys,
+     "Where the EWS of a mailbox is, for devices that do not say. It is off until a tenant names its domains."},
     {"apns", false, 0, enter<&Config::apns>, kApnsKeys, "Pushes through Apple."},
     {"keys", false, 0, enter<&Config::keys>, kKeysKeys, "Key pairs of users."},
     {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API."},

@@ -86,6 +86,7 @@ EwsTrouble judge_refusal(const Refusal& refusal, const EwsReceived& received, Du
                     service_error(ServiceError::credentials_refused))
           : trouble(EwsFailureKind::ews_error, EwsResult::ews_error, received.status, error);
   made.back_off = busy;
+  made.failure.moved = verdict == EwsVerdict::moved;
   made.failure.code = refusal.code;
   made.failure.code_text = clean_code(refusal.code_text);
   // A fault with status 500 that is no busy signal and no fault of ours is the server's own trouble.
@@ -109,9 +110,11 @@ EwsTrouble judge_status(const EwsReceived& received, Duration wait_max) {
     return made;
   }
   bool server_error = status >= 500;
+  bool redirect = status >= 301 && status <= 308 && status != 304;
   EwsTrouble made = trouble(server_error ? EwsFailureKind::unavailable : EwsFailureKind::garbage, EwsResult::http_error,
                             status, failed);
   made.host_failed = true;
+  made.failure.moved = redirect;
   return made;
 }
 

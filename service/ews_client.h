@@ -46,6 +46,7 @@ struct EwsFailure {
   proto::EwsResponseCode code = proto::EwsResponseCode::none;
   std::string code_text;       // as Exchange wrote it, at most 64 bytes; for the device's problem document
   Duration retry_after{};      // throttled
+  bool moved = false;          // the mailbox is not at this URL (a redirect, EwsVerdict::moved): ask Autodiscover
 };
 template <class T>
 using EwsReply = std::expected<T, EwsFailure>;

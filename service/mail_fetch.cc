@@ -7,6 +7,7 @@
 #include "core/sleep.h"
 #include "crypto/envelope.h"
 #include "crypto/error.h"
+#include "service/autodiscover.h"
 #include "service/logon_rule.h"
 
 namespace bellhop::service {
@@ -85,6 +86,10 @@ Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant,
                             callback.received_at + std::chrono::milliseconds(limits.total_timeout_ms));
   DeadlineContext deadline(&co_await current_context(), expiry);
   result.end = co_await ask(target, mailbox, plan, arrivals, result).under(deadline.context());
+  // The next device that subscribes must not be led to the same place.
+  if (result.end == FetchEnd::moved && core_.autodiscover) {
+    co_await core_.autodiscover->forget(tenant, *credentials, target.url);
+  }
   credentials = fail({});  // wiped here, before anything else is done
   result.fetch = io::now() - opened;
   core_.metrics.observe(metric::stage_time, Stage::fetch, result.fetch);
@@ -138,6 +143,7 @@ Task<void> MailFetch::ask_unread(const EwsTarget& target, FetchResult& result) {
 FetchEnd MailFetch::end_of(const EwsFailure& failure, const Mailbox& mailbox) {
   log_line(core_.log, LogLevel::warning, "mail_not_fetched", field("user", core_.fingerprint(mailbox.user)),
            field("error", failure.error), field("code", not_personal(proto::response_code_text(failure.code))));
+  if (failure.moved) return FetchEnd::moved;
   return failure.kind == EwsFailureKind::unauthorized ? FetchEnd::no_logon : FetchEnd::no_exchange;
 }
 

@@ -41,6 +41,7 @@ enum class FetchEnd : uint8_t {
   overload,     // the decryption queue is full: nothing was done
   unopened,     // the envelope does not open though its digest matched: our own fault
   no_logon,     // Exchange refused the credentials, now or before, and the logon rule forbids another try
+  moved,        // the mailbox is not where the subscription says
   no_exchange,  // Exchange is not there, is busy, or says something else
 };
 

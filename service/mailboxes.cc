@@ -203,7 +203,7 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
     co_return;
   }
   bool credentials_bad = fetched.end == FetchEnd::unopened || fetched.end == FetchEnd::no_logon;
-  if (credentials_bad || events.lost) ask_to_resubscribe(callback, mailbox, *devices);
+  if (credentials_bad || events.lost || fetched.end == FetchEnd::moved) ask_to_resubscribe(callback, mailbox, *devices);
 
   // 6 push
   std::vector<Push> pushes = plan_pushes(mailbox, arrivals, fetched.more);

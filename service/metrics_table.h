@@ -24,6 +24,11 @@ enum class EwsResult : uint8_t {
   breaker_open, waiting_limit
 };
 using ExchangeProduct = proto::ExchangeProduct;
+// How a search by Autodiscover ended. From no_permitted_host on: what went wrong, the more telling the later.
+enum class AutodiscoverResult : uint8_t {
+  found, cached, failed_before, off, overload, no_permitted_host, not_found, unavailable, timed_out, refused, garbage,
+  insecure_redirect, foreign_host, redirect_loop, too_many_redirects, unauthorized
+};
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
 enum class SubscriptionState : uint8_t { alive, tombstone };
 // The stages of one notification (docs/ARCHITECTURE.md). decrypt holds the wait in the queue of the RSA engine.
@@ -48,6 +53,10 @@ BH_LABEL_SET(EwsResult, "result",
 BH_LABEL_SET(ExchangeProduct, "server",
              {"unknown", "exchange2007", "exchange2010", "exchange2013", "exchange2016", "exchange2019",
               "subscription_edition", "online"});
+BH_LABEL_SET(AutodiscoverResult, "result",
+             {"found", "cached", "failed_before", "off", "overload", "no_permitted_host", "not_found", "unavailable",
+              "timed_out", "refused", "garbage", "insecure_redirect", "foreign_host", "redirect_loop",
+              "too_many_redirects", "unauthorized"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
@@ -134,6 +143,7 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
 
     detail::counter_row<EwsResult>("bellhop_ews_requests_total", "Requests to Exchange, by result."),
     detail::counter_row<ExchangeProduct>("bellhop_ews_answers_total", "Answers of Exchange, by the product that its version says."),
+    detail::counter_row<AutodiscoverResult>("bellhop_autodiscover_total", "Searches by Autodiscover, by how they ended."),
     detail::counter_row<ApnsVerdict>("bellhop_apns_pushes_total", "Pushes sent to APNs, by verdict."),
     detail::gauge_row("bellhop_apns_streams_in_flight", "Pushes sent to APNs and not yet answered."),
     detail::counter_row("bellhop_apns_goaways_total", "GOAWAY frames of APNs."),

@@ -9,6 +9,7 @@
 #include "core/tls/context.h"
 #include "crypto/arena.h"
 #include "service/admin.h"
+#include "service/autodiscover.h"
 #include "service/device_api.h"
 #include "service/http_server.h"
 #include "service/key_maker.h"
@@ -86,6 +87,9 @@ struct Server::CoreParts {
         decrypter(server.store_, *server.vault_, crypto::make_scalar_engine(), server.config_.notification,
                   server.config_.keys, metrics),
         ews(server.config_.ews, client_context(server.files_.ews_authorities, "http/1.1"), metrics, log),
+        autodiscover(server.config_.autodiscover, server.config_.ews,
+                     client_context(server.files_.ews_authorities, "http/1.1"), *server.vault_, server.store_, metrics,
+                     log),
         apns(server.config_.apns, *server.apns_tokens_, client_context(server.files_.apns_authorities, "h2"), metrics,
              log),
         core{*server.node_, index, metrics, ledger, log, decrypter, ews, apns},
@@ -93,6 +97,7 @@ struct Server::CoreParts {
         handler(core),
         http(handler, public_limits(server.config_.listen_public, io::cores()), nullptr) {
     core.mailboxes = &mailboxes;
+    core.autodiscover = &autodiscover;
     core.observer = server.observer_;
     core.key_maker = server.key_maker_.get();
   }
@@ -102,6 +107,7 @@ struct Server::CoreParts {
   Log log;
   Decrypter decrypter;
   EwsClient ews;
+  Autodiscover autodiscover;
   ApnsSender apns;
   Core core;
   Mailboxes mailboxes;

@@ -19,12 +19,16 @@ struct Tenant {
   TenantConfig config;
   proto::HostAllowList ews_hosts;
   proto::AddressPolicy addresses;
+  proto::HostAllowList autodiscover_domains;
+  proto::HostAllowList autodiscover_hosts;  // ews_hosts among them
 
   // The app that pushes to `topic` in `environment`; an empty topic is the tenant's only one. Null where there is none.
   const AppConfig* app(std::string_view topic, std::optional<ApnsEnvironment> environment) const;
   // https, a host of the allow-list, a permitted port, no address that the policy refuses. What DNS says is checked
   // when connecting (EwsClient). Errors: url, ServiceError::host_not_allowed.
   Result<proto::Url> ews_url(std::string_view text) const;
+  // The same for Autodiscover's own hosts, on `port` or a permitted one.
+  Result<proto::Url> autodiscover_url(std::string_view text, uint16_t port) const;
 };
 
 // All tenants; immutable, used on every core.

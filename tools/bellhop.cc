@@ -138,6 +138,7 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
   command->add_option("--callback-timeout-ms", options.callback_timeout_ms, "How long an answer may take");
   command->add_option("--exchange-version", options.version, "What it is: Exchange2010_SP2 … Exchange2016");
   command->add_flag("--gzip", options.gzip, "Answers are gzip where the client takes it");
+  command->add_option("--autodiscover-http", options.autodiscover_http, "Plain listener whose redirect Autodiscover follows last");
 }
 
 void add_standin_commands(CLI::App& app, Action& chosen) {
@@ -204,7 +205,7 @@ void add_device_commands(CLI::App& app, Action& chosen) {
   add_device_options(subscribe, account);
   subscribe->add_option("--username", account.username, "For Exchange; the address where absent");
   subscribe->add_option("--password", account.password, "For Exchange")->required()->envname("BELLHOP_PASSWORD");
-  subscribe->add_option("--ews-url", account.ews_url, "Where Exchange is")->required();
+  subscribe->add_option("--ews-url", account.ews_url, "Where Exchange is; the server asks Autodiscover where absent");
   subscribe->add_option("--push-token", account.push_token, "What the push service calls the device, in hex")->required();
   subscribe->add_option("--topic", account.topic, "The app's topic; the tenant's only one where absent");
   subscribe->add_option("--preview", account.preview, "What a push may show")

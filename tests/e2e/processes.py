@@ -45,7 +45,7 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 exchange_options=(), server_cpus=None, other_cpus=None):
+                 exchange_options=(), domain="example.com", tenant_config="", server_cpus=None, other_cpus=None):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
@@ -53,11 +53,13 @@ class World:
         self.keep_payloads = keep_payloads
         self.server_config = server_config
         self.exchange_options = exchange_options
+        self.domain = domain
+        self.tenant_config = tenant_config
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
         self.processes = []
         (self.ews_port, self.exchange_control, self.apns_port, self.apns_control, self.public_port,
-         self.admin_port) = free_ports(6)
+         self.admin_port, self.autodiscover_port) = free_ports(7)
         self.socket = f"{self.folder}/admin.sock"
         self.config = f"{self.folder}/bellhop.toml"
         self.url = f"https://localhost:{self.public_port}"
@@ -110,7 +112,8 @@ class World:
     def start_standins(self):
         self.spawn("exchange", "bellhop", "stand-in", "exchange", "--folder", self.folder,
                    "--listen", f"127.0.0.1:{self.ews_port}", "--control", f"127.0.0.1:{self.exchange_control}",
-                   "--mailboxes", str(self.mailboxes), "--password", self.password, *self.exchange_options)
+                   "--mailboxes", str(self.mailboxes), "--password", self.password, "--domain", self.domain,
+                   *self.exchange_options)
         wait_until("the Exchange stand-in answers", lambda: self.exchange("GET", "/books", check=False))
         apns = ["--keep-payloads"] if self.keep_payloads else []
         self.spawn("apns", "bellhop", "stand-in", "apns", "--folder", self.folder,
@@ -146,6 +149,7 @@ name = "Demo"
 ews_hosts = ["localhost"]
 ews_ports = [{self.ews_port}]
 ews_private_cidrs = ["127.0.0.0/8", "::1/128"]
+{self.tenant_config}
 [[tenant.app]]
 topic = "com.example.mail"
 team_id = "EXAMPLE123"
@@ -203,17 +207,18 @@ key_file = "{self.folder}/apns.p8"
                 samples[name] = float(value)
         return samples
 
-    def device(self, command, number, *more, check=True, secret=None, password=None):
+    def device(self, command, number, *more, check=True, secret=None, password=None, ews_url=True):
         """`bellhop device COMMAND` for mailbox `number` (from 1)."""
         arguments = ["device", command, "--server", self.url, "--api-token", self.token, "--ca", f"{self.folder}/ca.pem",
-                     "--address", f"user{number}@example.com"]
+                     "--address", f"user{number}@{self.domain}"]
         if command != "getpublickey":
             arguments += ["--device-id", f"device-{number}"]
         if secret:
             arguments += ["--device-secret", secret]
         if command == "subscribe":
-            arguments += ["--password", password or self.password, "--ews-url", self.ews_url,
-                          "--push-token", self.push_token(number)]
+            arguments += ["--password", password or self.password, "--push-token", self.push_token(number)]
+            if ews_url:
+                arguments += ["--ews-url", self.ews_url]
         return self.run(*arguments, *more, check=check)
 
     @staticmethod

@@ -17,6 +17,7 @@
 #include "crypto/record.h"
 #include "proto/ews_server.h"
 #include "proto/json.h"
+#include "service/autodiscover.h"
 #include "service/device_api.h"
 #include "service/http_server.h"
 #include "service/key_maker.h"
@@ -137,6 +138,7 @@ struct BedCore {
   Log log;
   Decrypter decrypter;
   EwsClient ews;
+  Autodiscover autodiscover;
   ApnsSender apns;
   Core core;
   std::optional<Mailboxes> mailboxes;

@@ -198,6 +198,11 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   }
   options.version = *version;
   options.gzip = command.gzip;
+  if (!command.autodiscover_http.empty()) {
+    auto http = parse_listen(command.autodiscover_http, complaint);
+    if (!http) return fail_with(complaint);
+    options.autodiscover_http = *http;
+  }
   Host<Exchange> host{.make = [&](std::string& why) { return Exchange::make(std::move(options), why); },
                       .prepare = [&](Exchange& exchange) { return add_mailboxes(exchange, command); },
                       .name = "Exchange stand-in"};

@@ -36,6 +36,7 @@ struct StandinExchangeCommand {
   uint32_t callback_timeout_ms = 30'000;
   std::string version = "Exchange2016";
   bool gzip = false;
+  std::string autodiscover_http;  // address of Autodiscover's plain listener; empty: none
   // Mailboxes to begin with: user1@domain … userN@domain, one password.
   uint32_t mailboxes = 0;
   std::string domain = "example.com";

@@ -51,6 +51,7 @@ struct ExchangeOptions {
   // What it is: its ServerVersionInfo, and the latest RequestServerVersion that it takes.
   proto::ExchangeVersion version = proto::ExchangeVersion::exchange2016;
   bool gzip = false;  // answers are gzip where the client takes it
+  std::optional<SocketAddress> autodiscover_http;  // the plain listener of Autodiscover's last way; loopback only
 };
 
 struct MailboxSpec {
@@ -105,6 +106,28 @@ struct EwsFault {
   std::string code;  // of response_code, as Exchange writes it: "ErrorMailboxMoveInProgress"
 };
 
+// What a question of Autodiscover meets. The listener of EWS serves both forms; credentials are asked for.
+enum class AutodiscoverMode : uint8_t {
+  settings,          // the EWS URL of this stand-in, as the request's Host names it; `target` instead where it is set
+  redirect_http,     // 302 to `target`
+  redirect_url,      // inside the answer
+  redirect_address,  // inside the answer
+  loop,              // 302 to itself
+  html,              // 200 with a page
+  not_found,         // 404
+  unauthorized,      // 401
+  stall,             // no answer
+  huge,              // more than anybody takes
+};
+std::string_view autodiscover_mode_name(AutodiscoverMode mode);
+std::optional<AutodiscoverMode> parse_autodiscover_mode(std::string_view name);
+struct AutodiscoverScript {
+  AutodiscoverMode soap = AutodiscoverMode::settings;
+  AutodiscoverMode pox = AutodiscoverMode::settings;
+  std::string target;
+  std::string http_location;  // where the plain listener redirects to; empty: 404
+};
+
 // What happened to the callbacks of one mailbox, or of all. An event is one element of a notification.
 struct MailboxBooks {
   uint64_t mails = 0;                  // delivered to the Inbox
@@ -133,6 +156,9 @@ struct ExchangeBooks {
   uint64_t faulted = 0;        // requests that met a fault on demand
   uint64_t refused = 0;        // answered with an error of Exchange's own rules
   uint64_t connections = 0;    // of the EWS listener, open now
+  uint64_t autodiscovers[2] = {};       // requests by form: SOAP, POX
+  uint64_t autodiscover_probes = 0;     // of the plain listener
+  uint64_t credentials_over_http = 0;   // of these, with an Authorization field. Never
 };
 
 // One attempt to deliver a notification, when it is over.
@@ -180,6 +206,7 @@ class Exchange {
 
   SocketAddress address() const;          // of the EWS listener
   SocketAddress control_address() const;  // port 0 without control
+  SocketAddress autodiscover_http_address() const;  // port 0 without
   void set_observer(ExchangeObserver* observer);  // before run()
 
   // False: the address exists, or mailboxes_max is reached, or a field is empty.
@@ -196,6 +223,9 @@ class Exchange {
 
   // Each subscription of the mailbox gets a notification that is an error with this code, once. False: no such mailbox.
   Task<bool> report_error(std::string address, std::string code);
+
+  // How Autodiscover answers from now on.
+  Task<bool> set_autodiscover(AutodiscoverScript script);
 
   // False: faults_max is reached.
   Task<bool> add_fault(EwsFault fault);
@@ -215,6 +245,7 @@ class Exchange {
  private:
   struct Shared;
   class Part;
+  friend class AutodiscoverHttp;
   friend class ExchangeControl;
   Exchange();
   Part& home(std::string_view name) const;

@@ -32,11 +32,10 @@ EwsOperation operation_of(const proto::EwsRequest& request) {
   return EwsOperation::other;
 }
 
-struct BasicCredentials {
-  std::string username, password;
-};
+uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
 
-// RFC 7617. Nothing where it is something else.
+}  // namespace
+
 std::optional<BasicCredentials> parse_basic(std::string_view authorization) {
   if (authorization.size() < 6 || !ascii_equal_ignoring_case(authorization.substr(0, 6), "basic ")) return std::nullopt;
   auto bytes = from_base64(ascii_trim(authorization.substr(6)));
@@ -49,12 +48,13 @@ std::optional<BasicCredentials> parse_basic(std::string_view authorization) {
   return credentials;
 }
 
-uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
-
-}  // namespace
-
 Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   std::string_view path = proto::split_target(request.target()).path;
+  for (auto form : {proto::AutodiscoverForm::soap, proto::AutodiscoverForm::pox}) {
+    if (!ascii_equal_ignoring_case(path, proto::autodiscover_path(form))) continue;
+    co_await handle_autodiscover(request, form);
+    co_return;
+  }
   if (!ascii_equal_ignoring_case(path, kPath)) {
     (void)co_await request.respond({.status = 404});
     co_return;
