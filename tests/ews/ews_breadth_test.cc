@@ -162,6 +162,34 @@ Task<void> judges_alone(Scene& s) {
 }
 TEST(EwsItems, OneThatExchangeCannotShowDoesNotHideTheOthers) { run_scene(judges_alone); }
 
+// ---- Elsewhere ----
+
+Task<void> says_moved(Scene& s) {
+  for (std::string_view code : {"ErrorWrongServerVersion", "ErrorProxyRequestNotAllowed", "ErrorNonExistentMailbox"}) {
+    s.peer.script.push_back({.bytes = refused(EwsAnswerKind::find_item, code)});
+    auto reply = co_await s.client->verify(s.target());
+    CO_ASSERT(!reply);
+    EXPECT_TRUE(reply.error().moved) << code;
+    EXPECT_EQ(reply.error().kind, EwsFailureKind::ews_error);
+  }
+  for (uint16_t status : {301, 302, 307, 308}) {
+    s.peer.script.push_back({.bytes = plain(status, "location: https://elsewhere.example.test/\r\n")});
+    auto reply = co_await s.client->verify(s.target());
+    CO_ASSERT(!reply);
+    EXPECT_TRUE(reply.error().moved) << status;
+  }
+  for (uint16_t status : {304, 400, 401, 404, 500, 503}) {
+    for (int i = 0; i < 2; ++i) s.peer.script.push_back({.bytes = plain(status)});
+    auto reply = co_await s.client->verify(s.target());
+    CO_ASSERT(!reply);
+    EXPECT_FALSE(reply.error().moved) << status;
+    s.peer.script.clear();
+  }
+}
+TEST(EwsMoved, IsARedirectOrACodeThatSaysSoAndNoOtherFailure) {
+  run_scene(says_moved, [](EwsConfig& config) { config.breaker_window_requests = 1000; });
+}
+
 // ---- GetFolder ----
 
 Task<void> gets_inbox(Scene& s) {

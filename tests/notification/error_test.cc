@@ -94,6 +94,21 @@ SCENE_TEST(CallbackError, IsRepeatedWhereAPushCouldNotBeMade) {
   EXPECT_TRUE(shows("Subject of missed"));
 }
 
+SCENE_TEST(NewMail, OfAMailboxThatMovedIsPushedWithoutContentAndTheDeviceIsAsked) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  have_mail("a");
+  fake_exchange().failure = EwsFailureKind::ews_error;
+  EXPECT_EQ((co_await scene.mail(subscriber, {"a"})).status, 200);
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_FALSE(asked_to_resubscribe()) << "some other trouble";
+  fake_exchange().moved = true;
+  have_mail("b");
+  EXPECT_EQ((co_await scene.mail(subscriber, {"b"})).status, 200);
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_TRUE(asked_to_resubscribe());
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::delivered_contentfree), 2u);
+}
+
 SCENE_TEST(Gap, BringsTheUnreadCountThatTheMissedEventsWouldHaveTold) {
   Subscriber subscriber = co_await scene.subscribe("anna");
   co_await scene.unread(subscriber, 1);

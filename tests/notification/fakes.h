@@ -27,6 +27,7 @@ struct FakeExchange {
   std::map<std::string, FakeMail> mails;            // the Inbox by item id; what is not here is gone
   std::optional<EwsFailureKind> failure;            // of every request
   std::optional<EwsFailureKind> get_items_failure;  // of GetItem alone
+  bool moved = false;                               // what fails says that the mailbox is elsewhere
   Duration delay{};
   std::string password = "correct horse";  // any other one is refused
 

@@ -16,7 +16,7 @@ Task<std::optional<EwsFailure>> meet(const EwsTarget& target) {
   if (exchange.delay.count() > 0 && !co_await sleep_for(exchange.delay)) {
     co_return EwsFailure{.kind = EwsFailureKind::unavailable, .error = core_error(CoreError::canceled)};
   }
-  if (exchange.failure) co_return EwsFailure{.kind = *exchange.failure, .error = os_error(1)};
+  if (exchange.failure) co_return EwsFailure{.kind = *exchange.failure, .error = os_error(1), .moved = exchange.moved};
   const auto& basic = std::get<crypto::BasicCredentials>(target.credentials->logon);
   if (basic.password.reveal_text() != exchange.password) co_return EwsFailure{.kind = EwsFailureKind::unauthorized};
   co_return std::nullopt;

@@ -149,7 +149,7 @@ std::string Site::callback_url(std::string_view query) const {
   return "https://" + address_.to_string() + "/notify?" + std::string(query);
 }
 
-Task<EwsResult> Site::ews(std::string user, std::string password, std::string body) {
+Task<EwsResult> Site::ews(std::string user, std::string password, std::string body, std::string path) {
   service::Http1ClientOptions options;
   service::Http1Origin origin;
   origin.host = world.texts().ews_host;
@@ -162,7 +162,7 @@ Task<EwsResult> Site::ews(std::string user, std::string password, std::string bo
                                         {"content-type", "text/xml; charset=utf-8"}};
   service::Http1Request request;
   request.method = "POST";
-  request.target = "/EWS/Exchange.asmx";
+  request.target = path;
   request.host = "mail.example.com";
   request.headers = headers;
   request.body = body;
