@@ -55,7 +55,6 @@ Status GzipReader::feed(Bytes input, WipingBuffer& out) {
   if (input.empty()) return {};
   if (ended_) return fail(http_error(HttpError::bad_coding));
   z_stream& z = stream_->z;
-  bytes_in_ += input.size();
   z.next_in = const_cast<Bytef*>(input.data());
   z.avail_in = static_cast<uInt>(input.size());
   std::array<uint8_t, kPieceBytes> piece;
@@ -68,7 +67,7 @@ Status GzipReader::feed(Bytes input, WipingBuffer& out) {
     bytes_out_ += made;
     if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) {
       status = fail(http_error(HttpError::bad_coding));
-    } else if (bytes_out_ > bytes_max_ || bytes_out_ > std::max(kGzipFreeBytes, kGzipRatioMax * bytes_in_)) {
+    } else if (bytes_out_ > bytes_max_ || bytes_out_ > std::max<uint64_t>(kGzipFreeBytes, kGzipRatioMax * z.total_in)) {
       status = fail(http_error(HttpError::body_too_large));
     } else {
       out.append(Bytes(piece).first(made));
@@ -81,7 +80,7 @@ Status GzipReader::feed(Bytes input, WipingBuffer& out) {
 }
 
 Status GzipReader::finish() const {
-  if (ended_ || bytes_in_ == 0) return {};
+  if (ended_ || stream_->z.total_in == 0) return {};
   return fail(http_error(HttpError::bad_coding));
 }
 

@@ -27,7 +27,8 @@ class GzipReader {
   GzipReader& operator=(const GzipReader&) = delete;
   ~GzipReader();
 
-  // Appends what `input` inflates to. Any split gives the same text. Errors: HttpError::bad_coding (not gzip, a wrong
+  // Appends what `input` inflates to. Any split gives the same text, but at the edge of the ratio, which is judged piece
+  // by piece. Errors: HttpError::bad_coding (not gzip, a wrong
   // check sum, bytes after the end), body_too_large (bytes_max, or the ratio). After one, no further call.
   Status feed(Bytes input, WipingBuffer& out);
   // The end of the body. HttpError::bad_coding where the gzip is not complete; a body without a byte is empty.
@@ -37,7 +38,7 @@ class GzipReader {
   struct Stream;
   std::unique_ptr<Stream> stream_;
   const uint64_t bytes_max_;
-  uint64_t bytes_in_ = 0, bytes_out_ = 0;
+  uint64_t bytes_out_ = 0;
   bool ended_ = false;
 };
 
