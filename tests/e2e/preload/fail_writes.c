@@ -3,10 +3,11 @@
 //
 //   BELLHOP_FAULT_STORE  the file whose writes fail
 //   BELLHOP_FAULT        a file; while it exists its first word says what fails:
-//     full     writes fail with ENOSPC, and the file system says that nothing is free
+//     full     writes fail with ENOSPC, and the file system says that nothing is free; the first two pages have their place
+//              and can be written
 //     short    the same, but writes of several pages are cut off in the middle, as on a disk that is just becoming full
 //     sync     fdatasync, fsync and msync fail with EIO; what was written counts as lost
-//     meta     writes to the first two pages fail with EIO, where LMDB keeps the roots of its trees
+//     meta     writes of the first two pages, where LMDB keeps the roots of its trees, fail with EIO
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -54,9 +55,10 @@ static int refuse(int error) {
 static ssize_t permitted(int fd, size_t size, off_t offset) {
   int before = errno;
   if (!is_store(fd)) return (ssize_t)size;
-  if (fault_is("full")) return refuse(ENOSPC);
-  if (fault_is("short")) return size > kPage ? (ssize_t)(size / 2 / kPage * kPage) : refuse(ENOSPC);
-  if (fault_is("meta") && offset < kMetaEnd) return refuse(EIO);
+  int roots = offset < kMetaEnd;
+  if (!roots && fault_is("full")) return refuse(ENOSPC);
+  if (!roots && fault_is("short")) return size > kPage ? (ssize_t)(size / 2 / kPage * kPage) : refuse(ENOSPC);
+  if (roots && fault_is("meta")) return refuse(EIO);
   errno = before;
   return (ssize_t)size;
 }
