@@ -202,8 +202,8 @@ Status XmlReader::finish() {
 }
 
 Status XmlReader::parse(std::string_view bytes, bool final) {
-  if (!check_start(bytes)) {
-    error_ = xml_error(XmlError::encoding, 0);
+  if (std::optional<XmlError> fault = start_fault(bytes)) {
+    error_ = xml_error(*fault, 0);
     return fail(*error_);
   }
   bytes_fed_ += uint32_t(bytes.size());
@@ -214,14 +214,19 @@ Status XmlReader::parse(std::string_view bytes, bool final) {
   return {};
 }
 
-// False where the document begins as UTF-16 or UTF-32 do: a BOM, or a zero in the first two bytes.
-bool XmlReader::check_start(std::string_view bytes) {
+// Encoding where the document begins as UTF-16 or UTF-32 do: a BOM, or a zero in the first two bytes. Else malformed
+// where the first byte can begin no document: with the first byte alone Expat would say so before the second is seen.
+std::optional<XmlError> XmlReader::start_fault(std::string_view bytes) {
   for (size_t i = 0; i < bytes.size() && bytes_fed_ + i < first_bytes_.size(); ++i)
     first_bytes_[bytes_fed_ + i] = bytes[i];
-  if (bytes_fed_ >= first_bytes_.size() || bytes.empty()) return true;
+  if (bytes_fed_ >= first_bytes_.size() || bytes.empty()) return std::nullopt;
   auto first = uint8_t(first_bytes_[0]);
-  if (first == 0 || first == 0xff || first == 0xfe) return false;
-  return bytes_fed_ + bytes.size() < 2 || first_bytes_[1] != 0;
+  if (first == 0 || first == 0xff || first == 0xfe) return XmlError::encoding;
+  bool begins = first == '<' || first == 0xef || std::string_view(" \t\r\n").find(char(first)) != std::string_view::npos;
+  if (!begins) return XmlError::malformed;
+  bool second_seen = bytes_fed_ + bytes.size() >= 2;
+  if (second_seen && first_bytes_[1] == 0) return XmlError::encoding;
+  return std::nullopt;
 }
 
 void XmlReader::fail_at_event(Error error) {

@@ -113,7 +113,7 @@ class XmlReader {
   void create_parser();
   void destroy_parser();
   Status parse(std::string_view bytes, bool final);
-  bool check_start(std::string_view bytes);
+  std::optional<XmlError> start_fault(std::string_view bytes);
   void fail_at_event(Error error);
   Error parser_error(bool final) const;
 

@@ -281,7 +281,7 @@ Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const
   json.member("status", done->state == store::SubscriptionState::active ? "active" : "pending");
   if (!done->device_secret.empty()) json.member("deviceSecret", done->device_secret.reveal_text());
   json.member("heartbeatMinutes", done->heartbeat_minutes);
-  json.member("envelope", "rsa");
+  json.member("envelope", done->envelope == store::EnvelopeKind::split ? "split" : "rsa");
   json.end_object();
   co_return answer;
 }

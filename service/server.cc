@@ -87,9 +87,11 @@ struct Server::CoreParts {
         decrypter(server.store_, *server.vault_, crypto::make_scalar_engine(), server.config_.notification,
                   server.config_.keys, metrics),
         ews(server.config_.ews, client_context(server.files_.ews_authorities, "http/1.1"), metrics, log),
+        tokens(server.config_.oauth, server.config_.ews, client_context(server.files_.oauth_authorities, "http/1.1"),
+               metrics, log),
         apns(server.config_.apns, *server.apns_tokens_, client_context(server.files_.apns_authorities, "h2"), metrics,
              log),
-        core{*server.node_, index, metrics, ledger, log, decrypter, ews, apns},
+        core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
         mailboxes(core),
         handler(core),
         http(handler, public_limits(server.config_.listen_public, io::cores()), nullptr) {
@@ -103,6 +105,7 @@ struct Server::CoreParts {
   Log log;
   Decrypter decrypter;
   EwsClient ews;
+  TokenClient tokens;
   ApnsSender apns;
   Core core;
   Mailboxes mailboxes;
@@ -244,6 +247,7 @@ Task<void> Server::run(unsigned index) {
     co_await on_core(0, [this] { return meet(all_served_, served_); });
     co_await parts.mailboxes.close();
     co_await parts.ews.close();
+    co_await parts.tokens.close();
     co_await parts.apns.close();
     parts.log.flush_suppressed();
     parts_[index] = nullptr;  // a late drain() finds nothing to do

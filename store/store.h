@@ -64,6 +64,7 @@ struct SubscriptionPatch {
   std::optional<LogonRule> logon;
   std::optional<uint16_t> status_frequency_minutes;
   std::optional<std::vector<uint8_t>> split_ciphertext;  // renewed OAuth tokens
+  std::optional<WallTime> grant_begun;
 };
 
 // Changes to a device; what is absent stays. A new push token makes the token unproven and not gone.

@@ -22,6 +22,7 @@ constexpr std::string_view kUsage =
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once
+      --auth=basic|oauth   how the demo's mailboxes log on
   bellhopd --version
   bellhopd --help
 
@@ -34,6 +35,7 @@ struct Arguments {
   enum class Action { config, check, demo, version, help } action;
   std::string file;
   uint64_t demo_count = 0;
+  standin::DeviceAuth demo_auth = standin::DeviceAuth::basic;
 };
 
 // Nothing, and a message on standard error, where the arguments are wrong.
@@ -72,6 +74,12 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
       if (!count || *count == 0 || *count > 1'000'000) return refuse("--demo=N needs a number from 1 to 1000000");
       arguments.demo_count = *count;
     }
+    if (argc > used && std::string_view(argv[used]).starts_with("--auth=")) {
+      auto auth = standin::parse_device_auth(std::string_view(argv[used]).substr(7));
+      if (!auth) return refuse("--auth is basic or oauth");
+      arguments.demo_auth = *auth;
+      ++used;
+    }
   } else {
     return refuse(fmt::format("unknown option \"{}\"", option));
   }
@@ -87,7 +95,7 @@ int run(int argc, char** argv) {
     case Arguments::Action::help: fmt::print("{}", kUsage); return kExitDone;
     case Arguments::Action::version: fmt::print("bellhopd {}\n", BELLHOP_VERSION); return kExitDone;
     case Arguments::Action::check: return check_config(arguments->file);
-    case Arguments::Action::demo: return run_demo(arguments->demo_count);
+    case Arguments::Action::demo: return run_demo(arguments->demo_count, arguments->demo_auth);
     case Arguments::Action::config: return run_server(arguments->file);
   }
   return kExitUsage;

@@ -164,6 +164,14 @@ TEST(XmlReader, TakesUtf8OnlyWithOrWithoutByteOrderMark) {
   }
 }
 
+TEST(XmlReader, AFirstByteThatBeginsNoDocumentIsMalformedWhateverFollows) {
+  for (std::string_view start : {std::string_view("\x0b\0 ", 3), std::string_view("a\0", 2), std::string_view("x<a/>")}) {
+    RecordingReader reader;
+    EXPECT_EQ(read_whole(reader, start), "xml malformed");
+    EXPECT_EQ(read_pieces(reader, single_bytes(start)), "xml malformed");
+  }
+}
+
 TEST(XmlReader, RefusesWhatIsNotWellFormed) {
   using namespace std::string_view_literals;
   for (std::string_view document :

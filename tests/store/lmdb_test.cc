@@ -65,12 +65,27 @@ TEST(LmdbOpen, RefusesToOpenOneFileTwiceInAProcess) {
 TEST(LmdbOpen, RefusesAnUnknownSchemaVersionAndLeavesTheFileAlone) {
   TestFolder folder;
   uint8_t version[4];
-  store_be32(version, kSchemaVersion + 41);
+  store_be32(version, kSchemaVersion + 40);
   ASSERT_TRUE(open_or_die(folder.file())->engine().write([&](WriteView& view) {
     return view.put(Table::meta, as_bytes("store/schema"), version);
   }));
   for (int i = 0; i < 2; ++i)
-    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 42 is unknown, this bellhop knows 1"));
+    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 42 is unknown, this bellhop knows 2"));
+}
+
+TEST(LmdbOpen, TakesOverAStoreOfTheFirstSchemaVersion) {
+  TestFolder folder;
+  uint8_t version[4];
+  store_be32(version, 1);
+  ASSERT_TRUE(open_or_die(folder.file())->engine().write([&](WriteView& view) {
+    return view.put(Table::meta, as_bytes("store/schema"), version);
+  }));
+  auto store = open_or_die(folder.file());
+  ASSERT_TRUE(store->engine().read([&](ReadView& view) -> Status {
+    BH_TRY(std::optional<Bytes> stored, view.get(Table::meta, as_bytes("store/schema")));
+    EXPECT_EQ(load_be32(stored.value().data()), kSchemaVersion);
+    return {};
+  }));
 }
 
 TEST(LmdbOpen, RefusesDataWithoutASchemaVersion) {
