@@ -55,9 +55,7 @@ Task<Autodiscover::Reply> Autodiscover::find(const Tenant& tenant, const crypto:
                                              bool cache_allowed) {
   Instant begin = io::now();
   std::optional<std::string> domain = domain_of_address(credentials.address.reveal_text());
-  bool on = domain && tenant.autodiscover_domains.matches(*domain);
-  bool askable = std::holds_alternative<crypto::BasicCredentials>(credentials.logon);
-  if (!on || !askable) {
+  if (!domain || !tenant.autodiscover_domains.matches(*domain)) {
     count(tenant, AutodiscoverResult::off, {});
     co_return std::unexpected(AutodiscoverResult::off);
   }
@@ -71,6 +69,12 @@ Task<Autodiscover::Reply> Autodiscover::find(const Tenant& tenant, const crypto:
       metrics_.add(metric::autodiscovers, AutodiscoverResult::failed_before);
       co_return std::unexpected(failure->result);
     }
+  }
+  // A refresh token may be good for one grant, which a search that leads nowhere would waste; and a certificate's server
+  // is known to whoever issued it.
+  if (!std::holds_alternative<crypto::BasicCredentials>(credentials.logon)) {
+    count(tenant, AutodiscoverResult::off, {});
+    co_return std::unexpected(AutodiscoverResult::off);
   }
   if (searches_ >= config_.searches_in_flight_max) {
     count(tenant, AutodiscoverResult::overload, {});

@@ -33,6 +33,8 @@ namespace bellhop::service {
 //  4. the URL that is found is one of Tenant::ews_url;
 //  5. all of it ends by config.timeout_ms.
 //
+// Searches are made with user name and password. Records of other types are served by what is known of their domain.
+//
 // What a domain led to is kept: the URL in the store under a keyed hash of the domain (an address leaves nothing), a
 // failure in memory for a while. A URL that an address of another domain led to is not kept: it is this mailbox's alone.
 // One per core.

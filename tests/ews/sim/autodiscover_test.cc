@@ -400,6 +400,25 @@ Task<void> verifies(Site& site) {
 }
 TEST(Autodiscover, ACertificateForAnotherNameGetsNoCredentials) { run_site(verifies); }
 
+Task<void> searches_with_passwords_only(Site& site) {
+  name(kRoot);
+  site.s.peer.respond = [](const Seen& seen) { return answered(seen, settings()); };
+  crypto::OauthCredentials oauth;
+  oauth.refresh_token = crypto::Secret::copy_of("refresh");
+  site.s.credentials.logon = std::move(oauth);
+  auto found = co_await site.find();
+  CO_ASSERT(!found);
+  EXPECT_EQ(found.error(), Result::off);
+  EXPECT_THAT(site.asked(), IsEmpty());
+  // What a neighbour's search found serves all.
+  store::EwsUrlKey key = site.vault->ews_url_key(site.tenant->config.id, kRoot);
+  EXPECT_TRUE(co_await site.store->put_ews_url(key, {std::string(kEws), io::wall_now() + 1h}));
+  found = co_await site.find();
+  CO_ASSERT(found);
+  EXPECT_EQ(found->url, kEws);
+}
+TEST(Autodiscover, NoGrantIsWastedOnASearch) { run_site(searches_with_passwords_only); }
+
 // ---- Bad answers ----
 
 Task<void> names_outcomes(Site& site) {
