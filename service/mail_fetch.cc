@@ -66,7 +66,8 @@ Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant,
   result.decrypt = opened - begin;
   core_.metrics.observe(metric::stage_time, Stage::decrypt, result.decrypt);
   if (!credentials) {
-    bool overload = is(credentials.error(), crypto::CryptoError::overloaded);
+    // Stopped: nobody waits for the answer any more, and Exchange will send it again.
+    bool overload = is(credentials.error(), crypto::CryptoError::overloaded) || is(credentials.error(), CoreError::canceled);
     result.end = overload ? FetchEnd::overload : FetchEnd::unopened;
     if (!overload) {
       log_line(core_.log, LogLevel::error, "envelope_unopened", field("user", core_.fingerprint(mailbox.user)),

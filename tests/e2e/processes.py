@@ -45,7 +45,7 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 server_cpus=None, other_cpus=None, public_config="", http2=False):
+                 server_cpus=None, other_cpus=None, public_config="", http2=False, exchange_arguments=()):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
@@ -53,6 +53,7 @@ class World:
         self.keep_payloads = keep_payloads
         self.server_config = server_config
         self.public_config = public_config  # further lines of [listen.public]
+        self.exchange_arguments = exchange_arguments
         self.version = ["--http2"] if http2 else []  # how devices and callbacks come
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
@@ -111,7 +112,8 @@ class World:
     def start_standins(self):
         self.spawn("exchange", "bellhop", "stand-in", "exchange", "--folder", self.folder,
                    "--listen", f"127.0.0.1:{self.ews_port}", "--control", f"127.0.0.1:{self.exchange_control}",
-                   "--mailboxes", str(self.mailboxes), "--password", self.password, *self.version)
+                   "--mailboxes", str(self.mailboxes), "--password", self.password, *self.version,
+                   *self.exchange_arguments)
         wait_until("the Exchange stand-in answers", lambda: self.exchange("GET", "/books", check=False))
         apns = ["--keep-payloads"] if self.keep_payloads else []
         self.spawn("apns", "bellhop", "stand-in", "apns", "--folder", self.folder,
