@@ -14,9 +14,8 @@ Digest creds_digest(Bytes creds) {
   return sha256(creds);
 }
 
-Result<std::vector<uint8_t>> envelope_seal(Envelope envelope, const RsaPublicKey& key, const CredentialRecord& record,
+Result<std::vector<uint8_t>> envelope_seal(const RsaPublicKey& key, const CredentialRecord& record,
                                            const EnvelopeBinding& binding) {
-  if (envelope != Envelope::rsa) return fail(crypto_error(CryptoError::unsupported));
   BH_CHECK(binding.key_id == key.id());
   BH_TRY(const Secret packed, pack_record(record, oaep_capacity(key.modulus_bytes())));
   BH_TRY(const std::vector<uint8_t> ciphertext, key.encrypt_oaep(packed.reveal(), binding.label()));

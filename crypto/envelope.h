@@ -10,7 +10,7 @@
 
 namespace bellhop::crypto {
 
-// The forms of `creds` in a callback URL. Value = the version byte in front.
+// The forms of `creds` in a callback URL. Value = the version byte in front. `split` is made and opened in split.h.
 enum class Envelope : uint8_t { rsa = 1, split = 2 };
 
 inline constexpr size_t kCredsBytesMax = 1 + 384;        // `rsa` with a 3072-bit key
@@ -29,9 +29,8 @@ struct EnvelopeBinding {
 // SHA-256 of `creds`: kept with the subscription and compared before any private-key operation.
 Digest creds_digest(Bytes creds);
 
-// Makes `creds` for a callback URL. Errors: too_large (the record does not fit; `split` would), unsupported (split, for
-// now).
-Result<std::vector<uint8_t>> envelope_seal(Envelope envelope, const RsaPublicKey& key, const CredentialRecord& record,
+// Makes `creds` of form rsa for a callback URL. Errors: too_large (the record does not fit; `split` takes it).
+Result<std::vector<uint8_t>> envelope_seal(const RsaPublicKey& key, const CredentialRecord& record,
                                            const EnvelopeBinding& binding);
 
 // An envelope ready for the RSA engine: decrypt `ciphertext` by RSAES-OAEP-SHA-256 with `label`.

@@ -22,6 +22,8 @@ std::string crypto_error_text(uint16_t code, uint32_t) {
       return "sealed under a key-encryption key that the keyring does not hold";
     case CryptoError::record_malformed:
       return "credential record malformed";
+    case CryptoError::record_no_refresh_token:
+      return "credential record holds an access token alone; a refresh token is needed";
     case CryptoError::record_wrong_user:
       return "credential record is of another user";
     case CryptoError::record_wrong_device:

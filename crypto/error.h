@@ -14,6 +14,7 @@ enum class CryptoError : uint16_t {
   key_refused,        // key of a size or exponent that is not allowed, or whose parts do not fit together
   key_unknown,        // sealed under a key-encryption key that the keyring does not hold; detail = its id
   record_malformed,   // credential record: not JSON of the agreed members
+  record_no_refresh_token,  // credential record of type oauth with an access token alone
   record_wrong_user,  // address does not hash to the request's userId
   record_wrong_device,  // deviceId is not the request's
   record_stale,         // iat too long ago; detail = age in seconds

@@ -6,47 +6,28 @@
 #include "core/base/check.h"
 #include "crypto/error.h"
 #include "crypto/flat_json.h"
+#include "crypto/record_parts.h"
 
 namespace bellhop::crypto {
 namespace {
 
-constexpr uint8_t kTypeMask = 0x0f;
-constexpr uint8_t kAddressFollows = 0x10;
-constexpr uint8_t kAddressIsUsername = 0x20;
-
-// The Authorization line is base64, but user name and password also reach logs of other servers and, for NTLM-minded
-// proxies, plain headers: control characters have no business in them (RFC 7617 section 2).
-bool is_plain_text(std::string_view text) {
-  return std::none_of(text.begin(), text.end(), [](char c) {
-    const auto byte = static_cast<uint8_t>(c);
-    return byte < 0x20 || byte == 0x7f;
-  });
-}
-
-bool is_username(std::string_view text) {
-  return !text.empty() && text.size() <= kUsernameBytesMax && is_plain_text(text) &&
-         text.find(':') == std::string_view::npos;
-}
-bool is_password(std::string_view text) {
-  return text.size() <= kPasswordBytesMax && is_plain_text(text);
-}
-
-bool is_address(std::string_view text) {
-  const size_t at = text.find('@');
-  return text.size() <= kAddressBytesMax && is_plain_text(text) && at != 0 && at != std::string_view::npos &&
-         at + 1 < text.size() && text.find('@', at + 1) == std::string_view::npos &&
-         text.find(' ') == std::string_view::npos;
-}
+constexpr std::pair<std::string_view, CredentialType> kTypeNames[] = {{"basic", CredentialType::basic},
+                                                                      {"oauth", CredentialType::oauth},
+                                                                      {"certificate", CredentialType::certificate},
+                                                                      {"dual", CredentialType::dual}};
 
 // Errors: unsupported_type (one that we know of), record_malformed.
-Status check_type(std::string_view type) {
-  if (type == "basic") return {};
-  constexpr std::pair<std::string_view, CredentialType> kKnown[] = {
-      {"oauth", CredentialType::oauth}, {"certificate", CredentialType::certificate}, {"dual", CredentialType::dual}};
-  for (const auto& [name, known] : kKnown) {
-    if (type == name) return fail(crypto_error(CryptoError::unsupported_type, static_cast<uint32_t>(known)));
+Result<CredentialType> read_type(std::string_view text, CredentialTypes types) {
+  for (const auto& [name, type] : kTypeNames) {
+    if (text != name) continue;
+    if (types.has(type)) return type;
+    return fail(crypto_error(CryptoError::unsupported_type, static_cast<uint32_t>(type)));
   }
   return fail(crypto_error(CryptoError::record_malformed));
+}
+
+std::string_view name_of(CredentialType type) {
+  return kTypeNames[static_cast<size_t>(type) - 1].first;
 }
 
 uint32_t whole_seconds(Duration duration) {
@@ -64,17 +45,97 @@ Status check_issued_at(int64_t issued_at_s, WallTime now, Duration age_max) {
   return {};
 }
 
-// Appends length (8 bits) and bytes.
-bool append_short(SecretBuffer& out, const Secret& text) {
-  return text.size() <= UINT8_MAX && out.append(static_cast<uint8_t>(text.size())) && out.append(text.reveal());
+Secret secret_of(const WipingString& text) {
+  return Secret::copy_of(std::string_view(text));
 }
 
-// Reads what append_short wrote; nothing where the bytes end too early.
-std::optional<Secret> take_short(Bytes& rest) {
-  if (rest.empty() || rest.size() - 1 < rest[0]) return std::nullopt;
-  Secret text = Secret::copy_of(rest.subspan(1, rest[0]));
-  rest = rest.subspan(1 + text.size());
-  return text;
+using Logon = decltype(CredentialRecord::logon);
+
+Result<BasicCredentials> read_basic(const FlatJson& object) {
+  const WipingString *username = object.text("username"), *password = object.text("password");
+  if (!username || !password || !is_username(*username) || !is_password(*password)) {
+    return fail(crypto_error(CryptoError::record_malformed));
+  }
+  return BasicCredentials{secret_of(*username), secret_of(*password)};
+}
+
+Result<OauthCredentials> read_oauth(const FlatJson& object) {
+  const WipingString *refresh_token = object.text("refreshToken"), *endpoint = object.text("tokenEndpoint"),
+                     *client_id = object.text("clientId"), *scope = object.text("scope");
+  if (!object.has("refreshToken") && object.has("accessToken")) {
+    return fail(crypto_error(CryptoError::record_no_refresh_token));
+  }
+  const bool good = refresh_token && is_refresh_token(*refresh_token) && endpoint && is_endpoint(*endpoint) &&
+                    client_id && is_client_id(*client_id) && (scope ? is_scope(*scope) : !object.has("scope"));
+  if (!good) return fail(crypto_error(CryptoError::record_malformed));
+  return OauthCredentials{.refresh_token = secret_of(*refresh_token),
+                          .token_endpoint = secret_of(*endpoint),
+                          .client_id = secret_of(*client_id),
+                          .scope = scope ? secret_of(*scope) : Secret(),
+                          .access_token = Secret()};
+}
+
+Result<CertificateCredentials> read_certificate(const FlatJson& object, std::string_view password_name) {
+  const auto malformed = fail(crypto_error(CryptoError::record_malformed));
+  const WipingString *pkcs12 = object.text("pkcs12"), *password = object.text(password_name);
+  if (!pkcs12 || !password || !is_pkcs12_password(*password)) return malformed;
+  auto bytes = secret_from_base64(*pkcs12);
+  if (!bytes || !is_pkcs12(bytes->reveal())) return malformed;
+  return CertificateCredentials{*std::move(bytes), secret_of(*password)};
+}
+
+Result<Logon> read_logon(CredentialType type, const FlatJson& object) {
+  switch (type) {
+    case CredentialType::basic: {
+      BH_TRY(BasicCredentials basic, read_basic(object));
+      return Logon(std::move(basic));
+    }
+    case CredentialType::oauth: {
+      BH_TRY(OauthCredentials oauth, read_oauth(object));
+      return Logon(std::move(oauth));
+    }
+    case CredentialType::certificate: {
+      BH_TRY(CertificateCredentials certificate, read_certificate(object, "password"));
+      return Logon(std::move(certificate));
+    }
+    case CredentialType::dual: {
+      BH_TRY(BasicCredentials basic, read_basic(object));
+      BH_TRY(CertificateCredentials certificate, read_certificate(object, "pkcs12Password"));
+      return Logon(DualCredentials{std::move(basic), std::move(certificate)});
+    }
+  }
+  return fail(crypto_error(CryptoError::record_malformed));
+}
+
+void append_member(WipingString& text, std::string_view name, std::string_view value) {
+  text += ",\"";
+  text += name;
+  text += "\":";
+  append_json_string(text, value);
+}
+void append_basic(WipingString& text, const BasicCredentials& basic) {
+  append_member(text, "username", basic.username.reveal_text());
+  append_member(text, "password", basic.password.reveal_text());
+}
+void append_certificate(WipingString& text, const CertificateCredentials& certificate, std::string_view password_name) {
+  append_member(text, "pkcs12", base64_of(certificate.pkcs12).reveal_text());
+  append_member(text, password_name, certificate.password.reveal_text());
+}
+void append_logon(WipingString& text, const Logon& logon) {
+  if (const auto* basic = std::get_if<BasicCredentials>(&logon)) {
+    append_basic(text, *basic);
+  } else if (const auto* oauth = std::get_if<OauthCredentials>(&logon)) {
+    append_member(text, "refreshToken", oauth->refresh_token.reveal_text());
+    append_member(text, "tokenEndpoint", oauth->token_endpoint.reveal_text());
+    append_member(text, "clientId", oauth->client_id.reveal_text());
+    append_member(text, "scope", oauth->scope.reveal_text());
+  } else if (const auto* certificate = std::get_if<CertificateCredentials>(&logon)) {
+    append_certificate(text, *certificate, "password");
+  } else {
+    const auto& dual = std::get<DualCredentials>(logon);
+    append_basic(text, dual.basic);
+    append_certificate(text, dual.certificate, "pkcs12Password");
+  }
 }
 
 }  // namespace
@@ -101,76 +162,24 @@ Result<CredentialRecord> read_credential_record(const Secret& json, const Record
   }
   if (*device_id != expected.device_id) return fail(crypto_error(CryptoError::record_wrong_device));
   BH_CHECKED(check_issued_at(*issued_at_s, expected.now, expected.age_max));
-  BH_CHECKED(check_type(*type));
-
-  const WipingString *username = object->text("username"), *password = object->text("password");
-  if (!username || !password || !is_username(*username) || !is_password(*password)) return malformed;
-  return CredentialRecord{
-      Secret::copy_of(std::string_view(*address)),
-      BasicCredentials{Secret::copy_of(std::string_view(*username)), Secret::copy_of(std::string_view(*password))}};
+  BH_TRY(const CredentialType known, read_type(*type, expected.types));
+  BH_TRY(Logon logon, read_logon(known, *object));
+  return CredentialRecord{secret_of(*address), std::move(logon)};
 }
 
 Secret write_credential_record(const CredentialRecord& record, std::string_view device_id, WallTime issued_at) {
-  const auto& basic = std::get<BasicCredentials>(record.logon);
   const std::string_view address = record.address.reveal_text();
   WipingString text;
-  text.reserve(1024 + 2 * (address.size() + basic.username.size() + basic.password.size() + device_id.size()));
+  text.reserve(kRecordJsonBytesMax);
   text += R"({"address":)";
   append_json_string(text, address);
-  text += R"(,"userId":")" + to_hex(user_id_of_address(address)) + R"(","deviceId":)";
-  append_json_string(text, device_id);
-  text += R"(,"iat":)" + std::to_string(to_unix_seconds(issued_at)) + R"(,"type":"basic","username":)";
-  append_json_string(text, basic.username.reveal_text());
-  text += R"(,"password":)";
-  append_json_string(text, basic.password.reveal_text());
+  text += R"(,"userId":")" + to_hex(user_id_of_address(address)) + "\"";
+  append_member(text, "deviceId", device_id);
+  text += R"(,"iat":)" + std::to_string(to_unix_seconds(issued_at));
+  append_member(text, "type", name_of(record.type()));
+  append_logon(text, record.logon);
   text += '}';
   return Secret::copy_of(std::string_view(text));
-}
-
-Result<Secret> pack_record(const CredentialRecord& record, size_t capacity) {
-  const auto& basic = std::get<BasicCredentials>(record.logon);
-  const size_t needed = 1 + 1 + basic.username.size() + 1 + basic.password.size();
-  if (needed > capacity || basic.username.size() > UINT8_MAX || basic.password.size() > UINT8_MAX) {
-    return fail(crypto_error(CryptoError::too_large, static_cast<uint32_t>(needed)));
-  }
-  uint8_t head = static_cast<uint8_t>(CredentialType::basic);
-  if (!record.address.empty()) {
-    if (record.address.equals(basic.username.reveal())) {
-      head |= kAddressIsUsername;
-    } else if (needed + 1 + record.address.size() <= capacity && record.address.size() <= UINT8_MAX) {
-      head |= kAddressFollows;
-    }
-  }
-  SecretBuffer out(capacity);
-  const bool fits = out.append(head) && append_short(out, basic.username) && append_short(out, basic.password) &&
-                    (!(head & kAddressFollows) || append_short(out, record.address));
-  BH_CHECK(fits);
-  return out.finish();
-}
-
-Result<CredentialRecord> unpack_record(const Secret& packed) {
-  const auto failed = fail(crypto_error(CryptoError::decrypt_failed));
-  Bytes rest = packed.reveal();
-  if (rest.empty()) return failed;
-  const uint8_t head = rest[0];
-  rest = rest.subspan(1);
-  const bool known = (head & kTypeMask) == static_cast<uint8_t>(CredentialType::basic) &&
-                     (head & ~(kTypeMask | kAddressFollows | kAddressIsUsername)) == 0;
-  const bool both = (head & kAddressFollows) && (head & kAddressIsUsername);
-  if (!known || both) return failed;
-  auto username = take_short(rest);
-  if (!username || !is_username(username->reveal_text())) return failed;
-  auto password = take_short(rest);
-  if (!password || !is_password(password->reveal_text())) return failed;
-  Secret address;
-  if (head & kAddressIsUsername) address = username->clone();
-  if (head & kAddressFollows) {
-    auto following = take_short(rest);
-    if (!following || !is_address(following->reveal_text())) return failed;
-    address = *std::move(following);
-  }
-  if (!rest.empty()) return failed;
-  return CredentialRecord{std::move(address), BasicCredentials{*std::move(username), *std::move(password)}};
 }
 
 Result<CredentialRecord> read_ens2_credentials(const Secret& text) {
@@ -190,6 +199,22 @@ Secret basic_authorization(const BasicCredentials& credentials) {
   SecretBuffer line(6 + encoded.size());
   BH_CHECK(line.append("Basic ") && line.append(encoded.reveal()));
   return line.finish();
+}
+
+Secret bearer_authorization(const Secret& access_token) {
+  SecretBuffer line(7 + access_token.size());
+  BH_CHECK(line.append("Bearer ") && line.append(access_token.reveal()));
+  return line.finish();
+}
+
+Secret authorization_of(const CredentialRecord& record) {
+  if (const auto* basic = std::get_if<BasicCredentials>(&record.logon)) return basic_authorization(*basic);
+  if (const auto* dual = std::get_if<DualCredentials>(&record.logon)) return basic_authorization(dual->basic);
+  if (const auto* oauth = std::get_if<OauthCredentials>(&record.logon)) {
+    BH_CHECK(!oauth->access_token.empty());
+    return bearer_authorization(oauth->access_token);
+  }
+  return {};
 }
 
 }  // namespace bellhop::crypto

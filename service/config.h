@@ -122,6 +122,16 @@ struct EwsConfig {
   uint32_t logons_after_refusal_max = 3;
 };
 
+// [oauth]: grants at token endpoints. What a failing host costs is bounded as for Exchange: ews.breaker_*.
+struct OauthConfig {
+  std::string ca_file;  // PEM, added to the system's roots; empty: none
+  uint32_t grant_timeout_ms = 3'000;
+  uint32_t renew_before_expiry_seconds = 60;
+  uint32_t requests_per_host_in_flight_max = 16;   // per core
+  uint32_t requests_per_host_waiting_max = 1'024;  // per core
+  uint32_t answer_bytes_max = 65'536;
+};
+
 // [apns]
 struct ApnsConfig {
   HostPort production = {"api.push.apple.com", 443};
@@ -187,6 +197,9 @@ struct TenantConfig {
   std::vector<std::string> ews_hosts;  // exact names, or "*.example.com" for one label before it
   std::vector<uint16_t> ews_ports = {443};
   std::vector<Cidr> ews_private_cidrs;
+  std::vector<std::string> oauth_token_hosts;  // as ews_hosts; empty: no credentials of type oauth
+  std::vector<uint16_t> oauth_token_ports = {443};
+  uint32_t oauth_reuse_grace_seconds = 60;
   PreviewPolicy preview_max = PreviewPolicy::full;
   bool ens2_credentials = false;
   std::vector<AppConfig> apps;
@@ -202,6 +215,7 @@ struct Config {
   StoreConfig store;
   NotificationConfig notification;
   EwsConfig ews;
+  OauthConfig oauth;
   ApnsConfig apns;
   KeysConfig keys;
   LimitsConfig limits;

@@ -105,6 +105,7 @@ class Rules {
                                                 tenant.id, line_of(fmt::format("tenant[{}]", ids[tenant.id]))));
       }
       check_repeats(here + ".ews_hosts", "tenant.ews_hosts", tenant.ews_hosts);
+      check_repeats(here + ".oauth_token_hosts", "tenant.oauth_token_hosts", tenant.oauth_token_hosts);
       check_apps(tenant, here);
     }
   }

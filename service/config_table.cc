@@ -264,6 +264,21 @@ constexpr KeyRow kEwsKeys[] = {
     number<&EwsConfig::logons_after_refusal_max>("logons_after_refusal_max", 0, 10, "", "The same, in all."),
 };
 
+constexpr KeyRow kOauthKeys[] = {
+    path<&OauthConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/token-ca.pem\"",
+        "Certificate authorities in PEM that a token endpoint's certificate may come from, besides the system's."),
+    number<&OauthConfig::grant_timeout_ms>("grant_timeout_ms", 100, 20'000, "ms",
+        "For one grant, from resolving the name to the end of the answer."),
+    number<&OauthConfig::renew_before_expiry_seconds>("renew_before_expiry_seconds", 0, 3'600, "seconds",
+        "How long before its end an access token is renewed, but at most a quarter of its lifetime."),
+    number<&OauthConfig::requests_per_host_in_flight_max>("requests_per_host_in_flight_max", 1, 1'000, "",
+        "Grants at the same time at one token host from one core."),
+    number<&OauthConfig::requests_per_host_waiting_max>("requests_per_host_waiting_max", 1, 1'000'000, "",
+        "Grants that wait for one token host on one core; more fail at once."),
+    number<&OauthConfig::answer_bytes_max>("answer_bytes_max", 4'096, 65'536, "bytes",
+        "Body of one answer of a token endpoint."),
+};
+
 constexpr KeyRow kApnsKeys[] = {
     address<&ApnsConfig::production>("production", "\"api.push.apple.com:443\"", "Apple's production host."),
     address<&ApnsConfig::sandbox>("sandbox", "\"api.sandbox.push.apple.com:443\"", "Apple's sandbox host."),
@@ -343,8 +358,15 @@ constexpr KeyRow kTenantKeys[] = {
         "Exchange hosts that may get credentials. `*.` stands for exactly one label.")),
     list<&TenantConfig::ews_ports>("ews_ports", nullptr, "[443]", "Ports of these hosts."),
     list<&TenantConfig::ews_private_cidrs>("ews_private_cidrs", nullptr, "[\"10.20.0.0/16\", \"fd00:20::/32\"]",
-        "Private networks in which these hosts may be. Addresses of any other private, loopback or link-local network "
-        "are refused."),
+        "Private networks in which these hosts, and those of oauth_token_hosts, may be. Addresses of any other private, "
+        "loopback or link-local network are refused."),
+    list<&TenantConfig::oauth_token_hosts>("oauth_token_hosts", refuse_ews_host,
+        "[\"login.example.com\"]",
+        "Hosts of token endpoints that may get refresh tokens. None: devices cannot subscribe with OAuth."),
+    list<&TenantConfig::oauth_token_ports>("oauth_token_ports", nullptr, "[443]", "Ports of these hosts."),
+    number<&TenantConfig::oauth_reuse_grace_seconds>("oauth_reuse_grace_seconds", 0, 7'776'000, "seconds",
+        "For how long the issuer takes a refresh token again after it gave a new one for it. A grant whose answer was "
+        "lost is tried again within this time; past it, the device is asked to subscribe again. 0: never."),
     choice<&TenantConfig::preview_max>("preview_max", kPreviews,
         "The most that a push may show of a mail; a device may ask for less."),
     boolean<&TenantConfig::ens2_credentials>("ens2_credentials",
@@ -380,6 +402,7 @@ constexpr SectionRow kSections[] = {
     {"notification", false, 0, enter<&Config::notification>, kNotificationKeys,
      "From a callback of Exchange to its answer."},
     {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
+    {"oauth", false, 0, enter<&Config::oauth>, kOauthKeys, "Grants at OAuth token endpoints."},
     {"apns", false, 0, enter<&Config::apns>, kApnsKeys, "Pushes through Apple."},
     {"keys", false, 0, enter<&Config::keys>, kKeysKeys, "Key pairs of users."},
     {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API."},

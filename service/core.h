@@ -14,6 +14,7 @@
 #include "service/metrics.h"
 #include "service/outcome.h"
 #include "service/tenants.h"
+#include "service/token_client.h"
 #include "service/vault.h"
 #include "store/store.h"
 
@@ -52,6 +53,7 @@ struct Core {
   Log& log;
   Decrypter& decrypter;
   EwsClient& ews;
+  TokenClient& tokens;
   ApnsSender& apns;
   Mailboxes* mailboxes = nullptr;
   Registrar* registrar = nullptr;             // set by itself; DeviceApi keeps it

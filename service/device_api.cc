@@ -16,6 +16,7 @@
 #include "service/error_texts.h"
 #include "service/key_maker.h"
 #include "service/registration.h"
+#include "service/store_watch.h"
 
 namespace bellhop::service {
 namespace {
@@ -256,7 +257,7 @@ Task<ApiResult<Answer>> DeviceApi::Impl::get_public_key(HttpExchange& exchange, 
 
 std::unexpected<ApiProblem> DeviceApi::Impl::no_public_key(const store::StoredUserId& user, const Error& error) {
   bool empty = is(error, store::StoreError::pool_empty);
-  log_line(core.log, empty ? LogLevel::warning : LogLevel::error, "public_key_failed",
+  log_line(core.log, empty ? LogLevel::warning : level_of_failure(error), "public_key_failed",
            field("user", core.fingerprint(user)), field("error", error));
   if (empty) nudge_key_maker();
   return refuse_unavailable(kPoolEmptyRetry);
@@ -280,7 +281,7 @@ Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const
   json.member("status", done->state == store::SubscriptionState::active ? "active" : "pending");
   if (!done->device_secret.empty()) json.member("deviceSecret", done->device_secret.reveal_text());
   json.member("heartbeatMinutes", done->heartbeat_minutes);
-  json.member("envelope", "rsa");
+  json.member("envelope", done->envelope == store::EnvelopeKind::split ? "split" : "rsa");
   json.end_object();
   co_return answer;
 }

@@ -67,6 +67,14 @@ std::string service_error_text(uint16_t code, uint32_t detail) {
     case ServiceError::key_pool_empty: return "no key pair is ready yet (keys.pool_target)";
     case ServiceError::blocked: return "the device or its user is blocked";
     case ServiceError::store_failed: return "the store did not take the write";
+    case ServiceError::token_host_not_allowed:
+      return "the token endpoint's host is not on the tenant's list (tenant.oauth_token_hosts)";
+    case ServiceError::token_endpoint_failed:
+      return with_status("the token endpoint did not give a usable answer", detail);
+    case ServiceError::grant_refused: return with_status("the token endpoint refuses the refresh token", detail);
+    case ServiceError::refresh_token_spent:
+      return "the answer to a grant was lost, and the refresh token may not be used again "
+             "(tenant.oauth_reuse_grace_seconds)";
   }
   return fmt::format("code {}", code);
 }

@@ -42,6 +42,10 @@ enum class ServiceError : uint16_t {
   key_pool_empty = 26,
   blocked = 27,                 // the device or user is blocked
   store_failed = 28,
+  token_host_not_allowed = 29,  // the token endpoint's host is not on the tenant's list
+  token_endpoint_failed = 30,   // detail = HTTP status, or 0
+  grant_refused = 31,           // the token endpoint takes the refresh token no more, or never did; detail = status
+  refresh_token_spent = 32,     // its grant's answer was lost, and the issuer's grace is over
 };
 
 inline Error config_error(ConfigError code, uint32_t detail = 0) {

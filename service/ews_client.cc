@@ -275,19 +275,18 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::run_adm
 
 Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(EwsHost& host, Call& call) {
   ++call.attempts;
-  crypto::Secret authorization =
-      crypto::basic_authorization(std::get<crypto::BasicCredentials>(call.target.credentials->logon));
+  crypto::Secret authorization = crypto::authorization_of(*call.target.credentials);
   std::array<proto::HeaderField, 8> fields = {{
       {"content-type", proto::soap_content_type(proto::SoapVersion::soap11)},
       {"accept", "text/xml"},
       {"user-agent", config.user_agent},
       {"soapaction", action_of(call.operation)},
-      {"authorization", authorization.reveal_text()},
       {"client-request-id", call.request_id},
       {"return-client-request-id", "true"},
-      {"x-anchormailbox", address_of(call.target)},
   }};
-  size_t count = address_of(call.target).empty() ? fields.size() - 1 : fields.size();
+  size_t count = 6;
+  if (!authorization.empty()) fields[count++] = {"authorization", authorization.reveal_text()};
+  if (!address_of(call.target).empty()) fields[count++] = {"x-anchormailbox", address_of(call.target)};
   std::string authority = call.url.authority(), path = call.url.target();
   co_return co_await host.pool.send({.method = "POST",
                                      .target = path,
@@ -330,6 +329,7 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::attempt
       judge_ews_answer(call.operation, received, std::chrono::milliseconds(config.back_off_ms_max));
   if (!trouble) co_return std::move(answer);
   if (trouble->failure.kind == EwsFailureKind::garbage) lease->discard();
+  if (response.status == 401) trouble->failure.challenge = proto::find_bearer_challenge(*response.headers);
   co_return std::unexpected(*std::move(trouble));
 }
 

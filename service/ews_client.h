@@ -14,6 +14,7 @@
 #include "crypto/record.h"
 #include "proto/ews.h"
 #include "proto/ews_response.h"
+#include "proto/oauth.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
@@ -45,6 +46,7 @@ struct EwsFailure {
   proto::EwsResponseCode code = proto::EwsResponseCode::none;
   std::string code_text;       // as Exchange wrote it, at most 64 bytes; for the device's problem document
   Duration retry_after{};      // throttled
+  std::optional<proto::BearerChallenge> challenge;  // unauthorized by a 401 that says something of bearer tokens
 };
 template <class T>
 using EwsReply = std::expected<T, EwsFailure>;

@@ -57,6 +57,7 @@ Task<Status> Http1ServerConnection::serve_request() {
   ++requests_;
   answered_ = body_read_ = false;
   co_await handler_.handle(*this);
+  if (!broken_) co_return broken_;
   if (!answered_) co_return fail(core_error(CoreError::closed));
   // A request without a body still has its end to be taken; an unread body makes the connection end instead.
   if (!body_read_ && !close_after_) {
@@ -83,10 +84,14 @@ Task<Status> Http1ServerConnection::read_body(uint64_t bytes_max, BodySink& sink
   uint64_t received = 0;
   for (;;) {
     Duration allowed = limits_.body_grace + received * Duration(1s) / limits_.body_rate_min_bytes_per_s;
-    BH_CO_TRY(Http1Step step, co_await within_until(start + allowed, reader_.next()));
-    if (step.event == Http1Event::complete) break;
-    received += step.body.size();
-    BH_CO_CHECKED(sink.on_body(step.body));
+    Result<Http1Step> step = co_await within_until(start + allowed, reader_.next());
+    if (!step) {
+      broken_ = fail(step.error());
+      co_return broken_;
+    }
+    if (step->event == Http1Event::complete) break;
+    received += step->body.size();
+    BH_CO_CHECKED(sink.on_body(step->body));
   }
   body_read_ = true;
   co_return Status();
@@ -97,7 +102,9 @@ Task<Status> Http1ServerConnection::respond(const HttpResponse& response) {
   answered_ = true;
   close_after_ |= response.close || draining_ || (!body_read_ && parser_.has_body()) || !parser_.keep_alive() ||
                   requests_ >= limits_.requests_per_connection_max;
-  co_return co_await within(limits_.write_stall_timeout, write_response(response));
+  Status sent = co_await within(limits_.write_stall_timeout, write_response(response));
+  if (!sent) broken_ = sent;
+  co_return sent;
 }
 
 Task<Status> Http1ServerConnection::write_response(const HttpResponse& response) {

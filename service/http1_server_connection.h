@@ -52,6 +52,7 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   bool body_read_ = false;
   bool close_after_ = false;
   bool answered_ = false;
+  Status broken_;  // why this connection can serve no further request: a body or an answer did not get through
 };
 
 }  // namespace bellhop::service

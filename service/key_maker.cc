@@ -118,7 +118,6 @@ Task<void> KeyMaker::run() {
     }
     if (impl_->stopping(status)) co_return;
     if (!status) {
-      impl_->metrics.add(metric::store_failures);
       if (!co_await sleep_for(retry)) co_return;
       retry = std::min(retry * 2, kRetryMax);
       continue;

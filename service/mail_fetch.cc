@@ -8,17 +8,25 @@
 #include "crypto/envelope.h"
 #include "crypto/error.h"
 #include "service/logon_rule.h"
+#include "service/oauth_tokens.h"
 
 namespace bellhop::service {
 namespace {
 
-// The rule that holds now: another callback may have changed it since this one was routed.
-Task<store::LogonRule> current_rule(store::Store& store, const Callback& callback, const Mailbox& mailbox) {
-  if (mailbox.logon_unwritten && mailbox.logon_of == callback.capability_hash) co_return *mailbox.logon_unwritten;
+// The subscription as it is now: another callback may have changed its logon rule or its tokens since this one was
+// routed. Where it cannot be read any more, it is as it was: good enough for a password, but not for tokens that may
+// have been used since; then nothing.
+Task<std::optional<store::SubscriptionRecord>> current_subscription(store::Store& store, const Callback& callback,
+                                                                    const Mailbox& mailbox) {
   store::Route route;
   Status read = co_await store.read_route(callback.capability_hash, route);
-  if (read && route.kind == store::RouteKind::subscription) co_return route.subscription.logon;
-  co_return callback.subscription->logon;
+  bool current = read && route.kind == store::RouteKind::subscription;
+  if (!current && callback.subscription->envelope == store::EnvelopeKind::split) co_return std::nullopt;
+  store::SubscriptionRecord subscription = current ? std::move(route.subscription) : *callback.subscription;
+  if (mailbox.logon_unwritten && mailbox.logon_of == callback.capability_hash) {
+    subscription.logon = *mailbox.logon_unwritten;
+  }
+  co_return subscription;
 }
 
 // Puts what is listed and new in front, oldest first. True where the list goes back to something that was seen before,
@@ -54,48 +62,55 @@ void add_content(std::vector<MailItem> items, std::vector<Arrival>& arrivals) {
 Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant, Mailbox& mailbox, FetchPlan plan,
                                  std::vector<Arrival>& arrivals) {
   FetchResult result;
-  store::LogonRule rule = co_await current_rule(core_.node.store, callback, mailbox);
-  if (!logon_allowed(rule, io::wall_now(), core_.node.config.ews)) {
+  std::optional<store::SubscriptionRecord> subscription =
+      co_await current_subscription(core_.node.store, callback, mailbox);
+  bool tokens_stored = subscription && co_await write_waiting_tokens(core_, callback.capability_hash, mailbox,
+                                                                     *subscription);
+  if (!tokens_stored) {
+    result.end = FetchEnd::no_exchange;
+    co_return result;
+  }
+  if (!logon_allowed(subscription->logon, io::wall_now(), core_.node.config.ews)) {
     result.end = FetchEnd::no_logon;
     co_return result;
   }
-
   Instant begin = io::now();
-  Result<crypto::CredentialRecord> credentials = co_await open_envelope(callback, tenant);
-  Instant opened = io::now();
-  result.decrypt = opened - begin;
+  Result<Opened> opened = co_await open_envelope(callback, *subscription, tenant);
+  result.decrypt = io::now() - begin;
   core_.metrics.observe(metric::stage_time, Stage::decrypt, result.decrypt);
-  if (!credentials) {
+  if (!opened) {
     // Stopped: nobody waits for the answer any more, and Exchange will send it again.
-    bool overload = is(credentials.error(), crypto::CryptoError::overloaded) || is(credentials.error(), CoreError::canceled);
+    bool overload = is(opened.error(), crypto::CryptoError::overloaded) || is(opened.error(), CoreError::canceled);
     result.end = overload ? FetchEnd::overload : FetchEnd::unopened;
     if (!overload) {
       log_line(core_.log, LogLevel::error, "envelope_unopened", field("user", core_.fingerprint(mailbox.user)),
-               field("error", credentials.error()));
+               field("error", opened.error()));
     }
     co_return result;
   }
-
-  EwsTarget target{.tenant = &tenant,
-                   .url = callback.subscription->ews_url,
-                   .mailbox = mailbox.number,
-                   .credentials = &*credentials};
-  const NotificationConfig& limits = core_.node.config.notification;
-  Instant expiry = std::min(opened + std::chrono::milliseconds(limits.fetch_timeout_ms),
-                            callback.received_at + std::chrono::milliseconds(limits.total_timeout_ms));
-  DeadlineContext deadline(&co_await current_context(), expiry);
-  result.end = co_await ask(target, mailbox, plan, arrivals, result).under(deadline.context());
-  credentials = fail({});  // wiped here, before anything else is done
-  result.fetch = io::now() - opened;
+  begin = io::now();
+  result.end = co_await use(callback, tenant, mailbox, *subscription, *opened, plan, arrivals, result);
+  opened = fail({});  // wiped here, before anything else is done
+  result.fetch = io::now() - begin;
   core_.metrics.observe(metric::stage_time, Stage::fetch, result.fetch);
 
+  store::LogonRule rule = subscription->logon;
   if (result.end == FetchEnd::no_logon) co_await note_refusal(callback, mailbox, rule);
+  if (result.end == FetchEnd::token_lost) co_await note_lost_token(callback, mailbox);
   if (result.end == FetchEnd::done && rule.failed > 0) co_await note_success(callback, mailbox);
   co_return result;
 }
 
-Task<Result<crypto::CredentialRecord>> MailFetch::open_envelope(const Callback& callback, const Tenant& tenant) {
-  const store::SubscriptionRecord& subscription = *callback.subscription;
+Task<Result<MailFetch::Opened>> MailFetch::open_envelope(const Callback& callback,
+                                                         const store::SubscriptionRecord& subscription,
+                                                         const Tenant& tenant) {
+  if (subscription.envelope == store::EnvelopeKind::split) co_return open_split(callback, subscription);
+  co_return co_await open_rsa(callback, subscription, tenant);
+}
+
+Task<Result<MailFetch::Opened>> MailFetch::open_rsa(const Callback& callback,
+                                                    const store::SubscriptionRecord& subscription,
+                                                    const Tenant& tenant) {
   BH_CO_TRY(crypto::KeyCache::Pin key, co_await core_.decrypter.key(subscription.key));
   const crypto::RsaPublicKey& public_key = key->key().public_key();
   crypto::EnvelopeBinding binding{
@@ -103,35 +118,114 @@ Task<Result<crypto::CredentialRecord>> MailFetch::open_envelope(const Callback& 
   BH_CO_TRY(crypto::EnvelopePrepared envelope, crypto::envelope_prepare(callback.creds, public_key, binding));
   BH_CO_TRY(crypto::Secret packed,
             co_await core_.decrypter.decrypt(std::move(key), envelope.ciphertext, envelope.label, tenant.number));
-  co_return crypto::envelope_finish(envelope, packed);
+  BH_CO_TRY(crypto::CredentialRecord record, crypto::envelope_finish(envelope, packed));
+  co_return Opened{.record = std::move(record), .binding = {}, .split_key = {}};
 }
 
-Task<FetchEnd> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan, std::vector<Arrival>& arrivals,
-                              FetchResult& result) {
+// Two symmetric steps and no private key: K from the URL, the record from the store.
+Result<MailFetch::Opened> MailFetch::open_split(const Callback& callback,
+                                                const store::SubscriptionRecord& subscription) {
+  crypto::SplitBinding binding{
+      .capability = callback.capability, .key_name = subscription.key, .ews_origin = subscription.ews_origin()};
+  BH_TRY(crypto::Secret key, core_.node.vault.split_keys().open_creds(callback.creds, binding));
+  BH_TRY(const crypto::Secret ciphertext,
+         core_.node.vault.unseal_split(callback.capability_hash, subscription.split_ciphertext));
+  BH_TRY(crypto::CredentialRecord record, crypto::split_open(key, ciphertext.reveal(), binding));
+  return Opened{.record = std::move(record), .binding = binding, .split_key = std::move(key)};
+}
+
+// With OAuth: a usable token first; and where Exchange does not take it, one fresh one and one more try.
+Task<FetchEnd> MailFetch::use(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
+                              store::SubscriptionRecord& subscription, Opened& opened, FetchPlan plan,
+                              std::vector<Arrival>& arrivals, FetchResult& result) {
+  const auto* oauth = std::get_if<crypto::OauthCredentials>(&opened.record.logon);
+  bool fresh = false;
+  if (oauth && !access_token_usable(*oauth, io::wall_now())) {
+    FetchEnd renewed = co_await renew(callback, tenant, mailbox, subscription, opened, {});
+    if (renewed != FetchEnd::done) co_return renewed;
+    fresh = true;
+  }
+  Asked asked = co_await ask_in_time(callback, tenant, mailbox, opened, plan, arrivals, result);
+  // A token that was granted a moment ago is refused for what it lacks, which only claims can tell.
+  bool another = oauth && asked.end == FetchEnd::no_logon && asked.challenge && asked.challenge->token_refused &&
+                 (!fresh || !asked.challenge->claims.empty());
+  if (!another) co_return asked.end;
+  FetchEnd renewed = co_await renew(callback, tenant, mailbox, subscription, opened, asked.challenge->claims);
+  if (renewed != FetchEnd::done) co_return renewed;
+  co_return (co_await ask_in_time(callback, tenant, mailbox, opened, plan, arrivals, result)).end;
+}
+
+// FetchEnd::done: the record holds a token that is stored.
+Task<FetchEnd> MailFetch::renew(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
+                                store::SubscriptionRecord& subscription, Opened& opened, std::string_view claims) {
+  OpenSplit split{.capability = callback.capability_hash,
+                  .tenant = tenant,
+                  .mailbox = mailbox,
+                  .subscription = subscription,
+                  .binding = opened.binding,
+                  .key = opened.split_key,
+                  .oauth = std::get<crypto::OauthCredentials>(opened.record.logon),
+                  .record = opened.record};
+  switch (co_await renew_tokens(core_, split, claims)) {
+    case RenewalEnd::renewed:
+      co_return FetchEnd::done;
+    case RenewalEnd::refused:
+      co_return FetchEnd::no_logon;
+    case RenewalEnd::lost:
+      co_return FetchEnd::token_lost;
+    case RenewalEnd::unavailable:
+      break;
+  }
+  co_return FetchEnd::no_exchange;
+}
+
+Task<MailFetch::Asked> MailFetch::ask_in_time(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
+                                              const Opened& opened, FetchPlan plan, std::vector<Arrival>& arrivals,
+                                              FetchResult& result) {
+  EwsTarget target{.tenant = &tenant,
+                   .url = callback.subscription->ews_url,
+                   .mailbox = mailbox.number,
+                   .credentials = &opened.record};
   const NotificationConfig& limits = core_.node.config.notification;
-  if (plan.list) {
+  Instant expiry = std::min(io::now() + std::chrono::milliseconds(limits.fetch_timeout_ms),
+                            callback.received_at + std::chrono::milliseconds(limits.total_timeout_ms));
+  DeadlineContext deadline(&co_await current_context(), expiry);
+  co_return co_await ask(target, mailbox, plan, arrivals, result).under(deadline.context());
+}
+
+Task<MailFetch::Asked> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan,
+                                      std::vector<Arrival>& arrivals, FetchResult& result) {
+  const NotificationConfig& limits = core_.node.config.notification;
+  if (plan.list && !result.listed) {
     core_.metrics.add(metric::catch_ups);
     auto found = co_await core_.ews.find_items(target, plan.since, limits.catch_up_items_max);
-    if (!found) co_return end_of(found.error(), mailbox);
+    if (!found) co_return end_of(std::move(found.error()), mailbox);
     size_t before = arrivals.size();
     bool reached_known = add_listed(std::move(found->items), core_.node.vault, mailbox, arrivals);
     result.listed = true;
     result.caught_up = static_cast<uint32_t>(arrivals.size() - before);
     result.more = found->more && !reached_known;
   }
-  if (!plan.content || arrivals.empty() || arrivals.size() > arrivals_shown_max(limits)) co_return FetchEnd::done;
+  if (!plan.content || arrivals.empty() || arrivals.size() > arrivals_shown_max(limits)) co_return Asked();
   std::vector<std::string_view> ids;
   for (const Arrival& arrival : arrivals) ids.push_back(arrival.id);
   auto items = co_await core_.ews.get_items(target, ids, plan.preview);
-  if (!items) co_return end_of(items.error(), mailbox);
+  if (!items) co_return end_of(std::move(items.error()), mailbox);
   add_content(*std::move(items), arrivals);
-  co_return FetchEnd::done;
+  co_return Asked();
 }
 
-FetchEnd MailFetch::end_of(const EwsFailure& failure, const Mailbox& mailbox) {
+MailFetch::Asked MailFetch::end_of(EwsFailure failure, const Mailbox& mailbox) {
   log_line(core_.log, LogLevel::warning, "mail_not_fetched", field("user", core_.fingerprint(mailbox.user)),
            field("error", failure.error), field("code", not_personal(proto::response_code_text(failure.code))));
-  return failure.kind == EwsFailureKind::unauthorized ? FetchEnd::no_logon : FetchEnd::no_exchange;
+  bool refused = failure.kind == EwsFailureKind::unauthorized;
+  return {.end = refused ? FetchEnd::no_logon : FetchEnd::no_exchange, .challenge = std::move(failure.challenge)};
+}
+
+// For good: only a new subscribe brings a new token.
+Task<void> MailFetch::note_lost_token(const Callback& callback, Mailbox& mailbox) {
+  log_line(core_.log, LogLevel::warning, "refresh_token_lost", field("user", core_.fingerprint(mailbox.user)));
+  co_await write_logon(callback, mailbox, {.failed = UINT8_MAX, .next_allowed = WallTime::max()});
 }
 
 Task<void> MailFetch::note_refusal(const Callback& callback, Mailbox& mailbox, store::LogonRule rule) {

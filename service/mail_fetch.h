@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "crypto/split.h"
 #include "proto/ews_request.h"
 #include "service/mailbox_cache.h"
 #include "service/notification.h"
@@ -39,7 +40,8 @@ enum class FetchEnd : uint8_t {
   done,
   overload,     // the decryption queue is full: nothing was done
   unopened,     // the envelope does not open though its digest matched: our own fault
-  no_logon,     // Exchange refused the credentials, now or before, and the logon rule forbids another try
+  no_logon,     // Exchange or the token endpoint refused the credentials, now or before: the logon rule forbids another try
+  token_lost,   // the OAuth refresh token may be spent, and must not be presented again
   no_exchange,  // Exchange is not there, is busy, or says something else
 };
 
@@ -51,8 +53,8 @@ struct FetchResult {
   Duration decrypt{}, fetch{};
 };
 
-// Steps 4 and 5 of a notification: opens the envelope, asks Exchange for the mails, forgets the credentials. One per
-// core.
+// Steps 4 and 5 of a notification: opens the envelope, renews OAuth tokens where they are at their end, asks Exchange
+// for the mails, forgets the credentials. One per core.
 class MailFetch {
  public:
   explicit MailFetch(Core& core) : core_(core) {}
@@ -63,13 +65,35 @@ class MailFetch {
                         std::vector<Arrival>& arrivals);
 
  private:
-  Task<Result<crypto::CredentialRecord>> open_envelope(const Callback& callback, const Tenant& tenant);
-  Task<FetchEnd> ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan, std::vector<Arrival>& arrivals,
-                     FetchResult& result);
+  // What is known of the envelope while its credentials are in use.
+  struct Opened {
+    crypto::CredentialRecord record;
+    crypto::SplitBinding binding;  // of a split envelope, into the subscription
+    crypto::Secret split_key;      // its K; else empty
+  };
+  struct Asked {
+    FetchEnd end = FetchEnd::done;
+    std::optional<proto::BearerChallenge> challenge;  // that came with a 401
+  };
+  Task<Result<Opened>> open_envelope(const Callback& callback, const store::SubscriptionRecord& subscription,
+                                     const Tenant& tenant);
+  Task<Result<Opened>> open_rsa(const Callback& callback, const store::SubscriptionRecord& subscription,
+                                const Tenant& tenant);
+  Result<Opened> open_split(const Callback& callback, const store::SubscriptionRecord& subscription);
+  Task<FetchEnd> use(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
+                     store::SubscriptionRecord& subscription, Opened& opened, FetchPlan plan,
+                     std::vector<Arrival>& arrivals, FetchResult& result);
+  Task<FetchEnd> renew(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
+                       store::SubscriptionRecord& subscription, Opened& opened, std::string_view claims);
+  Task<Asked> ask_in_time(const Callback& callback, const Tenant& tenant, Mailbox& mailbox, const Opened& opened,
+                          FetchPlan plan, std::vector<Arrival>& arrivals, FetchResult& result);
+  Task<Asked> ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan, std::vector<Arrival>& arrivals,
+                  FetchResult& result);
   Task<void> note_refusal(const Callback& callback, Mailbox& mailbox, store::LogonRule rule);
+  Task<void> note_lost_token(const Callback& callback, Mailbox& mailbox);
   Task<void> note_success(const Callback& callback, Mailbox& mailbox);
   Task<void> write_logon(const Callback& callback, Mailbox& mailbox, store::LogonRule rule);
-  FetchEnd end_of(const EwsFailure& failure, const Mailbox& mailbox);
+  Asked end_of(EwsFailure failure, const Mailbox& mailbox);
 
   Core& core_;
 };

@@ -20,6 +20,8 @@ void reset(Mailbox& mailbox, store::MailboxNumber number, const store::StoredUse
   mailbox.resubscribe_asked.reset();
   mailbox.logon_unwritten.reset();
   mailbox.logon_of = {};
+  mailbox.tokens_unwritten = {};
+  mailbox.tokens_of = {};
   mailbox.unfinished.clear();
 }
 

@@ -41,6 +41,9 @@ struct Mailbox : ListLink {
   // The newest logon rule, where writing it to the store has failed.
   std::optional<store::LogonRule> logon_unwritten;
   store::CapabilityHash logon_of;
+  // Renewed OAuth tokens, sealed, where writing them to the store has failed: not to be used before they are there.
+  std::vector<uint8_t> tokens_unwritten;
+  store::CapabilityHash tokens_of;
   // Of the callback that was handed back last; at most kUnfinishedPushesMax, and gone after its success.
   std::vector<UnfinishedPush> unfinished;
   // One callback at a time: a repeat waits, and is then seen to be one.

@@ -197,7 +197,8 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
     answer.outcome = CallbackOutcome::refused_overload;
     co_return;
   }
-  bool credentials_bad = fetched.end == FetchEnd::unopened || fetched.end == FetchEnd::no_logon;
+  bool credentials_bad = fetched.end == FetchEnd::unopened || fetched.end == FetchEnd::no_logon ||
+                         fetched.end == FetchEnd::token_lost;
   if (credentials_bad || events.lost) ask_to_resubscribe(callback, mailbox, *devices);
 
   // 6 push

@@ -16,7 +16,7 @@ namespace bellhop::service {
 // Label lists. Each is an enum and its names in order.
 enum class RsaEngine : uint8_t { scalar, vector };
 enum class CacheResult : uint8_t { hit, miss };
-enum class ConnectionKind : uint8_t { public_listener, ews, apns };
+enum class ConnectionKind : uint8_t { public_listener, ews, apns, token };
 enum class ConnectionTrouble : uint8_t {
   connections_limit, address_limit, handshake_failed, timed_out, malformed, http2_flood, http2_violation, streams_limit
 };
@@ -24,6 +24,10 @@ enum class HttpVersion : uint8_t { http1, http2 };
 enum class EwsResult : uint8_t {
   ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
   breaker_open, waiting_limit
+};
+enum class GrantResult : uint8_t {
+  ok, refused, spent, throttled, http_error, redirected, malformed, too_large, timed_out, connect_failed, not_allowed,
+  breaker_open, waiting_limit, not_stored
 };
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
 enum class SubscriptionState : uint8_t { alive, tombstone };
@@ -40,7 +44,7 @@ struct LabelSet;
   }
 BH_LABEL_SET(RsaEngine, "engine", {"scalar", "vector"});
 BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
-BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns"});
+BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns", "token"});
 BH_LABEL_SET(ConnectionTrouble, "reason",
              {"connections_limit", "address_limit", "handshake_failed", "timed_out", "malformed", "http2_flood",
               "http2_violation", "streams_limit"});
@@ -48,6 +52,9 @@ BH_LABEL_SET(HttpVersion, "version", {"1", "2"});
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
               "timed_out", "connect_failed", "breaker_open", "waiting_limit"});
+BH_LABEL_SET(GrantResult, "result",
+             {"ok", "refused", "spent", "throttled", "http_error", "redirected", "malformed", "too_large", "timed_out",
+              "connect_failed", "not_allowed", "breaker_open", "waiting_limit", "not_stored"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
@@ -133,6 +140,7 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row("bellhop_key_pool_keys", "Key pairs made ahead of need."),
 
     detail::counter_row<EwsResult>("bellhop_ews_requests_total", "Requests to Exchange, by result."),
+    detail::counter_row<GrantResult>("bellhop_oauth_grants_total", "OAuth refresh grants, by result."),
     detail::counter_row<ApnsVerdict>("bellhop_apns_pushes_total", "Pushes sent to APNs, by verdict."),
     detail::gauge_row("bellhop_apns_streams_in_flight", "Pushes sent to APNs and not yet answered."),
     detail::counter_row("bellhop_apns_goaways_total", "GOAWAY frames of APNs."),

@@ -9,6 +9,7 @@
 #include "proto/http_error.h"
 #include "proto/target.h"
 #include "proto/xml.h"
+#include "service/store_watch.h"
 
 namespace bellhop::service {
 namespace {
@@ -274,7 +275,7 @@ Task<std::optional<CallbackOutcome>> NotificationHandler::Impl::activate(std::st
   bool foreign =
       is(activated.error(), store::StoreError::conflict) || is(activated.error(), store::StoreError::not_found);
   if (foreign) co_return CallbackOutcome::refused_unknown;
-  log_line(core.log, LogLevel::error, "subscription_not_activated", field("user", user),
+  log_line(core.log, level_of_failure(activated.error()), "subscription_not_activated", field("user", user),
            field("error", activated.error()));
   co_return CallbackOutcome::refused_not_ready;
 }

@@ -78,7 +78,8 @@ RateLimits::RateLimits(const LimitsConfig& config, uint64_t salt)
                TokenBuckets(config.unauthorized_per_address_per_minute, 1min, config.addresses_tracked_max, salt),
                TokenBuckets(config.subscribe_handovers_per_hour, 1h, config.addresses_tracked_max, salt),
                TokenBuckets(kRefusedLogonsPerUserPerHourMax, 1h, config.addresses_tracked_max, salt),
-               TokenBuckets(1, 1h, config.addresses_tracked_max, salt)} {}
+               TokenBuckets(1, 1h, config.addresses_tracked_max, salt),
+               TokenBuckets(1, kSpentRefreshTokenMemory, config.addresses_tracked_max, salt)} {}
 
 unsigned RateLimits::core_of(const RateKey& key, unsigned cores) {
   return static_cast<unsigned>(mix(load_be64(key.data()) ^ kOdd, load_be64(key.data() + 8) ^ ~kOdd) % cores);

@@ -61,8 +61,10 @@ enum class RateLimit : uint8_t {
   handover_user,        // new Exchange subscriptions in place of old ones
   refused_logon_user,   // logons that Exchange refused: an account must not be locked by us
   refused_credentials,  // one attempt for each text of credentials that Exchange refused
+  spent_refresh_token,  // refresh tokens that a subscribe has spent
 };
-inline constexpr size_t kRateLimits = 7;
+inline constexpr size_t kRateLimits = 8;
+inline constexpr Duration kSpentRefreshTokenMemory = std::chrono::hours(1);
 // Further logons after a refusal, for one user and hour, whatever the credentials.
 inline constexpr uint32_t kRefusedLogonsPerUserPerHourMax = 5;
 

@@ -5,6 +5,7 @@
 #include "proto/apns.h"
 #include "service/error_texts.h"
 #include "service/notification.h"
+#include "service/store_watch.h"
 #include "service/subscribe_flow.h"
 #include "service/subscription_health.h"
 
@@ -164,7 +165,7 @@ Task<ApiStatus> Registrar::remove(const DeviceIdentity& who) {
 }
 
 std::unexpected<ApiProblem> Registrar::store_failed(const DeviceIdentity& who, const Error& error) {
-  log_line(core_.log, LogLevel::error, "registration_failed", field("user", core_.fingerprint(who.user)),
+  log_line(core_.log, level_of_failure(error), "registration_failed", field("user", core_.fingerprint(who.user)),
            field("error", error));
   return refuse_unavailable();
 }

@@ -44,6 +44,7 @@ struct Subscribed {
   store::SubscriptionState state = store::SubscriptionState::pending;
   crypto::Secret device_secret;  // a new one; empty where the device keeps its own
   uint16_t heartbeat_minutes = 0;
+  store::EnvelopeKind envelope = store::EnvelopeKind::rsa;  // of the mailbox's subscription
 };
 
 enum class DeviceStatus : uint8_t { active, pending, late, lost, blocked, unknown };

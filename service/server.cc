@@ -13,6 +13,7 @@
 #include "service/http_server.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
+#include "service/store_watch.h"
 
 namespace bellhop::service {
 namespace {
@@ -105,9 +106,11 @@ struct Server::CoreParts {
         decrypter(server.store_, *server.vault_, crypto::make_scalar_engine(), server.config_.notification,
                   server.config_.keys, metrics),
         ews(server.config_.ews, client_context(server.files_.ews_authorities, "http/1.1"), metrics, log),
+        tokens(server.config_.oauth, server.config_.ews, client_context(server.files_.oauth_authorities, "http/1.1"),
+               metrics, log),
         apns(server.config_.apns, *server.apns_tokens_, client_context(server.files_.apns_authorities, "h2"), metrics,
              log),
-        core{*server.node_, index, metrics, ledger, log, decrypter, ews, apns},
+        core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
         mailboxes(core),
         handler(core),
         http(handler, public_limits(server.config_.listen_public, io::cores()), nullptr) {
@@ -121,6 +124,7 @@ struct Server::CoreParts {
   Log log;
   Decrypter decrypter;
   EwsClient ews;
+  TokenClient tokens;
   ApnsSender apns;
   Core core;
   Mailboxes mailboxes;
@@ -262,6 +266,7 @@ Task<void> Server::run(unsigned index) {
     co_await on_core(0, [this] { return meet(all_served_, served_); });
     co_await parts.mailboxes.close();
     co_await parts.ews.close();
+    co_await parts.tokens.close();
     co_await parts.apns.close();
     parts.log.flush_suppressed();
     parts_[index] = nullptr;  // a late drain() finds nothing to do
@@ -382,11 +387,12 @@ Task<void> Server::watch_signals() {
   }
 }
 
-// Once a second: gauges, log suppression, ticket keys.
+// Once a second: gauges, the store's health, ticket keys.
 Task<void> Server::tick(CoreParts& parts) {
   Reactor& reactor = Reactor::current();
   uint64_t turns = 0, enters = 0;
   HttpServerStats counted;
+  StoreWatch store_watch(parts.log, parts.metrics);
   for (;;) {
     if (!co_await sleep_for(kTick)) co_return;
     parts.metrics.add(metric::loop_turns, reactor.stats().turns - turns);
@@ -399,6 +405,7 @@ Task<void> Server::tick(CoreParts& parts) {
     parts.metrics.set(metric::frames_bytes, FramePool::stats().bytes_live);
     note_connections(parts.metrics, parts.http.stats(), counted);
     if (parts.core.index == 0) {
+      store_watch.look(store_.write_health(), io::now());
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {
         std::array<uint8_t, TicketKeys::kFreshBytes> fresh;

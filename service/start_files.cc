@@ -69,6 +69,7 @@ Result<StartFiles> read_start_files(const Config& config, std::string& complaint
   BH_TRY(files.private_key, read_named(config.listen_public.private_key_file, "the private key", complaint));
   BH_TRY(files.keyring, read_keyring(config.keyring_file, complaint));
   BH_TRY(files.ews_authorities, read_authorities(config.ews.ca_file, false, complaint));
+  BH_TRY(files.oauth_authorities, read_authorities(config.oauth.ca_file, false, complaint));
   BH_TRY(files.apns_authorities, read_authorities(config.apns.ca_file, true, complaint));
   return files;
 }

@@ -17,6 +17,7 @@ struct StartFiles {
   std::string private_key;                  // PEM; wiped when this dies
   std::optional<crypto::Keyring> keyring;
   std::shared_ptr<const TlsAuthorities> ews_authorities;
+  std::shared_ptr<const TlsAuthorities> oauth_authorities;
   std::shared_ptr<const TlsAuthorities> apns_authorities;
 
   StartFiles() = default;

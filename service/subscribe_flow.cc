@@ -6,6 +6,8 @@
 #include "crypto/tokens.h"
 #include "service/error_texts.h"
 #include "service/notification.h"
+#include "service/oauth_tokens.h"
+#include "service/store_watch.h"
 #include "service/subscription_health.h"
 
 namespace bellhop::service {
@@ -20,6 +22,11 @@ constexpr Duration kExchangeRetry = 30s;
 // One place in the user's list is kept for the attempt.
 constexpr size_t kLeftoversMax = store::kSubscriptionsPerUserMax - 1;
 constexpr Duration kDevicesFullRetry = 1h;
+
+crypto::CredentialTypes types_taken(const Tenant& tenant) {
+  if (!tenant.takes_oauth()) return {crypto::CredentialType::basic};
+  return {crypto::CredentialType::basic, crypto::CredentialType::oauth};
+}
 
 }  // namespace
 
@@ -130,14 +137,22 @@ Task<ApiStatus> SubscribeFlow::open_jwe() {
       *json, {.user_id = who_.address_hash,
               .device_id = who_.device_id,
               .now = io::wall_now(),
-              .age_max = std::chrono::minutes(core_.node.config.limits.credential_age_minutes_max)});
+              .age_max = std::chrono::minutes(core_.node.config.limits.credential_age_minutes_max),
+              .types = types_taken(*who_.tenant)});
   if (!record) {
     if (is(record.error(), CryptoError::unsupported_type)) {
       co_return refuse_malformed("this server does not take credentials of this type");
     }
+    if (is(record.error(), CryptoError::record_no_refresh_token)) {
+      co_return refuse_malformed("credentials of type oauth need a refreshToken; an access token alone is not taken");
+    }
     co_return credentials_not_good("record", record.error());
   }
   credentials_ = *std::move(record);
+  if (const auto* oauth = std::get_if<crypto::OauthCredentials>(&credentials_->logon)) {
+    Result<proto::Url> endpoint = who_.tenant->token_url(oauth->token_endpoint.reveal_text());
+    if (!endpoint) co_return refuse_forbidden("tokenEndpoint is no https URL with a host that is permitted");
+  }
   co_return ApiStatus();
 }
 
@@ -192,10 +207,11 @@ Task<ApiStatus> SubscribeFlow::find_live_subscription() {
 // ---- Another device of a mailbox that is being watched ----
 
 Task<ApiStatus> SubscribeFlow::join_live_subscription() {
-  BH_CO_STEP(co_await verify_at_exchange());
+  BH_CO_STEP(co_await log_on());
   credentials_.reset();
   BH_CO_STEP(co_await store_device());
   answer_.subscription_id = subscription_id(live_->capability);
+  answer_.envelope = live_->record.envelope;
   answer_.state = live_->record.state;
   co_return ApiStatus();
 }
@@ -203,6 +219,37 @@ Task<ApiStatus> SubscribeFlow::join_live_subscription() {
 Task<ApiStatus> SubscribeFlow::verify_at_exchange() {
   EwsReply<std::monostate> verified = co_await core_.ews.verify(target());
   if (!verified) co_return exchange_failed(verified.error());
+  co_return ApiStatus();
+}
+
+// Exchange takes the credentials. With OAuth: a grant first, and one more where Exchange asks for claims.
+Task<ApiStatus> SubscribeFlow::log_on() {
+  if (!uses_oauth()) co_return co_await verify_at_exchange();
+  BH_CO_STEP(co_await grant_token({}));
+  EwsReply<std::monostate> verified = co_await core_.ews.verify(target());
+  bool claims_asked = !verified && verified.error().challenge && !verified.error().challenge->claims.empty();
+  if (claims_asked) {
+    BH_CO_STEP(co_await grant_token(verified.error().challenge->claims));
+    verified = co_await core_.ews.verify(target());
+  }
+  if (!verified) co_return exchange_failed(verified.error());
+  co_return ApiStatus();
+}
+
+Task<ApiStatus> SubscribeFlow::grant_token(std::string_view claims) {
+  auto& oauth = std::get<crypto::OauthCredentials>(credentials_->logon);
+  RateKey key = rate_key(crypto::sha256(oauth.refresh_token.reveal()));
+  // A device that repeats itself must not present a spent token for us.
+  Duration remembered = limits_.wait(RateLimit::spent_refresh_token, key, io::now());
+  Duration age = kSpentRefreshTokenMemory - remembered;
+  if (remembered > Duration::zero() && age >= std::chrono::seconds(who_.tenant->config.oauth_reuse_grace_seconds)) {
+    co_return credentials_not_good("refresh_token_spent", service_error(ServiceError::refresh_token_spent));
+  }
+  GrantReply granted = co_await core_.tokens.refresh(grant_request(*who_.tenant, oauth, claims));
+  bool maybe_spent = granted ? !granted->refresh_token.empty() : granted.error().maybe_spent;
+  if (maybe_spent) (void)limits_.take(RateLimit::spent_refresh_token, key, io::now());
+  if (!granted) co_return grant_failed(granted.error());
+  take_grant(oauth, *std::move(granted), io::wall_now(), core_.node.config.oauth);
   co_return ApiStatus();
 }
 
@@ -214,10 +261,12 @@ Task<ApiStatus> SubscribeFlow::make_subscription() {
     Duration wait = limits_.wait(RateLimit::handover_user, rate_key(Bytes(who_.user)), io::now());
     if (wait > Duration::zero()) co_return refuse_throttled(wait);
   }
+  // A stranger's device must not hear of a user's mail while Exchange makes up its mind. And once tokens are stored, only
+  // the callbacks renew them: what Exchange has against the first one must come to light before.
+  if (uses_oauth() || (!device_ && user_.devices > 0)) BH_CO_STEP(co_await log_on());
   Attempt attempt;
   BH_CO_STEP(seal_envelope(attempt));
-  // A stranger's device must not hear of a user's mail while Exchange makes up its mind.
-  if (!device_ && user_.devices > 0) BH_CO_STEP(co_await verify_at_exchange());
+  answer_.envelope = attempt.record.envelope;
   BH_CO_STEP(co_await end_leftovers());
   BH_CO_STEP(co_await store_pending(attempt));
   EwsReply<EwsSubscribed> reply = co_await core_.ews.subscribe(target(), attempt.callback_url);
@@ -232,28 +281,48 @@ ApiStatus SubscribeFlow::seal_envelope(Attempt& attempt) {
   crypto::Capability capability = crypto::Capability::random();
   attempt.capability = Vault::capability_hash(capability);
   attempt.record.ews_url = ews_url_;
-  attempt.record.envelope = store::EnvelopeKind::rsa;
   attempt.record.source_device = who_.device;
   attempt.record.key = user_.key;
   attempt.record.status_frequency_minutes = answer_.heartbeat_minutes;
   attempt.record.created = io::wall_now();
-  crypto::EnvelopeBinding binding{
-      .capability = capability, .key_id = public_key_->id(), .ews_origin = attempt.record.ews_origin()};
-  auto creds = crypto::envelope_seal(crypto::Envelope::rsa, *public_key_, *credentials_, binding);
-  if (!creds) {
-    if (!is(creds.error(), CryptoError::too_large)) return store_failed(creds.error());
-    return refuse_malformed("user name and password are too long for this server");
-  }
-  attempt.record.digest = store::Digest::from(crypto::creds_digest(*creds));
+  std::vector<uint8_t> creds;
+  ApiStatus sealed = uses_oauth() ? seal_split(capability, attempt, creds) : seal_rsa(capability, attempt, creds);
+  if (!sealed) return sealed;
+  attempt.record.digest = store::Digest::from(crypto::creds_digest(creds));
   attempt.callback_url.reserve(kCallbackUrlBytesMax);
   attempt.callback_url += core_.node.config.public_url;
   attempt.callback_url += "/notify?id=";
   attempt.callback_url += capability.text();
   attempt.callback_url += "&creds=";
-  attempt.callback_url += to_base64url(*creds);
-  if (attempt.callback_url.size() > kCallbackUrlBytesMax) {
-    return refuse_malformed("user name and password are too long for this server");
-  }
+  attempt.callback_url += to_base64url(creds);
+  BH_CHECK(attempt.callback_url.size() <= kCallbackUrlBytesMax);  // public_url is bounded, and so are both envelopes
+  return {};
+}
+
+// The default. What does not fit goes into a split envelope.
+ApiStatus SubscribeFlow::seal_rsa(const crypto::Capability& capability, Attempt& attempt, std::vector<uint8_t>& creds) {
+  crypto::EnvelopeBinding binding{
+      .capability = capability, .key_id = public_key_->id(), .ews_origin = attempt.record.ews_origin()};
+  auto sealed = crypto::envelope_seal(*public_key_, *credentials_, binding);
+  if (!sealed && is(sealed.error(), CryptoError::too_large)) return seal_split(capability, attempt, creds);
+  if (!sealed) return store_failed(sealed.error());
+  creds = *std::move(sealed);
+  attempt.record.envelope = store::EnvelopeKind::rsa;
+  return {};
+}
+
+ApiStatus SubscribeFlow::seal_split(const crypto::Capability& capability, Attempt& attempt,
+                                    std::vector<uint8_t>& creds) {
+  const Vault& vault = core_.node.vault;
+  crypto::SplitBinding binding{
+      .capability = capability, .key_name = user_.key, .ews_origin = attempt.record.ews_origin()};
+  crypto::Secret key = crypto::make_split_key();
+  auto ciphertext = crypto::split_seal(key, *credentials_, binding);
+  if (!ciphertext) return store_failed(ciphertext.error());
+  creds = vault.split_keys().make_creds(key, binding);
+  attempt.record.envelope = store::EnvelopeKind::split;
+  attempt.record.split_ciphertext = vault.seal_split(attempt.capability, *ciphertext);
+  attempt.record.kek = vault.split_keys().current();
   return {};
 }
 
@@ -418,9 +487,7 @@ std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& fai
       failure.kind == EwsFailureKind::unauthorized ||
       (failure.kind == EwsFailureKind::ews_error && proto::classify(failure.code) == proto::EwsVerdict::credentials);
   if (refused) {
-    Instant now = io::now();
-    (void)limits_.take(RateLimit::refused_credentials, rate_key(credentials_digest_), now);
-    (void)limits_.take(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
+    note_refused_credentials();
     return credentials_not_good("exchange", failure.error);
   }
   log_line(core_.log, LogLevel::warning, "subscribe_exchange", field("user", core_.fingerprint(who_.user)),
@@ -440,8 +507,30 @@ std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& fai
   return refuse_exchange(failure.code_text);
 }
 
+std::unexpected<ApiProblem> SubscribeFlow::grant_failed(const GrantFailure& failure) {
+  switch (failure.kind) {
+    case GrantFailureKind::refused:
+      note_refused_credentials();
+      return credentials_not_good("token_endpoint", failure.error);
+    case GrantFailureKind::not_allowed:
+      return refuse_forbidden("the host of tokenEndpoint is not permitted");
+    case GrantFailureKind::throttled:
+      return refuse_throttled(failure.retry_after);
+    case GrantFailureKind::unavailable:
+    case GrantFailureKind::garbage:
+      break;
+  }
+  return refuse_unavailable(kExchangeRetry);
+}
+
+void SubscribeFlow::note_refused_credentials() {
+  Instant now = io::now();
+  (void)limits_.take(RateLimit::refused_credentials, rate_key(credentials_digest_), now);
+  (void)limits_.take(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
+}
+
 std::unexpected<ApiProblem> SubscribeFlow::store_failed(const Error& error) {
-  log_line(core_.log, LogLevel::error, "registration_failed", field("user", core_.fingerprint(who_.user)),
+  log_line(core_.log, level_of_failure(error), "registration_failed", field("user", core_.fingerprint(who_.user)),
            field("error", error));
   return refuse_unavailable();
 }

@@ -18,7 +18,9 @@ namespace bellhop::service {
 //  1. nothing is stored before the credentials were opened and found to be this user's, for this device, of just now;
 //  2. a device that joins a user who has devices is stored only after Exchange took its credentials;
 //  3. what a known device changes is stored only after Exchange took its credentials;
-//  4. after a failure the user, devices and live subscriptions are what they were; the attempt leaves a tombstone, for
+//  4. an OAuth refresh token is presented only when nothing but Exchange can still refuse, and what the endpoint gave
+//     in its place is what is stored;
+//  5. after a failure the user, devices and live subscriptions are what they were; the attempt leaves a tombstone, for
 //     Exchange may have made the subscription although its answer did not come.
 class SubscribeFlow {
  public:
@@ -50,9 +52,14 @@ class SubscribeFlow {
   Task<ApiStatus> find_live_subscription();
   Task<ApiStatus> join_live_subscription();
   Task<ApiStatus> verify_at_exchange();
+  Task<ApiStatus> log_on();
+  Task<ApiStatus> grant_token(std::string_view claims);
+  bool uses_oauth() const { return credentials_->type() == crypto::CredentialType::oauth; }
 
   Task<ApiStatus> make_subscription();
   ApiStatus seal_envelope(Attempt& attempt);
+  ApiStatus seal_rsa(const crypto::Capability& capability, Attempt& attempt, std::vector<uint8_t>& creds);
+  ApiStatus seal_split(const crypto::Capability& capability, Attempt& attempt, std::vector<uint8_t>& creds);
   Task<ApiStatus> end_leftovers();
   Task<ApiStatus> store_pending(Attempt& attempt);
   Task<ApiStatus> settle(Attempt& attempt, EwsReply<EwsSubscribed> reply);
@@ -65,6 +72,8 @@ class SubscribeFlow {
   EwsTarget target() const;
   std::unexpected<ApiProblem> credentials_not_good(const char* why, const Error& error);
   std::unexpected<ApiProblem> exchange_failed(const EwsFailure& failure);
+  std::unexpected<ApiProblem> grant_failed(const GrantFailure& failure);
+  void note_refused_credentials();
   std::unexpected<ApiProblem> store_failed(const Error& error);
 
   Core& core_;

@@ -16,6 +16,16 @@ proto::Cidr to_proto(const Cidr& from) {
   return to;
 }
 
+Result<proto::Url> listed_url(std::string_view text, const proto::HostAllowList& hosts,
+                              const std::vector<uint16_t>& ports, const proto::AddressPolicy& addresses,
+                              ServiceError refusal) {
+  BH_TRY(proto::Url url, proto::Url::parse(text));
+  bool port_listed = std::ranges::find(ports, url.port) != ports.end();
+  bool address_fine = !url.ip || addresses.allows(*url.ip);
+  if (!hosts.matches(url.host) || !port_listed || !address_fine) return fail(service_error(refusal));
+  return url;
+}
+
 }  // namespace
 
 const AppConfig* Tenant::app(std::string_view topic, std::optional<ApnsEnvironment> environment) const {
@@ -30,13 +40,11 @@ const AppConfig* Tenant::app(std::string_view topic, std::optional<ApnsEnvironme
 }
 
 Result<proto::Url> Tenant::ews_url(std::string_view text) const {
-  BH_TRY(proto::Url url, proto::Url::parse(text));
-  bool port_listed = std::ranges::find(config.ews_ports, url.port) != config.ews_ports.end();
-  bool address_fine = !url.ip || addresses.allows(*url.ip);
-  if (!ews_hosts.matches(url.host) || !port_listed || !address_fine) {
-    return fail(service_error(ServiceError::host_not_allowed));
-  }
-  return url;
+  return listed_url(text, ews_hosts, config.ews_ports, addresses, ServiceError::host_not_allowed);
+}
+
+Result<proto::Url> Tenant::token_url(std::string_view text) const {
+  return listed_url(text, token_hosts, config.oauth_token_ports, addresses, ServiceError::token_host_not_allowed);
 }
 
 Result<Tenants> Tenants::make(const Config& config) {
@@ -46,6 +54,7 @@ Result<Tenants> Tenants::make(const Config& config) {
     tenant.number = static_cast<uint32_t>(tenants.tenants_.size() - 1);
     tenant.config = from;
     for (const std::string& host : from.ews_hosts) BH_CHECKED(tenant.ews_hosts.add(host));
+    for (const std::string& host : from.oauth_token_hosts) BH_CHECKED(tenant.token_hosts.add(host));
     for (const Cidr& block : from.ews_private_cidrs) BH_CHECKED(tenant.addresses.permit(to_proto(block)));
   }
   return tenants;

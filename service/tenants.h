@@ -18,6 +18,7 @@ struct Tenant {
   uint32_t number = 0;  // place in the configuration; for bounds per tenant
   TenantConfig config;
   proto::HostAllowList ews_hosts;
+  proto::HostAllowList token_hosts;
   proto::AddressPolicy addresses;
 
   // The app that pushes to `topic` in `environment`; an empty topic is the tenant's only one. Null where there is none.
@@ -25,6 +26,10 @@ struct Tenant {
   // https, a host of the allow-list, a permitted port, no address that the policy refuses. What DNS says is checked
   // when connecting (EwsClient). Errors: url, ServiceError::host_not_allowed.
   Result<proto::Url> ews_url(std::string_view text) const;
+  // The same for a token endpoint, by the tenant's oauth_token_hosts and ports.
+  Result<proto::Url> token_url(std::string_view text) const;
+  // Devices may subscribe with OAuth.
+  bool takes_oauth() const { return !config.oauth_token_hosts.empty(); }
 };
 
 // All tenants; immutable, used on every core.

@@ -15,6 +15,7 @@ constexpr std::string_view kKeysTable = "keys";
 constexpr std::string_view kPushTokenTable = "devices.push_token";
 constexpr std::string_view kDeviceSecretTable = "devices.secret";
 constexpr std::string_view kMetaTable = "meta";
+constexpr std::string_view kSplitTable = "subscriptions.split";
 
 std::vector<uint8_t> device_record_key(const store::StoredUserId& user, const store::DeviceKey& device) {
   std::vector<uint8_t> key(user.bytes.begin(), user.bytes.end());
@@ -38,7 +39,7 @@ Task<Result<Vault>> Vault::open(const crypto::Keyring& keyring, store::Store& st
   BH_CO_TRY(Secret bytes, sealer.unseal(kMetaTable, name, stored));
   auto index = crypto::IndexKey::from_bytes(bytes);
   if (!index) co_return fail(crypto::crypto_error(crypto::CryptoError::decrypt_failed));
-  co_return Vault(std::move(sealer), *std::move(index));
+  co_return Vault(std::move(sealer), crypto::SplitKeys(keyring), *std::move(index));
 }
 
 store::StoredUserId Vault::user_id(std::string_view tenant, const crypto::Digest& address_hash) const {
@@ -121,6 +122,14 @@ std::vector<uint8_t> Vault::seal_meta(std::string_view name, Bytes value) const 
 
 Result<Secret> Vault::unseal_meta(std::string_view name, Bytes box) const {
   return sealer_.unseal(kMetaTable, as_bytes(name), box);
+}
+
+std::vector<uint8_t> Vault::seal_split(const store::CapabilityHash& capability, Bytes ciphertext) const {
+  return sealer_.seal(kSplitTable, capability, ciphertext);
+}
+
+Result<Secret> Vault::unseal_split(const store::CapabilityHash& capability, Bytes box) const {
+  return sealer_.unseal(kSplitTable, capability, box);
 }
 
 }  // namespace bellhop::service

@@ -10,6 +10,7 @@
 #include "core/task.h"
 #include "crypto/rsa.h"
 #include "crypto/sealing.h"
+#include "crypto/split.h"
 #include "crypto/tokens.h"
 #include "store/store.h"
 
@@ -57,10 +58,17 @@ class Vault {
   // Small values of `meta`: the APNs provider tokens.
   std::vector<uint8_t> seal_meta(std::string_view name, Bytes value) const;
   Result<crypto::Secret> unseal_meta(std::string_view name, Bytes box) const;
+  // The store's half of a split envelope: opaque, and sealed once more as everything that the store keeps.
+  std::vector<uint8_t> seal_split(const store::CapabilityHash& capability, Bytes ciphertext) const;
+  Result<crypto::Secret> unseal_split(const store::CapabilityHash& capability, Bytes box) const;
+  // The URL's half.
+  const crypto::SplitKeys& split_keys() const { return split_keys_; }
 
  private:
-  Vault(crypto::Sealer sealer, crypto::IndexKey index) : sealer_(std::move(sealer)), index_(std::move(index)) {}
+  Vault(crypto::Sealer sealer, crypto::SplitKeys split_keys, crypto::IndexKey index)
+      : sealer_(std::move(sealer)), split_keys_(std::move(split_keys)), index_(std::move(index)) {}
   crypto::Sealer sealer_;
+  crypto::SplitKeys split_keys_;
   crypto::IndexKey index_;
 };
 

@@ -57,11 +57,11 @@ std::string members(const SubscriptionRecord& r) {
   return fmt::format(
       R"("user":"{}","mailbox":{},"tenant":{},"state":"{}","envelope":"{}","sourceDevice":"{}","keyId":"{}",)"
       R"("urlSize":{},"exchangeIdSize":{},"splitSize":{},"statusFrequencyMinutes":{},"created":{},"failedLogons":{},)"
-      R"("nextLogonAt":{})",
+      R"("nextLogonAt":{},"kek":{},"grantBegun":{})",
       short_id(r.user), r.mailbox, quoted(r.tenant), r.state == SubscriptionState::active ? "active" : "pending",
       r.envelope == EnvelopeKind::rsa ? "rsa" : "split", short_id(r.source_device), short_id(r.key), r.ews_url.size(),
       r.exchange_id.size(), r.split_ciphertext.size(), r.status_frequency_minutes, ms(r.created), r.logon.failed,
-      ms(r.logon.next_allowed));
+      ms(r.logon.next_allowed), r.kek, ms(r.grant_begun));
 }
 std::string members(const HotRecord& r) {
   size_t items = size_t(std::ranges::count_if(r.ring, [](uint64_t item) { return item != 0; }));

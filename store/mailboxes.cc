@@ -122,6 +122,7 @@ void apply_patch(const SubscriptionPatch& patch, SubscriptionRecord& record) {
   if (patch.logon) record.logon = *patch.logon;
   if (patch.status_frequency_minutes) record.status_frequency_minutes = *patch.status_frequency_minutes;
   if (patch.split_ciphertext) record.split_ciphertext = *patch.split_ciphertext;
+  if (patch.grant_begun) record.grant_begun = *patch.grant_begun;
 }
 
 Status add_subscription(WriteView& view, const Registration& registration, UserRecord& user) {

@@ -32,14 +32,20 @@ Status prepare_schema(WriteView& view) {
   if (value) {
     if (value->size() != 4) return fail(corrupt(Table::meta));
     uint32_t version = load_be32(value->data());
-    if (version != kSchemaVersion) return fail(store_error(StoreError::schema_unknown, version));
-    return {};
+    bool known = version >= kSchemaVersionOldest && version <= kSchemaVersion;
+    if (!known) return fail(store_error(StoreError::schema_unknown, version));
+    if (version == kSchemaVersion) return {};
+    return view.put(Table::meta, as_bytes(kSchemaName), Key::be32(kSchemaVersion));
   }
   for (size_t t = 0; t < kTableCount; ++t) {
     BH_TRY(uint64_t count, view.count(Table(t)));
     if (count > 0) return fail(store_error(StoreError::schema_unknown, 0));
   }
   return view.put(Table::meta, as_bytes(kSchemaName), Key::be32(kSchemaVersion));
+}
+
+bool is_service_meta(std::string_view row) {
+  return row.starts_with(kServicePrefix);
 }
 
 // ---- API tokens ----

@@ -10,8 +10,11 @@
 
 namespace bellhop::store::operations {
 
-// Writes the schema version into an empty store; refuses another version. Errors: schema_unknown, corrupt.
+// Writes the schema version into an empty store, raises that of an older one; refuses all others. Errors:
+// schema_unknown, corrupt.
 Status prepare_schema(WriteView& view);
+// True for a row of `meta` whose value the service wrote: sealed.
+bool is_service_meta(std::string_view row);
 
 Status add_token(WriteView& view, const TokenHash& hash, const TokenRecord& record);
 Status find_token(ReadView& view, const TokenHash& hash, TokenRecord& record);

@@ -9,8 +9,14 @@
 namespace bellhop::store {
 namespace {
 
-constexpr uint8_t kRecordVersion = 1;
 constexpr size_t kChecksumSize = 4;
+
+// The version byte of each kind of record. What a later version adds stands at the end of its fields, so that a record
+// of an earlier one is read with those fields at their defaults, and is written back as the latest.
+template <class R>
+constexpr uint8_t kRecordVersion = 1;
+template <>
+constexpr uint8_t kRecordVersion<SubscriptionRecord> = 2;
 
 template <class R, class T>
 concept RecordOf = std::same_as<std::remove_const_t<R>, T>;
@@ -64,7 +70,7 @@ void fields(C& c, R& r) {
 }
 
 template <class C, RecordOf<SubscriptionRecord> R>
-void fields(C& c, R& r) {
+void fields(C& c, R& r, uint8_t version) {
   c.fixed(r.user.bytes);
   c.number(r.mailbox);
   c.string(r.tenant, kTenantSizeMax);
@@ -80,6 +86,13 @@ void fields(C& c, R& r) {
   c.number(r.logon.failed);
   c.time(r.logon.next_allowed);
   c.string(r.split_ciphertext, kSplitSizeMax);
+  if (version >= 2) {
+    c.number(r.kek);
+    c.time(r.grant_begun);
+  } else if constexpr (!std::is_const_v<R>) {
+    r.kek = 0;
+    r.grant_begun = {};
+  }
 }
 
 template <class C, RecordOf<HotRecord> R>
@@ -124,11 +137,20 @@ void fields(C& c, R& r) {
   c.number(r.attempts);
 }
 
+template <class C, class R>
+void fields_of_version(C& c, R& record, uint8_t version) {
+  if constexpr (requires { fields(c, record, version); }) {
+    fields(c, record, version);
+  } else {
+    fields(c, record);
+  }
+}
+
 template <class R>
 Status encode_record(const R& record, std::vector<uint8_t>& out) {
   Encoder encoder(out);
-  encoder.number(kRecordVersion);
-  fields(encoder, record);
+  encoder.number(kRecordVersion<R>);
+  fields_of_version(encoder, record, kRecordVersion<R>);
   if (!encoder.within_limits()) return fail(store_error(StoreError::limit));
   encoder.number(checksum(out));
   BH_CHECK(out.size() <= kRecordSizeMax);
@@ -145,8 +167,8 @@ bool decode_record(Bytes bytes, R& record) {
   Decoder decoder(body);
   uint8_t version = 0;
   decoder.number(version);
-  if (version != kRecordVersion) return false;
-  fields(decoder, record);
+  if (version == 0 || version > kRecordVersion<R>) return false;
+  fields_of_version(decoder, record, version);
   return decoder.at_end();
 }
 

@@ -127,6 +127,10 @@ struct SubscriptionRecord {
   WallTime created{};
   LogonRule logon;
   std::vector<uint8_t> split_ciphertext;  // sealed; empty with envelope rsa
+  uint32_t kek = 0;                       // that the callback URL names: it must stay in the keyring; 0 with envelope rsa
+  // Since when it is unknown whether the OAuth refresh token is spent: a request with it went out, and what came of it
+  // is not on record. The epoch: it is not spent.
+  WallTime grant_begun{};
 
   friend bool operator==(const SubscriptionRecord&, const SubscriptionRecord&) = default;
   // The scheme, host and port of ews_url: a view into it. The EWS origin to which the envelope is bound.

@@ -64,6 +64,7 @@ struct SubscriptionPatch {
   std::optional<LogonRule> logon;
   std::optional<uint16_t> status_frequency_minutes;
   std::optional<std::vector<uint8_t>> split_ciphertext;  // renewed OAuth tokens
+  std::optional<WallTime> grant_begun;
 };
 
 // Changes to a device; what is absent stays. A new push token makes the token unproven and not gone.
@@ -128,6 +129,13 @@ struct TokenEntry {
 struct JournalEntry {
   JournalKey key;
   JournalRecord record;
+};
+
+// How writing goes, since start.
+struct WriteHealth {
+  uint64_t commits = 0;   // transactions that changed something and are on the disk
+  uint64_t failures = 0;  // changes that failed because the map or the disk is full, or the file cannot be used
+  Error failure;          // the latest of these
 };
 
 // Numbers of records, for metrics, the admin page and the key maker.
@@ -244,6 +252,9 @@ class Store {
   virtual Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) = 0;
 
   virtual Task<Result<Counts>> counts() = 0;
+
+  // How writing goes, all cores together. Any thread.
+  virtual WriteHealth write_health() const = 0;
 
   // Each core calls this as the last thing before its root flow ends: flushes hot records and gives back what the core
   // holds. The core must not use the store afterwards.

@@ -12,7 +12,10 @@
 
 namespace bellhop::store {
 
-inline constexpr uint32_t kSchemaVersion = 1;
+// 2: subscription records of version 2. A store of version 1 is taken over when it is opened: its records are read as
+// they are, and a program that knows version 1 only refuses the store from then on.
+inline constexpr uint32_t kSchemaVersion = 2;
+inline constexpr uint32_t kSchemaVersionOldest = 1;
 // Of LMDB 0.9.24. Our longest key has 48 bytes, but names in `meta` are the caller's.
 inline constexpr size_t kKeySizeMax = 511;
 
@@ -105,7 +108,7 @@ class Engine {
   // Runs `f` in a read transaction on the calling thread. `f` neither blocks nor reads the engine again.
   virtual Status read(FunctionRef<Status(ReadView&)> f) = 0;
   // Runs `f` in a write transaction and makes it durable; blocking, one caller at a time. An error, of `f` or of the
-  // commit, means that nothing has changed. A failed sync aborts the process.
+  // commit, means that nothing has changed. A failed sync ends the process.
   virtual Status write(FunctionRef<Status(WriteView&)> f) = 0;
 };
 

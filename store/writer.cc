@@ -33,21 +33,43 @@ Writer::Batch Writer::take() {
 
 // Fails, with nothing changed, where the commit fails or a change fails after it wrote something.
 Status Writer::run_together(Batch& batch) {
-  return engine_.write([&](WriteView& view) -> Status {
+  bool changed = false;
+  Status committed = engine_.write([&](WriteView& view) -> Status {
     for (size_t i = 0; i < batch.count; ++i) {
       PendingWrite& write = *batch.items[i];
       uint64_t changes_before = view.changes();
       write.status = write.apply(write, view);
       if (!write.status && view.changes() != changes_before) return write.status;
     }
+    changed = view.changes() > 0;
     return {};
   });
+  batch.commits += committed && changed;
+  return committed;
 }
 
 void Writer::run_singly(Batch& batch) {
   for (size_t i = 0; i < batch.count; ++i) {
     PendingWrite& write = *batch.items[i];
-    write.status = engine_.write([&](WriteView& view) { return write.apply(write, view); });
+    bool changed = false;
+    write.status = engine_.write([&](WriteView& view) {
+      Status applied = write.apply(write, view);
+      changed = view.changes() > 0;
+      return applied;
+    });
+    batch.commits += write.status && changed;
+  }
+}
+
+// Called with the mutex held. What a change refuses by itself (not_found, conflict, …) is no matter of the disk.
+void Writer::note_health(const Batch& batch) {
+  WriteHealth& health = stats_.health;
+  health.commits += batch.commits;
+  for (size_t i = 0; i < batch.count; ++i) {
+    const Status& status = batch.items[i]->status;
+    if (status || !(is(status.error(), StoreError::full) || is(status.error(), StoreError::input_output))) continue;
+    ++health.failures;
+    health.failure = status.error();
   }
 }
 
@@ -60,6 +82,7 @@ bool Writer::drain() {
     {
       std::lock_guard lock(mutex_);
       stats_.operations += batch.count;
+      note_health(batch);
       if (batch.count > 1) ++stats_.batches;
       if (batch.count > 1 && !together) stats_.repeated_singly += batch.count;
     }

@@ -43,6 +43,7 @@ class Writer {
     uint64_t repeated_singly = 0;  // changes run again by themselves after their batch failed
     uint64_t waiting = 0;
     uint64_t waiting_highest = 0;
+    WriteHealth health;
   };
   Stats stats() const;
 
@@ -52,10 +53,12 @@ class Writer {
   struct Batch {
     PendingWrite* items[kBatchMax];
     size_t count = 0;
+    size_t commits = 0;  // transactions that changed something
   };
   Batch take();
   Status run_together(Batch& batch);
   void run_singly(Batch& batch);
+  void note_health(const Batch& batch);
 
   Engine& engine_;
   mutable std::mutex mutex_;  // guards head_, tail_, stats_

@@ -32,6 +32,13 @@ CLI::App* group(CLI::App& app, const std::string& name, const std::string& help)
   return command;
 }
 
+void add_store_target(CLI::App* command, StoreTarget& target) {
+  auto* where = command->add_option_group("store", "Which store");
+  where->add_option("--config", target.config, "The configuration that names the store");
+  where->add_option("--store", target.file, "The store's file itself");
+  where->require_option(1);
+}
+
 void add_configuration_commands(CLI::App& app, Action& chosen) {
   auto file = std::make_shared<std::string>();
   CLI::App* check = app.add_subcommand("check", "Check a configuration and every file that it names, without a server");
@@ -52,6 +59,12 @@ void add_configuration_commands(CLI::App& app, Action& chosen) {
   make->add_option("file", *keyring, "Where to write it, mode 0400")->required();
   make->footer("Example:\n  bellhop keyring make /etc/bellhop/keyring");
   choose(make, chosen, [keyring] { return make_keyring_file(*keyring); });
+  auto target = std::make_shared<StoreTarget>();
+  CLI::App* status = keyrings->add_subcommand("status", "Which keys the store needs, and which may retire; may run beside a server");
+  add_store_target(status, *target);
+  status->footer("A key may retire, that is be taken out of the keyring, when no sealed field and no callback URL of a live\n"
+                 "subscription names it.\n\nExample:\n  bellhop keyring status --config /etc/bellhop/bellhop.toml");
+  choose(status, chosen, [target] { return show_keyring_status(*target); });
 }
 
 // --config or --socket, exactly one.
@@ -87,13 +100,6 @@ void add_token_commands(CLI::App& app, Action& chosen) {
   add_target(revoke, options->target);
   revoke->add_option("id", options->id, "The token's id, as add and list print it")->required();
   choose(revoke, chosen, [options] { return revoke_token(options->target, options->id); });
-}
-
-void add_store_target(CLI::App* command, StoreTarget& target) {
-  auto* where = command->add_option_group("store", "Which store");
-  where->add_option("--config", target.config, "The configuration that names the store");
-  where->add_option("--store", target.file, "The store's file itself");
-  where->require_option(1);
 }
 
 void add_store_commands(CLI::App& app, Action& chosen) {
@@ -140,7 +146,7 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
 }
 
 void add_standin_commands(CLI::App& app, Action& chosen) {
-  CLI::App* standins = group(app, "stand-in", "Our own Exchange and APNs, for tests and measurements");
+  CLI::App* standins = group(app, "stand-in", "Our own Exchange, token endpoint and APNs, for tests and measurements");
   standins->footer("Examples:\n  bellhop stand-in exchange --folder /tmp/standin --mailboxes 100\n"
                    "  bellhop stand-in apns --folder /tmp/standin --topic com.example.mail");
   auto exchange = std::make_shared<standin::StandinExchangeCommand>();
@@ -167,6 +173,17 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   other->add_option("--streams", apns->streams_max, "Streams at the same time on one connection");
   other->add_flag("--keep-payloads", apns->keep_payloads, "Show whole payloads in the books");
   choose(other, chosen, [apns] { return standin::run_standin_apns(*apns); });
+
+  auto token = std::make_shared<standin::StandinTokenCommand>();
+  CLI::App* third = standins->add_subcommand("token", "An OAuth token endpoint for Exchange, until SIGTERM");
+  add_folder(third, token->folder);
+  third->add_option("--listen", token->listen, "The endpoint /token over TLS");
+  third->add_option("--control", token->control, "Control interface: HTTP and JSON, loopback only");
+  third->add_option("--lifetime", token->lifetime_s, "Of access tokens, in seconds")->check(CLI::PositiveNumber);
+  third->add_option("--grace", token->grace_s, "For so many seconds a spent refresh token is taken once more; else its use revokes all");
+  third->add_flag("!--no-rotation", token->rotate, "Refresh tokens stay the same");
+  third->add_option("--client-id", token->client_id, "Of the app");
+  choose(third, chosen, [token] { return standin::run_standin_token(*token); });
 }
 
 void add_server_options(CLI::App* command, standin::DeviceServer& server, std::string& ca_file) {
@@ -186,9 +203,22 @@ void add_device_options(CLI::App* command, standin::DeviceAccount& account) {
   command->add_option("--device-secret", account.device_secret, "What the first subscribe printed")->envname("BELLHOP_DEVICE_SECRET");
 }
 
+void add_auth_option(CLI::App* command, standin::DeviceAuth& auth) {
+  command->add_option_function<std::string>(
+             "--auth", [&auth](const std::string& name) { auth = *standin::parse_device_auth(name); },
+             "How Exchange is logged on to: basic (the default) or oauth")
+      ->check(CLI::IsMember({"basic", "oauth"}));
+}
+
+int wrong_arguments(std::string_view what) {
+  fmt::print(stderr, "bellhop: {}\n", what);
+  return kExitUsage;
+}
+
 void add_device_commands(CLI::App& app, Action& chosen) {
   CLI::App* devices = group(app, "device", "Do what a mail app does, through the device API");
-  devices->footer("Secrets may come from the environment: BELLHOP_API_TOKEN, BELLHOP_DEVICE_SECRET, BELLHOP_PASSWORD.\n\n"
+  devices->footer("Secrets may come from the environment: BELLHOP_API_TOKEN, BELLHOP_DEVICE_SECRET, BELLHOP_PASSWORD, "
+                  "BELLHOP_REFRESH_TOKEN.\n\n"
                   "Example:\n  bellhop device subscribe --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
                   "    --address user1@example.com --device-id phone1 --push-token 0011…ff \\\n"
                   "    --ews-url https://127.0.0.1:8443/EWS/Exchange.asmx");
@@ -203,13 +233,24 @@ void add_device_commands(CLI::App& app, Action& chosen) {
   add_account_options(subscribe, *options);
   add_device_options(subscribe, account);
   subscribe->add_option("--username", account.username, "For Exchange; the address where absent");
-  subscribe->add_option("--password", account.password, "For Exchange")->required()->envname("BELLHOP_PASSWORD");
+  add_auth_option(subscribe, account.auth);
+  subscribe->add_option("--password", account.password, "For Exchange, with --auth=basic")->envname("BELLHOP_PASSWORD");
+  subscribe->add_option("--refresh-token", account.refresh_token, "With --auth=oauth; good for one subscribe")
+      ->envname("BELLHOP_REFRESH_TOKEN");
+  subscribe->add_option("--token-endpoint", account.token_endpoint, "Where the refresh token is good");
+  subscribe->add_option("--client-id", account.client_id, "Of the app, at the token endpoint");
+  subscribe->add_option("--scope", account.scope, "That was granted");
+  subscribe->add_option("--token-control", options->token_control, "Take a refresh token from the token stand-in instead");
   subscribe->add_option("--ews-url", account.ews_url, "Where Exchange is")->required();
   subscribe->add_option("--push-token", account.push_token, "What the push service calls the device, in hex")->required();
   subscribe->add_option("--topic", account.topic, "The app's topic; the tenant's only one where absent");
   subscribe->add_option("--preview", account.preview, "What a push may show")
       ->check(CLI::IsMember({"none", "sender", "subject", "full"}));
-  choose(subscribe, chosen, [options] { return standin::run_device_subscribe(*options); });
+  choose(subscribe, chosen, [options] {
+    bool basic = options->account.auth == standin::DeviceAuth::basic;
+    if (basic && options->account.password.empty()) return wrong_arguments("--password is required with --auth=basic");
+    return standin::run_device_subscribe(*options);
+  });
 
   CLI::App* checkin = devices->add_subcommand("checkin", "Ask how the subscription is");
   add_account_options(checkin, *options);
@@ -242,7 +283,9 @@ void add_load_command(CLI::App& app, Action& chosen) {
       ->check(CLI::PositiveNumber);
   load->add_option("--timeout-ms", options->timeout_ms, "Without any push for so long, what is missing counts as lost");
   load->add_option("--domain", options->domain, "Of the mailboxes");
+  add_auth_option(load, options->auth);
   load->add_option("--password", options->password, "Of the mailboxes");
+  load->add_option("--token-control", options->token_control, "Control address of the token stand-in, with --auth=oauth");
   load->add_option("--topic", options->topic, "The app's topic; the tenant's only one where absent");
   load->add_flag("--keep-registered", options->keep_registered, "Leave the devices registered at the end");
   load->add_option("--ews-url", options->ews_url, "Where the Exchange stand-in's EWS is");

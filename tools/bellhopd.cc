@@ -22,11 +22,13 @@ constexpr std::string_view kUsage =
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once
-           --http=1.1|2    then: how devices and callbacks come (1.1)
+           --auth=basic|oauth   then: how its mailboxes log on (basic)
+           --http=1.1|2         then: how devices and callbacks come (1.1)
   bellhopd --version
   bellhopd --help
 
-Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.
+Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments,
+3 the disk failed while the store was being written (start again after the repair; nothing acknowledged is lost).
 See docs/configuration.md for every key, and `bellhop --help` for the command line.
 )";
 
@@ -72,13 +74,19 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
       if (!count || *count == 0 || *count > 1'000'000) return refuse("--demo=N needs a number from 1 to 1000000");
       arguments.demo.count = *count;
     }
-    if (argc > used) {
+    for (; argc > used; ++used) {
       std::string_view more = argv[used];
-      if (more.starts_with("--http=") && more != "--http=1.1" && more != "--http=2") {
+      if (more == "--http=1.1" || more == "--http=2") {
+        arguments.demo.http2 = more.ends_with('2');
+      } else if (more.starts_with("--http=")) {
         return refuse("--http is 1.1 or 2");
+      } else if (more.starts_with("--auth=")) {
+        auto auth = standin::parse_device_auth(more.substr(7));
+        if (!auth) return refuse("--auth is basic or oauth");
+        arguments.demo.auth = *auth;
+      } else {
+        break;
       }
-      arguments.demo.http2 = more == "--http=2";
-      if (more.starts_with("--http=")) ++used;
     }
   } else {
     return refuse(fmt::format("unknown option \"{}\"", option));

@@ -34,6 +34,7 @@ constexpr Duration kMailPatience = 40s;      // one repetition of Exchange fits
 constexpr Duration kKeyPatience = 20s;       // three key pairs are made meanwhile
 constexpr Duration kKeyPause = 100ms;
 constexpr Duration kRequestPatience = 10s;
+constexpr Duration kTokenLifetime = 5s;      // so that some renewals are seen
 constexpr size_t kLogShownMax = 4096;        // bytes of the server's log, after a failure
 
 constexpr std::string_view kAddresses[] = {"sales@example.com", "support@example.com", "press@example.com"};
@@ -60,7 +61,7 @@ Result<uint16_t> free_port() {
 class Demo final : public service::NotificationObserver, public standin::ApnsObserver {
  public:
   Demo(const DemoOptions& options, const DemoFolder& folder)
-      : count_(options.count), http2_(options.http2), folder_(folder) {}
+      : count_(options.count), auth_(options.auth), http2_(options.http2), folder_(folder) {}
 
   Task<void> run(unsigned core);
   void complain_of(std::string_view what, std::string_view why) {
@@ -93,6 +94,7 @@ class Demo final : public service::NotificationObserver, public standin::ApnsObs
   void print_server_log();
 
   const uint64_t count_;
+  const standin::DeviceAuth auth_;
   const bool http2_;
   const DemoFolder& folder_;
   bool failed_ = false;
@@ -132,6 +134,7 @@ Task<bool> Demo::wait_prepared() {
 Task<bool> Demo::prepare() {
   std::string complaint;
   standin::WorldOptions options;
+  options.tokens.lifetime = kTokenLifetime;
   options.exchange.callback_http2 = http2_;
   auto world = standin::World::make(std::move(options), complaint);
   if (!world) {
@@ -254,6 +257,7 @@ Task<bool> Demo::enroll(standin::DeviceClient* client, std::string address) {
   io::random(random);
   standin::DeviceAccount account;
   account.address = address;
+  account.auth = auth_;
   account.password = to_base64url(Bytes(random).first(12));
   account.ews_url = fmt::format("https://localhost:{}/EWS/Exchange.asmx", world_->texts().ews_port);
   account.device_id = "phone-of-" + address.substr(0, address.find('@'));
@@ -261,6 +265,13 @@ Task<bool> Demo::enroll(standin::DeviceClient* client, std::string address) {
   if (!co_await world_->exchange().add_mailbox({.address = address, .username = {}, .password = account.password})) {
     complain_of(address, "the Exchange stand-in did not take the mailbox");
     co_return false;
+  }
+  if (auth_ == standin::DeviceAuth::oauth) {
+    standin::TokenEndpoint& tokens = world_->tokens();
+    account.refresh_token = tokens.families().begin(address);
+    account.token_endpoint = tokens.url();
+    account.client_id = tokens.options().client_id;
+    account.scope = tokens.options().scope;
   }
   // The server has just begun to make key pairs; until the first is ready it asks to come again.
   for (Instant end = io::now() + kKeyPatience;;) {
@@ -354,6 +365,12 @@ void Demo::print_summary(const standin::ApnsBooks& books) {
     std::sort(totals_.begin(), totals_.end());
     fmt::print("From callback to answer: median {:.2f} ms, slowest {:.2f} ms.\n", ms(totals_[totals_.size() / 2]),
                ms(totals_.back()));
+  }
+  const standin::TokenBooks& tokens = world_->tokens().families().books;
+  if (auth_ == standin::DeviceAuth::oauth) {
+    fmt::print("Token endpoint: {} grants, {} with a new refresh token, {} spent tokens presented again.\n",
+               tokens.grants, tokens.rotations, tokens.reuses);
+    if (tokens.reuses > 0) failed_ = true;
   }
   int64_t balance = server_->ledger().balance();
   if (balance != 0) complain_of("the ledger does not balance", fmt::format("{} events are unaccounted for", balance));

@@ -41,6 +41,9 @@ callbacks_per_mailbox_per_minute_max = 100000
 [ews]
 ca_file = "ca.pem"
 
+[oauth]
+ca_file = "ca.pem"
+
 [apns]
 production = "{apns_host}:{apns_port}"
 sandbox = "{apns_host}:{apns_port}"
@@ -58,6 +61,9 @@ name = "Demo"
 ews_hosts = ["localhost"]
 ews_ports = [{ews_port}]
 ews_private_cidrs = ["127.0.0.0/8", "::1/128"]
+oauth_token_hosts = ["localhost"]
+oauth_token_ports = [{token_port}]
+oauth_reuse_grace_seconds = 0
 
 [[tenant.app]]
 topic = "{topic}"
@@ -66,7 +72,7 @@ key_id = "{key_id}"
 key_file = "apns.p8"
 )",
                      fmt::arg("port", port), fmt::arg("apns_host", world.apns_host), fmt::arg("apns_port", world.apns_port),
-                     fmt::arg("tenant", kDemoTenant), fmt::arg("ews_port", world.ews_port), fmt::arg("topic", world.topic),
+                     fmt::arg("tenant", kDemoTenant), fmt::arg("ews_port", world.ews_port), fmt::arg("token_port", world.token_port), fmt::arg("topic", world.topic),
                      fmt::arg("team_id", world.team_id), fmt::arg("key_id", world.key_id));
 }
 

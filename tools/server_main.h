@@ -14,7 +14,8 @@ class LmdbStore;
 
 namespace bellhop::tools {
 
-// Exit codes of all programs: 0 done, 1 it failed (the reason is on standard error), 2 wrong arguments.
+// Exit codes of all programs: 0 done, 1 it failed (the reason is on standard error), 2 wrong arguments. 3: the disk failed
+// under the store (store::kExitDiskFailed).
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;

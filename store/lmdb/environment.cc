@@ -195,7 +195,7 @@ Status LmdbEnvironment::create_tables() {
     mdb_txn_abort(transaction);  // an unknown file stays as it was
     return status;
   }
-  if (int rc = mdb_txn_commit(transaction); rc != 0) return fail(commit_error(rc, path_));
+  if (int rc = mdb_txn_commit(transaction); rc != 0) return fail(commit_error(rc, env_, path_));
   return {};
 }
 
@@ -210,7 +210,7 @@ Status LmdbEnvironment::read(FunctionRef<Status(ReadView&)> f) {
 
 Status LmdbEnvironment::write(FunctionRef<Status(WriteView&)> f) {
   MDB_txn* transaction = nullptr;
-  if (int rc = mdb_txn_begin(env_, nullptr, 0, &transaction); rc != 0) return fail(commit_error(rc, path_));
+  if (int rc = mdb_txn_begin(env_, nullptr, 0, &transaction); rc != 0) return fail(commit_error(rc, env_, path_));
   LmdbCursors cursors;
   LmdbWriteView view(transaction, tables_, cursors);
   Status status = f(view);
@@ -219,7 +219,7 @@ Status LmdbEnvironment::write(FunctionRef<Status(WriteView&)> f) {
     mdb_txn_abort(transaction);
     return status;
   }
-  if (int rc = mdb_txn_commit(transaction); rc != 0) return fail(commit_error(rc, path_));
+  if (int rc = mdb_txn_commit(transaction); rc != 0) return fail(commit_error(rc, env_, path_));
   commits_.fetch_add(1, std::memory_order_relaxed);
   return {};
 }

@@ -17,6 +17,9 @@ struct LmdbOptions {
   uint64_t map_size = 64ull << 30;  // bytes of address space and the file's greatest size; sparse
 };
 
+// The exit code of a process whose disk failed while the store was being written.
+inline constexpr int kExitDiskFailed = 3;
+
 // Why a store could not be opened: for programs, and the whole message for the operator (path, reason, what to do).
 struct OpenFailure {
   Error error;

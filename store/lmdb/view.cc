@@ -1,14 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/lmdb/view.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <sys/statvfs.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include "core/io.h"
+#include "store/lmdb/environment.h"
 
 namespace bellhop::store {
+namespace {
+
+// More than the greatest commit writes: with less, a commit may be cut off in the middle.
+constexpr uint64_t kFreeBytesMin = 4 << 20;
+
+bool file_system_full(MDB_env* env) {
+  int descriptor = -1;
+  struct statvfs info;
+  if (mdb_env_get_fd(env, &descriptor) != 0 || ::fstatvfs(descriptor, &info) != 0) return false;
+  return uint64_t{info.f_bavail} * info.f_frsize < kFreeBytesMin;
+}
+
+// False once LMDB has given up the environment: it could not write the roots of its trees.
+bool still_usable(MDB_env* env) {
+  MDB_txn* transaction = nullptr;
+  int rc = mdb_txn_begin(env, nullptr, MDB_RDONLY, &transaction);
+  if (rc == 0) mdb_txn_abort(transaction);
+  return rc != MDB_PANIC;
+}
+
+[[noreturn]] void end_process(int rc, const std::string& path) {
+  WallTime now = io::wall_now();
+  io::write_log(fmt::format("{{\"time\":\"{:%Y-%m-%dT%H:%M:%S}Z\",\"level\":\"error\",\"event\":\"store_broken\","
+                            "\"error\":\"{}\"}}\n",
+                            fmt::gmtime(std::chrono::floor<std::chrono::seconds>(now)), mdb_strerror(rc)));
+  fmt::print(stderr,
+             "error: {}: writing or syncing failed: {}. What is on the disk is now unknown, so bellhop stops here; "
+             "nothing that was acknowledged is lost. Check the disk (dmesg, smartctl), then the file (bellhop store "
+             "check), and start bellhop again.\n",
+             path, mdb_strerror(rc));
+  std::fflush(stderr);
+  std::_Exit(kExitDiskFailed);
+}
+
+}  // namespace
 
 Error lmdb_error(int rc) {
   switch (rc) {
@@ -33,16 +72,14 @@ Error lmdb_error(int rc) {
   }
 }
 
-Error commit_error(int rc, const std::string& path) {
+Error commit_error(int rc, MDB_env* env, const std::string& path) {
+  // LMDB calls it EIO where a disk that becomes full takes only a part of a write. The pages belong to a transaction that
+  // is given up, so nothing is lost where it was a real fault of the disk after all.
+  if (rc == EIO && file_system_full(env)) rc = ENOSPC;
   Error error = lmdb_error(rc);
   bool harmless = is(error, StoreError::full) || is(error, StoreError::limit) || rc == ENOMEM || rc == MDB_READERS_FULL;
-  if (harmless) return error;
-  io::write_log(fmt::format(
-      "store: {}: writing or syncing failed: {}. What is on the disk is now unknown, so bellhop stops here; nothing "
-      "that was "
-      "acknowledged is lost. Check the disk (dmesg, smartctl) and then the file (bellhop store check --store {}).\n",
-      path, mdb_strerror(rc), path));
-  std::abort();
+  if (harmless && still_usable(env)) return error;
+  end_process(rc, path);
 }
 
 Result<MDB_cursor*> LmdbCursors::get(MDB_txn* transaction, MDB_dbi table, size_t index) {

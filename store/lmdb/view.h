@@ -11,8 +11,8 @@ namespace bellhop::store {
 // LMDB's and errno's codes where the transaction can be given up and the store stays usable.
 Error lmdb_error(int rc);
 // The same after a failed begin or commit of a write transaction. Does not return where the disk failed: what is on it
-// is then unknown, and only a new process, which reads the file again, can tell.
-Error commit_error(int rc, const std::string& path);
+// is then unknown, and only a new process, which reads the file again, can tell. It ends this one with kExitDiskFailed.
+Error commit_error(int rc, MDB_env* env, const std::string& path);
 
 // One cursor per table, opened when first needed. In a read transaction they rest between its renewals.
 class LmdbCursors {

@@ -92,7 +92,7 @@ __attribute__((noinline)) void serve(std::string_view jwe_text, WallTime now, co
   const auto record = read_credential_record(*json, {user_id_of_address("anna@example.com"), "device", now});
   ASSERT_TRUE(record);
   const EnvelopeBinding binding{Capability::random(), key.key().public_key().id(), "https://mail.example.com:443"};
-  const auto creds = envelope_seal(Envelope::rsa, key.key().public_key(), *record, binding);
+  const auto creds = envelope_seal(key.key().public_key(), *record, binding);
   ASSERT_TRUE(creds);
   const auto prepared = envelope_prepare(*creds, key.key().public_key(), binding);
   ASSERT_TRUE(prepared);

@@ -233,12 +233,12 @@ def main():
         heartbeats(world, count)
         floods(world)
         ends_under_load(world)
-    impatient = ["--callback-timeout-ms", "700", "--time-scale", "0.02"]
-    with World(server_config=CONFIG, cores=2, http2=True, exchange_arguments=impatient) as world:
+    impatient = ["--callback-timeout-ms", "700"]
+    with World(server_config=CONFIG, cores=2, http2=True, time_scale=0.02, exchange_arguments=impatient) as world:
         world.start_standins()
         world.start_server()
         gives_up(world)
-    with World(server_config=CONFIG, public_config="http2 = false") as world:
+    with World(server_config=CONFIG, listener_config="http2 = false") as world:
         world.start_standins()
         world.start_server()
         without_http2(world)

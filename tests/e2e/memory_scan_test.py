@@ -68,6 +68,48 @@ def file_hits(folder, needles):
     return hits
 
 
+def token_needles(user, family):
+    """How each access token of a user, and each refresh token of a family, of the token stand-in begins."""
+    said = base64.urlsafe_b64encode(f"https://standin.example.com/\n{user}\n".encode()).rstrip(b"=")
+    line = base64.urlsafe_b64encode(family.to_bytes(8, "big")).rstrip(b"=")
+    return {"access token": said[:-2], "refresh token": b"rt-" + line[:-1],
+            "base64 of the access token": base64.b64encode(said)[:40]}
+
+
+def oauth():
+    """The same for OAuth: tokens are in memory while Exchange is asked, and nowhere at rest; nor in the store's file."""
+    with World(mailboxes=1) as world:
+        world.tenant_config = f'oauth_token_hosts = ["localhost"]\noauth_token_ports = [{world.token_port}]'
+        world.start_standins()
+        world.start_tokens(lifetime=1)
+        world.start_server()
+        world.tokens("POST", "/tokens", {"user": "nobody@example.com"})  # so that the family is not 0, which is many bytes
+        world.device("subscribe", 1, auth="oauth")
+        needles = token_needles("user1@example.com", 1)
+        wait_until("the subscription is active", lambda: world.exchange("GET", "/books")["heartbeatsAcknowledged"] >= 1)
+        world.exchange("POST", "/deliver", {"address": "user1@example.com", "subject": "warm-up"})
+        wait_until("the first push", lambda: world.pushes()["pushes"])
+        world.exchange("POST", "/faults", {"kind": "none", "operation": "get_item", "delayMs": SLOW_MS, "count": 1})
+        world.exchange("POST", "/deliver", {"address": "user1@example.com", "subject": "mid-flight"})
+        found = wait_until("the access token is in memory while Exchange is asked (positive control)",
+                           lambda: scan(world.server.pid, needles), seconds=SLOW_MS / 1000)
+        print("mid-flight: found", ", ".join(f"{name} in {where}" for name, where in found.items()))
+        acknowledged = 2
+        for kind in ("html", "server_error", "truncated", "invalid_grant"):
+            world.tokens("POST", "/faults", {"kind": kind, "count": 1})
+            world.exchange("POST", "/deliver", {"address": "user1@example.com", "subject": kind})
+            acknowledged += 1
+            wait_until(f"the mail is acknowledged after {kind}",
+                       lambda: world.exchange("GET", "/books?address=user1@example.com")["newMailsAcknowledged"] == acknowledged)
+        turns = world.metrics()["bellhop_loop_turns_total"]
+        wait_until("the server's next tick", lambda: world.metrics()["bellhop_loop_turns_total"] != turns)
+        left = scan(world.server.pid, needles)
+        assert not left, f"tokens are still in memory at rest: {left}"
+        files = file_hits(world.folder, needles)
+        assert not files, f"tokens are in files: {files}"
+        print("at rest: no token in any readable page, in the log or in the store")
+
+
 def callback_secrets(world):
     """The credentials in the URLs of all callbacks, as they stand there."""
     urls = [one["url"] for number in (1, 2, 3)
@@ -123,6 +165,7 @@ def main():
         return SKIP
     for http2 in (False, True):
         scan_server(http2)
+    oauth()
     return 0
 
 

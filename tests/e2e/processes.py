@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 
 BIN = os.environ.get("BELLHOP_BIN", "build/release/bin")
+PRELOAD = os.path.realpath(os.path.join(BIN, "..", "preload"))  # libraries of ours for LD_PRELOAD
 SKIP = 77  # ctest's SKIP_RETURN_CODE
 
 
@@ -45,21 +46,24 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 server_cpus=None, other_cpus=None, public_config="", http2=False, exchange_arguments=()):
+                 listener_config="", tenant_config="", time_scale=1.0, http2=False, exchange_arguments=(),
+                 server_cpus=None, other_cpus=None):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
         self.cores = cores
         self.keep_payloads = keep_payloads
         self.server_config = server_config
-        self.public_config = public_config  # further lines of [listen.public]
-        self.exchange_arguments = exchange_arguments
+        self.listener_config = listener_config  # more keys of [listen.public]
+        self.tenant_config = tenant_config  # further lines of the [[tenant]]
+        self.time_scale = time_scale        # of Exchange's heartbeats and retries
+        self.exchange_arguments = exchange_arguments  # further options of its stand-in
         self.version = ["--http2"] if http2 else []  # how devices and callbacks come
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
         self.processes = []
         (self.ews_port, self.exchange_control, self.apns_port, self.apns_control, self.public_port,
-         self.admin_port) = free_ports(6)
+         self.admin_port, self.token_port, self.token_control) = free_ports(8)
         self.socket = f"{self.folder}/admin.sock"
         self.config = f"{self.folder}/bellhop.toml"
         self.url = f"https://localhost:{self.public_port}"
@@ -89,11 +93,11 @@ class World:
     def on_cpus(cpus):
         return ["taskset", "-c", ",".join(map(str, cpus))] if cpus else []
 
-    def spawn(self, name, *arguments):
+    def spawn(self, name, *arguments, env=None):
         log = open(f"{self.folder}/{name}.log", "ab")
         process = subprocess.Popen([*self.on_cpus(self.server_cpus if name == "server" else self.other_cpus),
                                     f"{BIN}/{arguments[0]}", *arguments[1:]], stdout=log, stderr=log,
-                                   stdin=subprocess.DEVNULL)
+                                   stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         self.processes.append(process)
         return process
 
@@ -112,13 +116,20 @@ class World:
     def start_standins(self):
         self.spawn("exchange", "bellhop", "stand-in", "exchange", "--folder", self.folder,
                    "--listen", f"127.0.0.1:{self.ews_port}", "--control", f"127.0.0.1:{self.exchange_control}",
-                   "--mailboxes", str(self.mailboxes), "--password", self.password, *self.version,
-                   *self.exchange_arguments)
+                   "--mailboxes", str(self.mailboxes), "--password", self.password, "--time-scale", str(self.time_scale),
+                   *self.version, *self.exchange_arguments)
         wait_until("the Exchange stand-in answers", lambda: self.exchange("GET", "/books", check=False))
         apns = ["--keep-payloads"] if self.keep_payloads else []
         self.spawn("apns", "bellhop", "stand-in", "apns", "--folder", self.folder,
                    "--listen", f"127.0.0.1:{self.apns_port}", "--control", f"127.0.0.1:{self.apns_control}", *apns)
         wait_until("the APNs stand-in answers", lambda: self.apns("GET", "/books", check=False))
+
+    def start_tokens(self, lifetime=3600, grace=0):
+        """The token stand-in: access tokens live for `lifetime` seconds, spent refresh tokens are taken for `grace`."""
+        self.spawn("token", "bellhop", "stand-in", "token", "--folder", self.folder,
+                   "--listen", f"127.0.0.1:{self.token_port}", "--control", f"127.0.0.1:{self.token_control}",
+                   "--lifetime", str(lifetime), "--grace", str(grace))
+        wait_until("the token stand-in answers", lambda: self.tokens("GET", "/books", check=False))
 
     def write_config(self):
         with open(self.config, "w") as file:
@@ -132,11 +143,13 @@ addresses = ["127.0.0.1:{self.public_port}"]
 certificate_file = "{self.folder}/server.pem"
 private_key_file = "{self.folder}/server-key.pem"
 connections_per_address_max = 100000
-{self.public_config}
+{self.listener_config}
 [listen.admin]
 address = "127.0.0.1:{self.admin_port}"
 unix_socket = "{self.socket}"
 [ews]
+ca_file = "{self.folder}/ca.pem"
+[oauth]
 ca_file = "{self.folder}/ca.pem"
 [apns]
 production = "localhost:{self.apns_port}"
@@ -150,6 +163,7 @@ name = "Demo"
 ews_hosts = ["localhost"]
 ews_ports = [{self.ews_port}]
 ews_private_cidrs = ["127.0.0.0/8", "::1/128"]
+{self.tenant_config}
 [[tenant.app]]
 topic = "com.example.mail"
 team_id = "EXAMPLE123"
@@ -157,11 +171,11 @@ key_id = "KEYEXAMPLE"
 key_file = "{self.folder}/apns.p8"
 """)
 
-    def start_server(self, token=True):
+    def start_server(self, token=True, env=None):
         if not os.path.exists(f"{self.folder}/keyring"):
             self.run("keyring", "make", f"{self.folder}/keyring")
         self.write_config()
-        self.server = self.spawn("server", "bellhopd", "--config", self.config)
+        self.server = self.spawn("server", "bellhopd", "--config", self.config, env=env)
         wait_until("the server is ready", self.ready)
         if token:
             wait_until("key pairs are made ahead",
@@ -195,6 +209,10 @@ key_file = "{self.folder}/apns.p8"
         text = self.http(method, f"http://127.0.0.1:{self.apns_control}{path}", body, check)
         return None if text is None else json.loads(text)
 
+    def tokens(self, method, path, body=None, check=True):
+        text = self.http(method, f"http://127.0.0.1:{self.token_control}{path}", body, check)
+        return None if text is None else json.loads(text)
+
     def admin(self, path, check=True):
         return self.http("GET", f"http://127.0.0.1:{self.admin_port}{path}", None, check)
 
@@ -207,7 +225,7 @@ key_file = "{self.folder}/apns.p8"
                 samples[name] = float(value)
         return samples
 
-    def device(self, command, number, *more, check=True, secret=None, password=None):
+    def device(self, command, number, *more, check=True, secret=None, password=None, auth="basic"):
         """`bellhop device COMMAND` for mailbox `number` (from 1)."""
         arguments = ["device", command, "--server", self.url, "--api-token", self.token, "--ca", f"{self.folder}/ca.pem",
                      "--address", f"user{number}@example.com", *self.version]
@@ -216,8 +234,9 @@ key_file = "{self.folder}/apns.p8"
         if secret:
             arguments += ["--device-secret", secret]
         if command == "subscribe":
-            arguments += ["--password", password or self.password, "--ews-url", self.ews_url,
-                          "--push-token", self.push_token(number)]
+            arguments += ["--ews-url", self.ews_url, "--push-token", self.push_token(number), "--auth", auth]
+            arguments += (["--token-control", f"127.0.0.1:{self.token_control}"] if auth == "oauth"
+                          else ["--password", password or self.password])
         return self.run(*arguments, *more, check=check)
 
     @staticmethod

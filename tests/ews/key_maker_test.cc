@@ -95,8 +95,8 @@ Task<void> survives_full_store(unsigned) {
   stage.config.pool_target = 1;
   CO_ASSERT(co_await stage.open(600));  // room for the index key, not for a pair
   stage.flows.spawn(stage.maker->run());
-  for (int i = 0; i < 20'000 && stage.metrics.value(metric::store_failures) == 0; ++i) CO_ASSERT(co_await sleep_for(2ms));
-  EXPECT_GE(stage.metrics.value(metric::store_failures), 1u);
+  for (int i = 0; i < 20'000 && stage.store->write_health().failures == 0; ++i) CO_ASSERT(co_await sleep_for(2ms));
+  EXPECT_GE(stage.store->write_health().failures, 1u);
   EXPECT_EQ(co_await stage.store->count_pool_keys(), 0u);
   co_await stage.close();
 }

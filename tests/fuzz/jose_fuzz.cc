@@ -21,7 +21,9 @@ BELLHOP_FUZZ_TARGET(input) {
   Secret secret = Secret::copy_of(input);
   RecordExpectation expected{.user_id = user_id_of_address("user1@example.com"),
                              .device_id = "phone1",
-                             .now = WallTime() + std::chrono::hours(500'000)};
+                             .now = WallTime() + std::chrono::hours(500'000),
+                             .types = {CredentialType::basic, CredentialType::oauth, CredentialType::certificate,
+                                       CredentialType::dual}};
   (void)read_credential_record(secret, expected);
   (void)read_ens2_credentials(secret);
   if (Result<CredentialRecord> record = unpack_record(secret)) {

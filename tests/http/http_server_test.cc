@@ -181,6 +181,7 @@ Task<void> slow(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
   EXPECT_EQ(co_await send_part(fixture, endpoint, {}, 10), 0);
   EXPECT_EQ(server.stats().timed_out, before + 1);
   EXPECT_EQ(co_await send_part(fixture, endpoint, {.method = "POST", .body = std::string(100, 'b')}, 50), 408);
+  if (!fixture.http2()) EXPECT_EQ(server.stats().timed_out, before + 2);  // over HTTP/2 it is the end of a stream
   EXPECT_EQ((co_await ask_alone(fixture, endpoint, {.target = "/f"})).status, 200);
 }
 
@@ -191,6 +192,27 @@ TEST_P(HttpServerOver, EndsSlowHeadsBodiesAndIdleConnections) {
   fixture.limits.body_rate_min_bytes_per_s = 1'000'000;
   fixture.limits.http2_goaway_grace = 10ms;
   run_scenario(fixture, slow);
+}
+
+Task<void> never_reads(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
+  auto peer = co_await Peer::open(fixture, endpoint, "\0\x04\x7f\xff\xff\xff"s);  // SETTINGS_INITIAL_WINDOW_SIZE 2^31-1
+  CO_ASSERT(peer);
+  std::string window = proto::frame(proto::kWindowUpdate, 0, 0, "\x7f\0\0\0"s);
+  if (!fixture.http2()) window.clear();
+  CO_ASSERT(co_await peer->send(peer->bytes_of({.target = "/large"}) + window));
+  Instant end = io::now() + 10s;
+  while (server.stats().connections > 0 || fixture.handler.handled == 0) {
+    CO_ASSERT(io::now() < end);  // it does not wait for another request on a connection that lost an answer
+    CO_ASSERT(co_await sleep_for(5ms));
+  }
+  EXPECT_EQ(server.stats().timed_out, 1u);
+  co_await peer->close();
+}
+
+TEST_P(HttpServerOver, EndsAConnectionThatTakesNoAnswer) {
+  fixture.limits.write_stall_timeout = 150ms;
+  fixture.handler.large = std::string(32 << 20, 'x');  // more than socket buffers hold
+  run_scenario(fixture, never_reads);
 }
 
 Task<void> slow_handshake(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {

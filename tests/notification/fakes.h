@@ -12,6 +12,7 @@
 
 #include "service/apns_sender.h"
 #include "service/ews_client.h"
+#include "service/token_client.h"
 
 namespace bellhop::service {
 
@@ -27,6 +28,8 @@ struct FakeExchange {
   std::optional<EwsFailureKind> get_items_failure;  // of GetItem alone
   Duration delay{};
   std::string password = "correct horse";  // any other one is refused
+  int refuse_tokens = 0;                   // so many requests find their bearer token refused
+  std::string claims;                      // that such a refusal asks for
 
   // What was asked.
   int gets = 0, finds = 0;
@@ -35,6 +38,28 @@ struct FakeExchange {
   std::optional<WallTime> since;
   std::string url;
   int logons() const { return gets + finds; }
+};
+
+// A token endpoint that gives a new refresh token each time and watches for the second use of an old one.
+struct FakeTokens {
+  std::string refresh_token = "refresh 1";  // the newest
+  std::string previous;                     // the one before it
+  WallTime rotated_at{};
+  Duration grace{};              // for so long `previous` is taken again
+  bool rotates = true;
+  std::string access_token;      // that Exchange takes; empty: none
+  WallTime expires{};            // of it
+  Duration lifetime = 1h;
+  std::deque<GrantFailure> failures;  // of the next grants; nothing is given
+  int lose = 0;                       // so many answers get lost after the endpoint has done its part
+  Duration delay{};
+
+  // What was asked.
+  int grants = 0;  // that were given
+  int asked = 0;
+  int reuses = 0;
+  int asked_at_once = 0, asked_at_once_max = 0;
+  std::string claims;  // of the last request
 };
 
 struct FakeApns {
@@ -53,6 +78,7 @@ struct FakeApns {
 };
 
 FakeExchange& fake_exchange();
+FakeTokens& fake_tokens();
 FakeApns& fake_apns();
 void reset_fakes();
 

@@ -8,7 +8,18 @@ namespace bellhop::service {
 namespace {
 
 FakeExchange exchange;
+FakeTokens tokens;
 FakeApns apns;
+
+// Exchange and a bearer token.
+std::optional<EwsFailure> meet_token(const crypto::OauthCredentials& oauth) {
+  bool good = oauth.access_token.reveal_text() == tokens.access_token && io::wall_now() < tokens.expires;
+  if (good && exchange.refuse_tokens == 0) return std::nullopt;
+  if (good) --exchange.refuse_tokens;
+  EwsFailure failure{.kind = EwsFailureKind::unauthorized};
+  failure.challenge = proto::BearerChallenge{.token_refused = true, .claims = exchange.claims};
+  return failure;
+}
 
 // What every request meets; nothing where it is served.
 Task<std::optional<EwsFailure>> meet(const EwsTarget& target) {
@@ -17,6 +28,7 @@ Task<std::optional<EwsFailure>> meet(const EwsTarget& target) {
     co_return EwsFailure{.kind = EwsFailureKind::unavailable, .error = core_error(CoreError::canceled)};
   }
   if (exchange.failure) co_return EwsFailure{.kind = *exchange.failure, .error = os_error(1)};
+  if (const auto* oauth = std::get_if<crypto::OauthCredentials>(&target.credentials->logon)) co_return meet_token(*oauth);
   const auto& basic = std::get<crypto::BasicCredentials>(target.credentials->logon);
   if (basic.password.reveal_text() != exchange.password) co_return EwsFailure{.kind = EwsFailureKind::unauthorized};
   co_return std::nullopt;
@@ -39,11 +51,15 @@ MailItem item_of(const std::string& id, const FakeMail& mail, bool with_preview)
 FakeExchange& fake_exchange() {
   return exchange;
 }
+FakeTokens& fake_tokens() {
+  return tokens;
+}
 FakeApns& fake_apns() {
   return apns;
 }
 void reset_fakes() {
   exchange = {};
+  tokens = {};
   apns = {};
 }
 
@@ -103,6 +119,45 @@ Task<EwsReply<EwsClient::Found>> EwsClient::find_items(const EwsTarget& target, 
     found.items.push_back(item_of(id, mail, false));
   }
   co_return found;
+}
+
+struct TokenClient::Impl {};
+TokenClient::TokenClient(const OauthConfig&, const EwsConfig&, std::shared_ptr<TlsContext>, MetricsShard&, Log&) {}
+TokenClient::~TokenClient() = default;
+
+Task<GrantReply> TokenClient::refresh(const GrantRequest& request) {
+  ++tokens.asked;
+  tokens.asked_at_once_max = std::max(tokens.asked_at_once_max, ++tokens.asked_at_once);
+  tokens.claims = request.claims;
+  std::string presented(request.refresh_token->reveal_text());
+  if (tokens.delay.count() > 0) (void)co_await sleep_for(tokens.delay);
+  --tokens.asked_at_once;
+  if (!tokens.failures.empty()) {
+    GrantFailure failure = tokens.failures.front();
+    tokens.failures.pop_front();
+    co_return std::unexpected(failure);
+  }
+  bool again = presented == tokens.previous && io::wall_now() - tokens.rotated_at < tokens.grace;
+  if (presented != tokens.refresh_token && !again) {
+    ++tokens.reuses;
+    co_return std::unexpected(GrantFailure{.kind = GrantFailureKind::refused});
+  }
+  if (tokens.rotates && !again) {
+    tokens.previous = tokens.refresh_token;
+    tokens.refresh_token = "refresh " + std::to_string(tokens.grants + 2);
+    tokens.rotated_at = io::wall_now();
+  }
+  tokens.access_token = "access-" + std::to_string(++tokens.grants);
+  tokens.expires = io::wall_now() + std::chrono::duration_cast<std::chrono::milliseconds>(tokens.lifetime);
+  if (tokens.lose > 0) {
+    --tokens.lose;
+    co_return std::unexpected(GrantFailure{.kind = GrantFailureKind::unavailable, .maybe_spent = true});
+  }
+  Granted granted{.access_token = crypto::Secret::copy_of(tokens.access_token),
+                  .refresh_token = crypto::Secret(),
+                  .lifetime = tokens.lifetime};
+  if (tokens.rotates) granted.refresh_token = crypto::Secret::copy_of(tokens.refresh_token);
+  co_return granted;
 }
 
 struct ApnsProviderTokens::Impl {};

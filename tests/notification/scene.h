@@ -88,6 +88,7 @@ class Scene {
     Log log;
     Decrypter decrypter;
     EwsClient ews;
+    TokenClient tokens;
     ApnsSender apns;
     Core core;
     std::unique_ptr<Mailboxes> mailboxes;
@@ -96,9 +97,17 @@ class Scene {
 
   static constexpr std::string_view kPassword = "correct horse";
 
+  static constexpr std::string_view kTokenEndpoint = "https://login.example.com/token";
+
   // Makes user, devices and subscription `name`. `password`: what the envelope holds.
   Task<Subscriber> subscribe(std::string name, std::vector<DeviceOptions> devices = {DeviceOptions()},
                              bool pending = false, std::string password = std::string(kPassword));
+  // The same with a split envelope, which holds a refresh token of fake_tokens().
+  Task<Subscriber> subscribe_oauth(std::string name);
+  // A password in a split envelope.
+  Task<Subscriber> subscribe_split(std::string name);
+  // The record that the subscriber's two halves give.
+  Task<crypto::CredentialRecord> stored_record(const Subscriber& subscriber);
   // Lets a callback come in on a core.
   Task<void> deliver(FakeHttpExchange& exchange, unsigned core = 0);
   struct Reply {
@@ -141,6 +150,10 @@ class Scene {
  private:
   friend struct SceneRun;
   Task<void> begin();
+  void seal(const crypto::RsaPrivateKey& key, const crypto::CredentialRecord& record, bool split,
+            Subscriber& subscriber, store::SubscriptionRecord& subscription);
+  Task<Subscriber> subscribe_with(std::string name, std::vector<DeviceOptions> devices, bool pending,
+                                  decltype(crypto::CredentialRecord::logon) logon, bool split);
   std::string body_of(Subscriber& subscriber, std::vector<proto::NotificationEvent> events, std::string previous);
   int watermarks_ = 0;
   uint8_t keys_used_ = 0;

@@ -77,6 +77,7 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
       decrypter(*scene.store, *scene.vault, crypto::make_scalar_engine(), scene.config.notification, scene.config.keys,
                 *metrics),
       ews(scene.config.ews, nullptr, *metrics, log),
+      tokens(scene.config.oauth, scene.config.ews, nullptr, *metrics, log),
       apns(scene.config.apns, *scene.apns_tokens, nullptr, *metrics, log),
       core{.node = *scene.node,
            .index = index,
@@ -85,6 +86,7 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
            .log = log,
            .decrypter = decrypter,
            .ews = ews,
+           .tokens = tokens,
            .apns = apns},
       mailboxes(std::make_unique<Mailboxes>(core)),
       handler(core) {
@@ -99,6 +101,7 @@ Task<void> Scene::begin() {
   TenantConfig tenant;
   tenant.id = "acme";
   tenant.ews_hosts = {"mail.example.com"};
+  tenant.oauth_token_hosts = {"login.example.com"};
   tenant.apps = {{.topic = "com.example.mail"}};
   config.tenants = {tenant};
   auto ring = crypto::Keyring::parse(crypto::make_keyring());
@@ -115,6 +118,63 @@ Task<void> Scene::begin() {
 
 Task<Subscriber> Scene::subscribe(std::string name, std::vector<DeviceOptions> devices, bool pending,
                                   std::string password) {
+  crypto::BasicCredentials basic{.username = crypto::Secret::copy_of(name + "@example.com"),
+                                 .password = crypto::Secret::copy_of(password)};
+  co_return co_await subscribe_with(std::move(name), std::move(devices), pending, std::move(basic), false);
+}
+
+Task<Subscriber> Scene::subscribe_split(std::string name) {
+  crypto::BasicCredentials basic{.username = crypto::Secret::copy_of(name + "@example.com"),
+                                 .password = crypto::Secret::copy_of(kPassword)};
+  co_return co_await subscribe_with(std::move(name), {DeviceOptions()}, false, std::move(basic), true);
+}
+
+Task<Subscriber> Scene::subscribe_oauth(std::string name) {
+  crypto::OauthCredentials oauth{.refresh_token = crypto::Secret::copy_of(fake_tokens().refresh_token),
+                                 .token_endpoint = crypto::Secret::copy_of(kTokenEndpoint),
+                                 .client_id = crypto::Secret::copy_of("mail-app"),
+                                 .scope = crypto::Secret::copy_of("EWS.AccessAsUser.All"),
+                                 .access_token = crypto::Secret()};
+  co_return co_await subscribe_with(std::move(name), {DeviceOptions()}, false, std::move(oauth), true);
+}
+
+void Scene::seal(const crypto::RsaPrivateKey& key, const crypto::CredentialRecord& record, bool split,
+                 Subscriber& subscriber, store::SubscriptionRecord& subscription) {
+  if (!split) {
+    crypto::EnvelopeBinding binding{.capability = subscriber.capability,
+                                    .key_id = key.public_key().id(),
+                                    .ews_origin = subscription.ews_origin()};
+    auto creds = crypto::envelope_seal(key.public_key(), record, binding);
+    BH_CHECK(creds);
+    subscriber.creds = *std::move(creds);
+    return;
+  }
+  crypto::SplitBinding binding{
+      .capability = subscriber.capability, .key_name = subscriber.key, .ews_origin = subscription.ews_origin()};
+  crypto::Secret split_key = crypto::make_split_key();
+  subscriber.creds = vault->split_keys().make_creds(split_key, binding);
+  auto ciphertext = crypto::split_seal(split_key, record, binding);
+  BH_CHECK(ciphertext);
+  subscription.envelope = store::EnvelopeKind::split;
+  subscription.split_ciphertext = vault->seal_split(subscriber.capability_hash, *ciphertext);
+  subscription.kek = vault->split_keys().current();
+}
+
+Task<crypto::CredentialRecord> Scene::stored_record(const Subscriber& subscriber) {
+  store::SubscriptionRecord subscription = co_await stored_subscription(subscriber);
+  crypto::SplitBinding binding{
+      .capability = subscriber.capability, .key_name = subscriber.key, .ews_origin = subscription.ews_origin()};
+  auto key = vault->split_keys().open_creds(subscriber.creds, binding);
+  BH_CHECK(key);
+  auto ciphertext = vault->unseal_split(subscriber.capability_hash, subscription.split_ciphertext);
+  BH_CHECK(ciphertext);
+  auto record = crypto::split_open(*key, ciphertext->reveal(), binding);
+  BH_CHECK(record);
+  co_return *std::move(record);
+}
+
+Task<Subscriber> Scene::subscribe_with(std::string name, std::vector<DeviceOptions> devices, bool pending,
+                                       decltype(crypto::CredentialRecord::logon) logon, bool split) {
   const crypto::RsaPrivateKey& key = test_key(keys_used_++);
   store::KeyRecord pooled{.id = Vault::key_id(key.public_key().id()),
                           .public_key = key.public_key().spki(),
@@ -131,17 +191,10 @@ Task<Subscriber> Scene::subscribe(std::string name, std::vector<DeviceOptions> d
   subscriber.capability_hash = Vault::capability_hash(subscriber.capability);
   subscriber.exchange_id = "subscription of " + name;
 
-  crypto::CredentialRecord record{.address = crypto::Secret::copy_of(address),
-                                  .logon = crypto::BasicCredentials{.username = crypto::Secret::copy_of(address),
-                                                                    .password = crypto::Secret::copy_of(password)}};
-  crypto::EnvelopeBinding binding{
-      .capability = subscriber.capability, .key_id = key.public_key().id(), .ews_origin = "https://mail.example.com"};
+  crypto::CredentialRecord record{.address = crypto::Secret::copy_of(address), .logon = std::move(logon)};
   store::SubscriptionRecord subscription;
   subscription.ews_url = kEwsUrl;
-  binding.ews_origin = subscription.ews_origin();
-  auto creds = crypto::envelope_seal(crypto::Envelope::rsa, key.public_key(), record, binding);
-  BH_CHECK(creds);
-  subscriber.creds = *std::move(creds);
+  seal(key, record, split, subscriber, subscription);
   subscription.exchange_id = pending ? "" : subscriber.exchange_id;
   subscription.digest = store::Digest::from(crypto::creds_digest(subscriber.creds));
   subscription.state = pending ? store::SubscriptionState::pending : store::SubscriptionState::active;

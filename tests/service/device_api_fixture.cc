@@ -111,6 +111,23 @@ Task<void> FakeExchangeServer::handle(HttpExchange& exchange) {
   }
   mailboxes.emplace_back((*request)->mailbox);
   std::string authorization(exchange.headers().find("authorization").value_or(""));
+  if (authorization.starts_with("Bearer ")) {
+    auto token = token_key ? token_key->read(std::string_view(authorization).substr(7)) : std::nullopt;
+    bool good = token && standin::token_valid(*token, io::wall_now());
+    if (good && claims_asked == 0) {
+      co_await answer(exchange, **request);
+      co_return;
+    }
+    if (good) --claims_asked;
+    ++unauthorized;
+    const proto::HeaderField claims[] = {
+        {"www-authenticate", R"(Bearer error="insufficient_claims", claims="eyJhIjp7ImIiOjF9fQ==")"}};
+    const proto::HeaderField invalid[] = {{"www-authenticate", R"(Bearer error="invalid_token")"}};
+    HttpResponse refusal{.status = 401};
+    refusal.headers = good ? std::span<const proto::HeaderField>(claims) : std::span<const proto::HeaderField>(invalid);
+    (void)co_await exchange.respond(refusal);
+    co_return;
+  }
   auto decoded = from_base64(std::string_view(authorization).substr(std::min<size_t>(6, authorization.size())));
   if (!decoded || !as_text(*decoded).ends_with(":" + std::string(kPassword))) {
     ++unauthorized;
@@ -190,6 +207,20 @@ std::string Fields::json() const {
 Bed::Bed(BedOptions o) : options(std::move(o)) {}
 Bed::~Bed() = default;
 
+void Bed::start_tokens(TenantConfig& tenant) {
+  standin::TokenEndpointOptions endpoint;
+  endpoint.listen = test::loopback().tcp;
+  endpoint.certificate_pem = certificate.chain_pem;
+  endpoint.key_pem = certificate.key_pem;
+  endpoint.name = kHost;
+  endpoint.key = standin::TokenKey::random();
+  std::string complaint;
+  tokens = standin::TokenEndpoint::make(std::move(endpoint), complaint).value();
+  exchange.token_key = tokens->options().key;
+  tenant.oauth_token_hosts = {std::string(kHost), "10.1.2.3", "*.example.test"};
+  tenant.oauth_token_ports = {tokens->address().port};
+}
+
 Task<bool> Bed::start() {
   set_tls_clock(&io::wall_now);
   WallTime now = io::wall_now();
@@ -210,6 +241,7 @@ Task<bool> Bed::start() {
   tenant.ews_ports = {port};
   tenant.ews_private_cidrs = {{.address = {127}, .bits = 8}};
   tenant.ens2_credentials = options.ens2_credentials;
+  if (options.oauth) start_tokens(tenant);
   tenant.apps = {{.topic = "com.example.mail"}, {.topic = "com.example.beta", .environment = ApnsEnvironment::sandbox}};
   if (options.configure) options.configure(config);
 
@@ -256,8 +288,9 @@ BedCore::BedCore(Bed& b, unsigned index)
       log(log_options(lines, index)),
       decrypter(*b.store, *b.vault, crypto::make_scalar_engine(), b.config.notification, b.config.keys, metrics),
       ews(b.config.ews, client_of(b, "http/1.1"), metrics, log),
+      tokens(b.config.oauth, b.config.ews, client_of(b, "http/1.1"), metrics, log),
       apns(b.config.apns, *b.apns_tokens, client_of(b, "h2"), metrics, log),
-      core{*b.node, index, metrics, ledger, log, decrypter, ews, apns} {
+      core{*b.node, index, metrics, ledger, log, decrypter, ews, tokens, apns} {
   mailboxes.emplace(core);
   core.mailboxes = &*mailboxes;
   api.emplace(core);
@@ -268,6 +301,7 @@ BedCore::BedCore(Bed& b, unsigned index)
 Task<void> BedCore::close() {
   co_await mailboxes->close();
   co_await ews.close();
+  co_await tokens.close();
   co_await apns.close();
   EXPECT_TRUE(co_await bed.store->leave_core());
 }
@@ -321,6 +355,20 @@ Fields Phone::subscribe_fields(std::string_view password) const {
       .set("pushToken", kPushToken)
       .set("topic", "com.example.mail");
   return fields;
+}
+
+Fields Phone::oauth_fields(std::string_view refresh_token, std::string_view endpoint) const {
+  const standin::TokenEndpoint& tokens = *core.bed.tokens;
+  std::string url = endpoint.empty() ? tokens.url() : std::string(endpoint);
+  crypto::CredentialRecord record{
+      .address = crypto::Secret::copy_of(address),
+      .logon = crypto::OauthCredentials{.refresh_token = crypto::Secret::copy_of(refresh_token),
+                                        .token_endpoint = crypto::Secret::copy_of(url),
+                                        .client_id = crypto::Secret::copy_of(tokens.options().client_id),
+                                        .scope = crypto::Secret::copy_of(tokens.options().scope),
+                                        .access_token = crypto::Secret()}};
+  crypto::Secret json = crypto::write_credential_record(record, device_id, io::wall_now());
+  return subscribe_fields().set("credentials", crypto::jwe_encrypt(*key, json.reveal()).value());
 }
 
 Task<Answered> Phone::send(Fields fields) {
@@ -406,12 +454,15 @@ Task<void> run_core(Cluster& cluster, Event& started, unsigned index) {
     HttpServer server(cluster.bed.exchange, {}, *tls);
     TaskScope serving(&co_await current_context());
     serving.spawn(server.run(cluster.bed.ews_listener));
+    if (cluster.bed.tokens) serving.spawn(cluster.bed.tokens->run());
     co_await cluster.flow(core);
     cluster.done.set();
     co_await on_core(0, [&] { return cluster.arrive(cluster.left, cluster.cores_left); });
     co_await core.close();
     server.drain();
+    if (cluster.bed.tokens) co_await cluster.bed.tokens->stop();
     co_await serving.join();
+    cluster.bed.tokens.reset();
   } else {
     co_await on_core(0, [&] { return cluster.wait_done(); });
     co_await on_core(0, [&] { return cluster.arrive(cluster.left, cluster.cores_left); });

@@ -24,6 +24,7 @@
 #include "service/registration.h"
 #include "store/memory/memory_store.h"
 #include "tests/core/run.h"
+#include "tools/standin/token_endpoint.h"
 
 namespace bellhop::service::device_api_test {
 
@@ -41,10 +42,12 @@ class FakeExchangeServer final : public HttpHandler {
   enum class Mood : uint8_t { well, busy, broken, garbage, refusing };
   Mood mood = Mood::well;
   int requests = 0, subscribes = 0, verifies = 0, unauthorized = 0;
+  int claims_asked = 0;  // so many bearer tokens are refused for want of claims
   std::vector<std::string> callback_urls;
   std::vector<std::string> mailboxes;                        // that requests named
   Event* hold = nullptr;                                     // answers wait for it
   Event arrived;                                             // a Subscribe came
+  std::shared_ptr<const standin::TokenKey> token_key;        // bearer tokens signed with it are taken
   std::function<Task<void>(std::string url)> before_answer;  // what happens before a Subscribe is answered
 
   Task<void> handle(HttpExchange& exchange) override;
@@ -92,6 +95,7 @@ struct BedOptions {
   size_t pool_keys = 2;
   size_t store_bytes_max = SIZE_MAX;
   bool ens2_credentials = false;
+  bool oauth = false;  // a token endpoint is there, and the tenant may use it
 };
 
 // What all cores of a test share. Made on core 0.
@@ -99,6 +103,7 @@ struct Bed {
   explicit Bed(BedOptions options);
   ~Bed();
   Task<bool> start();  // false: the test has failed already
+  void start_tokens(TenantConfig& tenant);
   Task<void> add_token(std::string_view text, std::string_view tenant, store::TokenScope scope, uint8_t id);
   Task<store::Counts> counts();
 
@@ -116,6 +121,7 @@ struct Bed {
   io::Handle ews_listener;
   std::string ews_url;
   FakeExchangeServer exchange;
+  std::unique_ptr<standin::TokenEndpoint> tokens;
   std::vector<struct BedCore*> parts;  // by core; set before the test's flow runs
 };
 
@@ -137,6 +143,7 @@ struct BedCore {
   Log log;
   Decrypter decrypter;
   EwsClient ews;
+  TokenClient tokens;
   ApnsSender apns;
   Core core;
   std::optional<Mailboxes> mailboxes;
@@ -158,6 +165,9 @@ struct Phone {
   Task<bool> fetch_key();
   std::string credentials(std::string_view password = kPassword, std::string_view username = kUsername) const;
   Fields subscribe_fields(std::string_view password = kPassword) const;
+  // With OAuth: a refresh token that the endpoint has just given to this user.
+  std::string fresh_refresh_token() const { return core.bed.tokens->families().begin(address); }
+  Fields oauth_fields(std::string_view refresh_token, std::string_view endpoint = {}) const;
   // Remembers the secret that it is given.
   Task<Answered> subscribe(std::string_view password = kPassword);
   Task<Answered> send(Fields fields);

@@ -168,8 +168,6 @@ std::vector<BadRow> bad_rows(const crypto::RsaPublicKey& foreign_key) {
                             ",\"type\":\"oauth\",\"refreshToken\":\"r\"}";
          f.set("credentials", crypto::jwe_encrypt(*p.key, as_bytes(json)).value());
        }},
-      {"a password that fits into no URL", 422, "malformed",
-       [](Fields& f, Phone& p) { f.set("credentials", p.credentials(std::string(250, 'p'))); }},
       {"a user who never asked for a key", 403, "credentials",
        [](Fields& f, Phone&) { f.set("userId", std::string(64, 'c')); }},
   };

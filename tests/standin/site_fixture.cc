@@ -150,6 +150,11 @@ std::string Site::callback_url(std::string_view query) const {
 }
 
 Task<EwsResult> Site::ews(std::string user, std::string password, std::string body) {
+  crypto::Secret basic = crypto::basic_authorization({crypto::Secret::copy_of(user), crypto::Secret::copy_of(password)});
+  co_return co_await ews_authorized(std::string(basic.reveal_text()), std::move(body));
+}
+
+Task<EwsResult> Site::ews_authorized(std::string authorization, std::string body) {
   service::Http1ClientOptions options;
   service::Http1Origin origin;
   origin.host = world.texts().ews_host;
@@ -157,8 +162,7 @@ Task<EwsResult> Site::ews(std::string user, std::string password, std::string bo
   origin.tls = client_tls_;
   auto client = co_await service::Http1Client::open(origin, options);
   if (!client) co_return EwsResult{};
-  crypto::Secret basic = crypto::basic_authorization({crypto::Secret::copy_of(user), crypto::Secret::copy_of(password)});
-  const proto::HeaderField headers[] = {{"authorization", basic.reveal_text()},
+  const proto::HeaderField headers[] = {{"authorization", authorization},
                                         {"content-type", "text/xml; charset=utf-8"}};
   service::Http1Request request;
   request.method = "POST";

@@ -65,12 +65,27 @@ TEST(LmdbOpen, RefusesToOpenOneFileTwiceInAProcess) {
 TEST(LmdbOpen, RefusesAnUnknownSchemaVersionAndLeavesTheFileAlone) {
   TestFolder folder;
   uint8_t version[4];
-  store_be32(version, kSchemaVersion + 41);
+  store_be32(version, kSchemaVersion + 40);
   ASSERT_TRUE(open_or_die(folder.file())->engine().write([&](WriteView& view) {
     return view.put(Table::meta, as_bytes("store/schema"), version);
   }));
   for (int i = 0; i < 2; ++i)
-    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 42 is unknown, this bellhop knows 1"));
+    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 42 is unknown, this bellhop knows 2"));
+}
+
+TEST(LmdbOpen, TakesOverAStoreOfTheFirstSchemaVersion) {
+  TestFolder folder;
+  uint8_t version[4];
+  store_be32(version, 1);
+  ASSERT_TRUE(open_or_die(folder.file())->engine().write([&](WriteView& view) {
+    return view.put(Table::meta, as_bytes("store/schema"), version);
+  }));
+  auto store = open_or_die(folder.file());
+  ASSERT_TRUE(store->engine().read([&](ReadView& view) -> Status {
+    BH_TRY(std::optional<Bytes> stored, view.get(Table::meta, as_bytes("store/schema")));
+    EXPECT_EQ(load_be32(stored.value().data()), kSchemaVersion);
+    return {};
+  }));
 }
 
 TEST(LmdbOpen, RefusesDataWithoutASchemaVersion) {
@@ -169,6 +184,11 @@ Task<void> meet_a_full_disk(TableStore& store, unsigned) {
   EXPECT_TRUE(co_await store.flush_hot());
   EXPECT_EQ((co_await store.counts())->hot, 1u);
   EXPECT_EQ(*co_await store.get_meta("before"), blob(10, 1));
+  EXPECT_TRUE(failed_with(co_await store.extend_tombstone(id_of<CapabilityHash>(1), at_ms(1)), StoreError::not_found));
+  WriteHealth health = store.write_health();
+  EXPECT_EQ(health.failures, 2u) << "what a change refuses by itself is not the disk's fault";
+  EXPECT_EQ(health.failure, store_error(StoreError::full, ENOSPC));
+  EXPECT_EQ(health.commits, 3u);
 }
 
 TEST(Lmdb, OnAFullDiskFailsTheChangeAndGoesOn) {
@@ -180,15 +200,53 @@ TEST(Lmdb, OnAFullDiskFailsTheChangeAndGoesOn) {
   expect_clean(store->engine());
 }
 
+// LMDB reports a write that was cut short as EIO, which is fatal otherwise.
+Task<void> meet_a_disk_that_becomes_full(TableStore& store, unsigned) {
+  EXPECT_TRUE(co_await store.put_meta("before", blob(16'000, 1)));
+  fill_disk(true);
+  EXPECT_TRUE(failed_with(co_await store.put_meta("one page", blob(10, 2)), StoreError::full));
+  EXPECT_TRUE(failed_with(co_await store.put_meta("many pages", blob(16'000, 2)), StoreError::full));
+  fill_disk(false);
+  EXPECT_TRUE(co_await store.put_meta("after", blob(16'000, 3)));
+  EXPECT_EQ(*co_await store.get_meta("before"), blob(16'000, 1));
+  EXPECT_TRUE(failed_with(co_await store.get_meta("many pages"), StoreError::not_found));
+}
+
+TEST(Lmdb, OnADiskThatTakesOnlyAPartOfACommitFailsTheChangeAndGoesOn) {
+  TestFolder folder;
+  auto store = open_or_die(folder.file());
+  run(*store, &meet_a_disk_that_becomes_full);
+  store = nullptr;
+  store = open_or_die(folder.file());
+  expect_clean(store->engine());
+}
+
 Task<void> meet_a_broken_disk(TableStore& store, unsigned) {
   fail_syncs(0, 1, EIO);
+  EXPECT_TRUE(co_await store.put_meta("name", blob(10, 1)));
+}
+
+template <int kError>
+Task<void> meet_broken_roots(TableStore& store, unsigned) {
+  fail_root_writes(kError);
   EXPECT_TRUE(co_await store.put_meta("name", blob(10, 1)));
 }
 
 TEST(LmdbDeathTest, EndsTheProcessWhereASyncFails) {
   TestFolder folder;
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_DEATH(run(*open_or_die(folder.file()), &meet_a_broken_disk), "writing or syncing failed: Input/output error");
+  EXPECT_EXIT(run(*open_or_die(folder.file()), &meet_a_broken_disk), testing::ExitedWithCode(kExitDiskFailed),
+              "writing or syncing failed: Input/output error");
+}
+
+// LMDB serves nobody any more once it could not write its roots, whatever the reason was.
+TEST(LmdbDeathTest, EndsTheProcessWhereTheRootsCannotBeWritten) {
+  TestFolder folder;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(run(*open_or_die(folder.file()), &meet_broken_roots<EIO>), testing::ExitedWithCode(kExitDiskFailed),
+              "writing or syncing failed: Input/output error");
+  EXPECT_EXIT(run(*open_or_die(folder.file()), &meet_broken_roots<ENOSPC>), testing::ExitedWithCode(kExitDiskFailed),
+              "writing or syncing failed: No space left on device");
 }
 
 Task<void> read_garbage(TableStore& store, unsigned) {

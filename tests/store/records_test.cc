@@ -41,6 +41,8 @@ SubscriptionRecord a_record(SubscriptionRecord*) {
   SubscriptionRecord record = a_subscription(5, id_of<DeviceKey>(5));
   record.split_ciphertext = blob(900, 5);
   record.logon = {2, at_ms(77)};
+  record.kek = 8;
+  record.grant_begun = at_ms(78);
   return record;
 }
 HotRecord a_record(HotRecord*) {
@@ -143,6 +145,33 @@ TEST(Records, WithAFieldBeyondItsBoundAreNotWritten) {
   EXPECT_TRUE(encode(subscription, bytes));
   subscription.split_ciphertext.push_back(0);
   EXPECT_TRUE(failed_with(encode(subscription, bytes), StoreError::limit));
+}
+
+// `body` without its checksum, as another version of the program might have written it.
+std::vector<uint8_t> with_checksum(std::vector<uint8_t> body) {
+  uint32_t sum = checksum(body);
+  for (int i = 0; i < 4; ++i) body.push_back(uint8_t(sum >> (8 * i)));
+  return body;
+}
+
+TEST(Records, OfSubscriptionsAreReadInTheirFirstVersionToo) {
+  SubscriptionRecord record = a_record(static_cast<SubscriptionRecord*>(nullptr)), read;
+  std::vector<uint8_t> bytes;
+  ASSERT_TRUE(encode(record, bytes));
+  ASSERT_TRUE(decode(bytes, read));
+  std::vector<uint8_t> first(bytes.begin(), bytes.end() - 4 - 12);  // without the fields of version 2
+  first[0] = 1;
+  ASSERT_TRUE(decode(with_checksum(first), read));
+  record.kek = 0;
+  record.grant_begun = {};
+  EXPECT_EQ(read, record);
+  first[0] = 2;
+  EXPECT_FALSE(decode(with_checksum(first), read));
+  bytes.resize(bytes.size() - 4);
+  for (uint8_t version : {0, 1, 3, 255}) {
+    bytes[0] = version;
+    EXPECT_FALSE(decode(with_checksum(bytes), read)) << int(version);
+  }
 }
 
 TEST(Records, OfUnknownVersionAreRefused) {

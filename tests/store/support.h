@@ -132,5 +132,9 @@ void expect_clean(Engine& engine);
 // The next `count` calls of fdatasync in this process, after `after` good ones, fail with `error_number`.
 void fail_syncs(int after, int count, int error_number);
 uint64_t syncs_made();
+// The disk under every file is full, until it is not: writes fail with ENOSPC, larger ones are cut off in the middle.
+void fill_disk(bool full);
+// Writes of LMDB's two first pages, the roots of its trees, fail with `error_number`; 0: no longer.
+void fail_root_writes(int error_number);
 
 }  // namespace bellhop::store

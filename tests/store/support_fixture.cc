@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,6 +17,10 @@ namespace {
 
 std::atomic<int> syncs_before_failure = 0, syncs_to_fail = 0, sync_error = 0;
 std::atomic<uint64_t> sync_count = 0;
+std::atomic<bool> disk_is_full = false;
+std::atomic<int> root_error = 0;
+
+constexpr off_t kRootsEnd = 2 * 4096;  // LMDB's two meta pages
 
 }  // namespace
 
@@ -29,8 +35,32 @@ extern "C" __attribute__((visibility("default"))) int fdatasync(int descriptor) 
   return int(syscall(SYS_fdatasync, descriptor));
 }
 
+// On a full disk a write of one page fails, and one of several comes through by half.
+extern "C" __attribute__((visibility("default"))) ssize_t pwrite(int descriptor, const void* data, size_t size,
+                                                                 off_t offset) {
+  int error = disk_is_full.load() ? ENOSPC : offset < kRootsEnd ? root_error.load() : 0;
+  if (error == 0) return syscall(SYS_pwrite64, descriptor, data, size, offset);
+  errno = error;
+  return -1;
+}
+extern "C" __attribute__((visibility("default"))) ssize_t writev(int descriptor, const iovec* parts, int count) {
+  return syscall(SYS_writev, descriptor, parts, disk_is_full.load() ? (count + 1) / 2 : count);
+}
+extern "C" __attribute__((visibility("default"))) int fstatvfs(int, struct statvfs* info) noexcept {
+  *info = {};
+  info->f_frsize = 4096;
+  info->f_bavail = disk_is_full.load() ? 0 : 1 << 20;
+  return 0;
+}
+
 namespace bellhop::store {
 
+void fill_disk(bool full) {
+  disk_is_full = full;
+}
+void fail_root_writes(int error_number) {
+  root_error = error_number;
+}
 void fail_syncs(int after, int count, int error_number) {
   syncs_before_failure = after;
   sync_error = error_number;

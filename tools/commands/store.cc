@@ -9,13 +9,12 @@
 #include "store/check.h"
 #include "store/dump.h"
 #include "store/lmdb/lmdb_store.h"
+#include "tools/commands/keyring.h"
 #include "tools/server_main.h"
 
 namespace bellhop::tools {
-namespace {
 
-// Opens the file that is there; never makes one.
-std::unique_ptr<store::LmdbEnvironment> open_existing(const StoreTarget& target) {
+std::unique_ptr<store::LmdbEnvironment> open_existing_store(const StoreTarget& target) {
   store::LmdbOptions options{.path = target.file};
   if (target.file.empty()) {
     std::optional<service::Config> config = load_config(target.config, NamedFiles::leave);
@@ -35,10 +34,8 @@ std::unique_ptr<store::LmdbEnvironment> open_existing(const StoreTarget& target)
   return *std::move(environment);
 }
 
-}  // namespace
-
 int check_store(const StoreTarget& target) {
-  auto environment = open_existing(target);
+  auto environment = open_existing_store(target);
   if (!environment) return kExitFailed;
   auto report = store::check(*environment);
   if (!report) {
@@ -54,6 +51,7 @@ int check_store(const StoreTarget& target) {
     fmt::print("file           {} bytes, {} of them in use\n", use->file_bytes, use->table_bytes);
   }
   for (const std::string& problem : report->problems) fmt::print(stderr, "problem: {}\n", problem);
+  if (!print_kek_use(*environment, target)) return kExitFailed;
   if (report->clean()) {
     fmt::print("no problem found\n");
     return kExitDone;
@@ -64,7 +62,7 @@ int check_store(const StoreTarget& target) {
 }
 
 int dump_store(const StoreTarget& target) {
-  auto environment = open_existing(target);
+  auto environment = open_existing_store(target);
   if (!environment) return kExitFailed;
   Status dumped = store::dump_redacted(*environment, [](std::string_view line) {
     std::fwrite(line.data(), 1, line.size(), stdout);

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+
+#include "store/lmdb/environment.h"
 
 namespace bellhop::tools {
 
@@ -12,6 +15,9 @@ struct StoreTarget {
   std::string file;    // the LMDB file; or
   std::string config;  // the configuration that names it
 };
+
+// Opens the file that is there; never makes one. Null, with the reason on standard error, where it cannot.
+std::unique_ptr<store::LmdbEnvironment> open_existing_store(const StoreTarget& target);
 
 // Proves the store's invariants, row by row; may run beside a server.
 int check_store(const StoreTarget& target);

@@ -12,8 +12,10 @@
 #include "core/socket.h"
 #include "tools/standin/apns.h"
 #include "tools/standin/client_tls.h"
+#include "tools/standin/control_client.h"
 #include "tools/standin/exchange.h"
 #include "tools/standin/folder.h"
+#include "tools/standin/token_endpoint.h"
 
 namespace bellhop::standin {
 namespace {
@@ -100,7 +102,8 @@ Task<bool> add_mailboxes(Exchange& exchange, const StandinExchangeCommand& comma
   co_return true;
 }
 
-Task<bool> nothing_to_prepare(Apns&) { co_return true; }
+template <class Standin>
+Task<bool> nothing_to_prepare(Standin&) { co_return true; }
 
 // One request of a device, in a cluster of its own.
 using DeviceAction = std::function<Task<int>(DeviceClient&, const DeviceCommand&)>;
@@ -136,10 +139,17 @@ Task<int> get_key(DeviceClient& client, const DeviceCommand& command) {
 
 Task<int> subscribe(DeviceClient& client, const DeviceCommand& command) {
   DeviceAccount account = command.account;
+  if (account.auth == DeviceAuth::oauth && account.refresh_token.empty()) {
+    auto tokens = ControlClient::make(command.token_control);
+    if (!tokens) co_return fail_with("OAuth needs a refresh token, or --token-control with the stand-in's address");
+    bool taken = co_await take_refresh_token(*tokens, account);
+    co_await tokens->close();
+    if (!taken) co_return fail_with(command.token_control + ": the token stand-in gives no refresh token");
+  }
   auto subscribed = co_await client.enroll(account);
   if (!subscribed) co_return fail_with(subscribed.error().to_string());
-  fmt::print("subscription {} {}, heartbeat every {} min\n", subscribed->subscription_id, subscribed->status,
-             subscribed->heartbeat_minutes);
+  fmt::print("subscription {} {}, heartbeat every {} min, envelope {}\n", subscribed->subscription_id,
+             subscribed->status, subscribed->heartbeat_minutes, subscribed->envelope);
   if (!subscribed->device_secret.empty()) fmt::print("device secret {}\n", subscribed->device_secret);
   co_return kDone;
 }
@@ -182,6 +192,7 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   options.certificate_pem = texts->standin_chain_pem;
   options.key_pem = texts->standin_key_pem;
   options.callback_ca_pem = texts->ca_pem;
+  options.token_key = texts->token_key;
   if (!command.callback_ca_file.empty()) {
     auto ca = io::read_file(command.callback_ca_file);
     if (!ca) return fail_with(fmt::format("{}: {}", command.callback_ca_file, error_text(ca.error())));
@@ -217,9 +228,33 @@ int run_standin_apns(const StandinApnsCommand& command) {
   options.pushes_kept = command.pushes_kept;
   options.keep_payloads = command.keep_payloads;
   Host<Apns> host{.make = [&](std::string& why) { return Apns::make(std::move(options), why); },
-                  .prepare = &nothing_to_prepare,
+                  .prepare = &nothing_to_prepare<Apns>,
                   .name = "APNs stand-in"};
   return run_host(host, command.cores);
+}
+
+int run_standin_token(const StandinTokenCommand& command) {
+  std::string complaint;
+  auto texts = open_folder(command.folder, complaint);
+  if (!texts) return fail_with(complaint);
+  auto listen = parse_listen(command.listen, complaint);
+  auto control = parse_listen(command.control, complaint);
+  if (!listen || !control) return fail_with(complaint);
+  TokenEndpointOptions options;
+  options.listen = *listen;
+  options.control = *control;
+  options.certificate_pem = texts->standin_chain_pem;
+  options.key_pem = texts->standin_key_pem;
+  options.name = command.folder.names.front();
+  options.key = texts->token_key;
+  options.rules = {.lifetime = std::chrono::seconds(command.lifetime_s),
+                   .grace = std::chrono::seconds(command.grace_s),
+                   .rotate = command.rotate};
+  options.client_id = command.client_id;
+  Host<TokenEndpoint> host{.make = [&](std::string& why) { return TokenEndpoint::make(std::move(options), why); },
+                           .prepare = &nothing_to_prepare<TokenEndpoint>,
+                           .name = "token stand-in"};
+  return run_host(host, 1);
 }
 
 int run_device_getpublickey(const DeviceCommand& command) { return run_device(command, &get_key); }

@@ -14,8 +14,9 @@ namespace bellhop::standin {
 // The process was prepared (error texts, set_tls_clock).
 
 // A folder with what the stand-ins and the server share: ca.pem, ca-key.pem, standin.pem, standin-key.pem, server.pem,
-// server-key.pem (for the server's own listener), apns.p8, apns-key.pub (its public half, base64 of the DER). What is missing is made; so
-// both stand-ins, started one after the other with the same folder, belong together. Files with keys have mode 0600.
+// server-key.pem (for the server's own listener), apns.p8, apns-key.pub (its public half, base64 of the DER), token.key
+// (signs access tokens). What is missing is made; so the stand-ins, started one after the other with the same folder,
+// belong together. Files with keys have mode 0600.
 struct StandinFolder {
   std::string path;
   std::vector<std::string> names = {"localhost"};       // in the certificates, besides 127.0.0.1 and ::1
@@ -57,11 +58,25 @@ struct StandinApnsCommand {
 };
 int run_standin_apns(const StandinApnsCommand& command);
 
+// `bellhop stand-in token`: until SIGTERM or SIGINT.
+struct StandinTokenCommand {
+  StandinFolder folder;
+  std::string listen = "127.0.0.1:8447";
+  std::string control = "127.0.0.1:8448";
+  uint32_t lifetime_s = 3'600;
+  uint32_t grace_s = 0;
+  bool rotate = true;
+  std::string client_id = "mail-app";
+};
+int run_standin_token(const StandinTokenCommand& command);
+
 // `bellhop device …`
 struct DeviceCommand {
   DeviceServer server;
   std::string ca_file;  // empty: the system's roots
   DeviceAccount account;
+  // With OAuth and without a refresh token: where the token stand-in gives one, as the logon at the phone would.
+  std::string token_control;
 };
 int run_device_getpublickey(const DeviceCommand& command);
 int run_device_subscribe(const DeviceCommand& command);  // prints the device secret the first time
@@ -77,6 +92,7 @@ struct LoadCommand {
   // Stand-ins that run already. Their control addresses, and where EWS is.
   std::string exchange_control = "127.0.0.1:8444";
   std::string apns_control = "127.0.0.1:8446";
+  std::string token_control = "127.0.0.1:8448";  // with OAuth
   std::string ews_url = "https://127.0.0.1:8443/EWS/Exchange.asmx";
   uint32_t wait_for_server_ms = 60'000;  // until the server's alive answers
 
@@ -86,6 +102,7 @@ struct LoadCommand {
   uint32_t registrations_at_once = 16;
   uint32_t timeout_ms = 60'000;          // without any push while some are missing: the end
   std::string domain = "example.com";
+  DeviceAuth auth = DeviceAuth::basic;
   std::string password = "correct horse";
   std::string topic;
   bool keep_registered = false;          // else the devices unsubscribe at the end

@@ -44,10 +44,34 @@ void write_optional(proto::JsonWriter& json, std::string_view name, const std::s
   if (!text.empty()) json.member(name, text);
 }
 
+crypto::CredentialRecord record_of(const DeviceAccount& account) {
+  using crypto::Secret;
+  crypto::CredentialRecord record{.address = Secret::copy_of(account.address)};
+  if (account.auth == DeviceAuth::oauth) {
+    record.logon = crypto::OauthCredentials{.refresh_token = Secret::copy_of(account.refresh_token),
+                                            .token_endpoint = Secret::copy_of(account.token_endpoint),
+                                            .client_id = Secret::copy_of(account.client_id),
+                                            .scope = Secret::copy_of(account.scope),
+                                            .access_token = Secret()};
+  } else {
+    record.logon =
+        crypto::BasicCredentials{Secret::copy_of(account.username.empty() ? account.address : account.username),
+                                 Secret::copy_of(account.password)};
+  }
+  return record;
+}
+
 }  // namespace
+
+std::optional<DeviceAuth> parse_device_auth(std::string_view name) {
+  if (name == "basic") return DeviceAuth::basic;
+  if (name == "oauth") return DeviceAuth::oauth;
+  return std::nullopt;
+}
 
 DeviceAccount::~DeviceAccount() {
   wipe(password);
+  wipe(refresh_token);
   wipe(device_secret);
 }
 
@@ -146,10 +170,7 @@ Task<DeviceReply<DeviceKey>> DeviceClient::get_public_key(std::string address) {
 }
 
 Task<DeviceReply<DeviceSubscribed>> DeviceClient::subscribe(const DeviceAccount& account, const DeviceKey& key) {
-  crypto::CredentialRecord record{.address = crypto::Secret::copy_of(account.address)};
-  record.logon = crypto::BasicCredentials{
-      crypto::Secret::copy_of(account.username.empty() ? account.address : account.username),
-      crypto::Secret::copy_of(account.password)};
+  crypto::CredentialRecord record = record_of(account);
   crypto::Secret plaintext = crypto::write_credential_record(record, account.device_id, io::wall_now());
   auto jwe = crypto::jwe_encrypt(key.key, plaintext.reveal());
   if (!jwe) co_return std::unexpected(DeviceProblem{.error = jwe.error()});
@@ -177,6 +198,7 @@ Task<DeviceReply<DeviceSubscribed>> DeviceClient::subscribe(const DeviceAccount&
   subscribed.subscription_id = text_of(root, "subscriptionId");
   subscribed.status = text_of(root, "status");
   subscribed.device_secret = text_of(root, "deviceSecret");
+  subscribed.envelope = text_of(root, "envelope");
   auto minutes = root.unsigned_integer("heartbeatMinutes");
   if (minutes && *minutes) subscribed.heartbeat_minutes = static_cast<uint32_t>(**minutes);
   co_return subscribed;

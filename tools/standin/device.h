@@ -25,11 +25,17 @@ struct DeviceServer {
   Duration timeout = 30s;  // of one request
 };
 
+// How the app logs on to Exchange.
+enum class DeviceAuth : uint8_t { basic, oauth };
+std::optional<DeviceAuth> parse_device_auth(std::string_view name);
+
 // One mail app on one phone.
 struct DeviceAccount {
   std::string address;
+  DeviceAuth auth = DeviceAuth::basic;
   std::string username;  // empty: the address
   std::string password;
+  std::string refresh_token, token_endpoint, client_id, scope;  // with OAuth; good for one subscribe
   std::string ews_url;
   std::string device_id;
   std::string device_secret;  // what the first subscribe returned; empty before
@@ -40,7 +46,7 @@ struct DeviceAccount {
   std::string preview;        // empty: the server's choice
   std::optional<bool> badge;
   std::string locale;
-  ~DeviceAccount();  // wipes password and secret
+  ~DeviceAccount();  // wipes password, refresh token and secret
   DeviceAccount() = default;
   DeviceAccount(const DeviceAccount&) = default;
   DeviceAccount(DeviceAccount&&) = default;
@@ -69,6 +75,7 @@ struct DeviceSubscribed {
   std::string status;         // "pending" or "active"
   std::string device_secret;  // only the first time
   uint32_t heartbeat_minutes = 0;
+  std::string envelope;  // "rsa" or "split"
 };
 struct DeviceCheckin {
   std::string status;

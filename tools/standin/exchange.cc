@@ -12,7 +12,8 @@
 namespace bellhop::standin {
 namespace {
 
-constexpr std::array<std::string_view, 11> kFaultNames = {"none",        "unauthorized", "unavailable", "server_busy",
+constexpr std::array<std::string_view, 13> kFaultNames = {"none",        "unauthorized", "invalid_token", "claims",
+                                                          "unavailable", "server_busy",
                                                           "server_error", "inner_busy",   "response_code", "garbage",
                                                           "truncated",   "redirect",     "drop"};
 constexpr std::array<std::string_view, 4> kOperationNames = {"subscribe", "get_item", "find_item", "other"};
@@ -351,6 +352,7 @@ Task<ExchangeBooks> Exchange::books() {
     sum.events_pending += one.events_pending;
     for (size_t i = 0; i < std::size(sum.requests); ++i) sum.requests[i] += one.requests[i];
     sum.unauthorized += one.unauthorized;
+    sum.bearer += one.bearer;
     sum.faulted += one.faulted;
     sum.refused += one.refused;
     sum.connections += one.connections;

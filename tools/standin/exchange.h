@@ -15,6 +15,7 @@
 #include "core/task.h"
 #include "proto/ews.h"
 #include "proto/ews_response.h"
+#include "tools/standin/access_token.h"
 
 namespace bellhop::standin {
 
@@ -50,6 +51,7 @@ struct ExchangeOptions {
   uint32_t connections_max = 20'000;  // per core, of the EWS listener
   uint32_t faults_max = 64;
   proto::ExchangeVersion version = proto::ExchangeVersion::exchange2016;
+  std::shared_ptr<const TokenKey> token_key;  // bearer tokens signed with it are taken; null: Basic only
 };
 
 struct MailboxSpec {
@@ -73,6 +75,8 @@ struct Mail {
 enum class EwsFaultKind : uint8_t {
   none,          // only the delay
   unauthorized,  // 401
+  invalid_token,  // 401 with the bearer error of that name
+  claims,         // 401 with the bearer error insufficient_claims and claims to ask for
   unavailable,   // plain 503, with Retry-After where back_off is set
   server_busy,   // 500 with the SOAP fault ErrorServerBusy, BackOffMilliseconds where back_off is set
   server_error,  // 500 with the SOAP fault ErrorInternalServerError
@@ -126,6 +130,7 @@ struct ExchangeBooks {
   uint64_t events_pending = 0;
   uint64_t requests[4] = {};   // by EwsOperation
   uint64_t unauthorized = 0;
+  uint64_t bearer = 0;         // requests with a good bearer token
   uint64_t faulted = 0;        // requests that met a fault on demand
   uint64_t refused = 0;        // answered with an error of Exchange's own rules
   uint64_t connections = 0;    // of the EWS listener, open now
@@ -157,7 +162,7 @@ class ExchangeObserver {
   ~ExchangeObserver() = default;
 };
 
-// A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic authentication (Subscribe,
+// A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic and bearer authentication (Subscribe,
 // GetItem, FindItem), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
 // retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
 // in memory. Made on its first core, destroyed after run() has returned on every one of its cores.

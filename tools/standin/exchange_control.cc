@@ -174,6 +174,7 @@ Task<ControlAnswer> ExchangeControl::books(const ControlRequest& request) {
   }
   json.end_object()
       .member("unauthorized", books.unauthorized)
+      .member("bearer", books.bearer)
       .member("faulted", books.faulted)
       .member("refused", books.refused)
       .member("connections", books.connections)

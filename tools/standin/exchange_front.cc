@@ -45,6 +45,19 @@ std::optional<BasicCredentials> parse_basic(std::string_view authorization) {
   return credentials;
 }
 
+constexpr std::string_view kBearer = "bearer ";
+
+std::optional<std::string_view> parse_bearer(std::string_view authorization) {
+  if (authorization.size() < kBearer.size() ||
+      !ascii_equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer)) {
+    return std::nullopt;
+  }
+  return ascii_trim(authorization.substr(kBearer.size()));
+}
+
+// What a tenant with conditional access may ask for (base64 of the claims parameter's JSON).
+constexpr std::string_view kClaims = R"({"access_token":{"nbf":{"essential":true,"value":"1700000000"}}})";
+
 uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
 
 }  // namespace
@@ -69,6 +82,9 @@ Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   std::string authorization(request.headers().find("authorization").value_or(std::string_view()));
   std::string account;
   if (auto credentials = parse_basic(authorization)) account = credentials->username;
+  if (auto token = parse_bearer(authorization); token && exchange.shared_->options.token_key) {
+    if (auto said = exchange.shared_->options.token_key->read(*token)) account = said->user;
+  }
   Part& home = exchange.home(account);
   std::string text = std::move(body.text);
   EwsReply reply = co_await on_core(home.core, [&home, &authorization, &text] {
@@ -76,9 +92,10 @@ Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   });
   if (reply.delay > Duration(0) && !co_await sleep_for(reply.delay)) co_return;
   if (reply.fault == EwsFaultKind::drop) co_return;  // unanswered: the server ends the connection
-  proto::HeaderField headers[2];
+  proto::HeaderField headers[3];
   size_t count = 0;
   std::string retry_after = std::to_string(reply.retry_after_s);
+  if (!reply.challenge.empty()) headers[count++] = {"www-authenticate", reply.challenge};
   if (reply.status == 401) headers[count++] = {"www-authenticate", "Basic realm=\"mail.example.com\""};
   if (reply.retry_after_s > 0) headers[count++] = {"retry-after", retry_after};
   if (reply.status == 302) headers[count++] = {"location", "https://elsewhere.example.com/EWS/Exchange.asmx"};
@@ -90,6 +107,36 @@ Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   }
 }
 
+// The mailbox of good credentials; null where they are not. Wipes them. `bearer`: a token was shown.
+Mailbox* Exchange::Part::authenticate(std::string& authorization, bool& bearer) {
+  Mailbox* mailbox = nullptr;
+  auto token = parse_bearer(authorization);
+  bearer = token.has_value();
+  if (auto credentials = parse_basic(authorization)) {
+    mailbox = find_by_username(credentials->username);
+    bool known = mailbox && equal_constant_time(as_bytes(mailbox->password), as_bytes(credentials->password));
+    if (!known) mailbox = nullptr;
+    wipe(credentials->password);
+  } else if (token && shared.options.token_key) {
+    auto said = shared.options.token_key->read(*token);
+    if (said && token_valid(*said, io::wall_now())) mailbox = find_by_address(said->user);
+    if (mailbox) ++counts.bearer;
+  }
+  wipe(authorization);
+  return mailbox;
+}
+
+// 401. `error` of RFC 6750; empty: the client only learns what is offered.
+void Exchange::Part::refuse_logon(std::string_view error, EwsReply& reply) {
+  ++counts.unauthorized;
+  reply.status = 401;
+  if (!shared.options.token_key) return;
+  reply.challenge = "Bearer client_id=\"00000002-0000-0ff1-ce00-000000000000\", trusted_issuers=\"" +
+                    std::string(TokenKey::kIssuer) + "\", token_types=\"app_asserted_user_v1\"";
+  if (!error.empty()) reply.challenge += ", error=\"" + std::string(error) + "\"";
+  if (error == "insufficient_claims") reply.challenge += ", claims=\"" + to_base64(as_bytes(kClaims)) + "\"";
+}
+
 // On the home core of the user.
 Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string body) {
   EwsReply reply;
@@ -97,11 +144,8 @@ Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string bod
     reply.status = 503;
     co_return reply;
   }
-  auto credentials = parse_basic(authorization);
-  wipe(authorization);
-  Mailbox* mailbox = credentials ? find_by_username(credentials->username) : nullptr;
-  bool known = mailbox && equal_constant_time(as_bytes(mailbox->password), as_bytes(credentials->password));
-  if (credentials) wipe(credentials->password);
+  bool bearer = false;
+  Mailbox* mailbox = authenticate(authorization, bearer);
 
   reader.reset();
   Result<const proto::EwsRequest*> parsed = fail(Error());
@@ -123,9 +167,8 @@ Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string bod
   if (fault) ++counts.faulted;
   if (fault) reply.delay = fault->delay;
   bool instead = fault && fault->kind != EwsFaultKind::none && fault->kind != EwsFaultKind::truncated;
-  if (!known && !instead) {
-    ++counts.unauthorized;
-    reply.status = 401;
+  if (!mailbox && !instead) {
+    refuse_logon(bearer ? "invalid_token" : "", reply);
     co_return reply;
   }
   if (instead) {
@@ -246,8 +289,13 @@ void Exchange::Part::apply_fault(const EwsFault& fault, const proto::EwsRequest&
     case EwsFaultKind::drop:
       break;
     case EwsFaultKind::unauthorized:
-      ++counts.unauthorized;
-      reply.status = 401;
+      refuse_logon("", reply);
+      break;
+    case EwsFaultKind::invalid_token:
+      refuse_logon("invalid_token", reply);
+      break;
+    case EwsFaultKind::claims:
+      refuse_logon("insufficient_claims", reply);
       break;
     case EwsFaultKind::unavailable:
       reply.status = 503;

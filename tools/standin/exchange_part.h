@@ -50,6 +50,7 @@ struct EwsReply {
   EwsFaultKind fault = EwsFaultKind::none;
   Duration delay{};
   uint32_t retry_after_s = 0;
+  std::string challenge;  // Bearer, with a 401
   Mailbox* mailbox = nullptr;   // home core's
   std::string subscription_id;  // whose first status event is to be sent after the answer
 };
@@ -66,6 +67,8 @@ class Exchange::Part final : public service::HttpHandler {
   // ---- EWS front (exchange_front.cc) ----
   Task<void> handle(service::HttpExchange& exchange) override;
   Task<EwsReply> answer(std::string authorization, std::string body);
+  Mailbox* authenticate(std::string& authorization, bool& bearer);
+  void refuse_logon(std::string_view error, EwsReply& reply);
   EwsReply answer_subscribe(Mailbox& mailbox, const proto::EwsRequest& request);
   void apply_fault(const EwsFault& fault, const proto::EwsRequest& request, EwsReply& reply);
 

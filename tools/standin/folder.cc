@@ -51,6 +51,7 @@ Status make_folder(const StandinFolder& folder, std::string& complaint) {
   BH_CHECKED(write_named(folder, "server-key.pem", identity->server.key_pem, kKeyMode, complaint));
   BH_CHECKED(write_named(folder, "apns.p8", p8.reveal_text(), kKeyMode, complaint));
   BH_CHECKED(write_named(folder, "apns-key.pub", public_key, kPublicMode, complaint));
+  BH_CHECKED(write_named(folder, "token.key", TokenKey::random()->text(), kKeyMode, complaint));
   return write_named(folder, "ca.pem", identity->authority.chain_pem, kPublicMode, complaint);  // last: "complete"
 }
 
@@ -69,6 +70,13 @@ Result<FolderTexts> open_folder(const StandinFolder& folder, std::string& compla
     return fail(os_error(EINVAL));
   }
   texts.provider_public_key = *std::move(der);
+  BH_TRY(std::string token_key, read_named(folder, "token.key", complaint));
+  texts.token_key = TokenKey::from_text(token_key);
+  wipe(token_key);
+  if (!texts.token_key) {
+    complaint = folder.path + "/token.key: not base64 of 32 bytes; remove the folder, and it is made anew";
+    return fail(os_error(EINVAL));
+  }
   return texts;
 }
 

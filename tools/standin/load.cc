@@ -16,6 +16,7 @@
 #include "service/http1_client.h"
 #include "tools/standin/client_tls.h"
 #include "tools/standin/commands.h"
+#include "tools/standin/control_client.h"
 
 namespace bellhop::standin {
 namespace {
@@ -24,41 +25,9 @@ constexpr uint32_t kBatchMax = 256;       // mails in one request to the Exchang
 constexpr Duration kLook = 2ms;           // between two looks at the APNs stand-in
 constexpr uint32_t kPushesPerLook = 1'000;
 
-// A control interface: plain HTTP with JSON on loopback.
-class Control {
- public:
-  static std::unique_ptr<Control> make(const std::string& address) {
-    auto parsed = SocketAddress::parse(address);
-    if (!parsed) return nullptr;
-    service::Http1Origin origin;
-    origin.host = parsed->ip.to_string();
-    origin.port = parsed->port;
-    return std::unique_ptr<Control>(new Control(std::move(origin), address));
-  }
-
-  // The JSON of a 200 answer.
-  Task<Result<proto::JsonDocument>> call(std::string_view method, std::string target, std::string body) {
-    service::Http1Request request{.method = method, .target = target, .host = host_, .headers = {}, .body = body};
-    auto answered = co_await pool_.send(request);
-    if (!answered) co_return fail(answered.error().error);
-    if (answered->response().status != 200) co_return fail(os_error(EPROTO, answered->response().status));
-    co_return proto::JsonDocument::parse(answered->response().body, {.bytes_max = 16 << 20, .values_max = 1 << 20});
-  }
-  Task<void> close() { co_await pool_.close(); }
-
- private:
-  Control(service::Http1Origin origin, std::string host) : host_(std::move(host)), pool_(std::move(origin), options()) {}
-  static const service::Http1ClientOptions& options() {
-    static const service::Http1ClientOptions control_options{.body_bytes_max = 16 << 20};
-    return control_options;
-  }
-  std::string host_;
-  service::Http1Pool pool_;
-};
-
 struct Run {
   const LoadCommand& command;
-  std::unique_ptr<Control> exchange, apns;
+  std::unique_ptr<ControlClient> exchange, apns, tokens;
   std::unique_ptr<DeviceClient> device;
   std::vector<DeviceAccount> accounts;
   uint32_t registered = 0, refused = 0;
@@ -77,6 +46,10 @@ Task<void> register_some(Run* run, size_t* next) {
   while (*next < run->accounts.size()) {
     DeviceAccount& account = run->accounts[(*next)++];
     for (int attempt = 0;; ++attempt) {
+      if (account.auth == DeviceAuth::oauth && !co_await take_refresh_token(*run->tokens, account)) {
+        if (run->refused++ == 0) run->first_refusal = "the token stand-in gives no refresh token";
+        break;
+      }
       auto subscribed = co_await run->device->enroll(account);
       if (subscribed) {
         ++run->registered;
@@ -97,6 +70,7 @@ Task<bool> register_all(Run& run) {
   for (uint32_t i = 1; i <= run.command.mailboxes; ++i) {
     DeviceAccount account;
     account.address = fmt::format("user{}@{}", i, run.command.domain);
+    account.auth = run.command.auth;
     account.password = run.command.password;
     account.ews_url = run.command.ews_url;
     account.device_id = fmt::format("load-{}", i);  // the same at the next run, which then takes over
@@ -241,9 +215,10 @@ Task<bool> run_all(Run& run) {
 Task<void> load_flow(const LoadCommand* command, bool* passed) {
   Run run{.command = *command};
   run.prefix = fmt::format("load-{:08x}", static_cast<uint32_t>(io::random_u64()));
-  run.exchange = Control::make(command->exchange_control);
-  run.apns = Control::make(command->apns_control);
-  if (!run.exchange || !run.apns) {
+  run.exchange = ControlClient::make(command->exchange_control);
+  run.apns = ControlClient::make(command->apns_control);
+  run.tokens = ControlClient::make(command->token_control);
+  if (!run.exchange || !run.apns || !run.tokens) {
     print_problem("a control address is not of the form 127.0.0.1:8444");
     co_return;
   }
@@ -265,6 +240,7 @@ Task<void> load_flow(const LoadCommand* command, bool* passed) {
   co_await run.device->close();
   co_await run.exchange->close();
   co_await run.apns->close();
+  co_await run.tokens->close();
 }
 
 }  // namespace

@@ -34,6 +34,8 @@ Result<std::unique_ptr<World>> World::make(WorldOptions options, std::string& co
   exchange.certificate_pem = identity->standin.chain_pem;
   exchange.key_pem = identity->standin.key_pem;
   exchange.callback_ca_pem = texts.ca_pem;
+  std::shared_ptr<const TokenKey> token_key = TokenKey::random();
+  exchange.token_key = token_key;
   BH_TRY(world->exchange_, Exchange::make(std::move(exchange), complaint));
 
   ApnsOptions& apns = options.apns;
@@ -43,6 +45,15 @@ Result<std::unique_ptr<World>> World::make(WorldOptions options, std::string& co
   apns.keys.push_back(
       {options.team_id, options.key_id, identity->provider_key.public_key().spki(), {options.topic}});
   BH_TRY(world->apns_, Apns::make(std::move(apns), complaint));
+
+  TokenEndpointOptions tokens;
+  tokens.listen = loopback;
+  tokens.certificate_pem = identity->standin.chain_pem;
+  tokens.key_pem = identity->standin.key_pem;
+  tokens.key = token_key;
+  tokens.rules = options.tokens;
+  BH_TRY(world->tokens_, TokenEndpoint::make(std::move(tokens), complaint));
+  texts.token_port = world->tokens_->address().port;
 
   texts.ews_host = world->exchange_->address().ip.to_string();
   texts.ews_port = world->exchange_->address().port;
@@ -56,11 +67,13 @@ Task<void> World::run() {
   TaskScope both(&co_await current_context());
   both.spawn(exchange_->run());
   both.spawn(apns_->run());
+  both.spawn(tokens_->run());
   co_await both.join();
 }
 
 Task<bool> World::stop() {
   co_await exchange_->stop();
+  co_await tokens_->stop();
   co_return co_await apns_->stop();
 }
 

@@ -6,6 +6,7 @@
 
 #include "tools/standin/apns.h"
 #include "tools/standin/exchange.h"
+#include "tools/standin/token_endpoint.h"
 
 namespace bellhop::standin {
 
@@ -13,6 +14,7 @@ struct WorldOptions {
   // Fields that make() fills in itself: listen (loopback, unless a port is given), certificates, keys.
   ExchangeOptions exchange;
   ApnsOptions apns;
+  TokenRules tokens;  // of the token endpoint
   std::string team_id = "EXAMPLE123";
   std::string key_id = "KEYEXAMPLE";
   std::string topic = "com.example.mail";
@@ -28,12 +30,13 @@ struct WorldTexts {
   std::string ews_url;           // "https://127.0.0.1:PORT/EWS/Exchange.asmx"
   std::string ews_host;          // "127.0.0.1": for ews_hosts; with ews_private_cidrs = ["127.0.0.0/8"]
   uint16_t ews_port = 0;
+  uint16_t token_port = 0;       // of the token endpoint, on "localhost": for oauth_token_hosts and ports
   std::string apns_host;         // "127.0.0.1"
   uint16_t apns_port = 0;
   ~WorldTexts();  // wipes the keys
 };
 
-// Both stand-ins on loopback with an authority, certificates and a provider key that were made just now. For
+// The stand-ins for Exchange, its token endpoint and APNs on loopback with an authority, certificates and a provider key that were made just now. For
 // the demo, tests and `bellhop load`. Made on a core of a running cluster (set_tls_clock was called); run() on each
 // of the stand-ins' cores (the one that called make(), by default); destroyed after all run()s have returned.
 //
@@ -52,6 +55,7 @@ class World {
 
   Exchange& exchange() { return *exchange_; }
   Apns& apns() { return *apns_; }
+  TokenEndpoint& tokens() { return *tokens_; }
   const WorldTexts& texts() const { return texts_; }
 
  private:
@@ -59,6 +63,7 @@ class World {
   WorldTexts texts_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Apns> apns_;
+  std::unique_ptr<TokenEndpoint> tokens_;
 };
 
 }  // namespace bellhop::standin
