@@ -270,8 +270,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const
   if (!request) co_return std::unexpected(std::move(request.error()));
   Registrar* there = home(request->who.user);
   const SubscribeRequest* asked = &*request;
-  ApiResult<Subscribed> done =
-      co_await on_core(core.node.home_core(asked->who.user), [there, asked] { return there->subscribe(*asked); });
+  ApiResult<Subscribed> done = co_await on_core_stoppable(core.node.home_core(asked->who.user),
+                                                          [there, asked] { return there->subscribe(*asked); });
   if (!done) co_return std::unexpected(std::move(done.error()));
   Answer answer;
   answer.status = done->device_created ? 201 : 200;

@@ -81,7 +81,8 @@ Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant,
   result.decrypt = io::now() - begin;
   core_.metrics.observe(metric::stage_time, Stage::decrypt, result.decrypt);
   if (!opened) {
-    bool overload = is(opened.error(), crypto::CryptoError::overloaded);
+    // Stopped: nobody waits for the answer any more, and Exchange will send it again.
+    bool overload = is(opened.error(), crypto::CryptoError::overloaded) || is(opened.error(), CoreError::canceled);
     result.end = overload ? FetchEnd::overload : FetchEnd::unopened;
     if (!overload) {
       log_line(core_.log, LogLevel::error, "envelope_unopened", field("user", core_.fingerprint(mailbox.user)),

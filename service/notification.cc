@@ -295,7 +295,7 @@ Task<CallbackOutcome> NotificationHandler::Impl::unsubscribe(Desk& desk) {
 Task<CallbackAnswer> NotificationHandler::Impl::ask_home_core(Callback& callback) {
   unsigned home = core.node.home_core(callback.subscription->user);
   Mailboxes* mailboxes = core.node.cores[home]->mailboxes;
-  return on_core(home, [mailboxes, &callback] { return mailboxes->handle(callback); });
+  return on_core_stoppable(home, [mailboxes, &callback] { return mailboxes->handle(callback); });
 }
 
 Task<void> NotificationHandler::Impl::respond(HttpExchange& exchange, CallbackOutcome outcome,

@@ -93,6 +93,63 @@ Task<void> stop_flow(unsigned core) {
 
 TEST(OnCore, ACallGoesOnWhenItsCallerIsStopped) { run_on_cores(2, stop_flow); }
 
+Task<Result<int>> wait_there(Event* begun, unsigned home, Event* never) {
+  struct Tell {
+    static Task<int> set(Event* event) {
+      event->set();
+      co_return 0;
+    }
+  };
+  co_await on_core(home, [begun] { return Tell::set(begun); });
+  Status ended = co_await never->wait();
+  if (!ended) co_return fail(ended.error());
+  co_return 1;
+}
+Task<void> stoppable_call(Event* begun, Event* never, Result<int>* result) {
+  *result = co_await on_core_stoppable(1, [=] { return wait_there(begun, 0, never); });
+}
+Task<void> stoppable_flow(unsigned core) {
+  if (core != 0) co_return;
+  for (bool at_once : {false, true}) {
+    Event begun, never;  // `never` is core 1's
+    Result<int> result = 0;
+    TaskScope scope(&co_await current_context());
+    if (at_once) scope.request_stop();
+    scope.spawn(stoppable_call(&begun, &never, &result));
+    if (!at_once) CO_ASSERT(co_await begun.wait());
+    scope.request_stop();
+    co_await scope.join();
+    CO_ASSERT(!result);
+    EXPECT_TRUE(is(result.error(), CoreError::canceled));
+  }
+  Result<int> value = co_await on_core_stoppable(1, [] { return work_there(3, true); });
+  CO_ASSERT(value);
+  EXPECT_EQ(*value, 31);
+}
+
+TEST(OnCoreStoppable, StopsTheFlowOverThereAndAwaitsItsEnd) { run_on_cores(2, stoppable_flow); }
+
+// Stops that meet the answer on its way: each call ends once, with one of the two.
+Task<void> racing_call(unsigned target, unsigned* values, unsigned* stops) {
+  Result<int> result = co_await on_core_stoppable(target, [] { return work_there(7, true); });
+  ++(result ? *values : *stops);
+}
+Task<void> racing_flow(unsigned core, unsigned* values, unsigned* stops) {
+  for (int round = 0; round < 200; ++round) {
+    TaskScope scope(&co_await current_context());
+    for (unsigned i = 0; i < 5; ++i) scope.spawn(racing_call(1 - core, values, stops));
+    EXPECT_TRUE(co_await sleep_for(Duration(1ms) + (round - 100) * Duration(10us)));
+    scope.request_stop();
+    co_await scope.join();
+  }
+}
+
+TEST(OnCoreStoppable, AStopMayMeetTheAnswer) {
+  unsigned values[2] = {}, stops[2] = {};
+  run_on_cores(2, [&](unsigned core) { return racing_flow(core, &values[core], &stops[core]); });
+  for (unsigned core : {0, 1}) EXPECT_EQ(values[core] + stops[core], 1000u);
+}
+
 Task<void> offload_some(io::Worker worker, std::vector<int>* order, int number) {
   int value = co_await offload(worker, [order, number] {
     order->push_back(number);  // jobs of one kind run one after the other

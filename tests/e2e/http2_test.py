@@ -185,6 +185,30 @@ def ends_under_load(world):
     print("ok: SIGTERM under load over HTTP/2 ends in order")
 
 
+def gives_up(world):
+    """Exchange resets callbacks whose mail it is slow to hand out: the server stops, and the repeat brings the mail."""
+    for number in (1, 2, 3):
+        world.device("subscribe", number)
+    wait_until("all subscriptions are active", lambda: world.exchange("GET", "/books")["heartbeatsAcknowledged"] >= 3)
+    world.exchange("POST", "/faults", {"kind": "none", "operation": "get_item", "delayMs": 2500, "count": 3})
+    for number in (1, 2, 3):
+        world.exchange("POST", "/deliver", {"address": f"user{number}@example.com", "subject": f"slow {number}"})
+    for number in (1, 2, 3):
+        wait_until(f"mail {number} is acknowledged",
+                   lambda: world.exchange("GET", f"/books?address=user{number}@example.com")["newMailsAcknowledged"] == 1)
+    books = world.exchange("GET", "/books")
+    assert books["failures"] >= 3, books
+    pushed = [push for push in world.pushes()["pushes"] if "slow" in str(push)]
+    assert sorted(re.search(r"slow \d", str(push)).group() for push in pushed) == ["slow 1", "slow 2", "slow 3"], pushed
+    metrics = world.metrics()
+    assert metrics["bellhop_events_in_flight"] == 0, metrics
+    assert metrics["bellhop_events_handed_back_total"] == 3, metrics  # each stopped, on whatever core its mailbox lives
+    world.server.terminate()
+    assert world.server.wait(20) == 0
+    assert '"balance":0' in world.log_of("server").splitlines()[-1].replace(" ", ""), world.log_of("server")[-2000:]
+    print("ok: a reset stops a callback's work; its repeat brings the mail, once")
+
+
 def without_http2(world):
     status, spoken, _ = curl(world, "/api/ens/alive")
     assert (status, spoken) == (200, "1.1"), (status, spoken)
@@ -209,6 +233,11 @@ def main():
         heartbeats(world, count)
         floods(world)
         ends_under_load(world)
+    impatient = ["--callback-timeout-ms", "700"]
+    with World(server_config=CONFIG, cores=2, http2=True, time_scale=0.02, exchange_options=impatient) as world:
+        world.start_standins()
+        world.start_server()
+        gives_up(world)
     with World(server_config=CONFIG, listener_config="http2 = false") as world:
         world.start_standins()
         world.start_server()

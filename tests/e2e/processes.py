@@ -58,7 +58,7 @@ class World:
         self.tenant_config = tenant_config  # further lines of the [[tenant]]
         self.time_scale = time_scale        # of Exchange's heartbeats and retries
         self.version = ["--http2"] if http2 else []  # how devices and callbacks come
-        self.exchange_options = exchange_options
+        self.exchange_options = exchange_options  # further options of its stand-in
         self.domain = domain
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
