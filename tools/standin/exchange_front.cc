@@ -32,8 +32,6 @@ EwsOperation operation_of(const proto::EwsRequest& request) {
   return EwsOperation::other;
 }
 
-uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
-
 constexpr std::string_view kBearer = "bearer ";
 
 std::optional<std::string_view> parse_bearer(std::string_view authorization) {
