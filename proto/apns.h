@@ -10,6 +10,7 @@
 
 #include "core/base/time.h"
 #include "proto/http2.h"
+#include "proto/item_kind.h"
 
 namespace bellhop::proto {
 
@@ -102,12 +103,14 @@ struct ApnsLocalText {
   std::string_view fallback;
 };
 inline constexpr ApnsLocalText kApnsNewMailText{"BELLHOP_NEW_MAIL", "New mail"};
+// Stands for the subject where an item has none: says what the item is.
+ApnsLocalText apns_item_text(ItemKind kind);
 inline constexpr ApnsLocalText kApnsMoreMailText{"BELLHOP_MORE_MAIL", "More new mail"};
 
 // The writers below return JSON of at most kApnsPayloadBytesMax bytes; nothing where the members that are never cut
 // leave no room. The result holds mail text: the caller wipes it.
 
-// Title = sender, body = subject, both made harmless (harmless_text). Too long: the subject is cut, to no less than
+// Title = sender, body = subject, both as display_text() makes them. Too long: the subject is cut, to no less than
 // 256 bytes, then the sender, on a character boundary with an ellipsis. Neither left: the content-free alert.
 std::optional<std::string> write_apns_mail(std::string_view sender, std::string_view subject,
                                            const ApnsAlertOptions& options,
@@ -126,9 +129,5 @@ std::optional<std::string> write_apns_silent(ApnsWhat what, std::span<const Apns
 // Push type, priority and collapse id that go with the badge and the silent payload.
 void set_apns_badge(ApnsRequest& request);
 void set_apns_silent(ApnsRequest& request);
-
-// Mail text that can do no harm on a screen: well-formed UTF-8 (each bad byte becomes U+FFFD), line breaks and tabs
-// become one space, other control characters (C0, DEL, C1) and marks that change the direction of text are dropped.
-std::string harmless_text(std::string_view text);
 
 }  // namespace bellhop::proto

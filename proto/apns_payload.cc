@@ -4,6 +4,7 @@
 #include "core/base/bytes.h"
 #include "core/base/check.h"
 #include "proto/apns.h"
+#include "proto/display_text.h"
 #include "proto/json_escape.h"
 
 namespace bellhop::proto {
@@ -78,56 +79,30 @@ void append_cut_member(std::string& out, std::string_view name, std::string_view
   out.append(kEllipsis).push_back('"');
 }
 
-struct CodePoint {
-  char32_t value;
-  size_t size;
-};
-
-// `text` is well-formed UTF-8 and not empty at `at`.
-CodePoint decode(std::string_view text, size_t at) {
-  auto byte = [&](size_t i) { return static_cast<uint8_t>(text[at + i]); };
-  auto tail = [&](size_t i) { return static_cast<char32_t>(byte(i) & 0x3f); };
-  uint8_t lead = byte(0);
-  if (lead < 0x80) return {lead, 1};
-  if (lead < 0xe0) return {static_cast<char32_t>(lead & 0x1f) << 6 | tail(1), 2};
-  if (lead < 0xf0) return {static_cast<char32_t>(lead & 0x0f) << 12 | tail(1) << 6 | tail(2), 3};
-  return {static_cast<char32_t>(lead & 0x07) << 18 | tail(1) << 12 | tail(2) << 6 | tail(3), 4};
-}
-
-bool is_break(char32_t c) {
-  return (c >= 0x09 && c <= 0x0d) || c == 0x85 || c == 0x2028 || c == 0x2029;  // TAB to CR, NEL, LS, PS
-}
-
-bool is_dropped(char32_t c) {
-  if (c < 0x20 || (c >= 0x7f && c <= 0x9f)) return true;                // C0, DEL, C1
-  if (c == 0x061c || c == 0x200e || c == 0x200f) return true;           // ALM, LRM, RLM
-  return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x206f);  // embeddings, overrides, isolates, old controls
-}
-
 }  // namespace
 
-std::string harmless_text(std::string_view text) {
-  std::string repaired;
-  if (!utf8_valid(text)) {
-    repaired = utf8_repaired(text);
-    text = repaired;
+ApnsLocalText apns_item_text(ItemKind kind) {
+  switch (kind) {
+    case ItemKind::mail:
+      return kApnsNewMailText;
+    case ItemKind::meeting_request:
+      return {"BELLHOP_MEETING_REQUEST", "Meeting request"};
+    case ItemKind::meeting_cancellation:
+      return {"BELLHOP_MEETING_CANCELLATION", "Meeting cancelled"};
+    case ItemKind::meeting_response:
+      return {"BELLHOP_MEETING_RESPONSE", "Answer to a meeting request"};
+    case ItemKind::report:
+      return {"BELLHOP_REPORT", "Delivery report"};
+    case ItemKind::task:
+      return {"BELLHOP_TASK", "New task"};
+    case ItemKind::contact:
+      return {"BELLHOP_CONTACT", "New contact"};
+    case ItemKind::post:
+      return {"BELLHOP_POST", "New post"};
+    case ItemKind::appointment:
+      return {"BELLHOP_APPOINTMENT", "New appointment"};
   }
-  std::string out;
-  out.reserve(text.size());
-  bool after_break = false;
-  for (size_t at = 0; at < text.size();) {
-    CodePoint c = decode(text, at);
-    if (is_break(c.value)) {
-      if (!after_break) out.push_back(' ');
-      after_break = true;
-    } else if (!is_dropped(c.value)) {
-      out.append(text, at, c.size);
-      after_break = false;
-    }
-    at += c.size;
-  }
-  wipe(repaired);
-  return out;
+  BH_CHECK(false);
 }
 
 std::string_view apns_what_name(ApnsWhat what) {
@@ -148,8 +123,8 @@ std::string_view apns_what_name(ApnsWhat what) {
 
 std::optional<std::string> write_apns_mail(std::string_view sender, std::string_view subject,
                                            const ApnsAlertOptions& options, const ApnsLocalText& text) {
-  std::string title = harmless_text(sender);
-  std::string body = harmless_text(subject);
+  std::string title = display_text(sender);
+  std::string body = display_text(subject);
   bool has_title = title.find_first_not_of(' ') != std::string::npos;
   bool has_body = body.find_first_not_of(' ') != std::string::npos;
 

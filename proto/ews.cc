@@ -29,33 +29,47 @@ constexpr std::array kCodes = {
     CodeRow{Code::ad_unavailable, "ErrorADUnavailable", Verdict::retry_later},
     CodeRow{Code::batch_processing_stopped, "ErrorBatchProcessingStopped", Verdict::retry_later},
     CodeRow{Code::connection_failed, "ErrorConnectionFailed", Verdict::retry_later},
+    CodeRow{Code::content_conversion_failed, "ErrorContentConversionFailed", Verdict::permanent},
+    CodeRow{Code::corrupt_data, "ErrorCorruptData", Verdict::permanent},
     CodeRow{Code::event_not_found, "ErrorEventNotFound", Verdict::subscription_lost},
     CodeRow{Code::exceeded_connection_count, "ErrorExceededConnectionCount", Verdict::retry_later},
     CodeRow{Code::exceeded_subscription_count, "ErrorExceededSubscriptionCount", Verdict::retry_later},
     CodeRow{Code::expired_subscription, "ErrorExpiredSubscription", Verdict::subscription_lost},
     CodeRow{Code::folder_not_found, "ErrorFolderNotFound", Verdict::permanent},
     CodeRow{Code::impersonate_user_denied, "ErrorImpersonateUserDenied", Verdict::credentials},
+    CodeRow{Code::incorrect_schema_version, "ErrorIncorrectSchemaVersion", Verdict::permanent},
     CodeRow{Code::insufficient_resources, "ErrorInsufficientResources", Verdict::retry_later},
     CodeRow{Code::internal_server_error, "ErrorInternalServerError", Verdict::retry_later},
     CodeRow{Code::internal_server_transient_error, "ErrorInternalServerTransientError", Verdict::retry_later},
     CodeRow{Code::invalid_id_malformed, "ErrorInvalidIdMalformed", Verdict::permanent},
+    CodeRow{Code::invalid_property_request, "ErrorInvalidPropertyRequest", Verdict::permanent},
     CodeRow{Code::invalid_push_subscription_url, "ErrorInvalidPushSubscriptionUrl", Verdict::permanent},
+    CodeRow{Code::invalid_schema_version_for_mailbox_version, "ErrorInvalidSchemaVersionForMailboxVersion",
+            Verdict::permanent},
+    CodeRow{Code::invalid_server_version, "ErrorInvalidServerVersion", Verdict::permanent},
     CodeRow{Code::invalid_subscription, "ErrorInvalidSubscription", Verdict::subscription_lost},
+    CodeRow{Code::invalid_sync_state_data, "ErrorInvalidSyncStateData", Verdict::permanent},
     CodeRow{Code::invalid_watermark, "ErrorInvalidWatermark", Verdict::subscription_lost},
+    CodeRow{Code::item_corrupt, "ErrorItemCorrupt", Verdict::permanent},
     CodeRow{Code::item_not_found, "ErrorItemNotFound", Verdict::gone},
     CodeRow{Code::mailbox_failover, "ErrorMailboxFailover", Verdict::retry_later},
     CodeRow{Code::mailbox_logon_failed, "ErrorMailboxLogonFailed", Verdict::retry_later},
     CodeRow{Code::mailbox_move_in_progress, "ErrorMailboxMoveInProgress", Verdict::retry_later},
     CodeRow{Code::mailbox_store_unavailable, "ErrorMailboxStoreUnavailable", Verdict::retry_later},
     CodeRow{Code::missed_notification_events, "ErrorMissedNotificationEvents", Verdict::subscription_lost},
-    CodeRow{Code::non_existent_mailbox, "ErrorNonExistentMailbox", Verdict::permanent},
+    CodeRow{Code::no_applicable_proxy_cas_servers_available, "ErrorNoApplicableProxyCASServersAvailable",
+            Verdict::moved},
+    // What the old server says of a mailbox that went to the cloud.
+    CodeRow{Code::non_existent_mailbox, "ErrorNonExistentMailbox", Verdict::moved},
     CodeRow{Code::password_change_required, "ErrorPasswordChangeRequired", Verdict::credentials},
     CodeRow{Code::password_expired, "ErrorPasswordExpired", Verdict::credentials},
     CodeRow{Code::proxied_subscription_call_failure, "ErrorProxiedSubscriptionCallFailure", Verdict::retry_later},
-    CodeRow{Code::proxy_request_not_allowed, "ErrorProxyRequestNotAllowed", Verdict::retry_later},
+    CodeRow{Code::proxy_request_not_allowed, "ErrorProxyRequestNotAllowed", Verdict::moved},
+    CodeRow{Code::proxy_service_discovery_failed, "ErrorProxyServiceDiscoveryFailed", Verdict::moved},
     CodeRow{Code::read_events_failed, "ErrorReadEventsFailed", Verdict::subscription_lost},
     CodeRow{Code::schema_validation, "ErrorSchemaValidation", Verdict::permanent},
     CodeRow{Code::server_busy, "ErrorServerBusy", Verdict::retry_later},
+    CodeRow{Code::service_discovery_failed, "ErrorServiceDiscoveryFailed", Verdict::moved},
     // Another user's mailbox: EWS lets only its owner subscribe, so these credentials never will.
     CodeRow{Code::subscription_access_denied, "ErrorSubscriptionAccessDenied", Verdict::credentials},
     CodeRow{Code::subscription_delegate_access_not_supported, "ErrorSubscriptionDelegateAccessNotSupported",
@@ -63,6 +77,8 @@ constexpr std::array kCodes = {
     CodeRow{Code::subscription_not_found, "ErrorSubscriptionNotFound", Verdict::subscription_lost},
     CodeRow{Code::subscription_unsubscribed, "ErrorSubscriptionUnsubscribed", Verdict::subscription_lost},
     CodeRow{Code::timeout_expired, "ErrorTimeoutExpired", Verdict::retry_later},
+    CodeRow{Code::wrong_server_version, "ErrorWrongServerVersion", Verdict::moved},
+    CodeRow{Code::wrong_server_version_delegate, "ErrorWrongServerVersionDelegate", Verdict::moved},
 };
 
 // The row of a code is found by its number: the list is complete and in the order of the enumeration.
@@ -70,7 +86,7 @@ consteval bool codes_are_in_order() {
   for (size_t i = 0; i < kCodes.size(); ++i) {
     if (size_t(kCodes[i].code) != i + size_t(Code::no_error)) return false;
   }
-  return kCodes.back().code == Code::timeout_expired;
+  return kCodes.back().code == Code::wrong_server_version_delegate;
 }
 static_assert(codes_are_in_order());
 
@@ -184,6 +200,31 @@ std::string_view exchange_version_text(ExchangeVersion version) {
 }
 std::optional<ExchangeVersion> parse_exchange_version(std::string_view text) {
   return index_of<ExchangeVersion>(kExchangeVersions, text);
+}
+
+std::string ServerVersion::text() const {
+  return fmt::format("{}.{}.{}.{}", major, minor, build, revision);
+}
+
+ExchangeProduct exchange_product(const ServerVersion& version) {
+  constexpr uint16_t kFirstOnlineMinor = 20;
+  constexpr uint16_t kSubscriptionEditionBuild = 2562;  // 15.2.2562.17, its first release
+  switch (version.major) {
+    case 0:
+      return ExchangeProduct::unknown;
+    case 8:
+      return ExchangeProduct::exchange2007;
+    case 14:
+      return ExchangeProduct::exchange2010;
+    case 15:
+      if (version.minor == 0) return ExchangeProduct::exchange2013;
+      if (version.minor == 1) return ExchangeProduct::exchange2016;
+      if (version.minor >= kFirstOnlineMinor) return ExchangeProduct::online;
+      return version.minor == 2 && version.build < kSubscriptionEditionBuild ? ExchangeProduct::exchange2019
+                                                                             : ExchangeProduct::subscription_edition;
+    default:
+      return version.major > 15 ? ExchangeProduct::online : ExchangeProduct::unknown;
+  }
 }
 
 std::string_view response_class_text(ResponseClass value) {

@@ -39,6 +39,10 @@ inline constexpr std::string_view kGetItemAction =
     "\"http://schemas.microsoft.com/exchange/services/2006/messages/GetItem\"";
 inline constexpr std::string_view kFindItemAction =
     "\"http://schemas.microsoft.com/exchange/services/2006/messages/FindItem\"";
+inline constexpr std::string_view kGetFolderAction =
+    "\"http://schemas.microsoft.com/exchange/services/2006/messages/GetFolder\"";
+inline constexpr std::string_view kSyncFolderItemsAction =
+    "\"http://schemas.microsoft.com/exchange/services/2006/messages/SyncFolderItems\"";
 inline constexpr std::string_view kSendNotificationAction =
     "\"http://schemas.microsoft.com/exchange/services/2006/messages/SendNotification\"";
 
@@ -61,6 +65,26 @@ std::string_view exchange_version_text(ExchangeVersion version);
 // Nothing for a text that is none of those above.
 std::optional<ExchangeVersion> parse_exchange_version(std::string_view text);
 
+// t:ServerVersionInfo: which build answered.
+struct ServerVersion {
+  uint16_t major = 0, minor = 0, build = 0, revision = 0;
+  bool known() const { return major != 0; }
+  std::string text() const;  // "15.1.2507.39"
+  friend bool operator==(const ServerVersion&, const ServerVersion&) = default;
+};
+// The product that a build belongs to.
+enum class ExchangeProduct : uint8_t {
+  unknown,
+  exchange2007,
+  exchange2010,
+  exchange2013,
+  exchange2016,
+  exchange2019,
+  subscription_edition,
+  online
+};
+ExchangeProduct exchange_product(const ServerVersion& version);
+
 // @ResponseClass
 enum class ResponseClass : uint8_t { success, warning, error };
 std::string_view response_class_text(ResponseClass value);
@@ -77,38 +101,51 @@ enum class EwsResponseCode : uint8_t {
   ad_unavailable,
   batch_processing_stopped,
   connection_failed,
+  content_conversion_failed,
+  corrupt_data,
   event_not_found,
   exceeded_connection_count,
   exceeded_subscription_count,
   expired_subscription,
   folder_not_found,
   impersonate_user_denied,
+  incorrect_schema_version,
   insufficient_resources,
   internal_server_error,
   internal_server_transient_error,
   invalid_id_malformed,
+  invalid_property_request,
   invalid_push_subscription_url,
+  invalid_schema_version_for_mailbox_version,
+  invalid_server_version,
   invalid_subscription,
+  invalid_sync_state_data,
   invalid_watermark,
+  item_corrupt,
   item_not_found,
   mailbox_failover,
   mailbox_logon_failed,
   mailbox_move_in_progress,
   mailbox_store_unavailable,
   missed_notification_events,
+  no_applicable_proxy_cas_servers_available,
   non_existent_mailbox,
   password_change_required,
   password_expired,
   proxied_subscription_call_failure,
   proxy_request_not_allowed,
+  proxy_service_discovery_failed,
   read_events_failed,
   schema_validation,
   server_busy,
+  service_discovery_failed,
   subscription_access_denied,
   subscription_delegate_access_not_supported,
   subscription_not_found,
   subscription_unsubscribed,
   timeout_expired,
+  wrong_server_version,
+  wrong_server_version_delegate,
 };
 // `other` for an unknown text, `none` for an empty one.
 EwsResponseCode parse_response_code(std::string_view text);
@@ -121,6 +158,7 @@ enum class EwsVerdict : uint8_t {
   retry_later,        // the server or mailbox is busy, moving or down: again after the back-off
   credentials,        // these credentials do not open this mailbox: no retry with them
   gone,               // the item does not exist any more
+  moved,              // this server does not serve the mailbox: ask where it is (Autodiscover)
   subscription_lost,  // the subscription or its watermark is dead: make a new one
   permanent,          // this request will never work, or we do not know the code
 };

@@ -142,4 +142,37 @@ Status write_find_item(const FindItemRequest& request, std::string& out) {
   return {};
 }
 
+Status write_get_folder(const GetFolderRequest& request, std::string& out) {
+  wipe(out);
+  BH_CHECKED(check_text(request.mailbox, kMailboxBytesMax));
+  prepare(out, kMarkupBytes + xml_escaped_bytes_max(request.mailbox.size()));
+  XmlWriter xml(out);
+  begin(xml, request.version);
+  xml.raw("<m:GetFolder><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>");
+  xml.raw(R"(<t:FieldURI FieldURI="folder:TotalCount"/><t:FieldURI FieldURI="folder:UnreadCount"/>)");
+  xml.raw("</t:AdditionalProperties></m:FolderShape><m:FolderIds>");
+  write_inbox(xml, request.mailbox);
+  xml.raw("</m:FolderIds></m:GetFolder>").raw(kEnvelopeEnd);
+  return {};
+}
+
+Status write_sync_folder_items(const SyncFolderItemsRequest& request, std::string& out) {
+  wipe(out);
+  BH_CHECKED(check_text(request.mailbox, kMailboxBytesMax));
+  BH_CHECKED(check_text(request.sync_state, kSyncStateBytesMax));
+  if (request.changes_max < 1 || request.changes_max > kSyncChangesMax) return fail(ews_error(EwsError::bad_value));
+  prepare(out, kMarkupBytes + xml_escaped_bytes_max(request.mailbox.size() + request.sync_state.size()) +
+                   request.fields.size() * kListEntryBytes);
+  XmlWriter xml(out);
+  begin(xml, version_for(request.version, request.fields));
+  xml.raw("<m:SyncFolderItems>");
+  write_shape(xml, request.fields);
+  xml.raw("<m:SyncFolderId>");
+  write_inbox(xml, request.mailbox);
+  xml.raw("</m:SyncFolderId>").optional_element("m:SyncState", request.sync_state);
+  xml.element("m:MaxChangesReturned", std::to_string(request.changes_max));
+  xml.raw("</m:SyncFolderItems>").raw(kEnvelopeEnd);
+  return {};
+}
+
 }  // namespace bellhop::proto

@@ -21,6 +21,8 @@ inline constexpr uint32_t kGetItemIdsMax = 100;
 inline constexpr uint32_t kFindItemEntriesMax = 1000;  // EWSFindCountLimit
 inline constexpr uint32_t kMailboxBytesMax = 320;
 inline constexpr uint32_t kEwsIdBytesMax = 1024;
+inline constexpr uint32_t kSyncChangesMax = 512;           // schema: MaxSyncChangesReturnedType
+inline constexpr uint32_t kSyncStateBytesMax = 64 * 1024;  // it grows with the folder
 
 inline constexpr std::array kSubscribedEvents = {EventKind::new_mail, EventKind::modified};
 inline constexpr std::array kNotifiedFields = {
@@ -57,5 +59,22 @@ struct FindItemRequest {
   std::span<const ItemField> fields = {};  // besides date_time_received
 };
 Status write_find_item(const FindItemRequest& request, std::string& out);
+
+// m:GetFolder of the Inbox: its id, total and unread count.
+struct GetFolderRequest {
+  ExchangeVersion version = ExchangeVersion::exchange2010_sp2;
+  std::string_view mailbox;  // as in SubscribeRequest
+};
+Status write_get_folder(const GetFolderRequest& request, std::string& out);
+
+// m:SyncFolderItems of the Inbox: what changed since `sync_state`, at most `changes_max`.
+struct SyncFolderItemsRequest {
+  ExchangeVersion version = ExchangeVersion::exchange2010_sp2;
+  std::string_view mailbox;     // as in SubscribeRequest
+  std::string_view sync_state;  // of the answer before; empty = from the beginning
+  uint32_t changes_max = kSyncChangesMax;
+  std::span<const ItemField> fields = {};
+};
+Status write_sync_folder_items(const SyncFolderItemsRequest& request, std::string& out);
 
 }  // namespace bellhop::proto

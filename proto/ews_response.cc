@@ -12,18 +12,28 @@ namespace {
 
 using Tag = EwsTag;
 
-// The children of Items and of any other response are given by resolve(): items and messages of any class.
+// The children of Items, of a change, of Folders and of any other response are given by resolve(): items, folders and
+// messages of any class.
 constexpr EwsGrammar kGrammar = {
-    {Tag::body, {Tag::m_subscribe_response, Tag::m_get_item_response, Tag::m_find_item_response, Tag::fault}},
+    {Tag::header, {Tag::t_server_version_info}},
+    {Tag::body,
+     {Tag::m_subscribe_response, Tag::m_get_item_response, Tag::m_find_item_response, Tag::m_get_folder_response,
+      Tag::m_sync_folder_items_response, Tag::fault}},
     {Tag::m_subscribe_response, {Tag::m_response_messages}},
     {Tag::m_get_item_response, {Tag::m_response_messages}},
     {Tag::m_find_item_response, {Tag::m_response_messages}},
+    {Tag::m_get_folder_response, {Tag::m_response_messages}},
+    {Tag::m_sync_folder_items_response, {Tag::m_response_messages}},
     {Tag::any_response, {Tag::m_response_messages}},
     {Tag::any_response_message,
      {Tag::m_message_text, Tag::m_response_code, Tag::m_message_xml, Tag::m_subscription_id, Tag::m_watermark,
-      Tag::m_items, Tag::m_root_folder}},
+      Tag::m_items, Tag::m_root_folder, Tag::m_sync_state, Tag::m_includes_last_item_in_range}},
     {Tag::m_message_xml, {Tag::t_value}},
     {Tag::m_root_folder, {Tag::t_items}},
+    {Tag::m_changes, {Tag::t_create, Tag::t_update, Tag::t_delete, Tag::t_read_flag_change}},
+    {Tag::t_delete, {Tag::t_item_id}},
+    {Tag::t_read_flag_change, {Tag::t_item_id, Tag::t_is_read}},
+    {Tag::any_folder, {Tag::t_folder_id, Tag::t_display_name, Tag::t_total_count, Tag::t_unread_count}},
     {Tag::any_item,
      {Tag::t_item_id, Tag::t_subject, Tag::t_from, Tag::t_sender, Tag::t_date_time_received, Tag::t_item_class,
       Tag::t_importance, Tag::t_sensitivity, Tag::t_conversation_id, Tag::t_is_read, Tag::t_preview,
@@ -86,8 +96,10 @@ Result<const EwsAnswer*> EwsAnswerReader::finish() {
   BH_CHECKED(finish_envelope());
   bool needs_messages = answer_.kind != EwsAnswerKind::fault && answer_.kind != EwsAnswerKind::other;
   if (needs_messages && messages_.empty()) return fail(ews_error(EwsError::missing_part));
-  for (size_t i = 0; i < messages_.size(); ++i)
+  for (size_t i = 0; i < messages_.size(); ++i) {
     messages_[i].items = std::span(items_).subspan(ranges_[i].first, ranges_[i].size);
+    messages_[i].folders = std::span(folders_).subspan(folder_ranges_[i].first, folder_ranges_[i].size);
+  }
   answer_.messages = messages_;
   answer_.soap_version = soap_version();
   if (answer_.fault.code == EwsResponseCode::none) {
@@ -103,7 +115,9 @@ void EwsAnswerReader::reset() {
   texts_.clear();
   messages_.clear();
   ranges_.clear();
+  folder_ranges_.clear();
   items_.clear();
+  folders_.clear();
   answer_ = {};
 }
 
@@ -121,10 +135,23 @@ EwsTag EwsAnswerReader::resolve(EwsTag parent, EwsSpace space, XmlName name) {
                ? Tag::any_response_message
                : Tag::unknown;
   }
+  if (parent == Tag::any_response_message) {
+    // Other operations have elements of these names with other contents.
+    EwsTag tag = ews_tag(space, name.local);
+    bool wanted = (tag == Tag::m_folders && answer_.kind == EwsAnswerKind::get_folder) ||
+                  (tag == Tag::m_changes && answer_.kind == EwsAnswerKind::sync_folder_items);
+    return wanted ? tag : Tag::unknown;
+  }
+  if (space != EwsSpace::types) return Tag::unknown;
   bool in_items = parent == Tag::m_items || parent == Tag::t_items;
-  if (in_items && space == EwsSpace::types) {
-    items_.push_back({.element = texts_.store(name.local)});
+  bool in_change = parent == Tag::t_create || parent == Tag::t_update;
+  if (in_items || in_change) {
+    items_.push_back({.change = in_change ? change_ : EwsChange::none, .element = texts_.store(name.local)});
     return Tag::any_item;
+  }
+  if (parent == Tag::m_folders) {
+    folders_.push_back({.element = texts_.store(name.local)});
+    return Tag::any_folder;
   }
   return Tag::unknown;
 }
@@ -152,10 +179,30 @@ Status EwsAnswerReader::part_started(EwsTag, EwsTag tag, const XmlAttributes& at
       answer_.kind = EwsAnswerKind::find_item;
       answer_.element = "FindItemResponse";
       return {};
+    case Tag::m_get_folder_response:
+      answer_.kind = EwsAnswerKind::get_folder;
+      answer_.element = "GetFolderResponse";
+      return {};
+    case Tag::m_sync_folder_items_response:
+      answer_.kind = EwsAnswerKind::sync_folder_items;
+      answer_.element = "SyncFolderItemsResponse";
+      return {};
+    case Tag::t_server_version_info:
+      set_server(attributes);
+      return {};
     case Tag::any_response_message:
       return message_started(attributes);
     case Tag::any_item:
-      return items_.size() > kEwsItemsMax ? fail(ews_error(EwsError::too_many)) : Status();
+      return item_started();
+    case Tag::any_folder:
+      return folders_.size() > kEwsFoldersMax ? fail(ews_error(EwsError::too_many)) : Status();
+    case Tag::t_create:
+    case Tag::t_update:
+    case Tag::t_delete:
+    case Tag::t_read_flag_change:
+      return change_started(tag);
+    case Tag::t_folder_id:
+      return set_id(folders_.back().id, attributes);
     case Tag::t_item_id:
       return set_id(items_.back().id, attributes);
     case Tag::t_conversation_id:
@@ -170,6 +217,28 @@ Status EwsAnswerReader::part_started(EwsTag, EwsTag tag, const XmlAttributes& at
   }
 }
 
+Status EwsAnswerReader::item_started() {
+  return items_.size() > kEwsItemsMax ? fail(ews_error(EwsError::too_many)) : Status();
+}
+
+Status EwsAnswerReader::change_started(EwsTag tag) {
+  change_ = tag == Tag::t_create ? EwsChange::created : EwsChange::updated;
+  if (tag == Tag::t_create || tag == Tag::t_update) return {};
+  items_.push_back({.change = tag == Tag::t_delete ? EwsChange::deleted : EwsChange::read_flag});
+  return item_started();
+}
+
+// For the operator only, so what cannot be read is left out.
+void EwsAnswerReader::set_server(const XmlAttributes& attributes) {
+  auto number = [&](std::string_view name) {
+    auto value = parse_ews_int(attributes.find(name).value_or(std::string_view()));
+    return value && *value >= 0 && *value <= UINT16_MAX ? uint16_t(*value) : uint16_t(0);
+  };
+  answer_.server = {number("MajorVersion"), number("MinorVersion"), number("MajorBuildNumber"),
+                    number("MinorBuildNumber")};
+  answer_.server_schema = texts_.store(attributes.find("Version").value_or(std::string_view()));
+}
+
 Status EwsAnswerReader::message_started(const XmlAttributes& attributes) {
   if (messages_.size() == kEwsMessagesMax) return fail(ews_error(EwsError::too_many));
   auto text = attributes.find("ResponseClass");
@@ -178,6 +247,7 @@ Status EwsAnswerReader::message_started(const XmlAttributes& attributes) {
   if (!response_class) return bad_value();
   messages_.push_back({.response_class = *response_class, .code = EwsResponseCode::none});
   ranges_.push_back({uint32_t(items_.size()), 0});
+  folder_ranges_.push_back({uint32_t(folders_.size()), 0});
   has_root_folder_ = false;
   return {};
 }
@@ -187,7 +257,16 @@ Status EwsAnswerReader::part_ended(EwsTag parent, EwsTag tag, std::string_view t
     case Tag::any_response_message:
       return message_part_ended(tag, text);
     case Tag::any_item:
+    case Tag::t_delete:
+    case Tag::t_read_flag_change:
       return item_part_ended(tag, text);
+    case Tag::any_folder:
+      return folder_part_ended(tag, text);
+    case Tag::m_folders:
+      return folders_.back().id.empty() ? missing() : Status();
+    case Tag::m_changes:
+      // An empty Create has made no item.
+      return items_.size() > ranges_.back().first && items_.back().id.empty() ? missing() : Status();
     case Tag::t_mailbox:
       return mailbox_part_ended(tag, text);
     case Tag::m_message_xml:
@@ -198,6 +277,8 @@ Status EwsAnswerReader::part_ended(EwsTag parent, EwsTag tag, std::string_view t
       return {};
     case Tag::m_items:
     case Tag::t_items:
+    case Tag::t_create:
+    case Tag::t_update:
       return items_.back().id.empty() ? missing() : Status();
     case Tag::m_response_messages:
       return message_ended();
@@ -224,6 +305,11 @@ Status EwsAnswerReader::message_part_ended(EwsTag tag, std::string_view text) {
     case Tag::m_watermark:
       message.watermark = texts_.store(xml_trim(text));
       return {};
+    case Tag::m_sync_state:
+      message.sync_state = texts_.store(xml_trim(text));
+      return {};
+    case Tag::m_includes_last_item_in_range:
+      return set_parsed(message.includes_last, parse_ews_boolean(xml_trim(text)));
     default:
       return {};
   }
@@ -232,6 +318,7 @@ Status EwsAnswerReader::message_part_ended(EwsTag tag, std::string_view text) {
 Status EwsAnswerReader::message_ended() {
   EwsResponseMessage& message = messages_.back();
   ranges_.back().size = uint32_t(items_.size()) - ranges_.back().first;
+  folder_ranges_.back().size = uint32_t(folders_.size()) - folder_ranges_.back().first;
   if (message.code == EwsResponseCode::none) return missing();
   if (message.response_class != ResponseClass::success) return {};
   switch (answer_.kind) {
@@ -241,6 +328,10 @@ Status EwsAnswerReader::message_ended() {
       return ranges_.back().size == 0 ? missing() : Status();
     case EwsAnswerKind::find_item:
       return has_root_folder_ ? Status() : missing();
+    case EwsAnswerKind::get_folder:
+      return folder_ranges_.back().size == 0 ? missing() : Status();
+    case EwsAnswerKind::sync_folder_items:
+      return message.sync_state.empty() ? missing() : Status();
     default:
       return {};
   }
@@ -277,6 +368,21 @@ Status EwsAnswerReader::item_part_ended(EwsTag tag, std::string_view text) {
     case Tag::t_sender:
       item.sender = std::exchange(mailbox_, {});
       return {};
+    default:
+      return {};
+  }
+}
+
+Status EwsAnswerReader::folder_part_ended(EwsTag tag, std::string_view text) {
+  EwsFolder& folder = folders_.back();
+  switch (tag) {
+    case Tag::t_display_name:
+      folder.display_name = texts_.store(text);
+      return {};
+    case Tag::t_total_count:
+      return set_parsed(folder.total, parse_ews_int(xml_trim(text)));
+    case Tag::t_unread_count:
+      return set_parsed(folder.unread, parse_ews_int(xml_trim(text)));
     default:
       return {};
   }

@@ -16,6 +16,7 @@ namespace bellhop::proto {
 // Bounds of one answer.
 inline constexpr uint32_t kEwsMessagesMax = 1000;
 inline constexpr uint32_t kEwsItemsMax = 1000;
+inline constexpr uint32_t kEwsFoldersMax = 100;
 
 // t:Mailbox. FindItem gives the name only; an Exchange-internal sender may have an address that is not SMTP.
 struct EwsMailbox {
@@ -28,8 +29,12 @@ struct EwsMailbox {
 enum class Importance : uint8_t { low, normal, high };
 enum class Sensitivity : uint8_t { normal, personal, private_, confidential };
 
+// What t:SyncFolderItemsChangesType says of an item.
+enum class EwsChange : uint8_t { none, created, updated, deleted, read_flag };
+
 // An item of any class. Views; empty or nothing = absent in the answer.
 struct EwsItem {
+  EwsChange change = EwsChange::none;  // SyncFolderItems only. Of a deleted item there is the id, of a read_flag is_read too
   std::string_view element;  // "Message", "MeetingRequest", ...
   std::string_view id;
   std::string_view subject;
@@ -46,6 +51,15 @@ struct EwsItem {
   std::string_view internet_message_id;
 };
 
+// A folder of any class.
+struct EwsFolder {
+  std::string_view element;  // "Folder", "CalendarFolder", ...
+  std::string_view id;
+  std::string_view display_name;
+  std::optional<int32_t> total;
+  std::optional<int32_t> unread;
+};
+
 // One m:...ResponseMessage; each is judged alone.
 struct EwsResponseMessage {
   ResponseClass response_class = ResponseClass::success;
@@ -55,9 +69,12 @@ struct EwsResponseMessage {
   std::optional<uint32_t> back_off_ms;
   std::string_view subscription_id;  // Subscribe
   std::string_view watermark;
-  std::span<const EwsItem> items;      // GetItem: one where it succeeded; FindItem: any number
+  // GetItem: one where it succeeded; FindItem and SyncFolderItems: any number.
+  std::span<const EwsItem> items;
+  std::span<const EwsFolder> folders;  // GetFolder: one where it succeeded
+  std::string_view sync_state;         // SyncFolderItems: where the next one goes on
   std::optional<int32_t> total_items;  // FindItem: TotalItemsInView
-  std::optional<bool> includes_last;   // FindItem: IncludesLastItemInRange
+  std::optional<bool> includes_last;   // FindItem, SyncFolderItems: IncludesLastItemInRange
 };
 
 // A SOAP fault; every part may be absent.
@@ -73,6 +90,8 @@ enum class EwsAnswerKind : uint8_t {
   subscribe,  // m:SubscribeResponse
   get_item,   // m:GetItemResponse
   find_item,  // m:FindItemResponse
+  get_folder,         // m:GetFolderResponse
+  sync_folder_items,  // m:SyncFolderItemsResponse
   fault,
   other,  // any other m:...Response (class and code of its messages are read), or another element
 };
@@ -81,12 +100,15 @@ struct EwsAnswer {
   EwsAnswerKind kind = EwsAnswerKind::other;
   SoapVersion soap_version = SoapVersion::soap11;
   std::string_view element;                      // local name of the element in Body
-  std::span<const EwsResponseMessage> messages;  // at least one where kind is subscribe, get_item or find_item
+  ServerVersion server;                          // of the header; many faults have none
+  std::string_view server_schema;                // ServerVersionInfo/@Version: "V2017_07_11"
+  std::span<const EwsResponseMessage> messages;  // at least one where kind is neither fault nor other
   EwsFault fault;                                // where kind is fault
 };
 
 // Reads any EWS answer. Guarantees of a successful message: subscribe has a subscription_id, get_item has an item,
-// every item has an id, find_item has a RootFolder. Reusable: feed()* finish(), reset(). Belongs to one core.
+// every item has an id, find_item has a RootFolder, get_folder has a folder with an id, sync_folder_items
+// has a sync_state. Reusable: feed()* finish(), reset(). Belongs to one core.
 class EwsAnswerReader final : public SoapReader {
  public:
   // `hash_salt`: see XmlReader.
@@ -109,6 +131,10 @@ class EwsAnswerReader final : public SoapReader {
   Status mailbox_part_ended(EwsTag tag, std::string_view text);
   Status fault_part_ended(EwsTag tag, std::string_view text);
   Status set_root_folder(const XmlAttributes& attributes);
+  Status item_started();
+  Status change_started(EwsTag tag);
+  void set_server(const XmlAttributes& attributes);
+  Status folder_part_ended(EwsTag tag, std::string_view text);
   Status set_id(std::string_view& field, const XmlAttributes& attributes);
   void set_back_off(std::optional<uint32_t>& field, std::string_view text);
 
@@ -117,10 +143,12 @@ class EwsAnswerReader final : public SoapReader {
   };
   TextArena texts_;
   std::vector<EwsResponseMessage> messages_;
-  std::vector<Range> ranges_;
+  std::vector<Range> ranges_, folder_ranges_;
   std::vector<EwsItem> items_;
+  std::vector<EwsFolder> folders_;
   EwsAnswer answer_;
   EwsMailbox mailbox_;  // of the From or Sender being read
+  EwsChange change_ = EwsChange::none;  // of the Create or Update being read
   bool has_root_folder_ = false;
   bool value_is_back_off_ = false;
 };

@@ -17,7 +17,7 @@
 // The other side of the wire: what Exchange reads and writes. Used by the stand-in Exchange and by tests.
 namespace bellhop::proto {
 
-enum class EwsRequestKind : uint8_t { subscribe, get_item, find_item, other };
+enum class EwsRequestKind : uint8_t { subscribe, get_item, find_item, get_folder, sync_folder_items, other };
 
 // A request as received. Views into the reader.
 struct EwsRequest {
@@ -35,10 +35,11 @@ struct EwsRequest {
   std::vector<std::string_view> item_ids;
   std::vector<ItemField> fields;  // unknown ones are left out
   std::optional<WallTime> received_since;
-  std::optional<uint32_t> entries_max;
+  std::optional<uint32_t> entries_max;  // FindItem; SyncFolderItems: MaxChangesReturned
+  std::string_view sync_state;
 };
 
-// Reads Subscribe, GetItem, FindItem; any other message gives kind other with its element name.
+// Reads Subscribe, GetItem, FindItem, GetFolder, SyncFolderItems; any other message gives kind other with its element name.
 // Reusable: feed()* finish(), reset().
 class EwsRequestReader : public SoapReader {
  public:
@@ -53,6 +54,7 @@ class EwsRequestReader : public SoapReader {
   Status part_ended(EwsTag parent, EwsTag tag, std::string_view text) override;
   Status other_message(EwsSpace space, XmlName name) override;
   Status set_attribute(std::string_view& field, const XmlAttributes& attributes, std::string_view name);
+  void set_kind(EwsRequestKind kind, std::string_view element);
   Status field_started(EwsTag parent, const XmlAttributes& attributes);
   Status check() const;
 
@@ -66,7 +68,8 @@ class EwsRequestReader : public SoapReader {
 
 // m:SendNotification. `server_version` is the header's RequestServerVersion.
 void write_send_notification(const NotificationMessage& message, ExchangeVersion server_version, std::string& out);
-// m:SubscribeResponse, m:GetItemResponse, m:FindItemResponse or a SOAP fault, by answer.kind (which is not other).
+// m:SubscribeResponse, m:GetItemResponse, m:FindItemResponse, m:GetFolderResponse, m:SyncFolderItemsResponse or a SOAP
+// fault, by answer.kind (which is not other), with a t:ServerVersionInfo where answer.server is known.
 // A response code `other` is written with code_text.
 void write_answer(const EwsAnswer& answer, std::string& out);
 

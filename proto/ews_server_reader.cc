@@ -11,7 +11,7 @@ using Tag = EwsTag;
 
 constexpr EwsGrammar kGrammar = {
     {Tag::header, {Tag::t_request_server_version}},
-    {Tag::body, {Tag::m_subscribe, Tag::m_get_item, Tag::m_find_item}},
+    {Tag::body, {Tag::m_subscribe, Tag::m_get_item, Tag::m_find_item, Tag::m_get_folder, Tag::m_sync_folder_items}},
     {Tag::m_subscribe,
      {Tag::m_push_subscription_request, Tag::m_pull_subscription_request, Tag::m_streaming_subscription_request}},
     {Tag::m_push_subscription_request,
@@ -33,6 +33,11 @@ constexpr EwsGrammar kGrammar = {
     {Tag::t_is_greater_than_or_equal_to, {Tag::t_field_uri, Tag::t_field_uri_or_constant}},
     {Tag::t_field_uri_or_constant, {Tag::t_constant}},
     {Tag::m_parent_folder_ids, {Tag::t_distinguished_folder_id}},
+    {Tag::m_get_folder, {Tag::m_folder_shape, Tag::m_folder_ids}},
+    {Tag::m_folder_ids, {Tag::t_distinguished_folder_id}},
+    {Tag::m_sync_folder_items,
+     {Tag::m_item_shape, Tag::m_sync_folder_id, Tag::m_sync_state, Tag::m_max_changes_returned}},
+    {Tag::m_sync_folder_id, {Tag::t_distinguished_folder_id}},
 };
 
 Status missing() {
@@ -69,7 +74,11 @@ Status EwsRequestReader::check() const {
                                                                                                   : Status();
     case EwsRequestKind::get_item:
       return request_.item_ids.empty() ? missing() : Status();
+    case EwsRequestKind::sync_folder_items:
+      if (!request_.entries_max) return missing();
+      [[fallthrough]];
     case EwsRequestKind::find_item:
+    case EwsRequestKind::get_folder:
       return request_.folder.empty() ? missing() : Status();
     case EwsRequestKind::other:
       return {};
@@ -87,16 +96,19 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
     case Tag::t_request_server_version:
       return set_attribute(request_.server_version, attributes, "Version");
     case Tag::m_subscribe:
-      request_.kind = EwsRequestKind::subscribe;
-      request_.element = "Subscribe";
+      set_kind(EwsRequestKind::subscribe, "Subscribe");
       return {};
     case Tag::m_get_item:
-      request_.kind = EwsRequestKind::get_item;
-      request_.element = "GetItem";
+      set_kind(EwsRequestKind::get_item, "GetItem");
       return {};
     case Tag::m_find_item:
-      request_.kind = EwsRequestKind::find_item;
-      request_.element = "FindItem";
+      set_kind(EwsRequestKind::find_item, "FindItem");
+      return {};
+    case Tag::m_get_folder:
+      set_kind(EwsRequestKind::get_folder, "GetFolder");
+      return {};
+    case Tag::m_sync_folder_items:
+      set_kind(EwsRequestKind::sync_folder_items, "SyncFolderItems");
       return {};
     case Tag::m_push_subscription_request:
       request_.is_push = true;
@@ -134,6 +146,11 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
   }
 }
 
+void EwsRequestReader::set_kind(EwsRequestKind kind, std::string_view element) {
+  request_.kind = kind;
+  request_.element = element;
+}
+
 Status EwsRequestReader::field_started(EwsTag parent, const XmlAttributes& attributes) {
   auto text = attributes.find("FieldURI");
   if (!text) return missing();
@@ -168,6 +185,15 @@ Status EwsRequestReader::part_ended(EwsTag, EwsTag tag, std::string_view text) {
       auto minutes = parse_ews_int(text);
       if (!minutes || *minutes < 1 || uint32_t(*minutes) > kStatusFrequencyMinutesMax) return bad_value();
       request_.status_frequency_minutes = uint32_t(*minutes);
+      return {};
+    }
+    case Tag::m_sync_state:
+      request_.sync_state = texts_.store(text);
+      return {};
+    case Tag::m_max_changes_returned: {
+      auto changes = parse_ews_int(text);
+      if (!changes || *changes < 1 || uint32_t(*changes) > kSyncChangesMax) return bad_value();
+      request_.entries_max = uint32_t(*changes);
       return {};
     }
     case Tag::t_url:

@@ -91,6 +91,54 @@ void write_items(XmlWriter& xml, std::string_view name, std::span<const EwsItem>
   xml.raw("</").raw(name).raw(">");
 }
 
+// Elements in the order of t:BaseFolderType and t:FolderType.
+void write_folders(XmlWriter& xml, std::span<const EwsFolder> folders) {
+  xml.raw("<m:Folders>");
+  for (const EwsFolder& folder : folders) {
+    xml.raw("<t:").raw(folder.element).raw(">");
+    write_id(xml, "t:FolderId", folder.id);
+    xml.optional_element("t:DisplayName", folder.display_name);
+    if (folder.total) xml.element("t:TotalCount", std::to_string(*folder.total));
+    if (folder.unread) xml.element("t:UnreadCount", std::to_string(*folder.unread));
+    xml.raw("</t:").raw(folder.element).raw(">");
+  }
+  xml.raw("</m:Folders>");
+}
+
+void write_change(XmlWriter& xml, const EwsItem& item) {
+  switch (item.change) {
+    case EwsChange::none:
+    case EwsChange::created:
+      xml.raw("<t:Create>");
+      write_item(xml, item);
+      xml.raw("</t:Create>");
+      return;
+    case EwsChange::updated:
+      xml.raw("<t:Update>");
+      write_item(xml, item);
+      xml.raw("</t:Update>");
+      return;
+    case EwsChange::deleted:
+      xml.raw("<t:Delete>");
+      write_id(xml, "t:ItemId", item.id);
+      xml.raw("</t:Delete>");
+      return;
+    case EwsChange::read_flag:
+      xml.raw("<t:ReadFlagChange>");
+      write_id(xml, "t:ItemId", item.id);
+      xml.element("t:IsRead", boolean_text(item.is_read.value_or(false))).raw("</t:ReadFlagChange>");
+      return;
+  }
+}
+
+void write_sync(XmlWriter& xml, const EwsResponseMessage& message) {
+  xml.optional_element("m:SyncState", message.sync_state);
+  if (message.includes_last) xml.element("m:IncludesLastItemInRange", boolean_text(*message.includes_last));
+  xml.raw("<m:Changes>");
+  for (const EwsItem& item : message.items) write_change(xml, item);
+  xml.raw("</m:Changes>");
+}
+
 void write_message(XmlWriter& xml, EwsAnswerKind kind, std::string_view name, const EwsResponseMessage& message) {
   std::string_view code = response_code_text(message.code);
   xml.raw("<").raw(name).raw(R"( ResponseClass=")").raw(response_class_text(message.response_class)).raw(R"(">)");
@@ -104,6 +152,12 @@ void write_message(XmlWriter& xml, EwsAnswerKind kind, std::string_view name, co
       break;
     case EwsAnswerKind::get_item:
       write_items(xml, "m:Items", message.items);
+      break;
+    case EwsAnswerKind::get_folder:
+      write_folders(xml, message.folders);
+      break;
+    case EwsAnswerKind::sync_folder_items:
+      write_sync(xml, message);
       break;
     default:
       if (message.response_class == ResponseClass::error) break;
@@ -144,6 +198,39 @@ void write_fault(XmlWriter& xml, SoapVersion soap_version, const EwsFault& fault
   xml.raw("</s:Detail></s:Fault>");
 }
 
+void write_header(XmlWriter& xml, const EwsAnswer& answer) {
+  if (!answer.server.known()) return;
+  auto attribute = [&](std::string_view name, uint16_t value) {
+    xml.raw(" ").raw(name).raw("=\"").raw(std::to_string(value)).raw("\"");
+  };
+  xml.raw("<s:Header><t:ServerVersionInfo");
+  attribute("MajorVersion", answer.server.major);
+  attribute("MinorVersion", answer.server.minor);
+  attribute("MajorBuildNumber", answer.server.build);
+  attribute("MinorBuildNumber", answer.server.revision);
+  if (!answer.server_schema.empty()) xml.raw(" Version=\"").text(answer.server_schema).raw("\"");
+  xml.raw("/></s:Header>");
+}
+
+std::string_view answer_element(EwsAnswerKind kind) {
+  switch (kind) {
+    case EwsAnswerKind::subscribe:
+      return "m:SubscribeResponse";
+    case EwsAnswerKind::get_item:
+      return "m:GetItemResponse";
+    case EwsAnswerKind::find_item:
+      return "m:FindItemResponse";
+    case EwsAnswerKind::get_folder:
+      return "m:GetFolderResponse";
+    case EwsAnswerKind::sync_folder_items:
+      return "m:SyncFolderItemsResponse";
+    case EwsAnswerKind::fault:
+    case EwsAnswerKind::other:
+      break;
+  }
+  BH_CHECK(false);
+}
+
 }  // namespace
 
 void write_send_notification(const NotificationMessage& message, ExchangeVersion server_version, std::string& out) {
@@ -161,13 +248,12 @@ void write_answer(const EwsAnswer& answer, std::string& out) {
   out.clear();
   XmlWriter xml(out);
   begin(xml, answer.soap_version);
+  write_header(xml, answer);
   xml.raw("<s:Body>");
   if (answer.kind == EwsAnswerKind::fault) {
     write_fault(xml, answer.soap_version, answer.fault);
   } else {
-    std::string name = answer.kind == EwsAnswerKind::subscribe  ? "m:SubscribeResponse"
-                       : answer.kind == EwsAnswerKind::get_item ? "m:GetItemResponse"
-                                                                : "m:FindItemResponse";
+    std::string name(answer_element(answer.kind));
     xml.raw("<").raw(name).raw("><m:ResponseMessages>");
     for (const EwsResponseMessage& message : answer.messages)
       write_message(xml, answer.kind, name + "Message", message);

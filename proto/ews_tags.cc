@@ -6,11 +6,7 @@
 namespace bellhop::proto {
 namespace {
 
-struct Known {
-  EwsSpace space;
-  std::string_view local;
-  EwsTag tag;
-};
+using Known = EwsElement;
 
 using Space = EwsSpace;
 using Tag = EwsTag;
@@ -34,14 +30,22 @@ constexpr std::array kKnown = {
     Known{Space::soap12, "Text", Tag::fault_text12},
     Known{Space::soap12, "Detail", Tag::fault_detail12},
     Known{Space::errors, "ResponseCode", Tag::e_response_code},
+    Known{Space::messages, "Changes", Tag::m_changes},
     Known{Space::messages, "FindItem", Tag::m_find_item},
     Known{Space::messages, "FindItemResponse", Tag::m_find_item_response},
+    Known{Space::messages, "FolderIds", Tag::m_folder_ids},
+    Known{Space::messages, "FolderShape", Tag::m_folder_shape},
+    Known{Space::messages, "Folders", Tag::m_folders},
+    Known{Space::messages, "GetFolder", Tag::m_get_folder},
+    Known{Space::messages, "GetFolderResponse", Tag::m_get_folder_response},
     Known{Space::messages, "GetItem", Tag::m_get_item},
     Known{Space::messages, "GetItemResponse", Tag::m_get_item_response},
+    Known{Space::messages, "IncludesLastItemInRange", Tag::m_includes_last_item_in_range},
     Known{Space::messages, "IndexedPageItemView", Tag::m_indexed_page_item_view},
     Known{Space::messages, "ItemIds", Tag::m_item_ids},
     Known{Space::messages, "ItemShape", Tag::m_item_shape},
     Known{Space::messages, "Items", Tag::m_items},
+    Known{Space::messages, "MaxChangesReturned", Tag::m_max_changes_returned},
     Known{Space::messages, "MessageText", Tag::m_message_text},
     Known{Space::messages, "MessageXml", Tag::m_message_xml},
     Known{Space::messages, "Notification", Tag::m_notification},
@@ -58,14 +62,21 @@ constexpr std::array kKnown = {
     Known{Space::messages, "Subscribe", Tag::m_subscribe},
     Known{Space::messages, "SubscribeResponse", Tag::m_subscribe_response},
     Known{Space::messages, "SubscriptionId", Tag::m_subscription_id},
+    Known{Space::messages, "SyncFolderId", Tag::m_sync_folder_id},
+    Known{Space::messages, "SyncFolderItems", Tag::m_sync_folder_items},
+    Known{Space::messages, "SyncFolderItemsResponse", Tag::m_sync_folder_items_response},
+    Known{Space::messages, "SyncState", Tag::m_sync_state},
     Known{Space::messages, "Watermark", Tag::m_watermark},
     Known{Space::types, "AdditionalProperties", Tag::t_additional_properties},
     Known{Space::types, "Constant", Tag::t_constant},
     Known{Space::types, "ConversationId", Tag::t_conversation_id},
     Known{Space::types, "CopiedEvent", Tag::t_copied_event},
+    Known{Space::types, "Create", Tag::t_create},
     Known{Space::types, "CreatedEvent", Tag::t_created_event},
     Known{Space::types, "DateTimeReceived", Tag::t_date_time_received},
+    Known{Space::types, "Delete", Tag::t_delete},
     Known{Space::types, "DeletedEvent", Tag::t_deleted_event},
+    Known{Space::types, "DisplayName", Tag::t_display_name},
     Known{Space::types, "DistinguishedFolderId", Tag::t_distinguished_folder_id},
     Known{Space::types, "EmailAddress", Tag::t_email_address},
     Known{Space::types, "EventType", Tag::t_event_type},
@@ -98,22 +109,26 @@ constexpr std::array kKnown = {
     Known{Space::types, "ParentFolderId", Tag::t_parent_folder_id},
     Known{Space::types, "Preview", Tag::t_preview},
     Known{Space::types, "PreviousWatermark", Tag::t_previous_watermark},
+    Known{Space::types, "ReadFlagChange", Tag::t_read_flag_change},
     Known{Space::types, "RequestServerVersion", Tag::t_request_server_version},
     Known{Space::types, "Sender", Tag::t_sender},
     Known{Space::types, "Sensitivity", Tag::t_sensitivity},
+    Known{Space::types, "ServerVersionInfo", Tag::t_server_version_info},
     Known{Space::types, "StatusEvent", Tag::t_status_event},
     Known{Space::types, "StatusFrequency", Tag::t_status_frequency},
     Known{Space::types, "Subject", Tag::t_subject},
     Known{Space::types, "SubscriptionId", Tag::t_subscription_id},
     Known{Space::types, "TimeStamp", Tag::t_time_stamp},
-    Known{Space::types, "UnreadCount", Tag::t_unread_count},
+    Known{Space::types, "TotalCount", Tag::t_total_count},
     Known{Space::types, "URL", Tag::t_url},
+    Known{Space::types, "UnreadCount", Tag::t_unread_count},
+    Known{Space::types, "Update", Tag::t_update},
     Known{Space::types, "Value", Tag::t_value},
     Known{Space::types, "Watermark", Tag::t_watermark},
 };
 
 // Every tag but unknown and any_* has a name; the four of the envelope have two.
-static_assert(kKnown.size() == kEwsTagCount - 4 + 4);
+static_assert(kKnown.size() == kEwsTagCount - 5 + 4);
 
 // An open hash table of the names, made at compile time: a lookup is one or two comparisons, on the path of each
 // element.
@@ -147,6 +162,10 @@ EwsSpace ews_space(std::string_view uri) {
   if (uri == kSoap12Space) return Space::soap12;
   if (uri == kEwsErrorsSpace) return Space::errors;
   return Space::foreign;
+}
+
+std::span<const EwsElement> ews_elements() {
+  return kKnown;
 }
 
 EwsTag ews_tag(EwsSpace space, std::string_view local) {

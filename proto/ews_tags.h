@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -33,14 +34,22 @@ enum class EwsTag : uint8_t {
   fault_text12,
   fault_detail12,
   e_response_code,
+  m_changes,
   m_find_item,
   m_find_item_response,
+  m_folder_ids,
+  m_folder_shape,
+  m_folders,
+  m_get_folder,
+  m_get_folder_response,
   m_get_item,
   m_get_item_response,
+  m_includes_last_item_in_range,
   m_indexed_page_item_view,
   m_item_ids,
   m_item_shape,
   m_items,
+  m_max_changes_returned,
   m_message_text,
   m_message_xml,
   m_notification,
@@ -57,14 +66,21 @@ enum class EwsTag : uint8_t {
   m_subscribe,
   m_subscribe_response,
   m_subscription_id,
+  m_sync_folder_id,
+  m_sync_folder_items,
+  m_sync_folder_items_response,
+  m_sync_state,
   m_watermark,
   t_additional_properties,
   t_constant,
   t_conversation_id,
   t_copied_event,
+  t_create,
   t_created_event,
   t_date_time_received,
+  t_delete,
   t_deleted_event,
+  t_display_name,
   t_distinguished_folder_id,
   t_email_address,
   t_event_type,
@@ -97,24 +113,37 @@ enum class EwsTag : uint8_t {
   t_parent_folder_id,
   t_preview,
   t_previous_watermark,
+  t_read_flag_change,
   t_request_server_version,
   t_sender,
   t_sensitivity,
+  t_server_version_info,
   t_status_event,
   t_status_frequency,
   t_subject,
   t_subscription_id,
   t_time_stamp,
+  t_total_count,
   t_unread_count,
+  t_update,
   t_url,
   t_value,
   t_watermark,
   any_response,
   any_response_message,
+  any_folder,
   any_item,
 };
 inline constexpr size_t kEwsTagCount = size_t(EwsTag::any_item) + 1;
 static_assert(kEwsTagCount <= 128, "EwsGrammar has 128 bits a row");
+
+// Every name that has a tag, with its namespace; for tests of the documentation.
+struct EwsElement {
+  EwsSpace space;
+  std::string_view local;
+  EwsTag tag;
+};
+std::span<const EwsElement> ews_elements();
 
 // The tag of a name; unknown where there is none.
 EwsTag ews_tag(EwsSpace space, std::string_view local);

@@ -43,7 +43,9 @@ std::string phrase(HttpError code) {
     case HttpError::switching_protocols:
       return "the server switched protocols unasked";
     case HttpError::content_encoded:
-      return "the body is encoded, though the request took identity only";
+      return "the body has a content encoding that the request did not take";
+    case HttpError::bad_coding:
+      return "the body is no good gzip";
     case HttpError::unwritable:
       return "a message head cannot be written as given";
     case HttpError::bad_query:

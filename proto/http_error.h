@@ -34,7 +34,8 @@ enum class HttpError : uint16_t {
   bad_status = 40,           // a status outside 100 to 599
   too_many_interim = 41,     // 1xx responses without end
   switching_protocols = 42,  // 101, never asked for
-  content_encoded = 43,      // a Content-Encoding, though the request took identity only
+  content_encoded = 43,      // a Content-Encoding that the request did not take
+  bad_coding = 44,           // gzip that does not inflate, or to more than its end
 
   // From our own side.
   unwritable = 60,  // a head that cannot be serialised: CR, LF, NUL, an empty name, a framing field by hand

@@ -15,6 +15,8 @@ class Classifier {
   void add(const proto::Notification& notification) {
     if (notification.response_class == proto::ResponseClass::error) {
       out_.lost |= proto::classify(notification.response_code) == proto::EwsVerdict::subscription_lost;
+      out_.gap = true;
+      if (out_.error == proto::EwsResponseCode::none) out_.error = notification.response_code;
       return;
     }
     if (notification.events.empty()) return;

@@ -34,14 +34,17 @@ struct Classified {
   // Hash of the last watermark, to be adopted when all of this is done; 0: the message has none.
   uint64_t watermark_hash = 0;
   bool first_contact = false;  // the mailbox had no watermark: nothing to compare with, nothing to catch up
-  bool gap = false;            // events between the stored watermark and this message were missed
+  bool gap = false;            // events were missed: between the stored watermark and this message, or by an error
   bool lost = false;           // Exchange says that the subscription is dead
+  // The first error among the notifications (ResponseClass Error): Exchange could not tell what happened.
+  proto::EwsResponseCode error = proto::EwsResponseCode::none;
   bool heartbeat = false;      // status events and nothing else
 };
 
 // Judges all notifications of one message against the hot state, each following on the one before. There is no gap
 // where PreviousWatermark is the stored watermark, or where the stored one is among the notification's own: then the
-// events up to it have been handled. Pure: changes nothing.
+// events up to it have been handled. An error is a gap: it tells of no event, and advances no watermark.
+// Pure: changes nothing.
 Classified classify(std::span<const proto::Notification> notifications, const store::HotRecord& hot,
                     const EventHashes& hashes);
 

@@ -102,7 +102,9 @@ struct NotificationConfig {
 // [ews]: what we ask Exchange.
 struct EwsConfig {
   std::string user_agent = "MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)";
-  std::string server_version = "Exchange2013_SP1";
+  std::string server_version = "Exchange2010_SP2";
+  bool anchor_mailbox = true;
+  bool gzip = true;
   std::string ca_file;  // PEM, added to the system's roots; empty: none
   uint32_t status_frequency_minutes = 30;
   uint32_t connections_per_host_max = 16;        // per core
@@ -130,6 +132,18 @@ struct OauthConfig {
   uint32_t requests_per_host_in_flight_max = 16;   // per core
   uint32_t requests_per_host_waiting_max = 1'024;  // per core
   uint32_t answer_bytes_max = 65'536;
+};
+
+// [autodiscover]: where the EWS of a mailbox is, for devices that do not say.
+struct AutodiscoverConfig {
+  uint32_t timeout_ms = 15'000;
+  uint32_t attempt_timeout_ms = 4'000;
+  uint32_t cache_hours = 24;
+  uint32_t failure_seconds = 300;
+  uint32_t failures_kept_max = 4'096;     // per core
+  uint32_t searches_in_flight_max = 64;   // per core
+  uint32_t https_port = 443;
+  uint32_t http_port = 80;
 };
 
 // [apns]
@@ -200,6 +214,8 @@ struct TenantConfig {
   std::vector<std::string> oauth_token_hosts;  // as ews_hosts; empty: no credentials of type oauth
   std::vector<uint16_t> oauth_token_ports = {443};
   uint32_t oauth_reuse_grace_seconds = 60;
+  std::vector<std::string> autodiscover_domains;
+  std::vector<std::string> autodiscover_hosts;
   PreviewPolicy preview_max = PreviewPolicy::full;
   bool ens2_credentials = false;
   std::vector<AppConfig> apps;
@@ -216,6 +232,7 @@ struct Config {
   NotificationConfig notification;
   EwsConfig ews;
   OauthConfig oauth;
+  AutodiscoverConfig autodiscover;
   ApnsConfig apns;
   KeysConfig keys;
   LimitsConfig limits;

@@ -106,6 +106,8 @@ class Rules {
       }
       check_repeats(here + ".ews_hosts", "tenant.ews_hosts", tenant.ews_hosts);
       check_repeats(here + ".oauth_token_hosts", "tenant.oauth_token_hosts", tenant.oauth_token_hosts);
+      check_repeats(here + ".autodiscover_domains", "tenant.autodiscover_domains", tenant.autodiscover_domains);
+      check_repeats(here + ".autodiscover_hosts", "tenant.autodiscover_hosts", tenant.autodiscover_hosts);
       check_apps(tenant, here);
     }
   }

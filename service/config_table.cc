@@ -227,8 +227,13 @@ constexpr KeyRow kEwsKeys[] = {
     text<&EwsConfig::user_agent>("user_agent", refuse_header_value,
         "\"MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)\"",
         "User-Agent of every request to Exchange. Exchange allow-lists match it."),
-    text<&EwsConfig::server_version>("server_version", refuse_server_version, "\"Exchange2013_SP1\"",
-        "RequestServerVersion of every request."),
+    text<&EwsConfig::server_version>("server_version", refuse_server_version, "\"Exchange2010_SP2\"",
+        "RequestServerVersion of requests. One that asks for what came later (a preview text: Exchange2013) names the "
+        "version that has it, and goes without where the server is older."),
+    boolean<&EwsConfig::anchor_mailbox>("anchor_mailbox",
+        "Send X-AnchorMailbox, which leads a request to the mailbox's own server, with the address of the credential "
+        "record. Without it Exchange Online may answer slowly or not at all."),
+    boolean<&EwsConfig::gzip>("gzip", "Take gzip answers."),
     path<&EwsConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
         "Certificate authorities in PEM that Exchange's certificate may come from, besides the system's. Verification "
         "is never off."),
@@ -277,6 +282,26 @@ constexpr KeyRow kOauthKeys[] = {
         "Grants that wait for one token host on one core; more fail at once."),
     number<&OauthConfig::answer_bytes_max>("answer_bytes_max", 4'096, 65'536, "bytes",
         "Body of one answer of a token endpoint."),
+};
+
+constexpr KeyRow kAutodiscoverKeys[] = {
+    number<&AutodiscoverConfig::timeout_ms>("timeout_ms", 500, 60'000, "ms",
+        "For one search, all hosts and redirects together; a device waits for it."),
+    number<&AutodiscoverConfig::attempt_timeout_ms>("attempt_timeout_ms", 100, 30'000, "ms",
+        "For one request of it, connecting included."),
+    number<&AutodiscoverConfig::cache_hours>("cache_hours", 1, 8'760, "hours",
+        "How long the URL that was found serves all mailboxes of the domain. A mailbox that is not there is searched "
+        "anew before."),
+    number<&AutodiscoverConfig::failure_seconds>("failure_seconds", 1, 86'400, "s",
+        "How long a domain that led nowhere is not asked again."),
+    number<&AutodiscoverConfig::failures_kept_max>("failures_kept_max", 1, 1'000'000, "",
+        "Such domains that one core remembers."),
+    number<&AutodiscoverConfig::searches_in_flight_max>("searches_in_flight_max", 1, 10'000, "",
+        "Searches at the same time on one core; more are refused for the moment."),
+    number<&AutodiscoverConfig::https_port>("https_port", 1, 65'535, "",
+        "Port of Autodiscover. Another one than 443 is for a stand-in."),
+    number<&AutodiscoverConfig::http_port>("http_port", 1, 65'535, "",
+        "Port of the request without credentials whose redirect is followed. Another one than 80 is for a stand-in."),
 };
 
 constexpr KeyRow kApnsKeys[] = {
@@ -367,6 +392,10 @@ constexpr KeyRow kTenantKeys[] = {
     number<&TenantConfig::oauth_reuse_grace_seconds>("oauth_reuse_grace_seconds", 0, 7'776'000, "seconds",
         "For how long the issuer takes a refresh token again after it gave a new one for it. A grant whose answer was "
         "lost is tried again within this time; past it, the device is asked to subscribe again. 0: never."),
+    list<&TenantConfig::autodiscover_domains>("autodiscover_domains", refuse_ews_host, "[\"example.com\"]",
+        "Mail domains whose EWS is looked for where a device names no ewsUrl. `*.` as in ews_hosts. None: a device must name it."),
+    list<&TenantConfig::autodiscover_hosts>("autodiscover_hosts", refuse_ews_host, "[\"autodiscover.example.com\"]",
+        "Hosts, besides ews_hosts, that Autodiscover may ask with a device's credentials."),
     choice<&TenantConfig::preview_max>("preview_max", kPreviews,
         "The most that a push may show of a mail; a device may ask for less."),
     boolean<&TenantConfig::ens2_credentials>("ens2_credentials",
@@ -403,6 +432,8 @@ constexpr SectionRow kSections[] = {
      "From a callback of Exchange to its answer."},
     {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
     {"oauth", false, 0, enter<&Config::oauth>, kOauthKeys, "Grants at OAuth token endpoints."},
+    {"autodiscover", false, 0, enter<&Config::autodiscover>, kAutodiscoverKeys,
+     "Where the EWS of a mailbox is, for devices that do not say. It is off until a tenant names its domains."},
     {"apns", false, 0, enter<&Config::apns>, kApnsKeys, "Pushes through Apple."},
     {"keys", false, 0, enter<&Config::keys>, kKeysKeys, "Key pairs of users."},
     {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API."},

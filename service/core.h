@@ -20,6 +20,7 @@
 
 namespace bellhop::service {
 
+class Autodiscover;
 class KeyMaker;
 class Mailboxes;
 class NotificationObserver;
@@ -56,6 +57,7 @@ struct Core {
   TokenClient& tokens;
   ApnsSender& apns;
   Mailboxes* mailboxes = nullptr;
+  Autodiscover* autodiscover = nullptr;       // null where no test needs it
   Registrar* registrar = nullptr;             // set by itself; DeviceApi keeps it
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
   NotificationObserver* observer = nullptr;  // demo and tests

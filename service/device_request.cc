@@ -138,8 +138,9 @@ ApiResult<SubscribeRequest> read_subscribe(const proto::JsonDocument& document, 
   ApiResult<std::string_view> credentials = required(document, "credentials");
   if (!credentials) return std::unexpected(std::move(credentials.error()));
   request.credentials = *credentials;
-  ApiResult<std::string_view> ews_url = required(document, "ewsUrl");
+  ApiResult<std::string_view> ews_url = optional_text(document, "ewsUrl");
   if (!ews_url) return std::unexpected(std::move(ews_url.error()));
+  if (ews_url->empty()) return request;
   Result<proto::Url> url = tenant.ews_url(*ews_url);
   if (!url) {
     if (is(url.error(), ServiceError::host_not_allowed)) return refuse_forbidden("the host of ewsUrl is not permitted");

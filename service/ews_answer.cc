@@ -38,6 +38,7 @@ EwsAnswerKind expected_kind(EwsOperation operation) {
     case EwsOperation::subscribe: return EwsAnswerKind::subscribe;
     case EwsOperation::get_item: return EwsAnswerKind::get_item;
     case EwsOperation::find_item: return EwsAnswerKind::find_item;
+    case EwsOperation::get_folder: return EwsAnswerKind::get_folder;
   }
   return EwsAnswerKind::other;
 }
@@ -85,6 +86,7 @@ EwsTrouble judge_refusal(const Refusal& refusal, const EwsReceived& received, Du
                     service_error(ServiceError::credentials_refused))
           : trouble(EwsFailureKind::ews_error, EwsResult::ews_error, received.status, error);
   made.back_off = busy;
+  made.failure.moved = verdict == EwsVerdict::moved;
   made.failure.code = refusal.code;
   made.failure.code_text = clean_code(refusal.code_text);
   // A fault with status 500 that is no busy signal and no fault of ours is the server's own trouble.
@@ -108,9 +110,11 @@ EwsTrouble judge_status(const EwsReceived& received, Duration wait_max) {
     return made;
   }
   bool server_error = status >= 500;
+  bool redirect = status >= 301 && status <= 308 && status != 304;
   EwsTrouble made = trouble(server_error ? EwsFailureKind::unavailable : EwsFailureKind::garbage, EwsResult::http_error,
                             status, failed);
   made.host_failed = true;
+  made.failure.moved = redirect;
   return made;
 }
 
@@ -121,9 +125,15 @@ EwsTrouble garbage(uint16_t status, Error error) {
 }
 
 std::optional<EwsTrouble> judge_messages(EwsOperation operation, const EwsReceived& received, Duration wait_max) {
+  bool of_items = operation == EwsOperation::get_item;
+  auto good = [of_items](const proto::EwsResponseMessage& message) {
+    return (message.response_class != proto::ResponseClass::error && message.code == EwsResponseCode::no_error) ||
+           (of_items && classify(message.code) == EwsVerdict::gone);
+  };
+  // One item that Exchange cannot show says nothing of the others; where it shows none, it is the request.
+  bool some_good = of_items && std::ranges::any_of(received.answer->messages, good);
   for (const proto::EwsResponseMessage& message : received.answer->messages) {
-    if (message.response_class != proto::ResponseClass::error && message.code == EwsResponseCode::no_error) continue;
-    if (operation == EwsOperation::get_item && classify(message.code) == EwsVerdict::gone) continue;
+    if (good(message) || (some_good && classify(message.code) == EwsVerdict::permanent)) continue;
     return judge_refusal({message.code, message.code_text, message.back_off_ms}, received, wait_max);
   }
   return std::nullopt;
@@ -136,6 +146,7 @@ std::string_view ews_operation_name(EwsOperation operation) {
     case EwsOperation::subscribe: return "Subscribe";
     case EwsOperation::get_item: return "GetItem";
     case EwsOperation::find_item: return "FindItem";
+    case EwsOperation::get_folder: return "GetFolder";
   }
   return "";
 }

@@ -29,7 +29,7 @@ struct EwsTrouble {
 };
 
 // What was asked for: decides which answer is one.
-enum class EwsOperation : uint8_t { subscribe, get_item, find_item };
+enum class EwsOperation : uint8_t { subscribe, get_item, find_item, get_folder };
 std::string_view ews_operation_name(EwsOperation operation);
 
 // One answer as it came. `answer` is null where the body is no EWS message, `parse_error` then says why.
@@ -44,7 +44,7 @@ struct EwsReceived {
 bool may_be_ews_answer(uint16_t status);
 
 // Nothing where the answer is good: the right message, every part successful. Of GetItem's parts, those may be missing
-// that Exchange says are gone. A refusal, a redirect, a wish to wait (in any of Exchange's forms: a fault, a
+// that Exchange says are gone, and, beside good ones, those that it cannot show. A refusal, a redirect, a wish to wait (in any of Exchange's forms: a fault, a
 // response code inside a 200, a plain 503) and nonsense each have their trouble. `wait_max` cuts what Exchange asks for.
 std::optional<EwsTrouble> judge_ews_answer(EwsOperation operation, const EwsReceived& received, Duration wait_max);
 

@@ -27,6 +27,8 @@ constexpr Duration kSlowAnswer = 1s;
 // Between pieces of this size of an answer others get their turn.
 constexpr size_t kParsePieceBytes = 32 * 1024;
 constexpr size_t kReadersKept = 8;
+// Longest id of Exchange's in the log.
+constexpr size_t kIdBytesMax = 64;
 // Told to callers that find the queue of a host full.
 constexpr Duration kQueueFullRetry = 1s;
 
@@ -34,6 +36,9 @@ constexpr std::array kPreviewFields = {
     ItemField::subject,    ItemField::from,       ItemField::sender,      ItemField::date_time_received,
     ItemField::item_class, ItemField::importance, ItemField::sensitivity, ItemField::conversation_id,
     ItemField::is_read,    ItemField::preview};
+// Of an item that is no message: a task has no sender, and Exchange refuses all of it when asked for one.
+constexpr std::array kPlainFields = {ItemField::subject,     ItemField::date_time_received, ItemField::item_class,
+                                     ItemField::sensitivity, ItemField::importance,         ItemField::conversation_id};
 constexpr std::array kListedFields = {ItemField::item_class, ItemField::is_read};
 
 std::string_view action_of(EwsOperation operation) {
@@ -41,6 +46,7 @@ std::string_view action_of(EwsOperation operation) {
     case EwsOperation::subscribe: return proto::kSubscribeAction;
     case EwsOperation::get_item: return proto::kGetItemAction;
     case EwsOperation::find_item: return proto::kFindItemAction;
+    case EwsOperation::get_folder: return proto::kGetFolderAction;
   }
   return "";
 }
@@ -72,6 +78,23 @@ EwsFailure unwritable(const Error& error) {
   return failure;
 }
 
+// The server does not know the version that was named, or what that version has.
+bool is_of_version(proto::EwsResponseCode code) {
+  using enum proto::EwsResponseCode;
+  return code == invalid_server_version || code == incorrect_schema_version || code == schema_validation ||
+         code == invalid_schema_version_for_mailbox_version || code == invalid_property_request;
+}
+
+// An id or a host name of a header field, for the log: what else a server may have put there is left out.
+std::string clean_id(std::string_view text) {
+  std::string clean;
+  for (char c : text.substr(0, kIdBytesMax)) {
+    bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    if (fine) clean += c;
+  }
+  return clean;
+}
+
 std::string_view address_of(const EwsTarget& target) { return target.credentials->address.reveal_text(); }
 
 MailItem to_mail_item(const proto::EwsItem& from) {
@@ -85,6 +108,7 @@ MailItem to_mail_item(const proto::EwsItem& from) {
   item.conversation_id = from.conversation_id;
   item.preview = from.preview;
   item.item_class = from.item_class;
+  item.kind = proto::item_kind(from.element, from.item_class);
   item.received = from.received;
   item.is_read = from.is_read;
   item.private_ =
@@ -106,6 +130,7 @@ struct EwsClient::Impl {
                 .handshake_timeout = std::chrono::milliseconds(c.handshake_timeout_ms),
                 .idle_timeout = std::chrono::milliseconds(c.idle_timeout_ms),
                 .body_bytes_max = c.answer_bytes_max,
+                .gzip = c.gzip,
                 .metrics = &m,
                 .kind = ConnectionKind::ews},
         metrics(m),
@@ -144,6 +169,8 @@ struct EwsClient::Impl {
     proto::Url url;
     std::string request_id = make_request_id();
     uint32_t attempts = 0;
+    // Of the last answer: Exchange's id of the request, the server at its front, the number of x-ms-diagnostics.
+    std::string server_request_id, front_end, diagnostics;
   };
 
   // Counts the requests under way, for close().
@@ -162,10 +189,16 @@ struct EwsClient::Impl {
   Task<Outcome<Answer>> run_admitted(EwsHost& host, Call& call);
   Task<Outcome<Answer>> attempt(EwsHost& host, Call& call);
   Task<std::expected<Http1Lease, Http1Failure>> send(EwsHost& host, Call& call);
+  Task<EwsReply<std::vector<MailItem>>> fetch(const EwsTarget& target, std::span<const std::string_view> ids,
+                                              std::span<const ItemField> fields, std::vector<size_t>* without_fields);
+  bool may_preview(const EwsTarget& target) const;
+  void note_no_previews(const EwsTarget& target);
   static Task<Result<const EwsAnswer*>> parse(proto::EwsAnswerReader& reader, std::string_view text);
   Answer make_answer();
   void settle(EwsHost& host, const Call& call, const Outcome<Answer>& outcome, Duration took);
   void note_breaker(const Call& call, CircuitBreaker::Change change);
+  void note_server(EwsHost& host, const Call& call, const EwsAnswer& answer);
+  void note_success(const Call& call, Duration took);
   void note_failure(const Call& call, const EwsTrouble& trouble, Duration took);
 
   const EwsConfig config;
@@ -218,6 +251,7 @@ Task<EwsReply<EwsClient::Impl::Answer>> EwsClient::Impl::run(const EwsTarget& ta
         return classify(message.code) == proto::EwsVerdict::gone;
       });
       metrics.add(metric::ews_requests, gone ? EwsResult::item_gone : EwsResult::ok);
+      note_success(call, io::now() - start);
       co_return *std::move(outcome);
     }
     trouble = std::move(outcome.error());
@@ -286,7 +320,8 @@ Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(EwsHost& hos
   }};
   size_t count = 6;
   if (!authorization.empty()) fields[count++] = {"authorization", authorization.reveal_text()};
-  if (!address_of(call.target).empty()) fields[count++] = {"x-anchormailbox", address_of(call.target)};
+  bool anchored = config.anchor_mailbox && !address_of(call.target).empty();
+  if (anchored) fields[count++] = {"x-anchormailbox", address_of(call.target)};
   std::string authority = call.url.authority(), path = call.url.target();
   co_return co_await host.pool.send({.method = "POST",
                                      .target = path,
@@ -312,6 +347,11 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::attempt
   EwsReceived received;
   received.status = response.status;
   received.retry_after = response.headers->find("retry-after").value_or(std::string_view());
+  call.server_request_id = clean_id(response.headers->find("request-id").value_or(std::string_view()));
+  call.front_end = clean_id(response.headers->find("x-feserver").value_or(std::string_view()));
+  // `2000001;reason="…"`: the number alone, for the reason may name the user.
+  std::string_view diagnostics = response.headers->find("x-ms-diagnostics").value_or(std::string_view());
+  call.diagnostics = clean_id(diagnostics.substr(0, diagnostics.find(';')));
   Answer answer = make_answer();
   // Exchange repeats our id. Another one means that this is the answer to another request.
   auto echoed = response.headers->find("client-request-id");
@@ -322,6 +362,7 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::attempt
     Result<const EwsAnswer*> parsed = co_await parse(answer.reader(), response.text());
     if (parsed) received.answer = answer.answer = *parsed;
     if (!parsed) received.parse_error = parsed.error();
+    if (parsed) note_server(host, call, **parsed);
   } else {
     received.parse_error = service_error(ServiceError::exchange_failed, response.status);
   }
@@ -367,6 +408,27 @@ void EwsClient::Impl::note_breaker(const Call& call, CircuitBreaker::Change chan
   }
 }
 
+// Servers behind one name may differ while they are being renewed: a line for each change of the product.
+void EwsClient::Impl::note_server(EwsHost& host, const Call& call, const EwsAnswer& answer) {
+  proto::ExchangeProduct product = exchange_product(answer.server);
+  metrics.add(metric::ews_answers, product);
+  if (!answer.server.known() || product == host.product) return;
+  host.product = product;
+  host.no_previews = product != proto::ExchangeProduct::unknown && product < proto::ExchangeProduct::exchange2013;
+  log_line(log, LogLevel::info, "ews_server", field("host", not_personal(call.url.host)),
+           field("tenant", not_personal(call.target.tenant->config.id)),
+           field("product", not_personal(LabelSet<ExchangeProduct>::values[static_cast<size_t>(product)])),
+           field("version", not_personal(answer.server.text())), field("schema", not_personal(clean_id(answer.server_schema))));
+}
+
+void EwsClient::Impl::note_success(const Call& call, Duration took) {
+  log_line(log, LogLevel::debug, "ews_request", field("operation", not_personal(ews_operation_name(call.operation))),
+           field("host", not_personal(call.url.host)), field("tenant", not_personal(call.target.tenant->config.id)),
+           field("client_request_id", not_personal(call.request_id)),
+           field("request_id", not_personal(call.server_request_id)), field("front_end", not_personal(call.front_end)),
+           field("attempts", call.attempts), field("took_ms", took));
+}
+
 void EwsClient::Impl::note_failure(const Call& call, const EwsTrouble& trouble, Duration took) {
   log_line(log, LogLevel::warning, "ews_request_failed",
            field("operation", not_personal(ews_operation_name(call.operation))),
@@ -374,7 +436,9 @@ void EwsClient::Impl::note_failure(const Call& call, const EwsTrouble& trouble, 
            field("result", not_personal(LabelSet<EwsResult>::values[static_cast<size_t>(trouble.result)])),
            field("status", trouble.status), field("code", not_personal(trouble.failure.code_text)),
            field("error", trouble.failure.error), field("client_request_id", not_personal(call.request_id)),
-           field("attempts", call.attempts), field("took_ms", took));
+           field("request_id", not_personal(call.server_request_id)), field("front_end", not_personal(call.front_end)),
+           field("diagnostics", not_personal(call.diagnostics)), field("attempts", call.attempts),
+           field("took_ms", took));
 }
 
 Task<EwsReply<EwsSubscribed>> EwsClient::subscribe(const EwsTarget& target, std::string_view callback_url) {
@@ -401,14 +465,15 @@ Task<EwsReply<std::monostate>> EwsClient::verify(const EwsTarget& target) {
   co_return std::monostate();
 }
 
-Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& target,
-                                                           std::span<const std::string_view> ids, bool with_preview) {
+// One MailItem per id. `without_fields`: places of those that Exchange did not show because of a field.
+Task<EwsReply<std::vector<MailItem>>> EwsClient::Impl::fetch(const EwsTarget& target,
+                                                             std::span<const std::string_view> ids,
+                                                             std::span<const ItemField> fields,
+                                                             std::vector<size_t>* without_fields) {
   RequestText body;
-  std::span<const ItemField> fields = proto::kNotifiedFields;
-  if (with_preview) fields = kPreviewFields;
-  Status written = proto::write_get_item({.version = impl_->version, .item_ids = ids, .fields = fields}, body.text);
+  Status written = proto::write_get_item({.version = version, .item_ids = ids, .fields = fields}, body.text);
   if (!written) co_return std::unexpected(unwritable(written.error()));
-  EwsReply<Impl::Answer> answer = co_await impl_->run(target, EwsOperation::get_item, body.text);
+  EwsReply<Answer> answer = co_await run(target, EwsOperation::get_item, body.text);
   if (!answer) co_return std::unexpected(std::move(answer.error()));
   std::span<const proto::EwsResponseMessage> messages = (*answer)->messages;
   if (messages.size() != ids.size()) {
@@ -417,10 +482,50 @@ Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& targ
   std::vector<MailItem> items;
   items.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
-    bool gone = messages[i].items.empty();
-    items.push_back(gone ? MailItem() : to_mail_item(messages[i].items.front()));
-    items.back().gone = gone;
+    bool here = !messages[i].items.empty();
+    items.push_back(here ? to_mail_item(messages[i].items.front()) : MailItem());
+    items.back().gone = !here && classify(messages[i].code) == proto::EwsVerdict::gone;
+    items.back().unreadable = !here && !items.back().gone;
     items.back().id = ids[i];
+    bool field_refused = !here && messages[i].code == proto::EwsResponseCode::invalid_property_request;
+    if (field_refused && without_fields) without_fields->push_back(i);
+  }
+  co_return std::move(items);
+}
+
+// What is known of the host that a target leads to.
+bool EwsClient::Impl::may_preview(const EwsTarget& target) const {
+  Result<proto::Url> url = target.tenant->ews_url(target.url);
+  const EwsHost* host = url ? hosts.find(*target.tenant, *url) : nullptr;
+  return !host || !host->no_previews;
+}
+
+void EwsClient::Impl::note_no_previews(const EwsTarget& target) {
+  Result<proto::Url> url = target.tenant->ews_url(target.url);
+  if (EwsHost* host = url ? hosts.find(*target.tenant, *url) : nullptr) host->no_previews = true;
+}
+
+Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& target,
+                                                           std::span<const std::string_view> ids, bool with_preview) {
+  std::vector<size_t> left;
+  with_preview = with_preview && impl_->may_preview(target);
+  std::span<const ItemField> fields = proto::kNotifiedFields;
+  if (with_preview) fields = kPreviewFields;
+  EwsReply<std::vector<MailItem>> items = co_await impl_->fetch(target, ids, fields, &left);
+  if (!items && with_preview && is_of_version(items.error().code)) {
+    items = co_await impl_->fetch(target, ids, proto::kNotifiedFields, &left);
+    // Without the preview it works: so the server does not know it.
+    if (items) impl_->note_no_previews(target);
+  }
+  if (!items && items.error().code == proto::EwsResponseCode::invalid_property_request) {
+    co_return co_await impl_->fetch(target, ids, kPlainFields, nullptr);
+  }
+  if (!items || left.empty()) co_return std::move(items);
+  std::vector<std::string_view> left_ids;
+  for (size_t place : left) left_ids.push_back(ids[place]);
+  EwsReply<std::vector<MailItem>> plain = co_await impl_->fetch(target, left_ids, kPlainFields, nullptr);
+  if (plain) {  // else they stay unreadable; the others are good
+    for (size_t i = 0; i < left.size(); ++i) (*items)[left[i]] = std::move((*plain)[i]);
   }
   co_return std::move(items);
 }
@@ -444,6 +549,21 @@ Task<EwsReply<EwsClient::Found>> EwsClient::find_items(const EwsTarget& target, 
   for (const proto::EwsItem& item : message.items.first(count)) found.items.push_back(to_mail_item(item));
   found.more = count < message.items.size() || message.includes_last == false;
   co_return std::move(found);
+}
+
+Task<EwsReply<InboxCounts>> EwsClient::inbox(const EwsTarget& target) {
+  RequestText body;
+  Status written =
+      proto::write_get_folder({.version = impl_->version, .mailbox = address_of(target)}, body.text);
+  if (!written) co_return std::unexpected(unwritable(written.error()));
+  EwsReply<Impl::Answer> answer = co_await impl_->run(target, EwsOperation::get_folder, body.text);
+  if (!answer) co_return std::unexpected(std::move(answer.error()));
+  std::span<const proto::EwsFolder> folders = (*answer)->messages.front().folders;
+  if (folders.empty()) co_return std::unexpected(unwritable(proto::ews_error(proto::EwsError::missing_part)));
+  auto count = [](std::optional<int32_t> number) {
+    return number && *number >= 0 ? std::optional(static_cast<uint32_t>(*number)) : std::nullopt;
+  };
+  co_return InboxCounts{.total = count(folders.front().total), .unread = count(folders.front().unread)};
 }
 
 Task<void> EwsClient::close() {

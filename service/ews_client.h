@@ -15,6 +15,7 @@
 #include "proto/ews.h"
 #include "proto/ews_response.h"
 #include "proto/oauth.h"
+#include "proto/item_kind.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
@@ -47,6 +48,7 @@ struct EwsFailure {
   std::string code_text;       // as Exchange wrote it, at most 64 bytes; for the device's problem document
   Duration retry_after{};      // throttled
   std::optional<proto::BearerChallenge> challenge;  // unauthorized by a 401 that says something of bearer tokens
+  bool moved = false;          // the mailbox is not at this URL (a redirect, EwsVerdict::moved): ask Autodiscover
 };
 template <class T>
 using EwsReply = std::expected<T, EwsFailure>;
@@ -59,7 +61,9 @@ struct EwsSubscribed {
 // What a push shows of an item. Mail text: wiped when it dies.
 struct MailItem {
   std::string id;
-  bool gone = false;  // ErrorItemNotFound; all else is empty
+  bool gone = false;        // ErrorItemNotFound; all else is empty
+  bool unreadable = false;  // Exchange has it and cannot show it (corrupt, no such property); all else is empty
+  proto::ItemKind kind = proto::ItemKind::mail;
   std::string subject, sender_name, sender_address, conversation_id, preview, item_class;
   std::optional<WallTime> received;
   std::optional<bool> is_read;
@@ -70,10 +74,20 @@ struct MailItem {
   ~MailItem();
 };
 
+// m:GetFolder of the Inbox; nothing where Exchange does not say.
+struct InboxCounts {
+  std::optional<uint32_t> total, unread;
+};
+
 // EWS over HTTPS/1.1 for one core: keep-alive connections pooled per host and port, bounded per host and per mailbox,
 // back-off honoured per host, a circuit breaker per host. Names are resolved once for each connection; every address
 // must satisfy the tenant's policy, and the connection goes to the address that was checked. No redirects. Credentials
 // appear only in the request head of the call and are wiped with it. Owned by the core; joined by close().
+//
+// The mailbox's address goes into a request (X-AnchorMailbox, which routes it, and t:Mailbox) only where the credential
+// record of the call carries it, and the header only with config.anchor_mailbox: no other place knows an address.
+// Each request names the lowest version that has what it asks for. Each leaves a line in the log (a failed one as
+// `ews_request_failed`, others as `ews_request` at debug) with our client-request-id and Exchange's request-id.
 class EwsClient {
  public:
   EwsClient(const EwsConfig& config, std::shared_ptr<TlsContext> tls, MetricsShard& metrics, Log& log);
@@ -85,7 +99,8 @@ class EwsClient {
   Task<EwsReply<EwsSubscribed>> subscribe(const EwsTarget& target, std::string_view callback_url);
   // Checks that Exchange takes the credentials for their mailbox: m:FindItem for one item.
   Task<EwsReply<std::monostate>> verify(const EwsTarget& target);
-  // m:GetItem for up to 100 ids in one request; one MailItem per id, in their order. The deadline is the caller's.
+  // m:GetItem for up to 100 ids in one request; one MailItem per id, in their order. A server that is too old for a
+  // preview, and items that have no sender, cost a second request, for less. The deadline is the caller's.
   Task<EwsReply<std::vector<MailItem>>> get_items(const EwsTarget& target, std::span<const std::string_view> ids,
                                                     bool with_preview);
   // m:FindItem: Inbox items received since, newest first, at most `entries_max`; `more` where there are others.
@@ -94,6 +109,9 @@ class EwsClient {
     bool more = false;
   };
   Task<EwsReply<Found>> find_items(const EwsTarget& target, WallTime received_since, uint32_t entries_max);
+
+  // m:GetFolder of the Inbox.
+  Task<EwsReply<InboxCounts>> inbox(const EwsTarget& target);
 
   // Closes idle connections and refuses new requests; those under way end by their deadlines. Awaits them.
   Task<void> close();

@@ -53,6 +53,11 @@ Task<std::optional<EwsHostUse>> EwsHosts::use(const Tenant& tenant, const proto:
   co_return std::optional<EwsHostUse>(std::move(use));
 }
 
+EwsHost* EwsHosts::find(const Tenant& tenant, const proto::Url& url) const {
+  auto place = hosts_.find({tenant.number, url.host, url.port});
+  return place == hosts_.end() ? nullptr : place->second.get();
+}
+
 // A host that asked to wait, or whose breaker is open, is kept where there is another: its memory spares it requests.
 std::unique_ptr<EwsHost> EwsHosts::take_unused() {
   Instant now = io::now();

@@ -36,6 +36,8 @@ struct EwsHost {
   size_t users = 0;         // requests that hold a reference
   Instant back_off_until{};
   Instant last_used{};
+  proto::ExchangeProduct product = proto::ExchangeProduct::unknown;  // that answered last
+  bool no_previews = false;  // it is older than item:Preview
 };
 
 // Holds a host in its place.
@@ -64,6 +66,8 @@ class EwsHosts {
 
   // The host, made where it is new; nothing where all kHostsMax are busy. Awaits the end of one that made room.
   Task<std::optional<EwsHostUse>> use(const Tenant& tenant, const proto::Url& url);
+  // The host where it is in use or was lately; null else.
+  EwsHost* find(const Tenant& tenant, const proto::Url& url) const;
   // Closes idle connections of all. No request may be under way.
   Task<void> close();
   size_t size() const { return hosts_.size(); }

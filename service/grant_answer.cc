@@ -85,8 +85,8 @@ std::expected<Granted, GrantTrouble> judge_grant_answer(uint16_t status, std::st
   Granted granted;
   granted.access_token = crypto::Secret::copy_of(answer->access_token());
   if (!answer->refresh_token().empty()) granted.refresh_token = crypto::Secret::copy_of(answer->refresh_token());
-  granted.lifetime = answer->expires_in_s() == 0 ? kTokenLifetimeDefault
-                                                 : Duration(std::chrono::seconds(answer->expires_in_s()));
+  granted.lifetime =
+      answer->expires_in_s() == 0 ? kTokenLifetimeDefault : Duration(std::chrono::seconds(answer->expires_in_s()));
   return granted;
 }
 

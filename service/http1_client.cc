@@ -68,6 +68,7 @@ Task<Result<Http1Response>> Http1Client::exchange(const Http1Request& request) {
   BH_CHECK(good_);
   good_ = false;
   body_.clear();
+  gzip_.reset();
   bytes_before_ = reader_.bytes_read();
   refused_early_ = false;
   parser_.start(request.method == "HEAD", options_.body_bytes_max);
@@ -83,7 +84,7 @@ Status Http1Client::write_head(const Http1Request& request) {
   std::array<proto::HeaderField, kRequestHeadersMax + 2> fields;
   size_t count = 0;
   for (const proto::HeaderField& field : request.headers) fields[count++] = field;
-  fields[count++] = {"accept-encoding", "identity"};
+  fields[count++] = {"accept-encoding", options_.gzip ? "gzip" : "identity"};
   if (request.expect_continue) fields[count++] = {"expect", "100-continue"};
   return proto::write_request_head(outgoing_, {.method = request.method,
                                                .target = request.target,
@@ -132,20 +133,33 @@ Task<Status> Http1Client::wait_for_continue() {
   }
 }
 
-Status Http1Client::check_head() const {
+Status Http1Client::check_head() {
   const proto::HeaderBlock& headers = parser_.headers();
   if (headers.count("content-encoding") == 0) return {};
   auto encoding = headers.find("content-encoding");
   if (encoding && ascii_equal_ignoring_case(*encoding, "identity")) return {};
+  bool gzip = encoding && (ascii_equal_ignoring_case(*encoding, "gzip") || ascii_equal_ignoring_case(*encoding, "x-gzip"));
+  if (gzip && options_.gzip) {
+    gzip_.emplace(options_.body_bytes_max);
+    return {};
+  }
   return fail(proto::http_error(proto::HttpError::content_encoded));
+}
+
+Status Http1Client::take_body(Bytes piece) {
+  if (gzip_) return gzip_->feed(piece, body_);
+  body_.append(piece);
+  return {};
 }
 
 Task<Result<Http1Response>> Http1Client::receive() {
   for (;;) {
     BH_CO_TRY(Http1Step step, co_await reader_.next());
     if (step.event == Http1Event::head) BH_CO_CHECKED(check_head());
-    if (step.event == Http1Event::body) body_.append(step.body);
+    if (step.event == Http1Event::body) BH_CO_CHECKED(take_body(step.body));
     if (step.event == Http1Event::complete) {
+      if (gzip_) BH_CO_CHECKED(gzip_->finish());
+      gzip_.reset();
       co_return Http1Response{.status = parser_.status(), .headers = &parser_.headers(), .body = body_.bytes()};
     }
   }

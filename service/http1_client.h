@@ -3,6 +3,7 @@
 
 #include <expected>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "core/task.h"
 #include "core/tls/context.h"
 #include "proto/address_policy.h"
+#include "proto/gzip.h"
 #include "proto/http1.h"
 #include "proto/wiping_buffer.h"
 #include "service/http1_connection.h"
@@ -30,6 +32,7 @@ struct Http1ClientOptions {
   Duration idle_timeout = 60s;        // of an unused connection in a pool
   uint64_t body_bytes_max = 1024 * 1024;
   proto::HeaderBlock::Limits header;
+  bool gzip = false;                  // takes gzip bodies; body_bytes_max then bounds both the gzip and its text
   MetricsShard* metrics = nullptr;    // counts open connections as `kind`; may be null
   ConnectionKind kind = ConnectionKind::ews;
 };
@@ -48,7 +51,7 @@ struct Http1Request {
   std::string_view method = "GET";
   std::string_view target = "/";
   std::string_view host;  // Host field: see Url::authority()
-  // May hold credentials: what is written of them is wiped. `accept-encoding: identity` is added; not host, framing.
+  // May hold credentials: what is written of them is wiped. `accept-encoding` is added; not host, framing.
   std::span<const proto::HeaderField> headers;
   std::string_view body;          // framed by its length, also where it is empty and the method has a body
   bool expect_continue = false;   // sends Expect, and the body after 100 or kContinueWait (as .NET does)
@@ -81,7 +84,7 @@ class Http1Client {
   Http1Client& operator=(const Http1Client&) = delete;
   ~Http1Client();
 
-  // Sends, and reads the whole answer; the deadline is the caller's. Errors: http (content_encoded, body_too_large,
+  // Sends, and reads the whole answer; the deadline is the caller's. Errors: http (content_encoded, bad_coding, body_too_large,
   // truncated, …), tls, os, canceled; after one the connection is of no more use.
   Task<Result<Http1Response>> exchange(const Http1Request& request);
   // Some of the answer to the last request came.
@@ -103,7 +106,8 @@ class Http1Client {
   Task<Status> send(const Http1Request& request);
   Task<Status> send_written(const Http1Request& request);
   Task<Status> wait_for_continue();
-  Status check_head() const;
+  Status check_head();
+  Status take_body(Bytes piece);
   Task<Result<Http1Response>> receive();
 
   const Http1ClientOptions& options_;
@@ -111,6 +115,7 @@ class Http1Client {
   proto::Http1ResponseParser parser_;
   Http1Reader<proto::Http1ResponseParser> reader_;
   proto::WipingBuffer body_;
+  std::optional<proto::GzipReader> gzip_;  // while a gzip body comes
   uint64_t bytes_before_ = 0;
   Instant idle_since_{};
   std::string outgoing_;        // wiped as soon as it was sent

@@ -7,6 +7,7 @@
 #include "core/sleep.h"
 #include "crypto/envelope.h"
 #include "crypto/error.h"
+#include "service/autodiscover.h"
 #include "service/logon_rule.h"
 #include "service/oauth_tokens.h"
 
@@ -53,7 +54,8 @@ void add_content(std::vector<MailItem> items, std::vector<Arrival>& arrivals) {
   for (size_t i = 0; i < items.size(); ++i) {
     arrivals[i].gone = items[i].gone;
     if (items[i].received) arrivals[i].at = items[i].received;
-    arrivals[i].mail = std::move(items[i]);
+    // What Exchange cannot show is pushed without content.
+    if (!items[i].unreadable) arrivals[i].mail = std::move(items[i]);
   }
 }
 
@@ -90,6 +92,10 @@ Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant,
   }
   begin = io::now();
   result.end = co_await use(callback, tenant, mailbox, *subscription, *opened, plan, arrivals, result);
+  // The next device that subscribes must not be led to the same place.
+  if (result.end == FetchEnd::moved && core_.autodiscover) {
+    co_await core_.autodiscover->forget(tenant, opened->record, callback.subscription->ews_url);
+  }
   opened = fail({});  // wiped here, before anything else is done
   result.fetch = io::now() - begin;
   core_.metrics.observe(metric::stage_time, Stage::fetch, result.fetch);
@@ -205,6 +211,7 @@ Task<MailFetch::Asked> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox,
     result.listed = true;
     result.caught_up = static_cast<uint32_t>(arrivals.size() - before);
     result.more = found->more && !reached_known;
+    if (plan.unread) co_await ask_unread(target, result);
   }
   if (!plan.content || arrivals.empty() || arrivals.size() > arrivals_shown_max(limits)) co_return Asked();
   std::vector<std::string_view> ids;
@@ -215,11 +222,18 @@ Task<MailFetch::Asked> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox,
   co_return Asked();
 }
 
+// For the badge alone: without the number everything else goes on.
+Task<void> MailFetch::ask_unread(const EwsTarget& target, FetchResult& result) {
+  EwsReply<InboxCounts> counts = co_await core_.ews.inbox(target);
+  if (counts) result.unread = counts->unread;
+}
+
 MailFetch::Asked MailFetch::end_of(EwsFailure failure, const Mailbox& mailbox) {
   log_line(core_.log, LogLevel::warning, "mail_not_fetched", field("user", core_.fingerprint(mailbox.user)),
            field("error", failure.error), field("code", not_personal(proto::response_code_text(failure.code))));
   bool refused = failure.kind == EwsFailureKind::unauthorized;
-  return {.end = refused ? FetchEnd::no_logon : FetchEnd::no_exchange, .challenge = std::move(failure.challenge)};
+  FetchEnd end = failure.moved ? FetchEnd::moved : refused ? FetchEnd::no_logon : FetchEnd::no_exchange;
+  return {.end = end, .challenge = std::move(failure.challenge)};
 }
 
 // For good: only a new subscribe brings a new token.

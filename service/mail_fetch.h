@@ -31,6 +31,7 @@ inline uint32_t arrivals_shown_max(const NotificationConfig& config) {
 struct FetchPlan {
   bool list = false;  // events were missed: list what came since `since`
   WallTime since{};
+  bool unread = false;   // besides, ask for the unread count, which the missed events would have told
   bool content = false;  // some device shows content
   bool preview = false;  // some device shows the preview text
 };
@@ -42,6 +43,7 @@ enum class FetchEnd : uint8_t {
   unopened,     // the envelope does not open though its digest matched: our own fault
   no_logon,     // Exchange or the token endpoint refused the credentials, now or before: the logon rule forbids another try
   token_lost,   // the OAuth refresh token may be spent, and must not be presented again
+  moved,        // the mailbox is not where the subscription says
   no_exchange,  // Exchange is not there, is busy, or says something else
 };
 
@@ -50,6 +52,7 @@ struct FetchResult {
   bool listed = false;     // the list was asked for, and was got
   bool more = false;       // there are further mails that the list did not hold
   uint32_t caught_up = 0;  // arrivals that the list has added
+  std::optional<uint32_t> unread;  // of the Inbox, where it was asked for and got
   Duration decrypt{}, fetch{};
 };
 
@@ -89,6 +92,7 @@ class MailFetch {
                           FetchPlan plan, std::vector<Arrival>& arrivals, FetchResult& result);
   Task<Asked> ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan, std::vector<Arrival>& arrivals,
                   FetchResult& result);
+  Task<void> ask_unread(const EwsTarget& target, FetchResult& result);
   Task<void> note_refusal(const Callback& callback, Mailbox& mailbox, store::LogonRule rule);
   Task<void> note_lost_token(const Callback& callback, Mailbox& mailbox);
   Task<void> note_success(const Callback& callback, Mailbox& mailbox);

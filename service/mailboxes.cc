@@ -7,6 +7,7 @@
 #include "service/mail_fetch.h"
 #include "service/mailbox_cache.h"
 #include "service/notification.h"
+#include "service/subscription_health.h"
 
 namespace bellhop::service {
 namespace {
@@ -77,6 +78,7 @@ struct Mailboxes::Impl {
                        const std::vector<store::DeviceEntry>& devices) const;
   std::vector<Push> plan_pushes(const Mailbox& mailbox, const std::vector<Arrival>& arrivals, bool more) const;
   void ask_to_resubscribe(const Callback& callback, Mailbox& mailbox, const std::vector<store::DeviceEntry>& devices);
+  Task<CallbackOutcome> end_lost(const Callback& callback, const Mailbox& mailbox, const Classified& events);
   void note_unread(Mailbox& mailbox, uint32_t unread);
   void note_arrivals(Mailbox& mailbox, const std::vector<Arrival>& arrivals, std::span<const Push> pushes);
   void note_received(Mailbox& mailbox, const std::vector<Arrival>& arrivals);
@@ -126,7 +128,8 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   HashContext hashes{core.node.vault, mailbox->user};
   Classified events = classify(callback.notifications, mailbox->hot, hashes.hashes());
   answer.trace.duplicates = events.duplicates;
-  bool unread_changed = events.unread && (!mailbox->unread_known || *events.unread != mailbox->hot.unread);
+  std::optional<uint32_t> unread_before;
+  if (mailbox->unread_known) unread_before = mailbox->hot.unread;
   if (events.unread) note_unread(*mailbox, *events.unread);
 
   bool quiet = events.fresh.empty() && events.duplicates == 0 && !events.gap && !events.lost;
@@ -136,9 +139,10 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   } else {
     co_await handle_mail(callback, *mailbox, events, answer);
   }
+  bool unread_changed = mailbox->unread_known && mailbox->hot.unread != unread_before;
   // The alert of a new mail has told the device the number already.
   if (unread_changed && answer.trace.pushes == 0) {
-    badges.update({.tenant = callback.tenant, .user = mailbox->user}, *events.unread);
+    badges.update({.tenant = callback.tenant, .user = mailbox->user}, mailbox->hot.unread);
   }
   note_contact(*mailbox, subscription, !quiet || unread_changed);
   co_return answer;
@@ -192,6 +196,7 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   trace.fetch = fetched.fetch;
   trace.caught_up = fetched.listed;
   trace.items = static_cast<uint32_t>(arrivals.size());
+  if (fetched.unread) note_unread(mailbox, *fetched.unread);
   if (fetched.end == FetchEnd::overload) {
     delivery.hand_back(arrivals.size());
     answer.outcome = CallbackOutcome::refused_overload;
@@ -199,7 +204,7 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   }
   bool credentials_bad = fetched.end == FetchEnd::unopened || fetched.end == FetchEnd::no_logon ||
                          fetched.end == FetchEnd::token_lost;
-  if (credentials_bad || events.lost) ask_to_resubscribe(callback, mailbox, *devices);
+  if (credentials_bad || events.lost || fetched.end == FetchEnd::moved) ask_to_resubscribe(callback, mailbox, *devices);
 
   // 6 push
   std::vector<Push> pushes = plan_pushes(mailbox, arrivals, fetched.more);
@@ -219,6 +224,7 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   // 7 note
   note_arrivals(mailbox, arrivals, pushes);
   answer.outcome = complete ? outcome_of(events, arrivals.size()) : CallbackOutcome::refused_overload;
+  if (complete && events.lost) answer.outcome = co_await end_lost(callback, mailbox, events);
   // What could not be listed stays a gap, to be tried again with the next event.
   bool gap_closed = !plan.list || fetched.listed;
   if (!complete || !gap_closed) co_return;
@@ -234,6 +240,7 @@ FetchPlan Mailboxes::Impl::plan_fetch(const Callback& callback, const Mailbox& m
     if (device_refusal(device.record)) continue;
     PreviewPolicy preview = preview_for(device.record.preview, callback.tenant->config.preview_max);
     plan.list |= events.gap;
+    plan.unread |= events.gap && !events.unread && device.record.badge;
     plan.content |= preview != PreviewPolicy::none;
     plan.preview |= preview == PreviewPolicy::full;
   }
@@ -289,6 +296,24 @@ void Mailboxes::Impl::ask_to_resubscribe(const Callback& callback, Mailbox& mail
   mailbox.resubscribe_asked = now;
   pusher.ask_to_resubscribe({.tenant = callback.tenant, .user = mailbox.user}, devices,
                             callback.subscription->source_device);
+}
+
+// Exchange has dropped the subscription. It ends here too, so that check-in tells every device to subscribe again, also
+// where the silent push that asks for it does not arrive. What comes until then is caught up on by the next one.
+Task<CallbackOutcome> Mailboxes::Impl::end_lost(const Callback& callback, const Mailbox& mailbox,
+                                                const Classified& events) {
+  const store::SubscriptionRecord& subscription = *callback.subscription;
+  log_line(core.log, LogLevel::warning, "subscription_lost", field("user", core.fingerprint(mailbox.user)),
+           field("code", not_personal(proto::response_code_text(events.error))));
+  store::Ending ending{.reason = store::TombstoneReason::removed,
+                       .expires = tombstone_expiry(io::wall_now(), subscription.status_frequency_minutes)};
+  Status ended = co_await core.node.store.end_subscription(callback.capability_hash, ending);
+  if (!ended && !is(ended.error(), store::StoreError::not_found)) {
+    log_line(core.log, LogLevel::error, "subscription_not_ended", field("user", core.fingerprint(mailbox.user)),
+             field("error", ended.error()));
+    co_return CallbackOutcome::ok;  // found dead by its silence, then
+  }
+  co_return CallbackOutcome::unsubscribe_removed;
 }
 
 void Mailboxes::Impl::note_unread(Mailbox& mailbox, uint32_t unread) {

@@ -92,6 +92,8 @@ inline constexpr auto key_pool_keys = detail::find_gauge("bellhop_key_pool_keys"
 
 inline constexpr auto ews_requests = detail::find_counter<EwsResult>("bellhop_ews_requests_total");
 inline constexpr auto oauth_grants = detail::find_counter<GrantResult>("bellhop_oauth_grants_total");
+inline constexpr auto ews_answers = detail::find_counter<ExchangeProduct>("bellhop_ews_answers_total");
+inline constexpr auto autodiscovers = detail::find_counter<AutodiscoverResult>("bellhop_autodiscover_total");
 inline constexpr auto apns_pushes = detail::find_counter<ApnsVerdict>("bellhop_apns_pushes_total");
 inline constexpr auto apns_streams_in_flight = detail::find_gauge("bellhop_apns_streams_in_flight");
 inline constexpr auto apns_goaways = detail::find_counter("bellhop_apns_goaways_total");

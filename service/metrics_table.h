@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "proto/ews.h"
 #include "service/outcome.h"
 
 // The table of all metrics. A metric exists only as a row here; labels are closed lists, so that no address, name or
@@ -28,6 +29,12 @@ enum class EwsResult : uint8_t {
 enum class GrantResult : uint8_t {
   ok, refused, spent, throttled, http_error, redirected, malformed, too_large, timed_out, connect_failed, not_allowed,
   breaker_open, waiting_limit, not_stored
+};
+using ExchangeProduct = proto::ExchangeProduct;
+// How a search by Autodiscover ended. From no_permitted_host on: what went wrong, the more telling the later.
+enum class AutodiscoverResult : uint8_t {
+  found, cached, failed_before, off, overload, no_permitted_host, not_found, unavailable, timed_out, refused, garbage,
+  insecure_redirect, foreign_host, redirect_loop, too_many_redirects, unauthorized
 };
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
 enum class SubscriptionState : uint8_t { alive, tombstone };
@@ -55,6 +62,13 @@ BH_LABEL_SET(EwsResult, "result",
 BH_LABEL_SET(GrantResult, "result",
              {"ok", "refused", "spent", "throttled", "http_error", "redirected", "malformed", "too_large", "timed_out",
               "connect_failed", "not_allowed", "breaker_open", "waiting_limit", "not_stored"});
+BH_LABEL_SET(ExchangeProduct, "server",
+             {"unknown", "exchange2007", "exchange2010", "exchange2013", "exchange2016", "exchange2019",
+              "subscription_edition", "online"});
+BH_LABEL_SET(AutodiscoverResult, "result",
+             {"found", "cached", "failed_before", "off", "overload", "no_permitted_host", "not_found", "unavailable",
+              "timed_out", "refused", "garbage", "insecure_redirect", "foreign_host", "redirect_loop",
+              "too_many_redirects", "unauthorized"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
@@ -141,6 +155,8 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
 
     detail::counter_row<EwsResult>("bellhop_ews_requests_total", "Requests to Exchange, by result."),
     detail::counter_row<GrantResult>("bellhop_oauth_grants_total", "OAuth refresh grants, by result."),
+    detail::counter_row<ExchangeProduct>("bellhop_ews_answers_total", "Answers of Exchange, by the product that its version says."),
+    detail::counter_row<AutodiscoverResult>("bellhop_autodiscover_total", "Searches by Autodiscover, by how they ended."),
     detail::counter_row<ApnsVerdict>("bellhop_apns_pushes_total", "Pushes sent to APNs, by verdict."),
     detail::gauge_row("bellhop_apns_streams_in_flight", "Pushes sent to APNs and not yet answered."),
     detail::counter_row("bellhop_apns_goaways_total", "GOAWAY frames of APNs."),

@@ -16,7 +16,12 @@ std::string_view sender_of(const MailItem& mail) {
   return mail.sender_name.empty() ? std::string_view(mail.sender_address) : mail.sender_name;
 }
 
-std::string mail_payload(const MailItem& mail, PreviewPolicy preview, const proto::ApnsAlertOptions& options) {
+std::string mail_payload(const MailItem& mail, PreviewPolicy preview, proto::ApnsAlertOptions options) {
+  // What an item is, is a part of what it says: below `subject` everything is new mail.
+  proto::ItemKind kind = preview >= PreviewPolicy::subject ? mail.kind : proto::ItemKind::mail;
+  const proto::ApnsMember members[] = {{"kind", proto::item_kind_name(kind)}};
+  if (kind != proto::ItemKind::mail) options.members = members;
+  proto::ApnsLocalText text = proto::apns_item_text(kind);
   std::string body;
   if (preview >= PreviewPolicy::subject) body = mail.subject;
   if (preview >= PreviewPolicy::full && !mail.preview.empty()) {
@@ -27,7 +32,7 @@ std::string mail_payload(const MailItem& mail, PreviewPolicy preview, const prot
     wipe(body);
     body = std::move(longer);
   }
-  std::optional<std::string> payload = proto::write_apns_mail(sender_of(mail), body, options);
+  std::optional<std::string> payload = proto::write_apns_mail(sender_of(mail), body, options, text);
   wipe(body);
   BH_CHECK(payload);  // what is never cut is a few short members of ours
   return *std::move(payload);

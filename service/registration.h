@@ -30,7 +30,7 @@ struct SubscribeRequest {
   DeviceIdentity who;
   std::string_view key_id;
   std::string_view credentials;
-  proto::Url ews_url;
+  std::optional<proto::Url> ews_url;  // nothing: Autodiscover
   const AppConfig* app = nullptr;
   std::string_view push_token;
   store::Preview preview = store::Preview::full;

@@ -9,6 +9,7 @@
 #include "core/tls/context.h"
 #include "crypto/arena.h"
 #include "service/admin.h"
+#include "service/autodiscover.h"
 #include "service/device_api.h"
 #include "service/http_server.h"
 #include "service/key_maker.h"
@@ -108,6 +109,9 @@ struct Server::CoreParts {
         ews(server.config_.ews, client_context(server.files_.ews_authorities, "http/1.1"), metrics, log),
         tokens(server.config_.oauth, server.config_.ews, client_context(server.files_.oauth_authorities, "http/1.1"),
                metrics, log),
+        autodiscover(server.config_.autodiscover, server.config_.ews,
+                     client_context(server.files_.ews_authorities, "http/1.1"), *server.vault_, server.store_, metrics,
+                     log),
         apns(server.config_.apns, *server.apns_tokens_, client_context(server.files_.apns_authorities, "h2"), metrics,
              log),
         core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
@@ -115,6 +119,7 @@ struct Server::CoreParts {
         handler(core),
         http(handler, public_limits(server.config_.listen_public, io::cores()), nullptr) {
     core.mailboxes = &mailboxes;
+    core.autodiscover = &autodiscover;
     core.observer = server.observer_;
     core.key_maker = server.key_maker_.get();
   }
@@ -125,6 +130,7 @@ struct Server::CoreParts {
   Decrypter decrypter;
   EwsClient ews;
   TokenClient tokens;
+  Autodiscover autodiscover;
   ApnsSender apns;
   Core core;
   Mailboxes mailboxes;

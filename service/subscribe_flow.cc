@@ -4,6 +4,7 @@
 #include "core/io.h"
 #include "crypto/error.h"
 #include "crypto/tokens.h"
+#include "service/autodiscover.h"
 #include "service/error_texts.h"
 #include "service/notification.h"
 #include "service/oauth_tokens.h"
@@ -35,7 +36,7 @@ SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequ
       limits_(limits),
       request_(request),
       who_(request.who),
-      ews_url_(request.ews_url.to_string()),
+      ews_url_(request.ews_url ? request.ews_url->to_string() : std::string()),
       credentials_digest_(crypto::sha256(request.credentials)) {}
 
 SubscribeFlow::~SubscribeFlow() = default;
@@ -47,14 +48,13 @@ Task<ApiResult<Subscribed>> SubscribeFlow::run() {
   BH_CO_STEP(co_await find_live_subscription());
   if (!secret_proven_) give_secret();
   wished_ = wished_record();
-  if (live_ && live_->record.source_device != who_.device) {
-    BH_CO_STEP(co_await join_live_subscription());
-  } else {
-    BH_CO_STEP(co_await make_subscription());
-  }
+  BH_CO_STEP(co_await find_exchange(true));
+  ApiStatus done = co_await subscribe_at_exchange();
+  if (!done && co_await found_elsewhere()) done = co_await subscribe_at_exchange();
+  if (!done) co_return std::unexpected(std::move(done.error()));
   log_line(core_.log, LogLevel::info, "subscribed", field("user", core_.fingerprint(who_.user)),
            field("device", core_.log.fingerprint("device", who_.device)), field("new_device", answer_.device_created),
-           field("new_subscription", !live_ || live_->record.source_device == who_.device));
+           field("new_subscription", !joins()));
   co_return std::move(answer_);
 }
 
@@ -204,6 +204,61 @@ Task<ApiStatus> SubscribeFlow::find_live_subscription() {
   co_return ApiStatus();
 }
 
+// ---- Where is its mailbox ----
+
+Task<ApiStatus> SubscribeFlow::find_exchange(bool cache_allowed) {
+  if (!ews_url_.empty()) co_return ApiStatus();
+  if (joins()) {  // where the mailbox is being watched, it is
+    ews_url_ = live_->record.ews_url;
+    co_return ApiStatus();
+  }
+  if (!core_.autodiscover || credentials_->address.empty()) co_return not_found(AutodiscoverResult::off);
+  Autodiscover::Reply found = co_await core_.autodiscover->find(*who_.tenant, *credentials_, cache_allowed);
+  if (!found) co_return not_found(found.error());
+  ews_url_ = std::move(found->url);
+  url_cached_ = found->cached;
+  co_return ApiStatus();
+}
+
+Task<ApiStatus> SubscribeFlow::subscribe_at_exchange() {
+  moved_ = false;
+  if (joins()) {
+    BH_CO_STEP(co_await join_live_subscription());
+  } else {
+    BH_CO_STEP(co_await make_subscription());
+  }
+  co_return ApiStatus();
+}
+
+// One more search, and another attempt only where it leads elsewhere.
+Task<bool> SubscribeFlow::found_elsewhere() {
+  if (!moved_ || !url_cached_ || !credentials_) co_return false;
+  std::string old_url = std::exchange(ews_url_, {});
+  co_await core_.autodiscover->forget(*who_.tenant, *credentials_, old_url);
+  log_line(core_.log, LogLevel::info, "mailbox_moved", field("user", core_.fingerprint(who_.user)));
+  ApiStatus found = co_await find_exchange(false);
+  co_return found && ews_url_ != old_url;
+}
+
+std::unexpected<ApiProblem> SubscribeFlow::not_found(AutodiscoverResult result) {
+  log_line(core_.log, LogLevel::warning, "subscribe_autodiscover", field("user", core_.fingerprint(who_.user)),
+           field("result", not_personal(LabelSet<AutodiscoverResult>::values[static_cast<size_t>(result)])));
+  switch (result) {
+    case AutodiscoverResult::off:
+      return refuse_malformed("ewsUrl is missing, and this server does not search for this mailbox");
+    case AutodiscoverResult::unauthorized:
+      note_refusal();
+      return credentials_not_good("autodiscover", service_error(ServiceError::credentials_refused));
+    case AutodiscoverResult::overload:
+      return refuse_unavailable();
+    case AutodiscoverResult::unavailable:
+    case AutodiscoverResult::timed_out:
+      return refuse_unavailable(kExchangeRetry);
+    default:
+      return refuse_exchange("ErrorAutoDiscoverFailed");
+  }
+}
+
 // ---- Another device of a mailbox that is being watched ----
 
 Task<ApiStatus> SubscribeFlow::join_live_subscription() {
@@ -218,6 +273,7 @@ Task<ApiStatus> SubscribeFlow::join_live_subscription() {
 
 Task<ApiStatus> SubscribeFlow::verify_at_exchange() {
   EwsReply<std::monostate> verified = co_await core_.ews.verify(target());
+  moved_ = !verified && verified.error().moved;
   if (!verified) co_return exchange_failed(verified.error());
   co_return ApiStatus();
 }
@@ -271,7 +327,8 @@ Task<ApiStatus> SubscribeFlow::make_subscription() {
   BH_CO_STEP(co_await store_pending(attempt));
   EwsReply<EwsSubscribed> reply = co_await core_.ews.subscribe(target(), attempt.callback_url);
   wipe(attempt.callback_url);
-  credentials_.reset();
+  moved_ = !reply && reply.error().moved;
+  if (!moved_ || !url_cached_) credentials_.reset();  // else they are needed once more
   BH_CO_STEP(co_await settle(attempt, std::move(reply)));
   if (replaces) (void)limits_.take(RateLimit::handover_user, rate_key(Bytes(who_.user)), io::now());
   co_return ApiStatus();
@@ -482,12 +539,18 @@ std::unexpected<ApiProblem> SubscribeFlow::credentials_not_good(const char* why,
   return refuse_credentials();
 }
 
+void SubscribeFlow::note_refusal() {
+  Instant now = io::now();
+  (void)limits_.take(RateLimit::refused_credentials, rate_key(credentials_digest_), now);
+  (void)limits_.take(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
+}
+
 std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& failure) {
   bool refused =
       failure.kind == EwsFailureKind::unauthorized ||
       (failure.kind == EwsFailureKind::ews_error && proto::classify(failure.code) == proto::EwsVerdict::credentials);
   if (refused) {
-    note_refused_credentials();
+    note_refusal();
     return credentials_not_good("exchange", failure.error);
   }
   log_line(core_.log, LogLevel::warning, "subscribe_exchange", field("user", core_.fingerprint(who_.user)),
@@ -510,7 +573,7 @@ std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& fai
 std::unexpected<ApiProblem> SubscribeFlow::grant_failed(const GrantFailure& failure) {
   switch (failure.kind) {
     case GrantFailureKind::refused:
-      note_refused_credentials();
+      note_refusal();
       return credentials_not_good("token_endpoint", failure.error);
     case GrantFailureKind::not_allowed:
       return refuse_forbidden("the host of tokenEndpoint is not permitted");
@@ -521,12 +584,6 @@ std::unexpected<ApiProblem> SubscribeFlow::grant_failed(const GrantFailure& fail
       break;
   }
   return refuse_unavailable(kExchangeRetry);
-}
-
-void SubscribeFlow::note_refused_credentials() {
-  Instant now = io::now();
-  (void)limits_.take(RateLimit::refused_credentials, rate_key(credentials_digest_), now);
-  (void)limits_.take(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
 }
 
 std::unexpected<ApiProblem> SubscribeFlow::store_failed(const Error& error) {

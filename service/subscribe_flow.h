@@ -6,6 +6,7 @@
 
 #include "crypto/envelope.h"
 #include "crypto/jose.h"
+#include "service/autodiscover.h"
 #include "service/registration.h"
 
 namespace bellhop::service {
@@ -50,6 +51,14 @@ class SubscribeFlow {
   Task<ApiStatus> open_jwe();
   Task<ApiStatus> open_ens2();
   Task<ApiStatus> find_live_subscription();
+  bool joins() const { return live_ && live_->record.source_device != who_.device; }
+  // What the device did not say is asked of Autodiscover.
+  Task<ApiStatus> find_exchange(bool cache_allowed);
+  Task<ApiStatus> subscribe_at_exchange();
+  // Exchange said that the mailbox is elsewhere, and the URL was not the device's own.
+  Task<bool> found_elsewhere();
+  std::unexpected<ApiProblem> not_found(AutodiscoverResult result);
+  void note_refusal();
   Task<ApiStatus> join_live_subscription();
   Task<ApiStatus> verify_at_exchange();
   Task<ApiStatus> log_on();
@@ -73,14 +82,15 @@ class SubscribeFlow {
   std::unexpected<ApiProblem> credentials_not_good(const char* why, const Error& error);
   std::unexpected<ApiProblem> exchange_failed(const EwsFailure& failure);
   std::unexpected<ApiProblem> grant_failed(const GrantFailure& failure);
-  void note_refused_credentials();
   std::unexpected<ApiProblem> store_failed(const Error& error);
 
   Core& core_;
   RateLimits& limits_;
   const SubscribeRequest& request_;
   const DeviceIdentity& who_;
-  const std::string ews_url_;
+  std::string ews_url_;
+  bool url_cached_ = false;  // an earlier search of Autodiscover found ews_url_
+  bool moved_ = false;       // Exchange said that the mailbox is not there
   const crypto::Digest credentials_digest_;
 
   store::UserRecord user_;

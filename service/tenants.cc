@@ -47,14 +47,29 @@ Result<proto::Url> Tenant::token_url(std::string_view text) const {
   return listed_url(text, token_hosts, config.oauth_token_ports, addresses, ServiceError::token_host_not_allowed);
 }
 
+Result<proto::Url> Tenant::autodiscover_url(std::string_view text, uint16_t port) const {
+  BH_TRY(proto::Url url, proto::Url::parse(text));
+  bool port_fine = url.port == port || std::ranges::find(config.ews_ports, url.port) != config.ews_ports.end();
+  bool address_fine = !url.ip || addresses.allows(*url.ip);
+  if (!autodiscover_hosts.matches(url.host) || !port_fine || !address_fine) {
+    return fail(service_error(ServiceError::host_not_allowed));
+  }
+  return url;
+}
+
 Result<Tenants> Tenants::make(const Config& config) {
   Tenants tenants;
   for (const TenantConfig& from : config.tenants) {
     Tenant& tenant = tenants.tenants_.emplace_back();
     tenant.number = static_cast<uint32_t>(tenants.tenants_.size() - 1);
     tenant.config = from;
-    for (const std::string& host : from.ews_hosts) BH_CHECKED(tenant.ews_hosts.add(host));
+    for (const std::string& host : from.ews_hosts) {
+      BH_CHECKED(tenant.ews_hosts.add(host));
+      BH_CHECKED(tenant.autodiscover_hosts.add(host));
+    }
     for (const std::string& host : from.oauth_token_hosts) BH_CHECKED(tenant.token_hosts.add(host));
+    for (const std::string& host : from.autodiscover_hosts) BH_CHECKED(tenant.autodiscover_hosts.add(host));
+    for (const std::string& domain : from.autodiscover_domains) BH_CHECKED(tenant.autodiscover_domains.add(domain));
     for (const Cidr& block : from.ews_private_cidrs) BH_CHECKED(tenant.addresses.permit(to_proto(block)));
   }
   return tenants;

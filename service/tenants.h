@@ -20,6 +20,8 @@ struct Tenant {
   proto::HostAllowList ews_hosts;
   proto::HostAllowList token_hosts;
   proto::AddressPolicy addresses;
+  proto::HostAllowList autodiscover_domains;
+  proto::HostAllowList autodiscover_hosts;  // ews_hosts among them
 
   // The app that pushes to `topic` in `environment`; an empty topic is the tenant's only one. Null where there is none.
   const AppConfig* app(std::string_view topic, std::optional<ApnsEnvironment> environment) const;
@@ -30,6 +32,8 @@ struct Tenant {
   Result<proto::Url> token_url(std::string_view text) const;
   // Devices may subscribe with OAuth.
   bool takes_oauth() const { return !config.oauth_token_hosts.empty(); }
+  // The same for Autodiscover's own hosts, on `port` or a permitted one.
+  Result<proto::Url> autodiscover_url(std::string_view text, uint16_t port) const;
 };
 
 // All tenants; immutable, used on every core.

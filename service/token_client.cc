@@ -120,7 +120,9 @@ TokenClient::TokenClient(const OauthConfig& config, const EwsConfig& breaker, st
                          MetricsShard& metrics, Log& log)
     : impl_(std::make_unique<Impl>(config, breaker, std::move(tls), metrics, log)) {}
 
-TokenClient::~TokenClient() { BH_CHECK(impl_->requests == 0); }
+TokenClient::~TokenClient() {
+  BH_CHECK(impl_->requests == 0);
+}
 
 // Devices name hosts within the allow-list, where a suffix stands for any number: the longest unused makes room.
 TokenHost* TokenClient::Impl::host_of(const Tenant& tenant, const proto::Url& url) {
@@ -136,8 +138,10 @@ TokenHost* TokenClient::Impl::host_of(const Tenant& tenant, const proto::Url& ur
     hosts.erase(oldest);
   }
   if (place == hosts.end()) {
-    place = hosts.emplace(std::piecewise_construct, std::forward_as_tuple(std::move(key)),
-                          std::forward_as_tuple(config, limits)).first;
+    place = hosts
+                .emplace(std::piecewise_construct, std::forward_as_tuple(std::move(key)),
+                         std::forward_as_tuple(config, limits))
+                .first;
   }
   place->second.last_used = io::now();
   return &place->second;
@@ -198,12 +202,8 @@ Task<TokenClient::Impl::Outcome> TokenClient::Impl::attempt(const GrantRequest& 
                                form.text);
   const proto::HeaderField fields[] = {{"content-type", proto::kFormMediaType}, {"accept", "application/json"}};
   std::string authority = url.authority(), path = url.target();
-  Result<Http1Response> response = co_await (*client)->exchange({.method = "POST",
-                                                                 .target = path,
-                                                                 .host = authority,
-                                                                 .headers = fields,
-                                                                 .body = form.text,
-                                                                 .close = true});
+  Result<Http1Response> response = co_await (*client)->exchange(
+      {.method = "POST", .target = path, .host = authority, .headers = fields, .body = form.text, .close = true});
   if (!response) co_return std::unexpected(judge_grant_failure(response.error(), true));
   co_return judge_grant_answer(response->status, response->headers->find("retry-after").value_or(std::string_view()),
                                response->body, std::chrono::milliseconds(limits.back_off_ms_max));

@@ -78,6 +78,11 @@ std::string Vault::thread_id(const store::StoredUserId& user, std::string_view c
   return to_hex(Bytes(digest).first(16));
 }
 
+store::EwsUrlKey Vault::ews_url_key(std::string_view tenant, std::string_view domain) const {
+  return store::EwsUrlKey::from(
+      index_.fingerprint("ews_url", crypto::sha256_of_parts({as_bytes(tenant), as_bytes(domain)})));
+}
+
 uint64_t Vault::watermark_hash(std::string_view watermark) const {
   return word_of(index_.fingerprint("watermark", as_bytes(watermark)));
 }

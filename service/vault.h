@@ -39,6 +39,8 @@ class Vault {
   std::string collapse_id(const store::StoredUserId& user, std::string_view item_id) const;
   // What the phone groups pushes by: 32 hex digits.
   std::string thread_id(const store::StoredUserId& user, std::string_view conversation_id) const;
+  // The name of a mail domain (lower case) of a tenant.
+  store::EwsUrlKey ews_url_key(std::string_view tenant, std::string_view domain) const;
   uint64_t watermark_hash(std::string_view watermark) const;  // never 0
 
   // ---- sealing ----

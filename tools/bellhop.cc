@@ -143,6 +143,9 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
   command->add_flag("--http2", options.callback_http2, "Callbacks come over HTTP/2");
   command->add_option("--callback-connections", options.callback_connections_max, "Connections to one callback host");
   command->add_option("--callback-timeout-ms", options.callback_timeout_ms, "How long an answer may take");
+  command->add_option("--exchange-version", options.version, "What it is: Exchange2010_SP2 … Exchange2016");
+  command->add_flag("--gzip", options.gzip, "Answers are gzip where the client takes it");
+  command->add_option("--autodiscover-http", options.autodiscover_http, "Plain listener whose redirect Autodiscover follows last");
 }
 
 void add_standin_commands(CLI::App& app, Action& chosen) {
@@ -241,7 +244,7 @@ void add_device_commands(CLI::App& app, Action& chosen) {
   subscribe->add_option("--client-id", account.client_id, "Of the app, at the token endpoint");
   subscribe->add_option("--scope", account.scope, "That was granted");
   subscribe->add_option("--token-control", options->token_control, "Take a refresh token from the token stand-in instead");
-  subscribe->add_option("--ews-url", account.ews_url, "Where Exchange is")->required();
+  subscribe->add_option("--ews-url", account.ews_url, "Where Exchange is; the server asks Autodiscover where absent");
   subscribe->add_option("--push-token", account.push_token, "What the push service calls the device, in hex")->required();
   subscribe->add_option("--topic", account.topic, "The app's topic; the tenant's only one where absent");
   subscribe->add_option("--preview", account.preview, "What a push may show")

@@ -234,7 +234,7 @@ def main():
         floods(world)
         ends_under_load(world)
     impatient = ["--callback-timeout-ms", "700"]
-    with World(server_config=CONFIG, cores=2, http2=True, time_scale=0.02, exchange_arguments=impatient) as world:
+    with World(server_config=CONFIG, cores=2, http2=True, time_scale=0.02, exchange_options=impatient) as world:
         world.start_standins()
         world.start_server()
         gives_up(world)

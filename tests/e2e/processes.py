@@ -46,8 +46,8 @@ class World:
     """Stand-ins and, after start_server(), a server. Use as a context manager."""
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
-                 listener_config="", tenant_config="", time_scale=1.0, http2=False, exchange_arguments=(),
-                 server_cpus=None, other_cpus=None):
+                 listener_config="", tenant_config="", time_scale=1.0, http2=False, exchange_options=(),
+                 domain="example.com", server_cpus=None, other_cpus=None):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
@@ -57,13 +57,14 @@ class World:
         self.listener_config = listener_config  # more keys of [listen.public]
         self.tenant_config = tenant_config  # further lines of the [[tenant]]
         self.time_scale = time_scale        # of Exchange's heartbeats and retries
-        self.exchange_arguments = exchange_arguments  # further options of its stand-in
         self.version = ["--http2"] if http2 else []  # how devices and callbacks come
+        self.exchange_options = exchange_options  # further options of its stand-in
+        self.domain = domain
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
         self.processes = []
         (self.ews_port, self.exchange_control, self.apns_port, self.apns_control, self.public_port,
-         self.admin_port, self.token_port, self.token_control) = free_ports(8)
+         self.admin_port, self.token_port, self.token_control, self.autodiscover_port) = free_ports(9)
         self.socket = f"{self.folder}/admin.sock"
         self.config = f"{self.folder}/bellhop.toml"
         self.url = f"https://localhost:{self.public_port}"
@@ -117,7 +118,7 @@ class World:
         self.spawn("exchange", "bellhop", "stand-in", "exchange", "--folder", self.folder,
                    "--listen", f"127.0.0.1:{self.ews_port}", "--control", f"127.0.0.1:{self.exchange_control}",
                    "--mailboxes", str(self.mailboxes), "--password", self.password, "--time-scale", str(self.time_scale),
-                   *self.version, *self.exchange_arguments)
+                   "--domain", self.domain, *self.version, *self.exchange_options)
         wait_until("the Exchange stand-in answers", lambda: self.exchange("GET", "/books", check=False))
         apns = ["--keep-payloads"] if self.keep_payloads else []
         self.spawn("apns", "bellhop", "stand-in", "apns", "--folder", self.folder,
@@ -225,16 +226,17 @@ key_file = "{self.folder}/apns.p8"
                 samples[name] = float(value)
         return samples
 
-    def device(self, command, number, *more, check=True, secret=None, password=None, auth="basic"):
+    def device(self, command, number, *more, check=True, secret=None, password=None, auth="basic", ews_url=True):
         """`bellhop device COMMAND` for mailbox `number` (from 1)."""
         arguments = ["device", command, "--server", self.url, "--api-token", self.token, "--ca", f"{self.folder}/ca.pem",
-                     "--address", f"user{number}@example.com", *self.version]
+                     "--address", f"user{number}@{self.domain}", *self.version]
         if command != "getpublickey":
             arguments += ["--device-id", f"device-{number}"]
         if secret:
             arguments += ["--device-secret", secret]
         if command == "subscribe":
-            arguments += ["--ews-url", self.ews_url, "--push-token", self.push_token(number), "--auth", auth]
+            arguments += ["--push-token", self.push_token(number), "--auth", auth]
+            arguments += ["--ews-url", self.ews_url] if ews_url else []
             arguments += (["--token-control", f"127.0.0.1:{self.token_control}"] if auth == "oauth"
                           else ["--password", password or self.password])
         return self.run(*arguments, *more, check=check)

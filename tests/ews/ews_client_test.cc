@@ -38,7 +38,7 @@ Task<void> subscribes(Scene& s) {
   EXPECT_EQ(seen.action, proto::kSubscribeAction);
   EXPECT_EQ(seen.user_agent, s.config.user_agent);
   EXPECT_EQ(seen.return_id, "true");
-  EXPECT_EQ(seen.encoding, "identity");
+  EXPECT_EQ(seen.encoding, "gzip");
   EXPECT_EQ(seen.type, "text/xml; charset=utf-8");
   EXPECT_THAT(seen.request_id, ::testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
   proto::EwsRequestReader reader(1);
@@ -47,7 +47,7 @@ Task<void> subscribes(Scene& s) {
   CO_ASSERT(request);
   EXPECT_EQ((*request)->url, kCallback);
   EXPECT_EQ((*request)->mailbox, "ada@example.test");
-  EXPECT_EQ((*request)->server_version, "Exchange2013_SP1");
+  EXPECT_EQ((*request)->server_version, "Exchange2010_SP2");
   EXPECT_EQ((*request)->status_frequency_minutes, 30u);
 }
 TEST(EwsClient, SubscribeNamesMailboxAndUrlAndLogsOnWithBasic) { run_scene(subscribes); }

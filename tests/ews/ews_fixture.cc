@@ -101,7 +101,7 @@ std::string plain(uint16_t status, std::string_view more_fields) {
 // ---- Peer ----
 
 Task<void> Peer::start(const CertificateAndKey& authority, uint16_t port) {
-  std::vector<std::string> names = {"*.example.test"}, addresses = {"127.0.0.1", "127.0.0.2", "::1"};
+  std::vector<std::string> names = {"*.example.test", "*.corp.example.test"}, addresses = {"127.0.0.1", "127.0.0.2", "::1"};
   auto identity = issue_certificate(authority, names, addresses, valid_now());
   BH_CHECK(identity);
   std::string complaint;
@@ -134,7 +134,7 @@ Task<void> Peer::accept_all() {
 Task<void> Peer::serve(Socket socket) {
   size_t number = ++connections;
   {
-    Stream stream(std::move(socket), std::make_unique<TlsEngine>(tls_));
+    Stream stream(std::move(socket), plain ? nullptr : std::make_unique<TlsEngine>(tls_));
     if (co_await within(10s, stream.handshake())) {
       Status status = co_await serve_requests(stream, number);
       if (status) co_await stream.close();  // else its end is sudden
@@ -185,7 +185,9 @@ Task<Result<Reply>> Peer::answer(Seen request) {
   in_flight_max = std::max(in_flight_max, ++in_flight);
   changed_.set();
   Reply reply{.bytes = otherwise};
-  if (!script.empty()) {
+  if (respond) {
+    reply.bytes = respond(seen.back());
+  } else if (!script.empty()) {
     reply = std::move(script.front());
     script.pop_front();
   }

@@ -50,7 +50,7 @@ std::string found(size_t items, bool includes_last);
 std::string busy_fault(std::optional<uint32_t> back_off_ms);
 std::string plain(uint16_t status, std::string_view more_fields = "");
 
-// One HTTPS listener on a loopback address. Serves scripted replies in order; where there are none, `otherwise`.
+// One HTTPS (or, where told, plain) listener on a loopback address. Serves scripted replies in order; where there are none, `otherwise`.
 class Peer {
  public:
   explicit Peer(Context* parent, std::string address = "127.0.0.1") : address_(std::move(address)), flows_(parent) {}
@@ -62,6 +62,8 @@ class Peer {
   Task<void> until_seen(size_t requests);
   Task<void> until_ended(size_t connections);
 
+  bool plain = false;                                // set before start()
+  std::function<std::string(const Seen&)> respond;  // where set: the answer, instead of script and otherwise
   std::deque<Reply> script;
   std::string otherwise;
   std::vector<Seen> seen;

@@ -41,7 +41,9 @@ Task<void> grants(Scene& s) {
   EXPECT_THAT(s.log_text(), HasSubstr("token_granted"));
   co_await tokens.client->close();
 }
-TEST(TokenClient, MakesARefreshGrant) { run_scene(grants); }
+TEST(TokenClient, MakesARefreshGrant) {
+  run_scene(grants);
+}
 
 Task<void> keeps(Scene& s) {
   TokenScene tokens(s);
@@ -52,7 +54,9 @@ Task<void> keeps(Scene& s) {
   EXPECT_EQ(reply->lifetime, kTokenLifetimeDefault);
   co_await tokens.client->close();
 }
-TEST(TokenClient, TakesAnAnswerWithoutLifetimeAndRefreshToken) { run_scene(keeps); }
+TEST(TokenClient, TakesAnAnswerWithoutLifetimeAndRefreshToken) {
+  run_scene(keeps);
+}
 
 struct Row {
   const char* what;
@@ -82,7 +86,8 @@ std::vector<Row> rows() {
       {"502", plain(502), keep, unavailable, GrantResult::http_error, true},
       {"503", plain(503), keep, unavailable, GrantResult::http_error, false},
       {"504", plain(504), keep, unavailable, GrantResult::http_error, true},
-      {"redirect", plain(302, "location: https://127.0.0.1/elsewhere\r\n"), keep, garbage, GrantResult::redirected, false},
+      {"redirect", plain(302, "location: https://127.0.0.1/elsewhere\r\n"), keep, garbage, GrantResult::redirected,
+       false},
       {"redirect 307", plain(307, "location: /elsewhere\r\n"), keep, garbage, GrantResult::redirected, false},
       {"204", "HTTP/1.1 204 No\r\n\r\n", keep, garbage, GrantResult::malformed, true},
       {"no token", json_answer(200, "{}"), keep, garbage, GrantResult::malformed, true},
@@ -133,7 +138,9 @@ Task<void> stalls(Scene& s) {
   never.set();
   co_await tokens.client->close();
 }
-TEST(TokenClient, GivesUpOnAnEndpointThatStalls) { run_scene(stalls); }
+TEST(TokenClient, GivesUpOnAnEndpointThatStalls) {
+  run_scene(stalls);
+}
 
 Task<void> not_there(Scene& s) {
   TokenScene tokens(s);
@@ -146,7 +153,9 @@ Task<void> not_there(Scene& s) {
   EXPECT_EQ(tokens.counted(GrantResult::connect_failed), 1u);
   co_await tokens.client->close();
 }
-TEST(TokenClient, KnowsThatATokenIsNotSpentWhereNoConnectionWasMade) { run_scene(not_there); }
+TEST(TokenClient, KnowsThatATokenIsNotSpentWhereNoConnectionWasMade) {
+  run_scene(not_there);
+}
 
 Task<void> not_listed(Scene& s) {
   TokenScene tokens(s);
@@ -165,7 +174,9 @@ Task<void> not_listed(Scene& s) {
   EXPECT_EQ(tokens.counted(GrantResult::not_allowed), 6u);
   co_await tokens.client->close();
 }
-TEST(TokenClient, ConnectsToListedHostsAndAllowedAddressesOnly) { run_scene(not_listed); }
+TEST(TokenClient, ConnectsToListedHostsAndAllowedAddressesOnly) {
+  run_scene(not_listed);
+}
 
 Task<void> throttled(Scene& s) {
   TokenScene tokens(s);
@@ -181,7 +192,9 @@ Task<void> throttled(Scene& s) {
   EXPECT_TRUE(co_await tokens.client->refresh(tokens.request()));
   co_await tokens.client->close();
 }
-TEST(TokenClient, WaitsWhereTheEndpointAsksForIt) { run_scene(throttled); }
+TEST(TokenClient, WaitsWhereTheEndpointAsksForIt) {
+  run_scene(throttled);
+}
 
 Task<void> breaks(Scene& s) {
   TokenScene tokens(s);
@@ -211,9 +224,8 @@ Task<void> refresh_into(TokenScene& tokens, std::optional<GrantReply>& out) {
 }
 
 Task<void> is_bounded(Scene& s) {
-  TokenScene tokens(s, {.grant_timeout_ms = 5'000,
-                        .requests_per_host_in_flight_max = 2,
-                        .requests_per_host_waiting_max = 1});
+  TokenScene tokens(
+      s, {.grant_timeout_ms = 5'000, .requests_per_host_in_flight_max = 2, .requests_per_host_waiting_max = 1});
   Event release;
   s.peer.otherwise = granted();
   for (int i = 0; i < 3; ++i) s.peer.script.push_back({.bytes = granted(), .hold = &release});
@@ -231,7 +243,9 @@ Task<void> is_bounded(Scene& s) {
   EXPECT_EQ(s.peer.in_flight_max, 2u);
   co_await tokens.client->close();
 }
-TEST(TokenClient, BoundsGrantsAndWaitingOnesPerHost) { run_scene(is_bounded); }
+TEST(TokenClient, BoundsGrantsAndWaitingOnesPerHost) {
+  run_scene(is_bounded);
+}
 
 Task<void> is_not_cut_short(Scene& s) {
   TokenScene tokens(s, {.grant_timeout_ms = 5'000});
@@ -251,7 +265,9 @@ Task<void> is_not_cut_short(Scene& s) {
   EXPECT_FALSE(late);
   EXPECT_THAT(s.peer.seen, SizeIs(1));
 }
-TEST(TokenClient, FinishesAGrantThoughItsCallerIsStopped) { run_scene(is_not_cut_short); }
+TEST(TokenClient, FinishesAGrantThoughItsCallerIsStopped) {
+  run_scene(is_not_cut_short);
+}
 
 }  // namespace
 }  // namespace bellhop::service

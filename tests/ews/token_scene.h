@@ -16,7 +16,8 @@ inline std::string json_answer(uint16_t status, std::string_view body, std::stri
   return http_answer(status, body, more_fields, "application/json");
 }
 inline std::string granted(std::string_view more = R"(,"refresh_token":"the-next")") {
-  return json_answer(200, fmt::format(R"({{"token_type":"Bearer","expires_in":3600,"access_token":"an-access-token"{}}})", more));
+  return json_answer(
+      200, fmt::format(R"({{"token_type":"Bearer","expires_in":3600,"access_token":"an-access-token"{}}})", more));
 }
 
 struct TokenScene {

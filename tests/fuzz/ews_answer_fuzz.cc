@@ -19,8 +19,13 @@ static std::string read_answer(auto feeder) {
   if (!answer) return fuzz::text_of(answer.error());
   std::string out = fmt::format("{} {} {}\n", static_cast<int>((*answer)->kind), (*answer)->element,
                                 (*answer)->fault.code_text);
+  out += fmt::format("{} {}\n", (*answer)->server.text(), (*answer)->server_schema);
   for (const EwsResponseMessage& message : (*answer)->messages) {
     out += fmt::format("{} {} {}\n", message.code_text, message.subscription_id, message.back_off_ms.value_or(0));
+    out += fmt::format("{}\n", message.sync_state);
+    for (const EwsFolder& folder : message.folders) {
+      out += fmt::format(" {} {} {}\n", folder.id, folder.unread.value_or(-1), folder.total.value_or(-1));
+    }
     for (const EwsItem& item : message.items) {
       BH_CHECK(!item.id.empty());
       out += fmt::format(" {} {} {} {}\n", item.id, item.subject, item.from.name, item.preview);

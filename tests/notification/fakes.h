@@ -20,24 +20,28 @@ struct FakeMail {
   std::string subject, sender, preview, conversation;
   WallTime received{};
   bool private_ = false;
+  bool unreadable = false;
+  proto::ItemKind kind = proto::ItemKind::mail;
 };
 
 struct FakeExchange {
   std::map<std::string, FakeMail> mails;            // the Inbox by item id; what is not here is gone
   std::optional<EwsFailureKind> failure;            // of every request
   std::optional<EwsFailureKind> get_items_failure;  // of GetItem alone
+  bool moved = false;                               // what fails says that the mailbox is elsewhere
   Duration delay{};
   std::string password = "correct horse";  // any other one is refused
   int refuse_tokens = 0;                   // so many requests find their bearer token refused
   std::string claims;                      // that such a refusal asks for
 
   // What was asked.
-  int gets = 0, finds = 0;
+  int gets = 0, finds = 0, inboxes = 0;
+  std::optional<uint32_t> unread;  // what GetFolder says
   std::vector<std::string> ids;  // of the last GetItem
   bool preview = false;          // asked for in the last GetItem
   std::optional<WallTime> since;
   std::string url;
-  int logons() const { return gets + finds; }
+  int logons() const { return gets + finds + inboxes; }
 };
 
 // A token endpoint that gives a new refresh token each time and watches for the second use of an old one.

@@ -27,7 +27,7 @@ Task<std::optional<EwsFailure>> meet(const EwsTarget& target) {
   if (exchange.delay.count() > 0 && !co_await sleep_for(exchange.delay)) {
     co_return EwsFailure{.kind = EwsFailureKind::unavailable, .error = core_error(CoreError::canceled)};
   }
-  if (exchange.failure) co_return EwsFailure{.kind = *exchange.failure, .error = os_error(1)};
+  if (exchange.failure) co_return EwsFailure{.kind = *exchange.failure, .error = os_error(1), .moved = exchange.moved};
   if (const auto* oauth = std::get_if<crypto::OauthCredentials>(&target.credentials->logon)) co_return meet_token(*oauth);
   const auto& basic = std::get<crypto::BasicCredentials>(target.credentials->logon);
   if (basic.password.reveal_text() != exchange.password) co_return EwsFailure{.kind = EwsFailureKind::unauthorized};
@@ -43,6 +43,7 @@ MailItem item_of(const std::string& id, const FakeMail& mail, bool with_preview)
   if (with_preview) item.preview = mail.preview;
   item.received = mail.received;
   item.private_ = mail.private_;
+  item.kind = mail.kind;
   return item;
 }
 
@@ -94,6 +95,11 @@ Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& targ
       item.gone = true;
     } else {
       item = item_of(id, mail->second, with_preview);
+      if (mail->second.unreadable) {
+        item = MailItem();
+        item.id = id;
+        item.unreadable = true;
+      }
     }
     items.push_back(std::move(item));
   }
@@ -158,6 +164,12 @@ Task<GrantReply> TokenClient::refresh(const GrantRequest& request) {
                   .lifetime = tokens.lifetime};
   if (tokens.rotates) granted.refresh_token = crypto::Secret::copy_of(tokens.refresh_token);
   co_return granted;
+}
+
+Task<EwsReply<InboxCounts>> EwsClient::inbox(const EwsTarget& target) {
+  ++exchange.inboxes;
+  if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
+  co_return InboxCounts{.total = {}, .unread = exchange.unread};
 }
 
 struct ApnsProviderTokens::Impl {};

@@ -175,7 +175,8 @@ SCENE_TEST(Grants, OfDifferentMailboxesAreMadeAtTheSameTime) {
   fake_tokens().delay = 300ms;
   fake_tokens().rotates = false;
   have_mail("a");
-  FakeHttpExchange first(anna.target(), scene.mail_body(anna, {"a"})), second(ben.target(), scene.mail_body(ben, {"a"}));
+  FakeHttpExchange first(anna.target(), scene.mail_body(anna, {"a"})),
+      second(ben.target(), scene.mail_body(ben, {"a"}));
   TaskScope scope(&co_await current_context());
   scope.spawn(scene.deliver(first));
   scope.spawn(scene.deliver(second));

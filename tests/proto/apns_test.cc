@@ -8,6 +8,7 @@
 
 #include "core/base/bytes.h"
 #include "proto/apns_answer.h"
+#include "proto/display_text.h"
 #include "proto/json_escape.h"
 
 namespace bellhop::proto {
@@ -236,39 +237,6 @@ TEST(ApnsPayload, GivesNothingWhereTheFixedMembersLeaveNoRoom) {
     auto payload = write_apns_mail("Ann", "Subject", {.members = tight});
     if (payload) EXPECT_LE(payload->size(), kApnsPayloadBytesMax);
   }
-}
-
-TEST(HarmlessText, DropsAndReplacesWhatCouldHarmADisplay) {
-  const std::pair<std::string, std::string> cases[] = {
-      {"plain", "plain"},
-      {"a\r\nb\tc\nd", "a b c d"},
-      {"a\r\n\r\nb", "a b"},
-      {"a\x01\x1f\x7f"
-       "b"s,
-       "ab"},
-      {"a\0b"s, "ab"},
-      {"a\xc2\x80\xc2\x9f"
-       "b",
-       "ab"},
-      {"a\xc2\x85"
-       "b",
-       "a b"},
-      {"a\xe2\x80\xa8\xe2\x80\xa9"
-       "b",
-       "a b"},
-      {"\xe2\x80\xaa\xe2\x80\xab\xe2\x80\xac\xe2\x80\xad\xe2\x80\xaeZ", "Z"},
-      {"\xe2\x81\xa6\xe2\x81\xa7\xe2\x81\xa8\xe2\x81\xa9Z", "Z"},
-      {"\xe2\x80\x8e\xe2\x80\x8f\xd8\x9cZ", "Z"},
-      {"a\xff\xfe"
-       "b",
-       "a\xef\xbf\xbd\xef\xbf\xbd"
-       "b"},
-      {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
-      {"\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x92\xbb",
-       "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x92\xbb"},                          // joined emoji stay
-      {"\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d", "\xd7\xa9\xd7\x9c\xd7\x95\xd7\x9d"},  // right-to-left text stays
-  };
-  for (const auto& [text, expected] : cases) EXPECT_EQ(harmless_text(text), expected) << testing::PrintToString(text);
 }
 
 TEST(JsonEscape, WritesWhatAParserReadsBack) {

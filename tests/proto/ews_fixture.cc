@@ -57,7 +57,9 @@ std::string describe(const NotificationEvent& event) {
 }
 
 std::string describe(const EwsItem& item) {
-  std::string out(item.element);
+  constexpr std::array<std::string_view, 5> kChanges = {"", "created ", "updated ", "deleted", "read_flag"};
+  std::string out(kChanges[size_t(item.change)]);
+  out += item.element;
   add(out, "id", item.id);
   add(out, "subject", item.subject);
   add(out, "from", item.from.name);
@@ -76,6 +78,15 @@ std::string describe(const EwsItem& item) {
   return out;
 }
 
+std::string describe(const EwsFolder& folder) {
+  std::string out(folder.element);
+  add(out, "id", folder.id);
+  add(out, "name", folder.display_name);
+  add(out, "total", folder.total);
+  add(out, "unread", folder.unread);
+  return out;
+}
+
 std::string describe(const EwsResponseMessage& message) {
   std::string out =
       fmt::format("{} {}", response_class_text(message.response_class), code_name(message.code, message.code_text));
@@ -85,6 +96,8 @@ std::string describe(const EwsResponseMessage& message) {
   add(out, "watermark", message.watermark);
   add(out, "total", message.total_items);
   add(out, "last", message.includes_last);
+  add(out, "state", message.sync_state);
+  for (const EwsFolder& folder : message.folders) out += fmt::format(" ({})", describe(folder));
   for (const EwsItem& item : message.items) out += fmt::format(" ({})", describe(item));
   return out;
 }
@@ -106,7 +119,7 @@ std::string describe(const NotificationMessage& message) {
 }
 
 std::string describe(const EwsAnswer& answer) {
-  constexpr std::array kKinds = {"subscribe", "get_item", "find_item", "fault", "other"};
+  constexpr std::array kKinds = {"subscribe", "get_item", "find_item", "get_folder", "sync_folder_items", "fault", "other"};
   std::string out =
       fmt::format("answer {} {} {}", kKinds[size_t(answer.kind)], soap_name(answer.soap_version), answer.element);
   if (answer.kind == EwsAnswerKind::fault) {
@@ -120,7 +133,7 @@ std::string describe(const EwsAnswer& answer) {
 }
 
 std::string describe(const EwsRequest& request) {
-  constexpr std::array kKinds = {"subscribe", "get_item", "find_item", "other"};
+  constexpr std::array kKinds = {"subscribe", "get_item", "find_item", "get_folder", "sync_folder_items", "other"};
   std::string out =
       fmt::format("request {} {} {}", kKinds[size_t(request.kind)], soap_name(request.soap_version), request.element);
   add(out, "version", request.server_version);
@@ -138,6 +151,7 @@ std::string describe(const EwsRequest& request) {
   add(out, "fields", fmt::format("{}", fmt::join(fields, ",")));
   add(out, "since", request.received_since);
   add(out, "max", request.entries_max);
+  add(out, "state", request.sync_state);
   return out;
 }
 

@@ -30,6 +30,17 @@ std::string written(const FindItemRequest& request) {
   return status ? out : out + describe(status.error());
 }
 
+std::string written(const GetFolderRequest& request) {
+  std::string out;
+  Status status = write_get_folder(request, out);
+  return status ? out : out + describe(status.error());
+}
+std::string written(const SyncFolderItemsRequest& request) {
+  std::string out;
+  Status status = write_sync_folder_items(request, out);
+  return status ? out : out + describe(status.error());
+}
+
 std::string read(std::string_view document) {
   EwsRequestReader reader(kTestSalt);
   return read_whole(reader, document);
@@ -60,6 +71,11 @@ std::vector<std::string> all_requests() {
       written(FindItemRequest{}),
       written(FindItemRequest{
           .mailbox = "user@example.com", .received_since = kTime, .entries_max = 1000, .fields = kEveryField}),
+      written(GetFolderRequest{}),
+      written(GetFolderRequest{.version = ExchangeVersion::exchange2007, .mailbox = "user@example.com"}),
+      written(SyncFolderItemsRequest{}),
+      written(SyncFolderItemsRequest{
+          .mailbox = "user@example.com", .sync_state = "H4sI&=", .changes_max = 1, .fields = kEveryField}),
   };
 }
 
@@ -104,6 +120,23 @@ TEST(FindItemRequest, IsReadBackAsWritten) {
             " fields=item:DateTimeReceived,message:IsRead since=2026-03-01T08:30:05Z max=5");
 }
 
+TEST(GetFolderRequest, IsReadBackAsWritten) {
+  EXPECT_EQ(read(written(GetFolderRequest{})),
+            "request get_folder soap11 GetFolder version=Exchange2010_SP2 folder=inbox");
+  EXPECT_EQ(read(written(GetFolderRequest{.mailbox = "user@example.com"})),
+            "request get_folder soap11 GetFolder version=Exchange2010_SP2 folder=inbox mailbox=user@example.com");
+}
+
+TEST(SyncFolderItemsRequest, IsReadBackAsWritten) {
+  EXPECT_EQ(read(written(SyncFolderItemsRequest{})),
+            "request sync_folder_items soap11 SyncFolderItems version=Exchange2010_SP2 folder=inbox max=512");
+  std::array fields = {ItemField::subject};
+  EXPECT_EQ(read(written(SyncFolderItemsRequest{
+                .mailbox = "user@example.com", .sync_state = "S<=", .changes_max = 7, .fields = fields})),
+            "request sync_folder_items soap11 SyncFolderItems version=Exchange2010_SP2 folder=inbox "
+            "mailbox=user@example.com fields=item:Subject max=7 state=S<=");
+}
+
 TEST(EwsRequests, AreValidAgainstTheSchema) {
   SKIP_WITHOUT_SCHEMA();
   EXPECT_EQ(schema_errors(all_requests()), "");
@@ -133,6 +166,14 @@ TEST(EwsRequests, RefuseWhatExchangeWouldRefuse) {
   EXPECT_TRUE(written(FindItemRequest{.entries_max = kFindItemEntriesMax}).starts_with("<?xml"));
   EXPECT_EQ(written(FindItemRequest{.entries_max = kFindItemEntriesMax + 1}), "ews bad_value");
   EXPECT_EQ(written(FindItemRequest{.entries_max = 0}), "ews bad_value");
+
+  EXPECT_EQ(written(GetFolderRequest{.mailbox = std::string(kMailboxBytesMax + 1, 'm')}), "ews bad_value");
+  EXPECT_EQ(written(SyncFolderItemsRequest{.changes_max = 0}), "ews bad_value");
+  EXPECT_EQ(written(SyncFolderItemsRequest{.changes_max = kSyncChangesMax + 1}), "ews bad_value");
+  std::string longest_state(kSyncStateBytesMax, 's');
+  EXPECT_TRUE(written(SyncFolderItemsRequest{.sync_state = longest_state}).starts_with("<?xml"));
+  longest_state += "s";
+  EXPECT_EQ(written(SyncFolderItemsRequest{.sync_state = longest_state}), "ews bad_value");
 }
 
 TEST(EwsRequests, RefuseTextThatXmlCannotExpress) {
@@ -144,6 +185,9 @@ TEST(EwsRequests, RefuseTextThatXmlCannotExpress) {
     EXPECT_EQ(written(SubscribeRequest{.watermark = text, .url = kUrl}), "ews forbidden_text");
     EXPECT_EQ(written(SubscribeRequest{.url = text}), "ews forbidden_text");
     EXPECT_EQ(written(FindItemRequest{.mailbox = text}), "ews forbidden_text");
+    EXPECT_EQ(written(GetFolderRequest{.mailbox = text}), "ews forbidden_text");
+    EXPECT_EQ(written(SyncFolderItemsRequest{.mailbox = text}), "ews forbidden_text");
+    EXPECT_EQ(written(SyncFolderItemsRequest{.sync_state = text}), "ews forbidden_text");
   }
   id_max += "i";
   std::array<std::string_view, 1> ids = {id_max};
@@ -192,7 +236,7 @@ std::string request(std::string_view message) {
 }
 
 TEST(EwsRequestReader, NamesARequestThatItDoesNotRead) {
-  EXPECT_EQ(read(request("<m:GetFolder><m:FolderIds/></m:GetFolder>")), "request other soap12 GetFolder");
+  EXPECT_EQ(read(request("<m:GetEvents><m:SubscriptionId/></m:GetEvents>")), "request other soap12 GetEvents");
 }
 
 TEST(EwsRequestReader, RefusesIncompleteRequests) {
@@ -211,6 +255,15 @@ TEST(EwsRequestReader, RefusesIncompleteRequests) {
   EXPECT_EQ(read(subscribe("<t:URL>u</t:URL><t:URL>v</t:URL>")), "ews repeated_part");
   EXPECT_EQ(read(request("<m:GetItem><m:ItemIds/></m:GetItem>")), "ews missing_part");
   EXPECT_EQ(read(request("<m:FindItem/>")), "ews missing_part");
+  EXPECT_EQ(read(request("<m:GetFolder><m:FolderIds/></m:GetFolder>")), "ews missing_part");
+  EXPECT_EQ(read(request("<m:SyncFolderItems/>")), "ews missing_part");
+  auto sync = [&](std::string_view changes) {
+    return request(fmt::format("<m:SyncFolderItems><m:SyncFolderId><t:DistinguishedFolderId Id='inbox'/></m:SyncFolderId>"
+                               "<m:MaxChangesReturned>{}</m:MaxChangesReturned></m:SyncFolderItems>",
+                               changes));
+  };
+  EXPECT_TRUE(read(sync("512")).starts_with("request sync_folder_items"));
+  for (std::string_view bad : {"0", "513", "many"}) EXPECT_EQ(read(sync(bad)), "ews bad_value");
   std::string ids;
   for (size_t i = 0; i <= kGetItemIdsMax; ++i) ids += "<t:ItemId Id='i'/>";
   EXPECT_EQ(read(request("<m:GetItem><m:ItemIds>" + ids + "</m:ItemIds></m:GetItem>")), "ews too_many");

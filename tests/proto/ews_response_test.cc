@@ -69,6 +69,18 @@ const std::array kGot = {
 };
 const std::array kFound = {EwsResponseMessage{.code = kOk, .items = kItems, .total_items = 40, .includes_last = false}};
 const std::array kFoundNone = {EwsResponseMessage{.code = kOk, .total_items = 0, .includes_last = true}};
+const std::array kFolders = {
+    EwsFolder{.element = "Folder", .id = "F&=", .display_name = "Inbox", .total = 12, .unread = 3}};
+const std::array kGotFolder = {EwsResponseMessage{.code = kOk, .folders = kFolders}};
+const std::array kChanges = {
+    EwsItem{.change = EwsChange::created, .element = "MeetingRequest", .id = "A", .subject = "Standup"},
+    EwsItem{.change = EwsChange::updated, .element = "Message", .id = "B", .is_read = true},
+    EwsItem{.change = EwsChange::deleted, .id = "C"},
+    EwsItem{.change = EwsChange::read_flag, .id = "D", .is_read = false},
+};
+const std::array kSynced = {
+    EwsResponseMessage{.code = kOk, .items = kChanges, .sync_state = "H4sI=", .includes_last = false}};
+constexpr ServerVersion kServer = {15, 1, 2507, 39};
 const std::array kFindFailed = {
     EwsResponseMessage{.response_class = ResponseClass::error, .code = EwsResponseCode::access_denied}};
 
@@ -88,6 +100,12 @@ std::vector<std::string> all_answers() {
           written(answer_of(EwsAnswerKind::find_item, kFoundNone)),
           written(answer_of(EwsAnswerKind::find_item, kFindFailed)),
           written(answer_of(EwsAnswerKind::get_item, kGot, SoapVersion::soap12)),
+          written(answer_of(EwsAnswerKind::get_folder, kGotFolder)),
+          written(answer_of(EwsAnswerKind::sync_folder_items, kSynced)),
+          written({.kind = EwsAnswerKind::subscribe,
+                   .server = kServer,
+                   .server_schema = "V2017_07_11",
+                   .messages = kSubscribed}),
           written(busy_fault(SoapVersion::soap11)),
           written(busy_fault(SoapVersion::soap12))};
 }
@@ -123,6 +141,40 @@ TEST(EwsAnswerReader, ReadsAFindItemResponse) {
             "answer find_item soap11 FindItemResponse [Error ErrorAccessDenied]");
 }
 
+TEST(EwsAnswerReader, ReadsAGetFolderResponse) {
+  EXPECT_EQ(read(written(answer_of(EwsAnswerKind::get_folder, kGotFolder))),
+            "answer get_folder soap11 GetFolderResponse [Success NoError (Folder id=F&= name=Inbox total=12 unread=3)]");
+}
+
+TEST(EwsAnswerReader, ReadsEveryKindOfChange) {
+  EXPECT_EQ(read(written(answer_of(EwsAnswerKind::sync_folder_items, kSynced))),
+            "answer sync_folder_items soap11 SyncFolderItemsResponse [Success NoError last=false state=H4sI="
+            " (created MeetingRequest id=A subject=Standup) (updated Message id=B read=true) (deleted id=C)"
+            " (read_flag id=D read=false)]");
+}
+
+TEST(EwsAnswerReader, ReadsWhichServerAnswered) {
+  EwsAnswerReader reader(kTestSalt);
+  std::string document = written(
+      {.kind = EwsAnswerKind::subscribe, .server = kServer, .server_schema = "V2017_07_11", .messages = kSubscribed});
+  ASSERT_TRUE(reader.feed(document));
+  auto answer = reader.finish();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ((*answer)->server, kServer);
+  EXPECT_EQ((*answer)->server_schema, "V2017_07_11");
+  // What cannot be read is left out, and spoils nothing.
+  for (std::string_view bad : {"x", "-1", "65536", ""}) {
+    std::string changed = document;
+    changed.replace(changed.find("\"15\""), 4, fmt::format("\"{}\"", bad));
+    reader.reset();
+    ASSERT_TRUE(reader.feed(changed));
+    answer = reader.finish();
+    ASSERT_TRUE(answer);
+    EXPECT_FALSE((*answer)->server.known());
+    EXPECT_EQ((*answer)->messages[0].subscription_id, "S=");
+  }
+}
+
 TEST(EwsAnswerReader, ReadsFaultsOfBothSoapVersions) {
   EXPECT_EQ(read(written(busy_fault(SoapVersion::soap11))),
             "answer fault soap11 Fault ErrorServerBusy fault_code=ErrorServerBusy text=Try <later>. back_off=297749");
@@ -152,10 +204,16 @@ TEST(EwsAnswerReader, IgnoresABackOffThatIsNoNumber) {
 }
 
 TEST(EwsAnswerReader, ReadsClassAndCodeOfOtherOperations) {
-  EXPECT_EQ(read(envelope("<GetFolderResponse><ResponseMessages><GetFolderResponseMessage ResponseClass='Error'>"
-                          "<ResponseCode>ErrorFolderNotFound</ResponseCode></GetFolderResponseMessage></"
-                          "ResponseMessages></GetFolderResponse>")),
-            "answer other soap11 GetFolderResponse [Error ErrorFolderNotFound]");
+  EXPECT_EQ(read(envelope("<FindFolderResponse><ResponseMessages><FindFolderResponseMessage ResponseClass='Error'>"
+                          "<ResponseCode>ErrorFolderNotFound</ResponseCode></FindFolderResponseMessage></"
+                          "ResponseMessages></FindFolderResponse>")),
+            "answer other soap11 FindFolderResponse [Error ErrorFolderNotFound]");
+  // Its changes are folders, which have no ItemId.
+  EXPECT_EQ(read(envelope("<SyncFolderHierarchyResponse><ResponseMessages><SyncFolderHierarchyResponseMessage "
+                          "ResponseClass='Success'><ResponseCode>NoError</ResponseCode><Changes><t:Create><t:Folder/>"
+                          "</t:Create></Changes></SyncFolderHierarchyResponseMessage></ResponseMessages>"
+                          "</SyncFolderHierarchyResponse>")),
+            "answer other soap11 SyncFolderHierarchyResponse [Success NoError]");
   EXPECT_EQ(read(envelope("<x xmlns='urn:x'><Response/></x>")), "answer other soap11 x");
 }
 
@@ -202,6 +260,20 @@ TEST(EwsAnswerReader, RefusesIncompleteAnswers) {
   EXPECT_EQ(read(with_item("<t:Message><t:ItemId Id='I'/><t:Sensitivity>x</t:Sensitivity></t:Message>")),
             "ews bad_value");
   EXPECT_EQ(read(with_item("<t:Message><t:ItemId Id='I'/><t:IsRead>x</t:IsRead></t:Message>")), "ews bad_value");
+  EXPECT_EQ(read(message("GetFolder", kSuccess, kNoError)), "ews missing_part");
+  EXPECT_EQ(read(message("GetFolder", kSuccess, fmt::format("{}<Folders><t:Folder/></Folders>", kNoError))),
+            "ews missing_part");
+  EXPECT_EQ(read(message("SyncFolderItems", kSuccess, kNoError)), "ews missing_part");
+  auto with_changes = [&](std::string_view changes) {
+    return message("SyncFolderItems", kSuccess,
+                   fmt::format("{}<SyncState>S</SyncState><Changes>{}</Changes>", kNoError, changes));
+  };
+  EXPECT_TRUE(read(with_changes("<t:Create/><t:Delete><t:ItemId Id='I'/></t:Delete>")).ends_with("(deleted id=I)]"));
+  for (std::string_view bad :
+       {"<t:Create><t:Message/></t:Create>", "<t:Update><t:Message/></t:Update>", "<t:Delete/>", "<t:ReadFlagChange/>"}) {
+    EXPECT_EQ(read(with_changes(bad)), "ews missing_part") << bad;
+  }
+  EXPECT_EQ(read(with_changes("<t:Delete><t:ItemId Id='I'/><t:ItemId Id='J'/></t:Delete>")), "ews repeated_part");
   // The message of another operation is none.
   EXPECT_EQ(read(envelope("<GetItemResponse><ResponseMessages><SubscribeResponseMessage "
                           "ResponseClass='Success'/></ResponseMessages></GetItemResponse>")),
@@ -216,6 +288,20 @@ TEST(EwsAnswerReader, BoundsMessagesAndItems) {
   items.push_back(items[0]);
   found[0].items = items;
   EXPECT_EQ(read(written(answer_of(EwsAnswerKind::find_item, found))), "ews too_many");
+
+  std::vector<EwsItem> changes(kEwsItemsMax, kChanges[2]);
+  std::array synced = {EwsResponseMessage{.code = kOk, .items = changes, .sync_state = "S"}};
+  EXPECT_TRUE(read(written(answer_of(EwsAnswerKind::sync_folder_items, synced))).starts_with("answer sync"));
+  changes.push_back(changes[0]);
+  synced[0].items = changes;
+  EXPECT_EQ(read(written(answer_of(EwsAnswerKind::sync_folder_items, synced))), "ews too_many");
+
+  std::vector<EwsFolder> folders(kEwsFoldersMax, kFolders[0]);
+  std::array got = {EwsResponseMessage{.code = kOk, .folders = folders}};
+  EXPECT_TRUE(read(written(answer_of(EwsAnswerKind::get_folder, got))).starts_with("answer get_folder"));
+  folders.push_back(folders[0]);
+  got[0].folders = folders;
+  EXPECT_EQ(read(written(answer_of(EwsAnswerKind::get_folder, got))), "ews too_many");
 
   std::vector<EwsResponseMessage> messages(kEwsMessagesMax, kSubscribed[0]);
   EXPECT_TRUE(read(written(answer_of(EwsAnswerKind::subscribe, messages))).starts_with("answer subscribe"));
@@ -252,7 +338,7 @@ TEST(EwsAnswers, AreValidAgainstTheSchema) {
   SKIP_WITHOUT_SCHEMA();
   std::vector<std::string> documents = all_answers();
   std::erase_if(documents, [](const std::string& document) { return document.find("s:Fault") != document.npos; });
-  ASSERT_EQ(documents.size(), 6u);
+  ASSERT_EQ(documents.size(), 9u);
   EXPECT_EQ(schema_errors(documents), "");
 }
 

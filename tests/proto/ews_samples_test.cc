@@ -4,7 +4,9 @@
 
 #include <filesystem>
 #include <set>
+#include <sstream>
 
+#include "proto/ews_tags.h"
 #include "tests/proto/ews_fixture.h"
 
 // What every file of recorded and documented EWS messages must give. A file without a row fails, and a row without a
@@ -58,17 +60,17 @@ constexpr Row kRows[] = {
     {"msdocs-finditem-operation-2.xml", "soap11:Envelope > m:FindItemResponse", Reads::answer,
      "answer find_item soap11 FindItemResponse [Error ErrorInvalidIdMalformed text=Id is malformed.]"},
     {"msdocs-getfolder-operation-0.xml", "soap11:Envelope > m:GetFolder", Reads::request,
-     "request other soap11 GetFolder"},
+     "request get_folder soap11 GetFolder folder=inbox"},
     {"msdocs-getfolder-operation-1.xml", "soap11:Envelope > m:GetFolderResponse", Reads::answer,
-     "answer other soap11 GetFolderResponse [Success NoError]"},
+     "answer get_folder soap11 GetFolderResponse [Success NoError (Folder id=AQApA= name=Inbox total=2 unread=2)]"},
     {"msdocs-getfolder-operation-2.xml", "soap11:Envelope > m:GetFolderResponse", Reads::answer,
-     "answer other soap11 GetFolderResponse [Error ErrorInvalidIdMalformed text=Id is malformed.]"},
+     "answer get_folder soap11 GetFolderResponse [Error ErrorInvalidIdMalformed text=Id is malformed.]"},
     {"msdocs-getitem-operation-email-message-0.xml", "soap11:Envelope > m:GetItem", Reads::request,
      "request get_item soap11 GetItem ids=AAAlAF"},
     // HTML with an unclosed element pasted into the Body of a mail.
     {"msdocs-getitem-operation-email-message-1.xml", "xml malformed", Reads::answer, "xml malformed"},
     {"msdocs-getitem-operation-email-message-2.xml", "soap11:Envelope > m:GetItemResponse", Reads::answer,
-     "answer get_item soap11 GetItemResponse [Error other:ErrorInvalidPropertyRequest text=Property is not valid for "
+     "answer get_item soap11 GetItemResponse [Error ErrorInvalidPropertyRequest text=Property is not valid for "
      "this object type.]"},
     {"msdocs-getusersettings-operation-soap-0.xml", "soap11:Envelope > autodiscover:GetUserSettingsRequestMessage",
      Reads::request, "request other soap11 GetUserSettingsRequestMessage"},
@@ -108,12 +110,13 @@ constexpr Row kRows[] = {
      "answer subscribe soap11 SubscribeResponse [Success NoError subscription=83826921-afdf-48be-b469-628cc02b5f49 "
      "watermark=AQAAAOpvG0LURVdOhQkPOWZLPcI8EgAAAAAAAAE=]"},
     {"msdocs-syncfolderitems-operation-0.xml", "soap11:Envelope > m:SyncFolderItems", Reads::request,
-     "request other soap11 SyncFolderItems"},
+     "request sync_folder_items soap11 SyncFolderItems folder=sentitems max=100 state=AEbJ94eMOAAA="},
     {"msdocs-syncfolderitems-operation-1.xml", "soap11:Envelope > m:SyncFolderItemsResponse", Reads::answer,
-     "answer other soap11 SyncFolderItemsResponse [Success NoError]"},
+     "answer sync_folder_items soap11 SyncFolderItemsResponse [Success NoError last=true state=H4sIAAAAA= (created "
+     "MeetingRequest id=AQApAHRwA== subject=Budget Q3 sensitivity=0)]"},
     {"msdocs-syncfolderitems-operation-2.xml", "soap11:Envelope > m:SyncFolderItemsResponse", Reads::answer,
-     "answer other soap11 SyncFolderItemsResponse [Error other:ErrorInvalidSyncStateData text=Synchronization state "
-     "data is corrupt or otherwise invalid.]"},
+     "answer sync_folder_items soap11 SyncFolderItemsResponse [Error ErrorInvalidSyncStateData text=Synchronization "
+     "state data is corrupt or otherwise invalid. last=true]"},
     {"msdocs-unsubscribe-operation-0.xml", "soap11:Envelope > m:Unsubscribe", Reads::request,
      "request other soap11 Unsubscribe"},
     {"msdocs-unsubscribe-operation-1.xml", "soap11:Envelope > m:UnsubscribeResponse", Reads::answer,
@@ -209,6 +212,40 @@ TEST(EwsSamples, TheTableHasEveryFileOnce) {
     files.insert(entry.path().filename());
   for (const Row& row : kRows) EXPECT_TRUE(rows.emplace(row.file).second) << row.file;
   EXPECT_EQ(files, rows);
+}
+
+// The words in backticks of the first column of a table of docs/ews.md.
+std::set<std::string> documented(std::string_view section) {
+  std::string text = read_file(BELLHOP_SOURCE_DIR "/docs/ews.md");
+  size_t begin = text.find(fmt::format("\n## {}\n", section));
+  EXPECT_NE(begin, text.npos);
+  std::istringstream lines(text.substr(begin, text.find("\n## ", begin + 1) - begin));
+  std::set<std::string> words;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with("| `")) continue;
+    std::string column = line.substr(2, line.find(" | ") - 2);
+    for (size_t at = column.find('`'); at != column.npos; at = column.find('`', at + 1)) {
+      size_t end = column.find('`', at + 1);
+      EXPECT_TRUE(words.insert(column.substr(at + 1, end - at - 1)).second) << line;
+      at = end;
+    }
+  }
+  return words;
+}
+
+TEST(EwsDocument, NamesEverySample) {
+  std::set<std::string> rows;
+  for (const Row& row : kRows) rows.emplace(row.file);
+  EXPECT_EQ(documented("Samples"), rows);
+}
+
+TEST(EwsDocument, NamesEveryElement) {
+  std::set<std::string> names;
+  for (const EwsElement& element : ews_elements()) {
+    constexpr std::string_view kPrefixes[] = {"", "soap:", "soap:", "m:", "t:", "e:", ""};
+    names.insert(std::string(kPrefixes[size_t(element.space)]) + std::string(element.local));
+  }
+  EXPECT_EQ(documented("Elements"), names);
 }
 
 // No reader takes a message that another one is for.

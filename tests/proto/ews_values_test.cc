@@ -12,7 +12,7 @@ namespace {
 using namespace std::chrono_literals;
 
 TEST(EwsResponseCode, EveryCodeHasItsNameAndBack) {
-  for (int i = int(EwsResponseCode::no_error); i <= int(EwsResponseCode::timeout_expired); ++i) {
+  for (int i = int(EwsResponseCode::no_error); i <= int(EwsResponseCode::wrong_server_version_delegate); ++i) {
     auto code = EwsResponseCode(i);
     EXPECT_FALSE(response_code_text(code).empty());
     EXPECT_EQ(parse_response_code(response_code_text(code)), code);
@@ -29,7 +29,7 @@ TEST(EwsResponseCode, EveryNameIsInTheSchema) {
   if (!folder) GTEST_SKIP() << "needs BELLHOP_TEST_DATA";
   std::string schema = read_file(*folder + "/ews-schema/messages.xsd");
   ASSERT_FALSE(schema.empty());
-  for (int i = int(EwsResponseCode::no_error); i <= int(EwsResponseCode::timeout_expired); ++i) {
+  for (int i = int(EwsResponseCode::no_error); i <= int(EwsResponseCode::wrong_server_version_delegate); ++i) {
     std::string name(response_code_text(EwsResponseCode(i)));
     EXPECT_NE(schema.find("\"" + name + "\""), schema.npos) << name;
   }
@@ -43,7 +43,9 @@ TEST(EwsResponseCode, IsClassifiedByWhatItAsksOfUs) {
       {"ErrorExceededConnectionCount", EwsVerdict::retry_later},
       {"ErrorExceededSubscriptionCount", EwsVerdict::retry_later},
       {"ErrorMailboxMoveInProgress", EwsVerdict::retry_later},
-      {"ErrorProxyRequestNotAllowed", EwsVerdict::retry_later},
+      {"ErrorProxyRequestNotAllowed", EwsVerdict::moved},
+      {"ErrorWrongServerVersion", EwsVerdict::moved},
+      {"ErrorProxyServiceDiscoveryFailed", EwsVerdict::moved},
       {"ErrorBatchProcessingStopped", EwsVerdict::retry_later},
       {"ErrorAccessDenied", EwsVerdict::credentials},
       {"ErrorSubscriptionDelegateAccessNotSupported", EwsVerdict::credentials},
@@ -55,11 +57,31 @@ TEST(EwsResponseCode, IsClassifiedByWhatItAsksOfUs) {
       {"ErrorExpiredSubscription", EwsVerdict::subscription_lost},
       {"ErrorEventNotFound", EwsVerdict::subscription_lost},
       {"ErrorInvalidPushSubscriptionUrl", EwsVerdict::permanent},
-      {"ErrorNonExistentMailbox", EwsVerdict::permanent},
+      {"ErrorNonExistentMailbox", EwsVerdict::moved},
+      {"ErrorItemCorrupt", EwsVerdict::permanent},
       {"ErrorOfTomorrow", EwsVerdict::permanent},
       {"", EwsVerdict::permanent},
   };
   for (auto [text, verdict] : rows) EXPECT_EQ(classify(parse_response_code(text)), verdict) << text;
+}
+
+TEST(ServerVersion, NamesTheProduct) {
+  using enum ExchangeProduct;
+  const std::pair<ServerVersion, ExchangeProduct> rows[] = {
+      {{}, unknown},
+      {{8, 3, 485, 1}, exchange2007},
+      {{14, 3, 513, 0}, exchange2010},
+      {{15, 0, 1497, 48}, exchange2013},
+      {{15, 1, 2507, 39}, exchange2016},
+      {{15, 2, 1748, 10}, exchange2019},
+      {{15, 2, 2562, 17}, subscription_edition},
+      {{15, 3, 1, 0}, subscription_edition},
+      {{15, 20, 8722, 31}, online},
+      {{16, 0, 0, 0}, online},
+      {{9, 0, 0, 0}, unknown},
+  };
+  for (const auto& [version, product] : rows) EXPECT_EQ(exchange_product(version), product) << version.text();
+  EXPECT_EQ((ServerVersion{15, 1, 2507, 39}.text()), "15.1.2507.39");
 }
 
 TEST(EwsTime, ReadsWhatTheSchemaAllows) {

@@ -111,6 +111,7 @@ TEST(Http1ErrorTexts, AreDistinctAndNeverMissing) {
                          HttpError::target_too_long, HttpError::bad_target,       HttpError::bad_host,
                          HttpError::bad_expectation, HttpError::method_refused,   HttpError::upgrade_refused,
                          HttpError::bad_status,      HttpError::too_many_interim, HttpError::switching_protocols,
+                         HttpError::content_encoded, HttpError::bad_coding,
                          HttpError::unwritable,      HttpError::bad_query}) {
     std::string text = http_error_text(static_cast<uint16_t>(code), 0);
     EXPECT_FALSE(text.starts_with("code ")) << text;

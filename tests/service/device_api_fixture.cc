@@ -289,10 +289,12 @@ BedCore::BedCore(Bed& b, unsigned index)
       decrypter(*b.store, *b.vault, crypto::make_scalar_engine(), b.config.notification, b.config.keys, metrics),
       ews(b.config.ews, client_of(b, "http/1.1"), metrics, log),
       tokens(b.config.oauth, b.config.ews, client_of(b, "http/1.1"), metrics, log),
+      autodiscover(b.config.autodiscover, b.config.ews, client_of(b, "http/1.1"), *b.vault, *b.store, metrics, log),
       apns(b.config.apns, *b.apns_tokens, client_of(b, "h2"), metrics, log),
       core{*b.node, index, metrics, ledger, log, decrypter, ews, tokens, apns} {
   mailboxes.emplace(core);
   core.mailboxes = &*mailboxes;
+  core.autodiscover = &autodiscover;
   api.emplace(core);
   b.node->cores[index] = &core;
   b.parts[index] = this;

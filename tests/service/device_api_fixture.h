@@ -17,6 +17,7 @@
 #include "crypto/record.h"
 #include "proto/ews_server.h"
 #include "proto/json.h"
+#include "service/autodiscover.h"
 #include "service/device_api.h"
 #include "service/http_server.h"
 #include "service/key_maker.h"
@@ -144,6 +145,7 @@ struct BedCore {
   Decrypter decrypter;
   EwsClient ews;
   TokenClient tokens;
+  Autodiscover autodiscover;
   ApnsSender apns;
   Core core;
   std::optional<Mailboxes> mailboxes;

@@ -45,6 +45,45 @@ TEST(SubscribeTest, SecondDeviceJoinsTheLiveSubscriptionOnceExchangeTookItsCrede
   run_bed({}, expect_second_device);
 }
 
+Task<void> expect_second_device_without_url(BedCore& core) {
+  Bed& bed = core.bed;
+  Phone first{core}, second{.core = core, .device_id = "phone-2"};
+  CO_ASSERT(co_await first.fetch_key());
+  CO_ASSERT((co_await first.subscribe()).status == 201);
+  CO_ASSERT(co_await second.fetch_key());
+  Answered joined = co_await second.send(second.subscribe_fields().drop("ewsUrl"));
+  EXPECT_EQ(joined.status, 201) << joined.body;
+  EXPECT_EQ(bed.exchange.verifies, 1);
+  EXPECT_EQ(core.metrics.value(metric::autodiscovers, AutodiscoverResult::off), 0u) << "nobody was asked";
+  // The first one takes its subscription's place, and for that it must be found.
+  Answered off = co_await first.send(first.subscribe_fields().drop("ewsUrl"));
+  EXPECT_EQ(off.code(), "malformed");
+  EXPECT_EQ(core.metrics.value(metric::autodiscovers, AutodiscoverResult::off), 1u);
+}
+
+TEST(SubscribeTest, ADeviceThatJoinsNeedsNoEwsUrl) { run_bed({}, expect_second_device_without_url); }
+
+Task<void> expect_known_url(BedCore& core) {
+  Bed& bed = core.bed;
+  std::string domain = *domain_of_address(kAddress);
+  store::EwsUrlKey key = bed.vault->ews_url_key(kTenant, domain);
+  EXPECT_TRUE(co_await bed.store->put_ews_url(key, {bed.ews_url, io::wall_now() + 1h}));
+  Phone phone{core};
+  CO_ASSERT(co_await phone.fetch_key());
+  Answered made = co_await phone.send(phone.subscribe_fields().drop("ewsUrl"));
+  EXPECT_EQ(made.status, 201) << made.body;
+  EXPECT_EQ(core.metrics.value(metric::autodiscovers, AutodiscoverResult::cached), 1u);
+  store::Route route = co_await route_of(bed, bed.exchange.callback_urls.at(0));
+  EXPECT_EQ(route.subscription.ews_url, bed.ews_url);
+  EXPECT_THAT(core.lines, testing::Not(testing::HasSubstr(domain)));
+}
+
+TEST(SubscribeTest, WhatIsKnownOfTheDomainServesADeviceWithoutEwsUrl) {
+  BedOptions options;
+  options.configure = [](Config& config) { config.tenants[0].autodiscover_domains = {*domain_of_address(kAddress)}; };
+  run_bed(options, expect_known_url);
+}
+
 Task<void> expect_hand_over(BedCore& core) {
   Bed& bed = core.bed;
   Phone phone{core};

@@ -19,9 +19,8 @@ Task<std::optional<crypto::CredentialRecord>> opened(Bed& bed, std::string url) 
   store::Route route = co_await route_of(bed, url);
   const store::SubscriptionRecord& subscription = route.subscription;
   CallbackUrl callback = parse_callback(url);
-  crypto::SplitBinding binding{.capability = callback.capability.value(),
-                               .key_name = subscription.key,
-                               .ews_origin = subscription.ews_origin()};
+  crypto::SplitBinding binding{
+      .capability = callback.capability.value(), .key_name = subscription.key, .ews_origin = subscription.ews_origin()};
   auto key = bed.vault->split_keys().open_creds(callback.creds, binding);
   if (!key) co_return std::nullopt;
   auto ciphertext = bed.vault->unseal_split(capability_of(url), subscription.split_ciphertext);
@@ -64,7 +63,9 @@ Task<void> subscribes(BedCore& core) {
     EXPECT_EQ(core.lines.find(secret), std::string::npos);
   }
 }
-TEST(SubscribeOauth, MakesAGrantAndStoresWhatItBrought) { run_bed(with_oauth(), subscribes); }
+TEST(SubscribeOauth, MakesAGrantAndStoresWhatItBrought) {
+  run_bed(with_oauth(), subscribes);
+}
 
 Task<void> asks_for_claims(BedCore& core) {
   Phone phone{core};
@@ -76,7 +77,9 @@ Task<void> asks_for_claims(BedCore& core) {
   EXPECT_EQ(core.bed.tokens->families().books.claims, 1u);
   EXPECT_EQ(core.bed.tokens->families().books.reuses, 0u);
 }
-TEST(SubscribeOauth, PassesClaimsOnToTheTokenEndpoint) { run_bed(with_oauth(), asks_for_claims); }
+TEST(SubscribeOauth, PassesClaimsOnToTheTokenEndpoint) {
+  run_bed(with_oauth(), asks_for_claims);
+}
 
 Task<void> keeps_refusing(BedCore& core) {
   Phone phone{core};
@@ -88,7 +91,9 @@ Task<void> keeps_refusing(BedCore& core) {
   EXPECT_EQ(core.bed.tokens->families().books.grants, 2u);
   EXPECT_EQ((co_await core.bed.counts()).subscriptions, 0u);
 }
-TEST(SubscribeOauth, EndsWhereExchangeRefusesTheFreshTokenToo) { run_bed(with_oauth(), keeps_refusing); }
+TEST(SubscribeOauth, EndsWhereExchangeRefusesTheFreshTokenToo) {
+  run_bed(with_oauth(), keeps_refusing);
+}
 
 Task<void> joins(BedCore& core) {
   Bed& bed = core.bed;
@@ -103,7 +108,9 @@ Task<void> joins(BedCore& core) {
   EXPECT_EQ(bed.exchange.subscribes, 1) << "one subscription for the mailbox";
   EXPECT_EQ(bed.tokens->families().books.grants, 2u);
 }
-TEST(SubscribeOauth, OfAnotherDeviceProvesItsTokenAndIsForgotten) { run_bed(with_oauth(), joins); }
+TEST(SubscribeOauth, OfAnotherDeviceProvesItsTokenAndIsForgotten) {
+  run_bed(with_oauth(), joins);
+}
 
 // What the device sent, how the endpoint behaved, and what the device is told.
 struct Row {
@@ -189,7 +196,9 @@ Task<void> repeats_itself_in_grace(BedCore& core) {
   EXPECT_EQ(bed.tokens->families().books.grace_uses, 1u);
   EXPECT_EQ(bed.tokens->families().books.reuses, 0u);
 }
-TEST(SubscribeOauth, MayRepeatItselfWithinTheIssuersGrace) { run_bed(with_oauth(), repeats_itself_in_grace); }
+TEST(SubscribeOauth, MayRepeatItselfWithinTheIssuersGrace) {
+  run_bed(with_oauth(), repeats_itself_in_grace);
+}
 
 Task<void> foreign_endpoints(BedCore& core) {
   Bed& bed = core.bed;
@@ -197,16 +206,19 @@ Task<void> foreign_endpoints(BedCore& core) {
   CO_ASSERT(co_await phone.fetch_key());
   std::string port = std::to_string(bed.tokens->address().port), token = phone.fresh_refresh_token();
   for (const std::string& url :
-       {std::string("https://login.example.org/token"), std::string("https://127.0.0.1:1/token"), "http://127.0.0.1:" + port + "/token",
-        "https://a@127.0.0.1:" + port + "/token", "https://10.1.2.3:" + port + "/token",
-        "https://169.254.169.254:" + port + "/token", "https://2130706433:" + port + "/token", std::string("token")}) {
+       {std::string("https://login.example.org/token"), std::string("https://127.0.0.1:1/token"),
+        "http://127.0.0.1:" + port + "/token", "https://a@127.0.0.1:" + port + "/token",
+        "https://10.1.2.3:" + port + "/token", "https://169.254.169.254:" + port + "/token",
+        "https://2130706433:" + port + "/token", std::string("token")}) {
     Answered answer = co_await phone.send(phone.oauth_fields(token, url));
     EXPECT_EQ(answer.code(), "forbidden") << url << answer.body;
   }
   EXPECT_EQ(bed.tokens->families().books.requests, 0u);
   EXPECT_EQ(bed.exchange.requests, 0);
 }
-TEST(SubscribeOauth, GoesToListedTokenHostsOnly) { run_bed(with_oauth(), foreign_endpoints); }
+TEST(SubscribeOauth, GoesToListedTokenHostsOnly) {
+  run_bed(with_oauth(), foreign_endpoints);
+}
 
 Task<void> not_configured(BedCore& core) {
   Phone phone{core};
@@ -233,7 +245,9 @@ Task<void> too_long_for_rsa(BedCore& core) {
   CO_ASSERT(record);
   EXPECT_EQ(std::get<crypto::BasicCredentials>(record->logon).username.reveal_text(), username);
 }
-TEST(SubscribeSplit, TakesAPasswordThatDoesNotFitIntoAnRsaEnvelope) { run_bed({}, too_long_for_rsa); }
+TEST(SubscribeSplit, TakesAPasswordThatDoesNotFitIntoAnRsaEnvelope) {
+  run_bed({}, too_long_for_rsa);
+}
 
 }  // namespace
 }  // namespace bellhop::service::device_api_test

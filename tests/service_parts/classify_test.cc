@@ -189,7 +189,7 @@ TEST(Classify, AHeartbeatCanShowAGap) {
   EXPECT_TRUE(events.gap);
 }
 
-TEST(Classify, ErrorsThatKillTheSubscriptionAreSeenAndNothingElseOfThem) {
+TEST(Classify, AnErrorIsAGapAndSomeOfThemKillTheSubscription) {
   using proto::EwsResponseCode;
   for (EwsResponseCode code : {EwsResponseCode::read_events_failed, EwsResponseCode::subscription_not_found,
                                EwsResponseCode::missed_notification_events}) {
@@ -197,9 +197,37 @@ TEST(Classify, ErrorsThatKillTheSubscriptionAreSeenAndNothingElseOfThem) {
     EXPECT_TRUE(events.lost) << proto::response_code_text(code);
     EXPECT_EQ(events.watermark_hash, 0u);
     EXPECT_FALSE(events.heartbeat);
-    EXPECT_FALSE(events.gap);
+    EXPECT_TRUE(events.gap);
+    EXPECT_EQ(events.error, code);
   }
-  EXPECT_FALSE(Message().add_error(EwsResponseCode::server_busy).classified(at("w1")).lost);
+  Classified busy = Message().add_error(EwsResponseCode::server_busy).classified(at("w1"));
+  EXPECT_FALSE(busy.lost);
+  EXPECT_TRUE(busy.gap);
+  EXPECT_FALSE(busy.heartbeat);
+  // What stands beside an error counts.
+  Classified beside = Message()
+                          .add_error(EwsResponseCode::internal_server_error)
+                          .add("w1", {new_mail("w2", "a")})
+                          .add_error(EwsResponseCode::read_events_failed)
+                          .classified(at("w1"));
+  EXPECT_THAT(ids(beside), testing::ElementsAre("a"));
+  EXPECT_EQ(beside.error, EwsResponseCode::internal_server_error);
+  EXPECT_TRUE(beside.lost);
+  EXPECT_EQ(beside.watermark_hash, mark("w2"));
+}
+
+// MoreEvents says that the next message follows at once. It follows like any other: on its PreviousWatermark.
+TEST(Classify, AMessageThatIsFollowedByMoreIsNoGapAndNorIsTheNext) {
+  NotificationEvent first = new_mail("w2", "a"), second = new_mail("w3", "b");
+  store::HotRecord hot = at("w1");
+  for (const auto& [previous, event] : {std::pair("w1", first), std::pair("w2", second)}) {
+    Notification notification{.subscription_id = "id", .previous_watermark = previous, .more_events = true,
+                              .events = {&event, 1}};
+    Classified events = classify({&notification, 1}, hot, kHashes);
+    EXPECT_FALSE(events.gap);
+    EXPECT_THAT(ids(events), testing::ElementsAre(event.item_id));
+    hot.watermark_hash = events.watermark_hash;
+  }
 }
 
 // Whatever is cut off, repeated or delivered in pieces: each mail is new exactly once, and a missed piece is noticed.

@@ -96,8 +96,9 @@ class Site {
   void use_foreign_certificate();
 
   // One EWS request with Basic credentials.
-  Task<EwsResult> ews(std::string user, std::string password, std::string body);
-  Task<EwsResult> ews_authorized(std::string authorization, std::string body);
+  Task<EwsResult> ews(std::string user, std::string password, std::string body,
+                      std::string path = "/EWS/Exchange.asmx");
+  Task<EwsResult> ews_authorized(std::string authorization, std::string body, std::string path = "/EWS/Exchange.asmx");
   // Subscribes to a mailbox whose password is "secret"; the subscription's id, or empty.
   Task<std::string> subscribe(std::string address, uint32_t minutes = 30);
   Task<EwsResult> get_item(std::string address, std::string item_id);

@@ -149,12 +149,12 @@ std::string Site::callback_url(std::string_view query) const {
   return "https://" + address_.to_string() + "/notify?" + std::string(query);
 }
 
-Task<EwsResult> Site::ews(std::string user, std::string password, std::string body) {
+Task<EwsResult> Site::ews(std::string user, std::string password, std::string body, std::string path) {
   crypto::Secret basic = crypto::basic_authorization({crypto::Secret::copy_of(user), crypto::Secret::copy_of(password)});
-  co_return co_await ews_authorized(std::string(basic.reveal_text()), std::move(body));
+  co_return co_await ews_authorized(std::string(basic.reveal_text()), std::move(body), std::move(path));
 }
 
-Task<EwsResult> Site::ews_authorized(std::string authorization, std::string body) {
+Task<EwsResult> Site::ews_authorized(std::string authorization, std::string body, std::string path) {
   service::Http1ClientOptions options;
   service::Http1Origin origin;
   origin.host = world.texts().ews_host;
@@ -166,7 +166,7 @@ Task<EwsResult> Site::ews_authorized(std::string authorization, std::string body
                                         {"content-type", "text/xml; charset=utf-8"}};
   service::Http1Request request;
   request.method = "POST";
-  request.target = "/EWS/Exchange.asmx";
+  request.target = path;
   request.host = "mail.example.com";
   request.headers = headers;
   request.body = body;

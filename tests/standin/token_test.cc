@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The token stand-in, and the Exchange stand-in with the tokens that it gives.
 
-#include "tools/standin/token_families.h"
-
 #include "proto/ews_request.h"
 #include "tests/standin/site.h"
+#include "tools/standin/token_families.h"
 
 namespace bellhop::standin::test {
 namespace {
@@ -124,7 +123,9 @@ Task<void> bearer(Site& site) {
   EXPECT_EQ(books.bearer, 1u);
   EXPECT_EQ(books.unauthorized, 3u);
 }
-TEST(ExchangeBearer, TakesTokensOfTheTokenStandInForTheirUser) { run_site({}, bearer, 2); }
+TEST(ExchangeBearer, TakesTokensOfTheTokenStandInForTheirUser) {
+  run_site({}, bearer, 2);
+}
 
 }  // namespace
 }  // namespace bellhop::standin::test

@@ -36,7 +36,9 @@ std::shared_ptr<const TokenKey> TokenKey::from_text(std::string_view text) {
   return std::shared_ptr<const TokenKey>(new TokenKey(*std::move(key)));
 }
 
-std::string TokenKey::text() const { return std::string(crypto::base64_of(key_).reveal_text()); }
+std::string TokenKey::text() const {
+  return std::string(crypto::base64_of(key_).reveal_text());
+}
 
 std::string TokenKey::mac(std::string_view bytes) const {
   crypto::Digest digest = crypto::hmac_sha256(key_.reveal(), as_bytes(bytes));
@@ -44,8 +46,8 @@ std::string TokenKey::mac(std::string_view bytes) const {
 }
 
 std::string TokenKey::sign(std::string_view user, WallTime expires, uint64_t number) const {
-  std::string said = to_base64url(
-      as_bytes(fmt::format("{}\n{}\n{}\n{}", kIssuer, user, expires.time_since_epoch().count(), number)));
+  std::string said =
+      to_base64url(as_bytes(fmt::format("{}\n{}\n{}\n{}", kIssuer, user, expires.time_since_epoch().count(), number)));
   crypto::Digest digest = crypto::hmac_sha256(key_.reveal(), as_bytes(said));
   return said + "." + to_base64url(digest);
 }

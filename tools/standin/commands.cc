@@ -204,6 +204,17 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   options.callback_http2 = command.callback_http2;
   options.callback_connections_max = command.callback_connections_max;
   options.callback_timeout = std::chrono::milliseconds(command.callback_timeout_ms);
+  auto version = proto::parse_exchange_version(command.version);
+  if (!version) {
+    return fail_with(fmt::format("\"{}\" is no version of Exchange; write for example Exchange2010_SP2", command.version));
+  }
+  options.version = *version;
+  options.gzip = command.gzip;
+  if (!command.autodiscover_http.empty()) {
+    auto http = parse_listen(command.autodiscover_http, complaint);
+    if (!http) return fail_with(complaint);
+    options.autodiscover_http = *http;
+  }
   Host<Exchange> host{.make = [&](std::string& why) { return Exchange::make(std::move(options), why); },
                       .prepare = [&](Exchange& exchange) { return add_mailboxes(exchange, command); },
                       .name = "Exchange stand-in"};

@@ -36,6 +36,9 @@ struct StandinExchangeCommand {
   bool callback_http2 = false;
   uint32_t callback_connections_max = 64;
   uint32_t callback_timeout_ms = 30'000;
+  std::string version = "Exchange2016";
+  bool gzip = false;
+  std::string autodiscover_http;  // address of Autodiscover's plain listener; empty: none
   // Mailboxes to begin with: user1@domain … userN@domain, one password.
   uint32_t mailboxes = 0;
   std::string domain = "example.com";

@@ -36,7 +36,9 @@ Task<Result<proto::JsonDocument>> ControlClient::call(std::string_view method, s
   co_return proto::JsonDocument::parse(answered->response().body, {.bytes_max = 16 << 20, .values_max = 1 << 20});
 }
 
-Task<void> ControlClient::close() { co_await pool_.close(); }
+Task<void> ControlClient::close() {
+  co_await pool_.close();
+}
 
 Task<bool> take_refresh_token(ControlClient& tokens, DeviceAccount& account) {
   std::string body;

@@ -16,7 +16,12 @@ constexpr std::array<std::string_view, 13> kFaultNames = {"none",        "unauth
                                                           "unavailable", "server_busy",
                                                           "server_error", "inner_busy",   "response_code", "garbage",
                                                           "truncated",   "redirect",     "drop"};
-constexpr std::array<std::string_view, 4> kOperationNames = {"subscribe", "get_item", "find_item", "other"};
+constexpr std::array<std::string_view, kEwsOperationCount> kOperationNames = {"subscribe", "get_item", "find_item",
+                                                                               "get_folder", "other"};
+constexpr std::array<std::string_view, 10> kAutodiscoverModes = {"settings",         "redirect_http", "redirect_url",
+                                                                "redirect_address", "loop",          "html",
+                                                                "not_found",        "unauthorized",  "stall",
+                                                                "huge"};
 constexpr Duration kDeliveryTick = 2ms;
 constexpr uint64_t kDeliveriesPerTurn = 64;
 
@@ -45,6 +50,13 @@ std::optional<EwsOperation> parse_ews_operation(std::string_view name) {
   return find_name<EwsOperation>(kOperationNames, name);
 }
 
+std::string_view autodiscover_mode_name(AutodiscoverMode mode) {
+  return kAutodiscoverModes[static_cast<size_t>(mode)];
+}
+std::optional<AutodiscoverMode> parse_autodiscover_mode(std::string_view name) {
+  return find_name<AutodiscoverMode>(kAutodiscoverModes, name);
+}
+
 MailboxBooks& MailboxBooks::operator+=(const MailboxBooks& other) {
   for (auto member : {&MailboxBooks::mails, &MailboxBooks::notifications, &MailboxBooks::events_sent,
                       &MailboxBooks::events_acknowledged, &MailboxBooks::new_mails_acknowledged,
@@ -70,6 +82,7 @@ Exchange::~Exchange() {
   // Where run() never came to take them.
   if (shared_->listener) io::close(shared_->listener);
   if (shared_->control_listener) io::close(shared_->control_listener);
+  if (shared_->autodiscover_http_listener) io::close(shared_->autodiscover_http_listener);
 }
 
 Result<std::unique_ptr<Exchange>> Exchange::make(ExchangeOptions options, std::string& complaint) {
@@ -88,6 +101,10 @@ Result<std::unique_ptr<Exchange>> Exchange::make(ExchangeOptions options, std::s
     shared.control_address = *shared.options.control;
     BH_TRY(shared.control_listener, open_listener(shared.control_address, false, complaint));
   }
+  if (shared.options.autodiscover_http) {
+    shared.autodiscover_http_address = *shared.options.autodiscover_http;
+    BH_TRY(shared.autodiscover_http_listener, open_listener(shared.autodiscover_http_address, false, complaint));
+  }
   for (unsigned n = 0; n < shared.options.cores; ++n) {
     exchange->parts_.push_back(std::make_unique<Part>(*exchange, n));
   }
@@ -96,6 +113,7 @@ Result<std::unique_ptr<Exchange>> Exchange::make(ExchangeOptions options, std::s
 
 SocketAddress Exchange::address() const { return shared_->address; }
 SocketAddress Exchange::control_address() const { return shared_->control_address; }
+SocketAddress Exchange::autodiscover_http_address() const { return shared_->autodiscover_http_address; }
 void Exchange::set_observer(ExchangeObserver* observer) { shared_->observer = observer; }
 
 Exchange::Part& Exchange::home(std::string_view name) const {
@@ -134,6 +152,8 @@ Task<void> Exchange::Part::run() {
       *this, service::HttpServerLimits{.connections_max = shared.options.connections_max}, server_tls);
   std::optional<ExchangeControl> control;
   std::optional<service::HttpServer> control_http;
+  AutodiscoverHttp autodiscover_handler(*this);
+  std::optional<service::HttpServer> autodiscover_http;
   TaskScope servers(&own), scope(&own);
   flows = &scope;
   scope.spawn(schedule());
@@ -142,6 +162,10 @@ Task<void> Exchange::Part::run() {
     control.emplace(exchange);
     control_http.emplace(*control, service::HttpServerLimits{.connections_max = 64}, nullptr);
     servers.spawn(control_http->run(std::exchange(shared.control_listener, {})));
+  }
+  if (number == 0 && shared.autodiscover_http_listener) {
+    autodiscover_http.emplace(autodiscover_handler, service::HttpServerLimits{.connections_max = 64}, nullptr);
+    servers.spawn(autodiscover_http->run(std::exchange(shared.autodiscover_http_listener, {})));
   }
   running.set();
   (void)co_await stop_asked.wait();
@@ -314,6 +338,25 @@ Task<bool> Exchange::delete_items(std::string address, uint32_t count) {
   });
 }
 
+Task<bool> Exchange::report_error(std::string address, std::string code) {
+  co_return co_await on_part(home(address), [&](Part& p) {
+    Mailbox* mailbox = p.find_by_address(address);
+    if (!mailbox || !p.flows) return false;
+    for (auto& subscription : mailbox->subscriptions) p.flows->spawn(p.post_error(address, subscription->id, code));
+    return true;
+  });
+}
+
+Task<bool> Exchange::set_autodiscover(AutodiscoverScript script) {
+  for (auto& part : parts_) {
+    co_await on_part(*part, [&script](Part& p) {
+      p.autodiscover = script;
+      return true;
+    });
+  }
+  co_return true;
+}
+
 Task<bool> Exchange::add_fault(EwsFault fault) {
   auto rule = RuleList<EwsFault>::make(std::move(fault));
   for (auto& part : parts_) {
@@ -356,6 +399,9 @@ Task<ExchangeBooks> Exchange::books() {
     sum.faulted += one.faulted;
     sum.refused += one.refused;
     sum.connections += one.connections;
+    for (size_t i = 0; i < std::size(sum.autodiscovers); ++i) sum.autodiscovers[i] += one.autodiscovers[i];
+    sum.autodiscover_probes += one.autodiscover_probes;
+    sum.credentials_over_http += one.credentials_over_http;
   }
   co_return sum;
 }

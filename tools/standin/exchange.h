@@ -50,8 +50,11 @@ struct ExchangeOptions {
   uint32_t events_per_notification_max = 100;
   uint32_t connections_max = 20'000;  // per core, of the EWS listener
   uint32_t faults_max = 64;
+  // What it is: its ServerVersionInfo, and the latest RequestServerVersion that it takes.
   proto::ExchangeVersion version = proto::ExchangeVersion::exchange2016;
   std::shared_ptr<const TokenKey> token_key;  // bearer tokens signed with it are taken; null: Basic only
+  bool gzip = false;  // answers are gzip where the client takes it
+  std::optional<SocketAddress> autodiscover_http;  // the plain listener of Autodiscover's last way; loopback only
 };
 
 struct MailboxSpec {
@@ -69,6 +72,8 @@ struct Mail {
   std::string preview;
   proto::Sensitivity sensitivity = proto::Sensitivity::normal;
   bool gone = false;  // deleted again before anybody can fetch it
+  std::string element = "Message";  // "MeetingRequest", "Task", ...
+  std::string item_class = "IPM.Note";
 };
 
 // What a request meets instead of, or before, its ordinary answer.
@@ -90,7 +95,8 @@ enum class EwsFaultKind : uint8_t {
 std::string_view ews_fault_name(EwsFaultKind kind);
 std::optional<EwsFaultKind> parse_ews_fault(std::string_view name);
 
-enum class EwsOperation : uint8_t { subscribe, get_item, find_item, other };
+enum class EwsOperation : uint8_t { subscribe, get_item, find_item, get_folder, other };
+inline constexpr size_t kEwsOperationCount = 5;
 std::string_view ews_operation_name(EwsOperation operation);
 std::optional<EwsOperation> parse_ews_operation(std::string_view name);
 
@@ -103,6 +109,28 @@ struct EwsFault {
   Duration delay{};                       // before the answer
   Duration back_off{};
   std::string code;  // of response_code, as Exchange writes it: "ErrorMailboxMoveInProgress"
+};
+
+// What a question of Autodiscover meets. The listener of EWS serves both forms; credentials are asked for.
+enum class AutodiscoverMode : uint8_t {
+  settings,          // the EWS URL of this stand-in, as the request's Host names it; `target` instead where it is set
+  redirect_http,     // 302 to `target`
+  redirect_url,      // inside the answer
+  redirect_address,  // inside the answer
+  loop,              // 302 to itself
+  html,              // 200 with a page
+  not_found,         // 404
+  unauthorized,      // 401
+  stall,             // no answer
+  huge,              // more than anybody takes
+};
+std::string_view autodiscover_mode_name(AutodiscoverMode mode);
+std::optional<AutodiscoverMode> parse_autodiscover_mode(std::string_view name);
+struct AutodiscoverScript {
+  AutodiscoverMode soap = AutodiscoverMode::settings;
+  AutodiscoverMode pox = AutodiscoverMode::settings;
+  std::string target;
+  std::string http_location;  // where the plain listener redirects to; empty: 404
 };
 
 // What happened to the callbacks of one mailbox, or of all. An event is one element of a notification.
@@ -128,12 +156,15 @@ struct ExchangeBooks {
   uint64_t mailboxes = 0;
   uint64_t subscriptions = 0;  // alive now
   uint64_t events_pending = 0;
-  uint64_t requests[4] = {};   // by EwsOperation
+  uint64_t requests[kEwsOperationCount] = {};  // by EwsOperation
   uint64_t unauthorized = 0;
   uint64_t bearer = 0;         // requests with a good bearer token
   uint64_t faulted = 0;        // requests that met a fault on demand
   uint64_t refused = 0;        // answered with an error of Exchange's own rules
   uint64_t connections = 0;    // of the EWS listener, open now
+  uint64_t autodiscovers[2] = {};       // requests by form: SOAP, POX
+  uint64_t autodiscover_probes = 0;     // of the plain listener
+  uint64_t credentials_over_http = 0;   // of these, with an Authorization field. Never
 };
 
 // One attempt to deliver a notification, when it is over.
@@ -163,7 +194,7 @@ class ExchangeObserver {
 };
 
 // A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic and bearer authentication (Subscribe,
-// GetItem, FindItem), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
+// GetItem, FindItem, GetFolder), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
 // retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
 // in memory. Made on its first core, destroyed after run() has returned on every one of its cores.
 class Exchange {
@@ -181,6 +212,7 @@ class Exchange {
 
   SocketAddress address() const;          // of the EWS listener
   SocketAddress control_address() const;  // port 0 without control
+  SocketAddress autodiscover_http_address() const;  // port 0 without
   void set_observer(ExchangeObserver* observer);  // before run()
 
   // False: the address exists, or mailboxes_max is reached, or a field is empty.
@@ -194,6 +226,12 @@ class Exchange {
   Task<bool> mark_read(std::string address, uint32_t count);
   // The newest `count` items are deleted, without events.
   Task<bool> delete_items(std::string address, uint32_t count);
+
+  // Each subscription of the mailbox gets a notification that is an error with this code, once. False: no such mailbox.
+  Task<bool> report_error(std::string address, std::string code);
+
+  // How Autodiscover answers from now on.
+  Task<bool> set_autodiscover(AutodiscoverScript script);
 
   // False: faults_max is reached.
   Task<bool> add_fault(EwsFault fault);
@@ -213,6 +251,7 @@ class Exchange {
  private:
   struct Shared;
   class Part;
+  friend class AutodiscoverHttp;
   friend class ExchangeControl;
   Exchange();
   Part& home(std::string_view name) const;

@@ -54,6 +54,10 @@ Task<ControlAnswer> ExchangeControl::answer(const ControlRequest& request) {
     co_await exchange_.clear_faults();
     co_return ControlAnswer::ok();
   }
+  if (request.is(HttpMethod::post, "/notification-error")) {
+    co_return ControlAnswer::done(co_await exchange_.report_error(address, request.text("code")), kNoMailbox);
+  }
+  if (request.is(HttpMethod::post, "/autodiscover")) co_return co_await set_autodiscover(request);
   if (request.is(HttpMethod::post, "/restart")) {
     co_await exchange_.restart();
     co_return ControlAnswer::ok();
@@ -97,6 +101,8 @@ Task<ControlAnswer> ExchangeControl::deliver(const ControlRequest& request) {
     mail.conversation = request.text("conversation");
     mail.preview = request.text("preview");
     mail.gone = request.flag("gone");
+    if (std::string text = request.text("element"); !text.empty()) mail.element = std::move(text);
+    if (std::string text = request.text("itemClass"); !text.empty()) mail.item_class = std::move(text);
     if (request.flag("private")) mail.sensitivity = proto::Sensitivity::private_;
     if (!co_await exchange_.deliver(address, std::move(mail))) co_return ControlAnswer::problem(404, kNoMailbox);
   }
@@ -151,6 +157,22 @@ Task<ControlAnswer> ExchangeControl::add_fault(const ControlRequest& request) {
   co_return ControlAnswer::ok();
 }
 
+// {"soap": MODE, "pox": MODE, "target": …, "httpLocation": …}; what is left out is as at the start.
+Task<ControlAnswer> ExchangeControl::set_autodiscover(const ControlRequest& request) {
+  AutodiscoverScript script;
+  for (auto [name, mode] : {std::pair("soap", &script.soap), std::pair("pox", &script.pox)}) {
+    std::string text = request.text(name);
+    if (text.empty()) continue;
+    auto parsed = parse_autodiscover_mode(text);
+    if (!parsed) co_return ControlAnswer::problem(400, "unknown mode of Autodiscover");
+    *mode = *parsed;
+  }
+  script.target = request.text("target");
+  script.http_location = request.text("httpLocation");
+  co_await exchange_.set_autodiscover(std::move(script));
+  co_return ControlAnswer::ok();
+}
+
 Task<ControlAnswer> ExchangeControl::books(const ControlRequest& request) {
   ControlAnswer reply;
   proto::JsonWriter json(reply.body);
@@ -178,6 +200,10 @@ Task<ControlAnswer> ExchangeControl::books(const ControlRequest& request) {
       .member("faulted", books.faulted)
       .member("refused", books.refused)
       .member("connections", books.connections)
+      .member("autodiscoverSoap", books.autodiscovers[0])
+      .member("autodiscoverPox", books.autodiscovers[1])
+      .member("autodiscoverHttp", books.autodiscover_probes)
+      .member("credentialsOverHttp", books.credentials_over_http)
       .end_object();
   co_return reply;
 }

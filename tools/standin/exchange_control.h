@@ -14,6 +14,8 @@ namespace bellhop::standin {
 //                      over all mailboxes
 //   POST   /read      {"address","count"?}   the newest unread items become read
 //   POST   /delete    {"address","count"?}   the newest items are deleted
+//   POST   /notification-error {"address","code"}   each subscription gets a notification that is an error
+//   POST   /autodiscover {"soap"?: MODE,"pox"?: MODE,"target"?,"httpLocation"?}   modes: see AutodiscoverMode
 //   POST   /faults    {"kind","operation"?,"mailbox"?,"count"?,"delayMs"?,"backOffMs"?,"code"?}
 //   DELETE /faults
 //   POST   /restart   all subscriptions are forgotten
@@ -29,6 +31,7 @@ class ExchangeControl final : public ControlHandler {
   Task<ControlAnswer> deliver(const ControlRequest& request);
   Task<ControlAnswer> deliver_list(proto::JsonArray mails);
   Task<ControlAnswer> add_fault(const ControlRequest& request);
+  Task<ControlAnswer> set_autodiscover(const ControlRequest& request);
   Task<ControlAnswer> books(const ControlRequest& request);
   Task<ControlAnswer> subscriptions(const ControlRequest& request);
 

@@ -3,6 +3,7 @@
 // The EWS front of the stand-in: what Exchange's /EWS/Exchange.asmx does with a request.
 
 #include "core/sleep.h"
+#include "proto/gzip.h"
 #include "proto/http_error.h"
 #include "proto/target.h"
 #include "tools/standin/body.h"
@@ -22,17 +23,19 @@ EwsOperation operation_of(const proto::EwsRequest& request) {
       return EwsOperation::get_item;
     case proto::EwsRequestKind::find_item:
       return EwsOperation::find_item;
+    case proto::EwsRequestKind::get_folder:
+      return EwsOperation::get_folder;
+    case proto::EwsRequestKind::sync_folder_items:
     case proto::EwsRequestKind::other:
       return EwsOperation::other;
   }
   return EwsOperation::other;
 }
 
-struct BasicCredentials {
-  std::string username, password;
-};
+uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
 
-// RFC 7617. Nothing where it is something else.
+}  // namespace
+
 std::optional<BasicCredentials> parse_basic(std::string_view authorization) {
   if (authorization.size() < 6 || !ascii_equal_ignoring_case(authorization.substr(0, 6), "basic ")) return std::nullopt;
   auto bytes = from_base64(ascii_trim(authorization.substr(6)));
@@ -64,6 +67,11 @@ uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milli
 
 Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   std::string_view path = proto::split_target(request.target()).path;
+  for (auto form : {proto::AutodiscoverForm::soap, proto::AutodiscoverForm::pox}) {
+    if (!ascii_equal_ignoring_case(path, proto::autodiscover_path(form))) continue;
+    co_await handle_autodiscover(request, form);
+    co_return;
+  }
   if (!ascii_equal_ignoring_case(path, kPath)) {
     (void)co_await request.respond({.status = 404});
     co_return;
@@ -92,13 +100,22 @@ Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   });
   if (reply.delay > Duration(0) && !co_await sleep_for(reply.delay)) co_return;
   if (reply.fault == EwsFaultKind::drop) co_return;  // unanswered: the server ends the connection
-  proto::HeaderField headers[3];
+  proto::HeaderField headers[5];
   size_t count = 0;
   std::string retry_after = std::to_string(reply.retry_after_s);
   if (!reply.challenge.empty()) headers[count++] = {"www-authenticate", reply.challenge};
   if (reply.status == 401) headers[count++] = {"www-authenticate", "Basic realm=\"mail.example.com\""};
   if (reply.retry_after_s > 0) headers[count++] = {"retry-after", retry_after};
   if (reply.status == 302) headers[count++] = {"location", "https://elsewhere.example.com/EWS/Exchange.asmx"};
+  std::array<uint8_t, 8> id;
+  io::random(id);
+  std::string request_id = to_hex(id);
+  headers[count++] = {"request-id", request_id};
+  std::string_view takes = request.headers().find("accept-encoding").value_or(std::string_view());
+  if (shared.options.gzip && takes.find("gzip") != takes.npos && !reply.body.empty()) {
+    reply.body = proto::gzip(reply.body);
+    headers[count++] = {"content-encoding", "gzip"};
+  }
   std::string_view type = reply.body.empty() ? std::string_view() : proto::soap_content_type(reply.soap_version);
   (void)co_await request.respond(
       {.status = reply.status, .content_type = type, .body = reply.body, .headers = {headers, count}});
@@ -184,16 +201,29 @@ Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string bod
     answer_fault(reply.soap_version, "ErrorSchemaValidation", "The request failed schema validation.", {}, reply.body);
     co_return reply;
   }
+  // A version that this server does not have is none that its schema knows.
+  auto asked = proto::parse_exchange_version(request.server_version);
+  if (!request.server_version.empty() && (!asked || *asked > shared.options.version)) {
+    ++counts.refused;
+    reply.status = 500;
+    answer_fault(reply.soap_version, "ErrorInvalidServerVersion", "The specified server version is invalid.", {},
+                 reply.body);
+    co_return reply;
+  }
+  proto::ServerVersion server = server_version(shared.options.version);
   switch (operation) {
     case EwsOperation::subscribe:
       reply = answer_subscribe(*mailbox, request);
       reply.delay = delay;
       break;
     case EwsOperation::get_item:
-      answer_get_item(*mailbox, request, reply.body, refused);
+      answer_get_item(*mailbox, request, server, reply.body, refused);
       break;
     case EwsOperation::find_item:
-      answer_find_item(*mailbox, request, reply.body, refused);
+      answer_find_item(*mailbox, request, server, reply.body, refused);
+      break;
+    case EwsOperation::get_folder:
+      answer_get_folder(*mailbox, request, server, reply.body, refused);
       break;
     case EwsOperation::other:
       refused = true;
@@ -272,6 +302,7 @@ EwsReply Exchange::Part::answer_subscribe(Mailbox& mailbox, const proto::EwsRequ
   message.watermark = watermark;
   proto::EwsAnswer answer;
   answer.kind = proto::EwsAnswerKind::subscribe;
+  answer.server = server_version(shared.options.version);
   answer.soap_version = request.soap_version;
   answer.messages = {&message, 1};
   proto::write_answer(answer, reply.body);

@@ -77,14 +77,14 @@ EwsItem present(const Mailbox& mailbox, const StoredItem& item, uint32_t fields,
   auto keep = [&](std::string text) -> std::string_view { return texts.emplace_back(std::move(text)); };
   auto cut = [&](std::string_view text) { return names_only ? utf8_prefix(text, kFindItemTextMax) : text; };
   EwsItem out;
-  out.element = "Message";
+  out.element = item.element;
   out.id = keep(item_id_text(mailbox.mark(item.number)));
   if (asked(ItemField::subject)) out.subject = cut(item.subject);
   proto::EwsMailbox sender{cut(item.sender_name), names_only ? std::string_view() : item.sender_address};
   if (asked(ItemField::from)) out.from = sender;
   if (asked(ItemField::sender)) out.sender = sender;
   if (asked(ItemField::date_time_received)) out.received = item.received;
-  if (asked(ItemField::item_class)) out.item_class = "IPM.Note";
+  if (asked(ItemField::item_class)) out.item_class = item.item_class;
   if (asked(ItemField::importance)) out.importance = proto::Importance::normal;
   if (asked(ItemField::sensitivity)) out.sensitivity = item.sensitivity;
   if (asked(ItemField::conversation_id)) out.conversation_id = item.conversation;
@@ -102,10 +102,18 @@ EwsAnswerKind answer_kind(const proto::EwsRequest& request) {
       return EwsAnswerKind::get_item;
     case proto::EwsRequestKind::find_item:
       return EwsAnswerKind::find_item;
+    case proto::EwsRequestKind::get_folder:
+      return EwsAnswerKind::get_folder;
+    case proto::EwsRequestKind::sync_folder_items:
     case proto::EwsRequestKind::other:
       return EwsAnswerKind::fault;
   }
   return EwsAnswerKind::fault;
+}
+
+// True for classes of items that have a sender: t:MessageType and what is made of it, and posts.
+bool has_sender(std::string_view element) {
+  return element == "Message" || element == "PostItem" || element == "SharingMessage" || element.starts_with("Meeting");
 }
 
 EwsResponseMessage error_message(EwsResponseCode code, std::string_view text) {
@@ -117,6 +125,25 @@ EwsResponseMessage error_message(EwsResponseCode code, std::string_view text) {
 }
 
 }  // namespace
+
+proto::ServerVersion server_version(proto::ExchangeVersion version) {
+  using enum proto::ExchangeVersion;
+  switch (version) {
+    case exchange2007:
+    case exchange2007_sp1:
+      return {8, 3, 485, 1};
+    case exchange2010:
+    case exchange2010_sp1:
+    case exchange2010_sp2:
+      return {14, 3, 513, 0};
+    case exchange2013:
+    case exchange2013_sp1:
+      return {15, 0, 1497, 48};
+    case exchange2016:
+      return {15, 1, 2507, 39};
+  }
+  return {};
+}
 
 std::string item_id_text(MailboxMark mark) { return to_base64(mark_bytes<kIdBytes>(kIdHead, kItem, mark)); }
 std::string folder_id_text(MailboxMark mark) { return to_base64(mark_bytes<kIdBytes>(kIdHead, kFolder, mark)); }
@@ -181,7 +208,7 @@ void arrive(Mailbox& mailbox, Mail mail, WallTime now, uint32_t items_max) {
     }
     mailbox.items.push_back({number, now, std::move(mail.subject), std::move(mail.sender_name),
                              std::move(mail.sender_address), std::move(mail.conversation), std::move(mail.preview),
-                             mail.sensitivity, false});
+                             mail.sensitivity, false, std::move(mail.element), std::move(mail.item_class)});
   }
   ++mailbox.unread;
   ++mailbox.books.mails;
@@ -249,13 +276,16 @@ void write_notification(const Subscription& subscription, proto::ExchangeVersion
   proto::write_send_notification(message, version, out);
 }
 
-void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, std::string& out, bool& refused) {
+void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, const proto::ServerVersion& server,
+                     std::string& out, bool& refused) {
   std::vector<std::string> texts;
   texts.reserve(request.item_ids.size());
   std::vector<EwsItem> items;
   items.reserve(request.item_ids.size());
   std::vector<EwsResponseMessage> messages;
   uint32_t fields = mask_of(request.fields);
+  constexpr std::array kSender = {ItemField::from, ItemField::sender};
+  bool asks_sender = (fields & mask_of(kSender)) != 0;
   for (std::string_view id : request.item_ids) {
     auto mark = parse_item_id(id);
     const StoredItem* item = mark && mark->tag == mailbox.tag ? mailbox.find(mark->number) : nullptr;
@@ -264,6 +294,9 @@ void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, std::st
     } else if (!item) {
       messages.push_back(
           error_message(EwsResponseCode::item_not_found, "The specified object was not found in the store."));
+    } else if (asks_sender && !has_sender(item->element)) {
+      messages.push_back(
+          error_message(EwsResponseCode::invalid_property_request, "Property is not valid for this object type."));
     } else {
       items.push_back(present(mailbox, *item, fields, false, texts));
       messages.emplace_back().items = {&items.back(), 1};
@@ -273,12 +306,14 @@ void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, std::st
   }
   proto::EwsAnswer answer;
   answer.kind = EwsAnswerKind::get_item;
+  answer.server = server;
   answer.soap_version = request.soap_version;
   answer.messages = messages;
   proto::write_answer(answer, out);
 }
 
-void answer_find_item(Mailbox& mailbox, const proto::EwsRequest& request, std::string& out, bool& refused) {
+void answer_find_item(Mailbox& mailbox, const proto::EwsRequest& request, const proto::ServerVersion& server,
+                      std::string& out, bool& refused) {
   if (!request.mailbox.empty() && !ascii_equal_ignoring_case(request.mailbox, mailbox.address)) {
     refused = true;
     return answer_error(request, "ErrorAccessDenied", "Access is denied. Check credentials and try again.", {}, out);
@@ -306,6 +341,30 @@ void answer_find_item(Mailbox& mailbox, const proto::EwsRequest& request, std::s
   message.includes_last = items.size() == static_cast<size_t>(total);
   proto::EwsAnswer answer;
   answer.kind = EwsAnswerKind::find_item;
+  answer.server = server;
+  answer.soap_version = request.soap_version;
+  answer.messages = {&message, 1};
+  proto::write_answer(answer, out);
+}
+
+void answer_get_folder(Mailbox& mailbox, const proto::EwsRequest& request, const proto::ServerVersion& server,
+                       std::string& out, bool& refused) {
+  bool own = request.mailbox.empty() || ascii_equal_ignoring_case(request.mailbox, mailbox.address);
+  if (!own || request.folder != "inbox") {
+    refused = true;
+    return answer_error(request, own ? "ErrorFolderNotFound" : "ErrorAccessDenied",
+                        "The specified folder could not be found in the store.", {}, out);
+  }
+  std::string id = folder_id_text(mailbox.mark(kInboxNumber));
+  proto::EwsFolder folder{.element = "Folder",
+                          .id = id,
+                          .total = static_cast<int32_t>(mailbox.items.size()),
+                          .unread = mailbox.unread};
+  EwsResponseMessage message;
+  message.folders = {&folder, 1};
+  proto::EwsAnswer answer;
+  answer.kind = EwsAnswerKind::get_folder;
+  answer.server = server;
   answer.soap_version = request.soap_version;
   answer.messages = {&message, 1};
   proto::write_answer(answer, out);

@@ -52,6 +52,7 @@ struct StoredItem {
   std::string subject, sender_name, sender_address, conversation, preview;
   proto::Sensitivity sensitivity = proto::Sensitivity::normal;
   bool read = false;
+  std::string element, item_class;
 };
 
 // An event that a subscription has still to hear of.
@@ -120,10 +121,17 @@ PendingEvent make_status(Mailbox& mailbox, WallTime now);
 // m:SendNotification for the first `sent` events of a subscription.
 void write_notification(const Subscription& subscription, proto::ExchangeVersion version, std::string& out);
 
-// Answers to GetItem and FindItem, as whole SOAP messages. `request` was read from the wire. `refused` says whether any
+// The build that a version of the stand-in says it is.
+proto::ServerVersion server_version(proto::ExchangeVersion version);
+
+// Answers to GetItem, FindItem and GetFolder, as whole SOAP messages. `request` was read from the wire. `refused` says whether any
 // message is an error.
-void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, std::string& out, bool& refused);
-void answer_find_item(Mailbox& mailbox, const proto::EwsRequest& request, std::string& out, bool& refused);
+void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, const proto::ServerVersion& server,
+                     std::string& out, bool& refused);
+void answer_find_item(Mailbox& mailbox, const proto::EwsRequest& request, const proto::ServerVersion& server,
+                      std::string& out, bool& refused);
+void answer_get_folder(Mailbox& mailbox, const proto::EwsRequest& request, const proto::ServerVersion& server,
+                       std::string& out, bool& refused);
 // A response message of the operation that says error, or a SOAP fault.
 void answer_error(const proto::EwsRequest& request, std::string_view code, std::string_view text,
                   std::optional<uint32_t> back_off_ms, std::string& out);

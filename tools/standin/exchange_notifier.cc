@@ -149,7 +149,7 @@ Task<void> Exchange::Part::notify(Subscription* subscription) {
     attempt.attempt = subscription->failures + 1;
     write_notification(*subscription, shared.options.version, notification);
     std::string body = notification;
-    Posted posted = co_await post(*subscription, body);
+    Posted posted = co_await post(*subscription->host, subscription->target, body);
     attempt.ended = io::now();
     if (context.stop_requested()) {
       subscription->state = State::waiting;
@@ -242,8 +242,35 @@ void Exchange::Part::end(Subscription& subscription, uint64_t MailboxBooks::*how
   std::erase_if(mailbox.subscriptions, [&](const auto& one) { return one.get() == &subscription; });
 }
 
-Task<Exchange::Part::Posted> Exchange::Part::post(Subscription& subscription, const std::string& body) {
-  CallbackHost& host = *subscription.host;
+// A notification without events, beside those that the subscription has to tell of.
+Task<void> Exchange::Part::post_error(std::string address, std::string id, std::string code) {
+  auto find = [&]() -> Subscription* {
+    Mailbox* mailbox = find_by_address(address);
+    if (!mailbox) return nullptr;
+    auto at = std::ranges::find(mailbox->subscriptions, id, [](const auto& one) { return one->id; });
+    return at == mailbox->subscriptions.end() ? nullptr : at->get();
+  };
+  Subscription* subscription = find();
+  if (!subscription) co_return;
+  proto::Notification error{.response_class = proto::ResponseClass::error,
+                            .response_code = proto::parse_response_code(code),
+                            .response_code_text = code,
+                            .subscription_id = id};
+  std::string body;
+  proto::write_send_notification({.notifications = {&error, 1}}, shared.options.version, body);
+  std::string target = subscription->target;
+  Posted posted = co_await post(*subscription->host, target, body);
+  subscription = find();
+  if (!subscription || posted.outcome != Outcome::unsubscribe) co_return;
+  if (subscription->state == State::sending) {
+    subscription->doom = Subscription::Doom::forgotten;
+  } else {
+    end(*subscription, &MailboxBooks::unsubscribed);
+  }
+}
+
+Task<Exchange::Part::Posted> Exchange::Part::post(CallbackHost& host, const std::string& target,
+                                                  const std::string& body) {
   auto slot = co_await host.slots.acquire();
   if (!slot) co_return Posted{.error = slot.error()};
   const proto::HeaderField headers[] = {{"content-type", proto::soap_content_type(proto::SoapVersion::soap11)},
@@ -251,7 +278,7 @@ Task<Exchange::Part::Posted> Exchange::Part::post(Subscription& subscription, co
                                         {"user-agent", "ExchangeWebServicesProxy/CrossSite/EXCH/15.01 (stand-in)"}};
   service::Http1Request request;
   request.method = "POST";
-  request.target = subscription.target;
+  request.target = target;
   request.host = host.authority;
   request.headers = headers;
   request.body = body;

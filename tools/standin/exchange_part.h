@@ -12,6 +12,7 @@
 #include "core/task.h"
 #include "core/tls/context.h"
 #include "core/tls/ticket_keys.h"
+#include "proto/autodiscover_server.h"
 #include "proto/ews_server.h"
 #include "service/http_server.h"
 #include "tools/standin/exchange.h"
@@ -31,12 +32,19 @@ struct CallbackHost {
   std::string authority;
 };
 
+struct BasicCredentials {
+  std::string username, password;
+};
+// RFC 7617. Nothing where it is something else.
+std::optional<BasicCredentials> parse_basic(std::string_view authorization);
+
 // What the parts share; constant while they run, but for the atomics of the rules.
 struct Exchange::Shared {
   ExchangeOptions options;
-  SocketAddress address, control_address;
+  SocketAddress address, control_address, autodiscover_http_address;
   io::Handle listener;  // of the first part; the others open theirs on the same address
   io::Handle control_listener;
+  io::Handle autodiscover_http_listener;
   std::shared_ptr<const TlsAuthorities> callback_authorities;
   std::shared_ptr<TicketKeys> ticket_keys;
   ExchangeObserver* observer = nullptr;
@@ -53,6 +61,16 @@ struct EwsReply {
   std::string challenge;  // Bearer, with a 401
   Mailbox* mailbox = nullptr;   // home core's
   std::string subscription_id;  // whose first status event is to be sent after the answer
+};
+
+// The plain listener of Autodiscover: a redirect, and a count of what should not come.
+class AutodiscoverHttp final : public service::HttpHandler {
+ public:
+  explicit AutodiscoverHttp(Exchange::Part& part) : part_(part) {}
+  Task<void> handle(service::HttpExchange& exchange) override;
+
+ private:
+  Exchange::Part& part_;
 };
 
 // One core's share: its listener, the mailboxes whose home it is, their callbacks.
@@ -72,6 +90,10 @@ class Exchange::Part final : public service::HttpHandler {
   EwsReply answer_subscribe(Mailbox& mailbox, const proto::EwsRequest& request);
   void apply_fault(const EwsFault& fault, const proto::EwsRequest& request, EwsReply& reply);
 
+  // ---- Autodiscover (exchange_autodiscover.cc) ----
+  Task<void> handle_autodiscover(service::HttpExchange& exchange, proto::AutodiscoverForm form);
+  bool opens_mailbox(std::string_view authorization);
+
   // ---- callbacks (exchange_notifier.cc) ----
   struct Posted {
     NotificationAttempt::Outcome outcome = NotificationAttempt::Outcome::failed;
@@ -82,7 +104,8 @@ class Exchange::Part final : public service::HttpHandler {
   void poke(Mailbox& mailbox);
   Task<void> notify(Subscription* subscription);
   Task<void> notify_first(Subscription* subscription, Event* over);
-  Task<Posted> post(Subscription& subscription, const std::string& body);
+  Task<Posted> post(CallbackHost& host, const std::string& target, const std::string& body);
+  Task<void> post_error(std::string address, std::string id, std::string code);
   Task<Result<Posted>> exchange_once(CallbackHost* host, const service::Http1Request* request);
   bool settle(Subscription& subscription, const Posted& posted, NotificationAttempt& attempt);
   void acknowledged(Subscription& subscription, NotificationAttempt& attempt);
@@ -107,6 +130,7 @@ class Exchange::Part final : public service::HttpHandler {
   const unsigned number;
   const unsigned core;
   RuleList<EwsFault> faults;
+  AutodiscoverScript autodiscover;
   Event running, stop_asked;
   TaskScope* flows = nullptr;  // while run() serves
   std::shared_ptr<TlsContext> server_tls, client_tls;

@@ -22,8 +22,8 @@ constexpr size_t kOversizedBytes = 1 << 20;
 constexpr Duration kStall = 60s;
 constexpr std::string_view kPath = "/token";
 constexpr std::array<std::string_view, 13> kFaultNames = {
-    "none",     "invalid_grant", "interaction", "throttled", "server_error", "unavailable", "redirect",
-    "html",     "oversized",     "stall",       "hold",      "drop",         "truncated"};
+    "none", "invalid_grant", "interaction", "throttled", "server_error", "unavailable", "redirect",
+    "html", "oversized",     "stall",       "hold",      "drop",         "truncated"};
 
 // A decoded parameter of a form; nothing where it is absent or broken.
 std::optional<std::string> form_value(std::string_view form, std::string_view name) {
@@ -37,7 +37,11 @@ std::optional<std::string> form_value(std::string_view form, std::string_view na
 
 std::string error_body(std::string_view error) {
   std::string body;
-  proto::JsonWriter(body).begin_object().member("error", error).member("error_description", "as the stand-in says").end_object();
+  proto::JsonWriter(body)
+      .begin_object()
+      .member("error", error)
+      .member("error_description", "as the stand-in says")
+      .end_object();
   return body;
 }
 
@@ -218,8 +222,8 @@ Task<void> TokenEndpoint::answer(service::HttpExchange& exchange, std::string_vi
   auto grant_type = form_value(form, "grant_type"), client_id = form_value(form, "client_id");
   auto token = form_value(form, "refresh_token");
   bool typed = ascii_equal_ignoring_case(exchange.headers().find("content-type").value_or(""), proto::kFormMediaType);
-  std::string_view wrong = !typed || !grant_type || !token          ? "invalid_request"
-                           : *grant_type != "refresh_token"         ? "unsupported_grant_type"
+  std::string_view wrong = !typed || !grant_type || !token                ? "invalid_request"
+                           : *grant_type != "refresh_token"               ? "unsupported_grant_type"
                            : client_id.value_or("") != options_.client_id ? "invalid_client"
                                                                           : "";
   if (!wrong.empty()) {

@@ -69,8 +69,8 @@ std::optional<TokenFamilies::Granted> TokenFamilies::grant(std::string_view refr
   if (rules.rotate) ++books.rotations;
   if (in_grace) ++books.grace_uses;
   Granted granted;
-  granted.access_token =
-      key_->sign(family.user, now + std::chrono::duration_cast<std::chrono::milliseconds>(rules.lifetime), books.grants);
+  granted.access_token = key_->sign(
+      family.user, now + std::chrono::duration_cast<std::chrono::milliseconds>(rules.lifetime), books.grants);
   if (rules.rotate) granted.refresh_token = token_text(number, family.place);
   return granted;
 }

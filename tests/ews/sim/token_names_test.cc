@@ -10,7 +10,9 @@ namespace {
 
 using namespace ews_test;
 
-IpAddress address(std::string_view text) { return *IpAddress::parse(text); }
+IpAddress address(std::string_view text) {
+  return *IpAddress::parse(text);
+}
 
 Task<void> rebinds(Scene& s) {
   TokenScene tokens(s);
@@ -29,7 +31,9 @@ Task<void> rebinds(Scene& s) {
   EXPECT_EQ(s.peer.connections, 1u);
   co_await tokens.client->close();
 }
-TEST(TokenNames, AreCheckedForEachGrantAndOneBadAddressIsEnough) { run_scene(rebinds); }
+TEST(TokenNames, AreCheckedForEachGrantAndOneBadAddressIsEnough) {
+  run_scene(rebinds);
+}
 
 // Wherever the connection ends: where the client says that the token is not spent, the endpoint has not seen it.
 Task<void> cut_anywhere(Scene& s) {
@@ -80,7 +84,9 @@ Task<void> many_hosts(Scene& s) {
   EXPECT_TRUE(co_await tokens.client->refresh(tokens.request()));
   co_await tokens.client->close();
 }
-TEST(TokenClient, RemembersABoundedNumberOfHosts) { run_scene(many_hosts); }
+TEST(TokenClient, RemembersABoundedNumberOfHosts) {
+  run_scene(many_hosts);
+}
 
 }  // namespace
 }  // namespace bellhop::service
