@@ -32,22 +32,6 @@ EwsOperation operation_of(const proto::EwsRequest& request) {
   return EwsOperation::other;
 }
 
-uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
-
-}  // namespace
-
-std::optional<BasicCredentials> parse_basic(std::string_view authorization) {
-  if (authorization.size() < 6 || !ascii_equal_ignoring_case(authorization.substr(0, 6), "basic ")) return std::nullopt;
-  auto bytes = from_base64(ascii_trim(authorization.substr(6)));
-  if (!bytes) return std::nullopt;
-  std::string_view text = as_text(*bytes);
-  size_t colon = text.find(':');
-  if (colon == text.npos) return std::nullopt;
-  BasicCredentials credentials{std::string(text.substr(0, colon)), std::string(text.substr(colon + 1))};
-  wipe(*bytes);
-  return credentials;
-}
-
 constexpr std::string_view kBearer = "bearer ";
 
 std::optional<std::string_view> parse_bearer(std::string_view authorization) {
@@ -64,6 +48,18 @@ constexpr std::string_view kClaims = R"({"access_token":{"nbf":{"essential":true
 uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
 
 }  // namespace
+
+std::optional<BasicCredentials> parse_basic(std::string_view authorization) {
+  if (authorization.size() < 6 || !ascii_equal_ignoring_case(authorization.substr(0, 6), "basic ")) return std::nullopt;
+  auto bytes = from_base64(ascii_trim(authorization.substr(6)));
+  if (!bytes) return std::nullopt;
+  std::string_view text = as_text(*bytes);
+  size_t colon = text.find(':');
+  if (colon == text.npos) return std::nullopt;
+  BasicCredentials credentials{std::string(text.substr(0, colon)), std::string(text.substr(colon + 1))};
+  wipe(*bytes);
+  return credentials;
+}
 
 Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   std::string_view path = proto::split_target(request.target()).path;
