@@ -22,7 +22,7 @@ struct HttpResponse {
   std::string_view content_type;  // empty: no Content-Type
   std::string_view body;
   std::span<const proto::HeaderField> headers;
-  bool close = false;  // end the connection after this answer (HTTP/1.1)
+  bool close = false;  // end the connection after this answer; over HTTP/2 in order, by GOAWAY
 };
 
 // Takes the pieces of a request body.
@@ -46,7 +46,7 @@ class HttpExchange {
   // answered here, so a handler that refuses on the head alone never invites a body. At most once.
   // Errors: http (body_too_large, truncated, …), CoreError::timed_out (too slow), tls, os, canceled, the sink's.
   virtual Task<Status> read_body(uint64_t bytes_max, BodySink& sink) = 0;
-  // Exactly once. An unread body ends the connection after the answer.
+  // Exactly once. An unread body ends the connection (HTTP/1.1) or the stream (HTTP/2) after the answer.
   virtual Task<Status> respond(const HttpResponse& response) = 0;
   virtual bool responded() const = 0;
   virtual Task<Result<SocketAddress>> peer_address() = 0;
