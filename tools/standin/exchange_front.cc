@@ -189,7 +189,6 @@ Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string bod
     co_return reply;
   }
   bool truncate = fault && fault->kind == EwsFaultKind::truncated;
-  bool refused = false;
   Duration delay = reply.delay;
   if (!parsed) {
     ++counts.refused;
@@ -206,28 +205,8 @@ Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string bod
                  reply.body);
     co_return reply;
   }
-  proto::ServerVersion server = server_version(shared.options.version);
-  switch (operation) {
-    case EwsOperation::subscribe:
-      reply = answer_subscribe(*mailbox, request);
-      reply.delay = delay;
-      break;
-    case EwsOperation::get_item:
-      answer_get_item(*mailbox, request, server, reply.body, refused);
-      break;
-    case EwsOperation::find_item:
-      answer_find_item(*mailbox, request, server, reply.body, refused);
-      break;
-    case EwsOperation::get_folder:
-      answer_get_folder(*mailbox, request, server, reply.body, refused);
-      break;
-    case EwsOperation::other:
-      refused = true;
-      reply.status = 500;
-      answer_fault(reply.soap_version, "ErrorInvalidOperation", "The stand-in does not know this operation.", {}, reply.body);
-      break;
-  }
-  if (refused) ++counts.refused;
+  reply = answer_operation(*mailbox, request, operation);
+  reply.delay = delay;
   if (truncate) reply.body.resize(reply.body.size() / 2);
   if (!reply.subscription_id.empty() && shared.options.first_status == FirstStatus::before_answer) {
     // The callback is over before we answer: only its flow knows the subscription from here on.
@@ -237,6 +216,34 @@ Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string bod
     reply.subscription_id.clear();
   }
   co_return reply;
+}
+
+// A request that was read, of a user who is known.
+EwsReply Exchange::Part::answer_operation(Mailbox& mailbox, const proto::EwsRequest& request, EwsOperation operation) {
+  if (operation == EwsOperation::subscribe) return answer_subscribe(mailbox, request);
+  EwsReply reply;
+  reply.soap_version = request.soap_version;
+  bool refused = false;
+  proto::ServerVersion server = server_version(shared.options.version);
+  switch (operation) {
+    case EwsOperation::get_item:
+      answer_get_item(mailbox, request, server, reply.body, refused);
+      break;
+    case EwsOperation::find_item:
+      answer_find_item(mailbox, request, server, reply.body, refused);
+      break;
+    case EwsOperation::get_folder:
+      answer_get_folder(mailbox, request, server, reply.body, refused);
+      break;
+    case EwsOperation::subscribe:
+    case EwsOperation::other:
+      refused = true;
+      reply.status = 500;
+      answer_fault(reply.soap_version, "ErrorInvalidOperation", "The stand-in does not know this operation.", {}, reply.body);
+      break;
+  }
+  if (refused) ++counts.refused;
+  return reply;
 }
 
 EwsReply Exchange::Part::answer_subscribe(Mailbox& mailbox, const proto::EwsRequest& request) {

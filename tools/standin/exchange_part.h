@@ -87,6 +87,7 @@ class Exchange::Part final : public service::HttpHandler {
   Task<EwsReply> answer(std::string authorization, std::string body);
   Mailbox* authenticate(std::string& authorization, bool& bearer);
   void refuse_logon(std::string_view error, EwsReply& reply);
+  EwsReply answer_operation(Mailbox& mailbox, const proto::EwsRequest& request, EwsOperation operation);
   EwsReply answer_subscribe(Mailbox& mailbox, const proto::EwsRequest& request);
   void apply_fault(const EwsFault& fault, const proto::EwsRequest& request, EwsReply& reply);
 
