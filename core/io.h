@@ -107,11 +107,24 @@ void release_buffer(int32_t id);
 
 // ---- Names ----
 
-// One look-up of IPv4 and IPv6 addresses, embedded in the waiter. done() may make_ready, never resume. Not canceled:
-// abandon() instead makes the back end forget it, and done() does not come.
+// A place that a name's SRV record points to (RFC 2782). No host: the service is said not to exist.
+struct ServiceRecord {
+  std::string host;  // as DNS gave it, without the root's dot
+  uint16_t port = 0;
+  uint16_t priority = 0;  // the lowest is asked first
+  uint16_t weight = 0;    // among equal priorities, the share of those who ask
+
+  friend bool operator==(const ServiceRecord&, const ServiceRecord&) = default;
+};
+
+// One look-up of a name, embedded in the waiter. done() may make_ready, never resume. Not canceled: abandon() instead
+// makes the back end forget it, and done() does not come.
 struct Resolution {
+  enum class Kind : uint8_t { addresses, services };
+  Kind kind = Kind::addresses;  // IPv4 and IPv6 addresses, or SRV records
   std::string host;
   std::vector<IpAddress> addresses;
+  std::vector<ServiceRecord> services;  // in the order of the answer
   Status status;
   void (*done)(Resolution& resolution) = nullptr;
   void* backend = nullptr;

@@ -69,8 +69,9 @@ class Perform {
 // Awaits one name look-up; a stop of the flow abandons it.
 class Lookup {
  public:
-  explicit Lookup(std::string name) : hook_(this) {
+  Lookup(std::string name, io::Resolution::Kind kind) : hook_(this) {
     resolution_.owner = this;
+    resolution_.kind = kind;
     resolution_.host = std::move(name);
     resolution_.done = [](io::Resolution& r) {
       Lookup* self = static_cast<OwnResolution&>(r).owner;
@@ -91,10 +92,10 @@ class Lookup {
     io::start(resolution_);
     return true;
   }
-  Result<std::vector<IpAddress>> await_resume() {
+  Result<io::Resolution*> await_resume() {
     if (canceled_) return fail(core_error(CoreError::canceled));
     if (!resolution_.status) return fail(resolution_.status.error());
-    return std::move(resolution_.addresses);
+    return &resolution_;
   }
 
  private:
@@ -236,8 +237,34 @@ Task<void> Listener::close() {
 
 Task<Result<std::vector<IpAddress>>> resolve(std::string host) {
   if (auto literal = IpAddress::parse(host)) co_return std::vector<IpAddress>{*literal};
-  Lookup lookup(std::move(host));
-  co_return co_await lookup;
+  Lookup lookup(std::move(host), io::Resolution::Kind::addresses);
+  BH_CO_TRY(io::Resolution* answer, co_await lookup);
+  co_return std::move(answer->addresses);
+}
+
+Task<Result<std::vector<io::ServiceRecord>>> resolve_service(std::string name) {
+  Lookup lookup(std::move(name), io::Resolution::Kind::services);
+  BH_CO_TRY(io::Resolution* answer, co_await lookup);
+  std::vector<io::ServiceRecord> left = std::move(answer->services), ordered;
+  std::sort(left.begin(), left.end(), [](const io::ServiceRecord& a, const io::ServiceRecord& b) {
+    return std::pair(a.priority, a.weight) < std::pair(b.priority, b.weight);  // RFC 2782: weight 0 in front
+  });
+  ordered.reserve(left.size());
+  while (!left.empty()) {
+    auto equals_end = std::find_if(left.begin(), left.end(), [&](const io::ServiceRecord& record) {
+      return record.priority != left.front().priority;
+    });
+    uint64_t sum = 0;
+    for (auto at = left.begin(); at != equals_end; ++at) sum += at->weight;
+    uint64_t lot = io::random_u64() % (sum + 1), passed = 0;
+    auto drawn = std::find_if(left.begin(), equals_end, [&](const io::ServiceRecord& record) {
+      passed += record.weight;
+      return passed >= lot;
+    });
+    ordered.push_back(std::move(*drawn));
+    left.erase(drawn);
+  }
+  co_return ordered;
 }
 
 Task<Result<int>> next_signal() {

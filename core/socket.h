@@ -101,6 +101,10 @@ class Listener {
 // Looks a name up; a literal address is returned as it is. The deadline is the caller's. Errors: dns, canceled.
 Task<Result<std::vector<IpAddress>>> resolve(std::string host);
 
+// The SRV records of a name such as "_autodiscover._tcp.example.com", those to be asked first in front: by priority, and
+// by weighted lot among equals (RFC 2782). The deadline is the caller's. Errors: dns, canceled.
+Task<Result<std::vector<io::ServiceRecord>>> resolve_service(std::string name);
+
 // `int number = co_await next_signal()`: SIGTERM, SIGINT or SIGHUP of the process; on core 0 only, one waiter.
 Task<Result<int>> next_signal();
 

@@ -22,8 +22,8 @@ namespace bellhop::service {
 // Finds the EWS URL of a mailbox for a device that does not know it (docs/decisions/0011-autodiscover.md).
 //
 // Asked, with the credentials: DOMAIN, then autodiscover.DOMAIN, each first by SOAP, then by POX, over HTTPS. Then, without
-// credentials, http://autodiscover.DOMAIN/autodiscover/autodiscover.xml, of whose answer a redirect to HTTPS counts. (DNS's
-// SRV record, the last way that Microsoft names, is not asked.)
+// credentials, http://autodiscover.DOMAIN/autodiscover/autodiscover.xml, of whose answer a redirect to HTTPS counts. Last
+// the hosts that DNS's SRV record _autodiscover._tcp.DOMAIN names, as the first two.
 //
 // Invariants:
 //  1. credentials go to hosts of the tenant's lists only (ews_hosts, autodiscover_hosts), over verified TLS, to the very

@@ -7,6 +7,7 @@
 
 #include "core/io.h"
 #include "core/sleep.h"
+#include "core/socket.h"
 #include "proto/http_error.h"
 #include "service/autodiscover.h"
 #include "service/error_texts.h"
@@ -21,6 +22,8 @@ using proto::AutodiscoverKind;
 constexpr size_t kLoggedBytesMax = 253;
 // Codes of Domain::dns, as c-ares numbers them: the name has no address, or there is no such name.
 constexpr uint16_t kNoData = 1, kNoSuchName = 4;
+// Places of an SRV record that are asked.
+constexpr size_t kServiceHostsMax = 3;
 
 bool is_redirect(uint16_t status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
@@ -79,20 +82,36 @@ Task<AutodiscoverResult> AutodiscoverSearch::run() {
 
 Task<AutodiscoverSearch::Turn> AutodiscoverSearch::ask_domain() {
   for (const std::string& host : {domain_, autodiscover_host(domain_)}) {
-    Turn turn = co_await ask_host(host);
+    Turn turn = co_await ask_host(host, static_cast<uint16_t>(tools_.config.https_port));
     if (turn != Turn::next && turn != Turn::next_host) co_return turn;
   }
-  co_return co_await probe(autodiscover_host(domain_));
+  Turn turn = co_await probe(autodiscover_host(domain_));
+  if (turn != Turn::next && turn != Turn::next_host) co_return turn;
+  co_return co_await ask_service();
+}
+
+// What DNS names in the domain's SRV record is judged as any other host: it must be listed, its port permitted.
+Task<AutodiscoverSearch::Turn> AutodiscoverSearch::ask_service() {
+  auto records = co_await within(options_.connect_timeout, resolve_service("_autodiscover._tcp." + domain_));
+  if (!records) co_return failed({records.error(), Http1Stage::connecting});
+  if (records->size() > kServiceHostsMax) records->resize(kServiceHostsMax);
+  for (const io::ServiceRecord& record : *records) {
+    if (record.host.empty()) continue;  // "no such service"
+    Turn turn = co_await ask_host(ascii_lower(record.host), record.port);
+    if (turn != Turn::next && turn != Turn::next_host) co_return turn;
+  }
+  co_return Turn::next;
 }
 
 // A host that is not listed is passed over: credentials are not for it.
-Task<AutodiscoverSearch::Turn> AutodiscoverSearch::ask_host(std::string host) {
+Task<AutodiscoverSearch::Turn> AutodiscoverSearch::ask_host(std::string host, uint16_t port) {
   for (AutodiscoverForm form : {AutodiscoverForm::soap, AutodiscoverForm::pox}) {
     proto::Url url;
     url.host = host;
-    url.port = static_cast<uint16_t>(tools_.config.https_port);
+    url.port = port;
     url.path = autodiscover_path(form);
-    Result<proto::Url> permitted = tenant_.autodiscover_url(url.to_string(), url.port);
+    Result<proto::Url> permitted =
+        tenant_.autodiscover_url(url.to_string(), static_cast<uint16_t>(tools_.config.https_port));
     if (!permitted) {
       log_line(tools_.log, LogLevel::info, "autodiscover_host_not_listed",
                field("tenant", not_personal(tenant_.config.id)), field("host", not_personal(host)));

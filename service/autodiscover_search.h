@@ -62,7 +62,8 @@ class AutodiscoverSearch {
   };
 
   Task<Turn> ask_domain();
-  Task<Turn> ask_host(std::string host);
+  Task<Turn> ask_host(std::string host, uint16_t port);
+  Task<Turn> ask_service();
   bool was_asked(const proto::Url& url, proto::AutodiscoverForm form) const;
   Task<Turn> ask(proto::Url url, proto::AutodiscoverForm form);
   Task<Turn> probe(std::string host);

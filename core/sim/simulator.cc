@@ -263,7 +263,11 @@ void Simulator::start(io::Resolution& resolution) {
   if (host != world().hosts_.end() && host->second.silent) return;
   World::Host answer;
   answer.error = kLookupNotFound;
-  if (host != world().hosts_.end()) answer = host->second;
+  if (host != world().hosts_.end()) {
+    answer = host->second;
+    bool empty = resolution.kind == io::Resolution::Kind::services ? answer.services.empty() : answer.addresses.empty();
+    if (answer.error == 0 && empty) answer.error = kLookupNoData;
+  }
   if (chance_.happens(world().faults.lookup_failure)) answer.error = kLookupServerFailure;
   after(chance_.between(1us, kLookupMost), [this, id, core = io::core(), answer = std::move(answer)]() mutable {
     gather(core, [this, id, answer = std::move(answer)]() mutable {
@@ -271,11 +275,12 @@ void Simulator::start(io::Resolution& resolution) {
       if (found == resolutions_.end()) return;  // abandoned
       io::Resolution& waiting = *found->second;
       resolutions_.erase(found);
-      note(Trace::lookup, answer.addresses.size(), answer.error);
+      note(Trace::lookup, answer.addresses.size() + answer.services.size(), answer.error);
       if (answer.error != 0) {
         waiting.status = fail(Error{Domain::dns, 0, answer.error, 0});
       } else {
         waiting.addresses = std::move(answer.addresses);
+        waiting.services = std::move(answer.services);
       }
       waiting.done(waiting);
     });

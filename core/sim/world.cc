@@ -68,10 +68,13 @@ const AddressRule* World::rule(const io::Endpoint& endpoint) const {
 
 void World::set_host(std::string_view name, std::vector<IpAddress> addresses) {
   uint16_t error = addresses.empty() ? kLookupNoData : uint16_t{0};
-  hosts_[ascii_lower(name)] = Host{std::move(addresses), error, false};
+  hosts_[ascii_lower(name)] = Host{std::move(addresses), {}, error, false};
 }
-void World::set_host_error(std::string_view name, uint16_t code) { hosts_[ascii_lower(name)] = Host{{}, code, false}; }
-void World::set_host_silent(std::string_view name) { hosts_[ascii_lower(name)] = Host{{}, 0, true}; }
+void World::set_host_error(std::string_view name, uint16_t code) { hosts_[ascii_lower(name)] = Host{{}, {}, code, false}; }
+void World::set_host_silent(std::string_view name) { hosts_[ascii_lower(name)] = Host{{}, {}, 0, true}; }
+void World::set_service(std::string_view name, std::vector<io::ServiceRecord> records) {
+  hosts_[ascii_lower(name)].services = std::move(records);
+}
 void World::clear_host(std::string_view name) { hosts_.erase(ascii_lower(name)); }
 
 void World::set_file(const std::string& path, std::string content, unsigned mode, bool owned_by_us) {

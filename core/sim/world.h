@@ -88,6 +88,8 @@ class World {
   void set_host_error(std::string_view name, uint16_t code);
   void set_host_silent(std::string_view name);  // never answered
   void clear_host(std::string_view name);
+  // The SRV records of a name.
+  void set_service(std::string_view name, std::vector<io::ServiceRecord> records);
 
   // ---- Files ----
   struct File {
@@ -122,6 +124,7 @@ class World {
 
   struct Host {
     std::vector<IpAddress> addresses;
+    std::vector<io::ServiceRecord> services;
     uint16_t error = 0;
     bool silent = false;
   };

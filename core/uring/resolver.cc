@@ -2,6 +2,7 @@
 #include "core/uring/resolver.h"
 
 #include <ares.h>
+#include <arpa/nameser.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -16,6 +17,36 @@ namespace {
 
 Error dns_error(int status) { return {Domain::dns, 0, static_cast<uint16_t>(status), 0}; }
 std::string dns_error_text(uint16_t code, uint32_t) { return ares_strerror(code); }
+
+// Set before the threads start, read by them.
+std::string& servers_to_use() {
+  static std::string servers;
+  return servers;
+}
+
+void take_addresses(io::Resolution& resolution, int status, ares_addrinfo* answer) {
+  std::unique_ptr<ares_addrinfo, void (*)(ares_addrinfo*)> owned(answer, &ares_freeaddrinfo);
+  if (status != ARES_SUCCESS) resolution.status = fail(dns_error(status));
+  for (ares_addrinfo_node* node = answer ? answer->nodes : nullptr; node; node = node->ai_next) {
+    sockaddr_storage storage{};
+    std::memcpy(&storage, node->ai_addr, std::min<size_t>(node->ai_addrlen, sizeof storage));
+    resolution.addresses.push_back(from_sockaddr(storage).ip);
+  }
+  if (resolution.status && resolution.addresses.empty()) resolution.status = fail(dns_error(ARES_ENODATA));
+}
+
+void take_services(io::Resolution& resolution, int status, const unsigned char* packet, int size) {
+  ares_srv_reply* answer = nullptr;
+  if (status == ARES_SUCCESS) status = ares_parse_srv_reply(packet, size, &answer);
+  std::unique_ptr<ares_srv_reply, void (*)(void*)> owned(answer, &ares_free_data);
+  if (status != ARES_SUCCESS) resolution.status = fail(dns_error(status));
+  for (ares_srv_reply* record = answer; record; record = record->next) {
+    std::string host = record->host;
+    if (host.ends_with('.')) host.pop_back();
+    resolution.services.push_back({std::move(host), record->port, record->priority, record->weight});
+  }
+  if (resolution.status && resolution.services.empty()) resolution.status = fail(dns_error(ARES_ENODATA));
+}
 
 }  // namespace
 
@@ -69,36 +100,57 @@ Status Resolver::open() {
     channel_ = nullptr;
     return fail(dns_error(status));
   }
+  if (const std::string& servers = servers_to_use(); !servers.empty()) {
+    status = ares_set_servers_ports_csv(channel_, servers.c_str());
+    if (status != ARES_SUCCESS) {
+      shut_down();
+      return fail(dns_error(status));
+    }
+  }
   return {};
 }
+
+void Resolver::use_servers(std::string servers) { servers_to_use() = std::move(servers); }
 
 void Resolver::start(io::Resolution& resolution) {
   auto* query = new Query{&resolution};
   resolution.backend = query;
-  auto finished = [](void* argument, int status, int, ares_addrinfo* answer) {
+  // The waiter, unless it has gone.
+  static constexpr auto take = [](void* argument) -> io::Resolution* {
     std::unique_ptr<Query> done(static_cast<Query*>(argument));
-    std::unique_ptr<ares_addrinfo, void (*)(ares_addrinfo*)> owned(answer, &ares_freeaddrinfo);
-    io::Resolution* r = done->resolution;
-    if (!r) return;
-    if (status != ARES_SUCCESS) r->status = fail(dns_error(status));
-    for (ares_addrinfo_node* node = answer ? answer->nodes : nullptr; node; node = node->ai_next) {
-      sockaddr_storage storage{};
-      std::memcpy(&storage, node->ai_addr, std::min<size_t>(node->ai_addrlen, sizeof storage));
-      r->addresses.push_back(from_sockaddr(storage).ip);
-    }
-    if (r->status && r->addresses.empty()) r->status = fail(dns_error(ARES_ENODATA));
-    r->done(*r);
+    return done->resolution;
   };
   if (!channel_) {
     if (Status opened = open(); !opened) {
-      finished(query, opened.error().code, 0, nullptr);
+      resolution.status = fail(opened.error());
+      take(query);
+      resolution.done(resolution);
       return;
     }
   }
-  ares_addrinfo_hints hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  ares_getaddrinfo(channel_, resolution.host.c_str(), nullptr, &hints, finished, query);
+  if (resolution.kind == io::Resolution::Kind::services) {
+    auto answered = [](void* argument, int status, int, unsigned char* packet, int size) {
+      io::Resolution* waiting = take(argument);
+      if (!waiting) return;
+      take_services(*waiting, status, packet, size);
+      waiting->done(*waiting);
+    };
+    ares_query(channel_, resolution.host.c_str(), ns_c_in, ns_t_srv, answered, query);
+  } else {
+    auto answered = [](void* argument, int status, int, ares_addrinfo* answer) {
+      io::Resolution* waiting = take(argument);
+      if (!waiting) {
+        ares_freeaddrinfo(answer);
+        return;
+      }
+      take_addresses(*waiting, status, answer);
+      waiting->done(*waiting);
+    };
+    ares_addrinfo_hints hints{};
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    ares_getaddrinfo(channel_, resolution.host.c_str(), nullptr, &hints, answered, query);
+  }
   arm_timer();
 }
 

@@ -18,6 +18,9 @@ class Resolver {
  public:
   explicit Resolver(Ring& ring);
   static void register_texts();  // of Domain::dns; once, before the cores' threads start
+  // Name servers instead of the system's, as c-ares writes them ("127.0.0.1:5353,[::1]:53"); empty: the system's. For
+  // tests. Before the cores' threads start.
+  static void use_servers(std::string servers);
   ~Resolver();
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;

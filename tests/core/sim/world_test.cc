@@ -33,6 +33,45 @@ TEST(World, NamesComeFromItsTable) {
   EXPECT_TRUE(is(results[3].error(), CoreError::timed_out));
 }
 
+using Services = Result<std::vector<io::ServiceRecord>>;
+Task<void> ask_service(std::string name, Services* out) { *out = co_await within(5s, resolve_service(std::move(name))); }
+
+TEST(World, ServiceRecordsComeByTheirPriorities) {
+  world().set_service("_x._tcp.example.test", {{"c", 3, 2, 0}, {"a", 1, 0, 0}, {"b", 2, 1, 0}});
+  Services found;
+  ASSERT_TRUE(io::run_cluster(options_of(1), [&](unsigned) { return ask_service("_X._tcp.example.test", &found); }));
+  ASSERT_TRUE(found);
+  std::vector<std::string> hosts;
+  for (const io::ServiceRecord& record : *found) hosts.push_back(record.host);
+  EXPECT_THAT(hosts, ::testing::ElementsAre("a", "b", "c"));
+}
+
+Task<void> ask_often(int count, int* heavy_first) {
+  for (int i = 0; i < count; ++i) {
+    Services found = co_await within(5s, resolve_service("_x._tcp.example.test"));
+    BH_CHECK(found && found->size() == 3);
+    EXPECT_EQ(found->back().host, "last") << "another priority";
+    *heavy_first += found->front().host == "heavy";
+  }
+}
+
+TEST(World, AmongEqualPrioritiesTheWeightIsTheShare) {
+  world().faults = sim::Faults::none();
+  world().set_service("_x._tcp.example.test", {{"last", 3, 2, 900}, {"light", 1, 0, 10}, {"heavy", 2, 0, 30}});
+  int heavy_first = 0;
+  ASSERT_TRUE(io::run_cluster(options_of(1), [&](unsigned) { return ask_often(1000, &heavy_first); }));
+  EXPECT_GT(heavy_first, 670);
+  EXPECT_LT(heavy_first, 810);
+}
+
+TEST(World, ANameMayHaveAddressesAndNoServices) {
+  world().set_host("plain.example.test", {*IpAddress::parse("192.0.2.1")});
+  Services found;
+  ASSERT_TRUE(io::run_cluster(options_of(1), [&](unsigned) { return ask_service("plain.example.test", &found); }));
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, sim::kLookupNoData);
+}
+
 Task<void> sleep_long(Duration duration) { EXPECT_TRUE(co_await sleep_for(duration)); }
 
 TEST(World, TimeJumpsOverWhatNobodyDoes) {

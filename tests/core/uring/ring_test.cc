@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <mutex>
+#include <thread>
 
 #include "core/cross_core.h"
 #include "core/io.h"
 #include "core/sleep.h"
 #include "core/socket.h"
+#include "core/uring/resolver.h"
 
 namespace bellhop {
 namespace {
@@ -109,6 +116,125 @@ TEST(Resolver, KnowsLocalhostFromTheHostsFile) {
   bool loopback = false;
   for (const IpAddress& ip : *answer) loopback |= ip.to_string() == "127.0.0.1" || ip.to_string() == "::1";
   EXPECT_TRUE(loopback);
+}
+
+// A name server on loopback that gives each question the same answer records. One thread; ends with the object.
+class NameServer {
+ public:
+  explicit NameServer(std::string answers, uint16_t count) : answers_(std::move(answers)), count_(count) {
+    socket_ = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in own = address();
+    socklen_t size = sizeof own;
+    BH_CHECK(bind(socket_, reinterpret_cast<sockaddr*>(&own), size) == 0);
+    BH_CHECK(getsockname(socket_, reinterpret_cast<sockaddr*>(&own), &size) == 0);
+    port_ = ntohs(own.sin_port);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~NameServer() {
+    sockaddr_in own = address();
+    sendto(socket_, "", 0, 0, reinterpret_cast<sockaddr*>(&own), sizeof own);  // too short for a question: the end
+    thread_.join();
+    close(socket_);
+  }
+  std::string place() const { return "127.0.0.1:" + std::to_string(port_); }
+  std::string asked() const {  // the last question
+    std::lock_guard lock(mutex_);
+    return asked_;
+  }
+
+ private:
+  sockaddr_in address() const {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port_);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+  }
+  void serve() {
+    for (;;) {
+      char packet[512];
+      sockaddr_in from{};
+      socklen_t size = sizeof from;
+      ssize_t got = recvfrom(socket_, packet, sizeof packet, 0, reinterpret_cast<sockaddr*>(&from), &size);
+      if (got < 16) return;
+      size_t end = std::string_view(packet + 12, static_cast<size_t>(got) - 12).find('\0') + 12 + 5;
+      {
+        std::lock_guard lock(mutex_);
+        asked_ = std::string(packet + 12, end - 12);
+      }
+      std::string reply(packet, end);
+      reply[2] = '\x81', reply[3] = '\x80';  // an answer, recursion was available
+      reply[6] = static_cast<char>(count_ >> 8), reply[7] = static_cast<char>(count_);
+      reply[8] = reply[9] = reply[10] = reply[11] = 0;  // no further sections
+      reply += answers_;
+      sendto(socket_, reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
+    }
+  }
+  const std::string answers_;
+  const uint16_t count_;
+  mutable std::mutex mutex_;
+  std::string asked_;
+  int socket_ = -1;
+  uint16_t port_ = 0;
+  std::thread thread_;
+};
+
+// An SRV record of the name that was asked (RFC 2782).
+std::string srv(uint16_t priority, uint16_t weight, uint16_t port, std::string_view host) {
+  std::string target;
+  for (size_t at = 0; at < host.size();) {
+    size_t dot = std::min(host.find('.', at), host.size());
+    target += static_cast<char>(dot - at);
+    target += host.substr(at, dot - at);
+    at = dot + 1;
+  }
+  target += '\0';
+  auto put = [](std::string& text, uint16_t value) {
+    text += static_cast<char>(value >> 8);
+    text += static_cast<char>(value);
+  };
+  std::string record("\xc0\x0c\0\x21\0\x01\0\0\0\x3c", 10);  // name of the question, SRV, IN, a minute
+  put(record, static_cast<uint16_t>(6 + target.size()));
+  for (uint16_t value : {priority, weight, port}) put(record, value);
+  return record + target;
+}
+
+using Services = Result<std::vector<io::ServiceRecord>>;
+Task<void> ask_service(Services* answer) {
+  *answer = co_await within(10s, resolve_service("_autodiscover._tcp.example.test"));
+}
+Services services_from(NameServer& server) {
+  uring::Resolver::use_servers(server.place());
+  Services answer;
+  BH_CHECK(io::run_cluster({.cores = 1}, [&](unsigned core) { (void)core; return ask_service(&answer); }));
+  uring::Resolver::use_servers("");
+  return answer;
+}
+
+TEST(Resolver, ReadsServiceRecords) {
+  NameServer server(srv(20, 0, 8443, "two.example.test") + srv(10, 5, 443, "one.example.test") + srv(30, 0, 1, ""), 3);
+  Services found = services_from(server);
+  ASSERT_TRUE(found) << error_text(found.error());
+  ASSERT_EQ(found->size(), 3u);
+  EXPECT_EQ((*found)[0], (io::ServiceRecord{"one.example.test", 443, 10, 5}));
+  EXPECT_EQ((*found)[1], (io::ServiceRecord{"two.example.test", 8443, 20, 0}));
+  EXPECT_EQ((*found)[2].host, "") << "the root: no such service";
+  EXPECT_NE(server.asked().find("_autodiscover"), std::string::npos);
+  EXPECT_EQ(server.asked().substr(server.asked().size() - 4), std::string("\0\x21\0\x01", 4)) << "type SRV, class IN";
+}
+
+TEST(Resolver, NoServiceRecordsAreAnError) {
+  NameServer server("", 0);
+  Services found = services_from(server);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().domain, Domain::dns);
+}
+
+TEST(Resolver, ABrokenServiceRecordIsAnError) {
+  NameServer server(srv(1, 1, 1, "one.example.test").substr(0, 20), 1);
+  Services found = services_from(server);
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().domain, Domain::dns);
 }
 
 TEST(StartFailure, NamesCauseAndRemedy) {

@@ -177,6 +177,55 @@ Task<void> finds_by_probe(Site& site) {
 }
 TEST(Autodiscover, ARedirectOfPlainHttpToHttpsIsFollowed) { run_site(finds_by_probe); }
 
+Task<void> finds_by_service_record(Site& site) {
+  name("one.example.test");
+  name("two.example.test");
+  uint16_t port = site.s.peer.port();
+  sim::world().set_service("_autodiscover._tcp.corp.example.test",
+                           {{"Two.Example.test", port, 20, 0}, {"one.example.test", port, 10, 0}});
+  site.s.peer.respond = [](const Seen& seen) {
+    return host_of(seen) == "two.example.test" ? answered(seen, settings()) : plain(404);
+  };
+  auto found = co_await site.find();
+  CO_ASSERT(found);
+  EXPECT_EQ(found->url, kEws);
+  EXPECT_THAT(site.asked(), ElementsAre("soap one.example.test", "pox one.example.test", "soap two.example.test"));
+}
+TEST(Autodiscover, LastAsksTheHostsOfTheServiceRecordByTheirPriority) { run_site(finds_by_service_record); }
+
+// DNS may be forged, or name a host that serves others too.
+Task<void> judges_service_record(Site& site) {
+  for (const char* host : {"mail.evil.test", "one.example.test", "private.example.test"}) name(host);
+  name("private.example.test", "10.0.0.1");
+  uint16_t port = site.s.peer.port();
+  sim::world().set_service("_autodiscover._tcp.corp.example.test", {{"", port, 0, 0},
+                                                                    {"mail.evil.test", port, 0, 0},
+                                                                    {"one.example.test", 8080, 0, 0}});
+  auto found = co_await site.find();
+  CO_ASSERT(!found);
+  EXPECT_EQ(found.error(), Result::not_found);
+  sim::world().set_service("_autodiscover._tcp.corp.example.test", {{"private.example.test", port, 0, 0}});
+  auto again = co_await site.find(false);
+  CO_ASSERT(!again);
+  EXPECT_THAT(site.asked(), IsEmpty());
+}
+TEST(Autodiscover, AServiceRecordLeadsToListedHostsAndPermittedPortsOnly) { run_site(judges_service_record); }
+
+Task<void> bounds_service_record(Site& site) {
+  std::vector<io::ServiceRecord> records;
+  for (int i = 0; i < 50; ++i) {
+    std::string host = "h" + std::to_string(i) + ".example.test";
+    name(host);
+    records.push_back({host, site.s.peer.port(), 0, 0});
+  }
+  sim::world().set_service("_autodiscover._tcp.corp.example.test", records);
+  site.s.peer.respond = [](const Seen&) { return plain(404); };
+  auto found = co_await site.find();
+  EXPECT_FALSE(found);
+  EXPECT_THAT(site.asked(), SizeIs(6)) << "three hosts in two forms";
+}
+TEST(Autodiscover, ThreeHostsOfAServiceRecordAreAskedAndNoMore) { run_site(bounds_service_record); }
+
 Task<void> prefers_external(Site& site) {
   name(kRoot);
   site.s.peer.respond = [](const Seen& seen) {
