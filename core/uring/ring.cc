@@ -43,6 +43,19 @@ Ring* Ring::current_or_null() { return current_ring; }
 
 Ring::Ring() = default;
 
+namespace {
+
+// The kernel's answer to IORING_REGISTER_PROBE. Memory of liburing's own (it maps and unmaps by bare system calls) would
+// be invisible to the thread sanitizer, which then takes its reuse by another thread for a race.
+constexpr unsigned kProbeOperations = 256;
+union Probe {
+  Probe() : bytes{} {}
+  uint8_t bytes[sizeof(io_uring_probe) + kProbeOperations * sizeof(io_uring_probe_op)];
+  io_uring_probe head;
+};
+
+}  // namespace
+
 Status Ring::open_ring() {
   io_uring_params params{};
   const unsigned base = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
@@ -59,26 +72,32 @@ Status Ring::open_ring() {
   }
   if (result < 0) return fail(os_error(-result, 1));
   open_ = true;
-  if (io_uring_probe* probe = io_uring_get_probe_ring(&ring_)) {
-    features_.fd_install = io_uring_opcode_supported(probe, IORING_OP_FIXED_FD_INSTALL);
-    bool floor = io_uring_opcode_supported(probe, IORING_OP_SEND_ZC);  // 6.0: the last opcode before the floor of 6.1
-    io_uring_free_probe(probe);
-    if (!floor) return fail(os_error(EINVAL, 1));
-  }
+  Probe probe;
+  result = io_uring_register_probe(&ring_, &probe.head, kProbeOperations);
+  if (result < 0) return fail(os_error(-result, 1));
+  features_.fd_install = io_uring_opcode_supported(&probe.head, IORING_OP_FIXED_FD_INSTALL);
+  // 6.0: the last opcode before the floor of 6.1.
+  if (!io_uring_opcode_supported(&probe.head, IORING_OP_SEND_ZC)) return fail(os_error(EINVAL, 1));
   io_uring_register_ring_fd(&ring_);
   return {};
 }
 
+// The buffers, and behind them the ring in which they are offered to the kernel.
 Status Ring::open_buffers(unsigned count) {
   buffer_count_ = std::bit_ceil(std::min(std::max(count, 16u), 32768u));
-  size_t size = size_t{buffer_count_} * io::kReceiveBufferSize;
-  void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory = mmap(nullptr, buffer_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return fail(os_error(errno, 2));
-  madvise(memory, size, MADV_DONTDUMP);
+  madvise(memory, buffer_bytes(), MADV_DONTDUMP);
   buffers_ = static_cast<uint8_t*>(memory);
-  int error = 0;
-  buffer_ring_ = io_uring_setup_buf_ring(&ring_, buffer_count_, kBufferGroup, 0, &error);
-  if (!buffer_ring_) return fail(os_error(-error, 2));
+  auto* ring = reinterpret_cast<io_uring_buf_ring*>(buffers_ + size_t{buffer_count_} * io::kReceiveBufferSize);
+  io_uring_buf_reg registration{};
+  registration.ring_addr = reinterpret_cast<uint64_t>(ring);
+  registration.ring_entries = buffer_count_;
+  registration.bgid = kBufferGroup;
+  int result = io_uring_register_buf_ring(&ring_, &registration, 0);
+  if (result < 0) return fail(os_error(-result, 2));
+  buffer_ring_ = ring;
+  io_uring_buf_ring_init(buffer_ring_);
   int mask = io_uring_buf_ring_mask(buffer_count_);
   for (unsigned i = 0; i < buffer_count_; ++i) {
     io_uring_buf_ring_add(buffer_ring_, buffers_ + size_t{i} * io::kReceiveBufferSize, io::kReceiveBufferSize,
@@ -86,6 +105,10 @@ Status Ring::open_buffers(unsigned count) {
   }
   io_uring_buf_ring_advance(buffer_ring_, static_cast<int>(buffer_count_));
   return {};
+}
+
+size_t Ring::buffer_bytes() const {
+  return size_t{buffer_count_} * (io::kReceiveBufferSize + sizeof(io_uring_buf));
 }
 
 Status Ring::open(const io::ClusterOptions& options) {
@@ -113,10 +136,10 @@ Ring::~Ring() {
   if (signal_fd_ >= 0) ::close(signal_fd_);
   if (open_) {
     io_uring_submit(&ring_);  // closes that are still queued
-    if (buffer_ring_) io_uring_free_buf_ring(&ring_, buffer_ring_, buffer_count_, kBufferGroup);
+    if (buffer_ring_) io_uring_unregister_buf_ring(&ring_, kBufferGroup);
     io_uring_queue_exit(&ring_);
   }
-  if (buffers_) munmap(buffers_, size_t{buffer_count_} * io::kReceiveBufferSize);
+  if (buffers_) munmap(buffers_, buffer_bytes());
   if (current_ring == this) current_ring = nullptr;
 }
 

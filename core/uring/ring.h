@@ -71,6 +71,7 @@ class Ring {
   void prepare(io_uring_sqe* sqe, io::Operation& operation);
   void complete(io_uring_cqe* cqe);
   void complete(io::Operation& operation, int32_t result, uint32_t flags);
+  size_t buffer_bytes() const;  // the buffers and their ring
   Status open_buffers(unsigned count);
   Status open_ring();
 
