@@ -44,6 +44,12 @@ ApnsRoute::ApnsRoute(ApnsRouteName name, ApnsRouteParts& parts)
   authority_ = host().port == kHttpsPort ? host().host : to_text(host());
 }
 
+uint32_t ApnsRoute::free_streams() const {
+  uint32_t free = 0;
+  for (const auto& connection : connections_) free += connection->free_streams();
+  return free;
+}
+
 const HostPort& ApnsRoute::host() const {
   return name_.environment == ApnsEnvironment::production ? parts_.config.production : parts_.config.sandbox;
 }

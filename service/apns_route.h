@@ -28,6 +28,14 @@ struct ApnsRouteName {
   friend auto operator<=>(const ApnsRouteName&, const ApnsRouteName&) = default;
 };
 
+// How the way to APNs for one key stands, for operators.
+struct ApnsRouteState {
+  ApnsRouteName name;
+  size_t connections = 0;
+  uint32_t free_streams = 0;
+  size_t waiting = 0;  // pushes
+};
+
 // What the routes of one core have in common. Owned by the sender.
 struct ApnsRouteParts {
   const ApnsConfig& config;
@@ -75,6 +83,10 @@ class ApnsRoute final : public ApnsConnection::Owner {
   // Nothing new: waiting pushes fail, connections end when their streams have.
   void close();
 
+  const ApnsRouteName& name() const { return name_; }
+  size_t connections() const { return connections_.size(); }
+  uint32_t free_streams() const;  // of all connections, now
+  size_t waiting() const { return waiting_count_; }
   const HostPort& host() const;
   const std::string& authority() const { return authority_; }  // for the requests
 

@@ -405,6 +405,14 @@ Task<void> ApnsSender::Impl::cut_after_patience() {
   if (co_await sleep_for(kClosePatience)) scope.request_stop();
 }
 
+std::vector<ApnsRouteState> ApnsSender::routes() const {
+  std::vector<ApnsRouteState> states;
+  for (const auto& [name, route] : impl_->routes) {
+    states.push_back({name, route->connections(), route->free_streams(), route->waiting()});
+  }
+  return states;
+}
+
 Task<void> ApnsSender::close() {
   impl_->closing = true;
   for (auto& [name, route] : impl_->routes) route->close();

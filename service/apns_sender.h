@@ -70,6 +70,8 @@ struct ApnsResult {
   uint16_t status = 0;
 };
 
+struct ApnsRouteState;
+
 // APNs over HTTP/2 for one core. Connections are kept per (team key, environment, proven or not): one team per
 // connection, tokens that are not yet proven cannot hurt the others. Streams are multiplexed up to what APNs allows;
 // until a push has been accepted with the token, one at a time. Streams that were refused or lost by GOAWAY are sent
@@ -85,6 +87,8 @@ class ApnsSender {
 
   // Ends with a verdict at the latest at `deadline`. Views in `push` outlive the task. Stopped early: retry.
   Task<ApnsResult> push(const ApnsPush& push, Instant deadline);
+  // The routes that were used since the start, for operators.
+  std::vector<ApnsRouteState> routes() const;
   // GOAWAY to ourselves: no new pushes, connections end when their streams did. Awaits it.
   Task<void> close();
 

@@ -566,6 +566,10 @@ Task<EwsReply<InboxCounts>> EwsClient::inbox(const EwsTarget& target) {
   co_return InboxCounts{.total = count(folders.front().total), .unread = count(folders.front().unread)};
 }
 
+std::vector<EwsHostState> EwsClient::hosts() const {
+  return impl_->hosts.states(io::now());
+}
+
 Task<void> EwsClient::close() {
   impl_->closing = true;
   Context unstoppable;

@@ -24,6 +24,8 @@
 
 namespace bellhop::service {
 
+struct EwsHostState;
+
 // Where and as whom a request goes. Views outlive the call.
 struct EwsTarget {
   const Tenant* tenant = nullptr;
@@ -112,6 +114,9 @@ class EwsClient {
 
   // m:GetFolder of the Inbox.
   Task<EwsReply<InboxCounts>> inbox(const EwsTarget& target);
+
+  // The hosts that were asked lately, for operators.
+  std::vector<EwsHostState> hosts() const;
 
   // Closes idle connections and refuses new requests; those under way end by their deadlines. Awaits them.
   Task<void> close();

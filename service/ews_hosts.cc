@@ -73,6 +73,25 @@ std::unique_ptr<EwsHost> EwsHosts::take_unused() {
   return host;
 }
 
+std::vector<EwsHostState> EwsHosts::states(Instant now) const {
+  std::vector<EwsHostState> states;
+  states.reserve(hosts_.size());
+  for (const auto& [key, host] : hosts_) {
+    const CircuitBreaker& breaker = host->breaker;
+    bool open = breaker.state() == CircuitBreaker::State::open;
+    states.push_back({.tenant = key.tenant,
+                      .host = key.host,
+                      .port = key.port,
+                      .connections = host->pool.in_use() + host->pool.idle(),
+                      .waiting = host->waiting,
+                      .breaker = breaker.state(),
+                      .open_for = open ? std::max(Duration::zero(), breaker.open_until() - now) : Duration::zero(),
+                      .back_off_for = std::max(Duration::zero(), host->back_off_until - now),
+                      .product = host->product});
+  }
+  return states;
+}
+
 Task<void> EwsHosts::close() {
   TaskScope closing(&co_await current_context());
   for (auto& [key, host] : hosts_) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/sync.h"
 #include "core/task.h"
@@ -40,6 +41,19 @@ struct EwsHost {
   bool no_previews = false;  // it is older than item:Preview
 };
 
+// How a host stands, for operators. `host` is of the configuration or within its allow-list.
+struct EwsHostState {
+  uint32_t tenant = 0;  // its number
+  std::string host;
+  uint16_t port = 0;
+  size_t connections = 0;  // in use and idle
+  size_t waiting = 0;
+  CircuitBreaker::State breaker = CircuitBreaker::State::closed;
+  Duration open_for{};      // of the breaker, from now; 0 where it is not open
+  Duration back_off_for{};  // that the host asked for, from now; 0 where it has ended
+  proto::ExchangeProduct product = proto::ExchangeProduct::unknown;
+};
+
 // Holds a host in its place.
 class EwsHostUse {
  public:
@@ -71,6 +85,7 @@ class EwsHosts {
   // Closes idle connections of all. No request may be under way.
   Task<void> close();
   size_t size() const { return hosts_.size(); }
+  std::vector<EwsHostState> states(Instant now) const;
 
  private:
   struct Key {

@@ -138,30 +138,47 @@ Task<ApiStatus> Registrar::unsubscribe(const DeviceIdentity& who) {
   if (!*device) co_return ApiStatus();
   // A blocked device that could leave would come back unblocked.
   if ((*device)->state == store::DeviceState::blocked) co_return refuse_blocked();
-  co_return co_await remove(who);
+  Result<store::RemovedDevice> removed = co_await remove(who.user, who.device);
+  if (!removed) co_return store_failed(who, removed.error());
+  co_return ApiStatus();
 }
 
-Task<ApiStatus> Registrar::remove(const DeviceIdentity& who) {
+Task<Result<store::RemovedDevice>> Registrar::remove_device(store::StoredUserId user, store::DeviceKey device) {
+  BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
+  co_return co_await remove(user, device);
+}
+
+Task<Result<store::RemovedDevice>> Registrar::remove(const store::StoredUserId& user, const store::DeviceKey& device) {
   store::Store& store = core_.node.store;
-  Result<store::UserRecord> user = co_await store.read_user(who.user);
-  if (!user) co_return store_failed(who, user.error());
+  BH_CO_TRY(store::UserRecord record, co_await store.read_user(user));
   WallTime now = io::wall_now();
   uint16_t frequency = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
   store::DeviceRemoval removal{
-      .user = who.user,
-      .device = who.device,
+      .user = user,
+      .device = device,
       .ending = {.reason = store::TombstoneReason::removed, .expires = tombstone_expiry(now, frequency)},
       .now = now};
-  Result<store::RemovedDevice> removed = co_await store.remove_device(removal);
-  if (!removed) co_return store_failed(who, removed.error());
-  if (removed->last) {
-    core_.decrypter.forget(user->key);
-    core_.mailboxes->forget(who.user);
+  BH_CO_TRY(store::RemovedDevice removed, co_await store.remove_device(removal));
+  if (removed.last) {
+    core_.decrypter.forget(record.key);
+    core_.mailboxes->forget(user);
   }
-  log_line(core_.log, LogLevel::info, "unsubscribed", field("user", core_.fingerprint(who.user)),
-           field("device", core_.log.fingerprint("device", who.device)), field("last_device", removed->last),
-           field("subscriptions_ended", removed->tombstoned.size()));
-  co_return ApiStatus();
+  log_line(core_.log, LogLevel::info, "unsubscribed", field("user", core_.fingerprint(user)),
+           field("device", core_.log.fingerprint("device", device)), field("last_device", removed.last),
+           field("subscriptions_ended", removed.tombstoned.size()));
+  co_return removed;
+}
+
+Task<Status> Registrar::end_subscription(store::StoredUserId user, store::CapabilityHash capability) {
+  BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
+  store::Store& store = core_.node.store;
+  store::Route route;
+  BH_CO_CHECKED(co_await store.read_route(capability, route));
+  bool live = route.kind == store::RouteKind::subscription && route.subscription.user == user;
+  if (!live) co_return fail(store::store_error(StoreError::not_found));
+  store::Ending ending{.reason = store::TombstoneReason::removed,
+                       .expires = tombstone_expiry(io::wall_now(), route.subscription.status_frequency_minutes)};
+  co_return co_await store.end_subscription(capability, ending);
 }
 
 std::unexpected<ApiProblem> Registrar::store_failed(const DeviceIdentity& who, const Error& error) {

@@ -165,6 +165,7 @@ LedgerSnapshot Server::ledger() const {
 // On core 0, before any other core does anything: what is shared.
 Task<bool> Server::start() {
   set_tls_clock(&io::wall_now);
+  started_at_ = io::wall_now();
   io::random(log_salt_);
   std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
   io::random(fresh);

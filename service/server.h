@@ -51,6 +51,7 @@ class Server {
   const std::vector<SocketAddress>& public_addresses() const { return public_addresses_; }
   // The admin listener's TCP address, likewise.
   const SocketAddress& admin_address() const { return admin_address_; }
+  WallTime started() const { return started_at_; }
   bool failed() const { return failed_; }
   // For the operator, after a failed start.
   const std::string& complaint() const { return complaint_; }
@@ -93,6 +94,7 @@ class Server {
   std::vector<io::Handle> admin_handles_;  // TCP, unix socket
   SocketAddress admin_address_;
 
+  WallTime started_at_{};
   // Core 0 only: the cores meet here.
   Event started_, all_made_, all_served_;
   Event ready_;
