@@ -203,7 +203,8 @@ void append_subscription(proto::JsonWriter& json, const Core& core, const store:
       .member("envelope", record.envelope == store::EnvelopeKind::split ? "split" : "rsa")
       .member("heartbeatMinutes", record.status_frequency_minutes)
       .member("sourceDevice", to_hex(record.source_device))
-      .member("created", timestamp(record.created));
+      .member("created", timestamp(record.created))
+      .member("ageSeconds", std::max<int64_t>(0, to_unix_seconds(now) - to_unix_seconds(record.created)));
   append_time(json, "lastSeen", last_seen);
   json.name("logon").begin_object().member("refusals", record.logon.failed);
   if (record.logon.failed > 0) append_time(json, "nextAttempt", record.logon.next_allowed);

@@ -27,22 +27,6 @@ constexpr size_t kAnswerBytes = 4096;  // reserved, so that an answer with a sec
 constexpr Duration kPoolEmptyRetry = 5s;
 constexpr Duration kDrainingRetry = 10s;
 
-enum class RouteName : uint8_t { alive, getpublickey, subscribe, checkin, updatetoken, unsubscribe };
-struct ApiRoute {
-  std::string_view path;
-  proto::HttpMethod method;
-  std::string_view method_name;
-  RouteName name;
-};
-constexpr auto kRoutes = std::to_array<ApiRoute>({
-    {"alive", proto::HttpMethod::get, "GET", RouteName::alive},
-    {"getpublickey", proto::HttpMethod::post, "POST", RouteName::getpublickey},
-    {"subscribe", proto::HttpMethod::post, "POST", RouteName::subscribe},
-    {"checkin", proto::HttpMethod::post, "POST", RouteName::checkin},
-    {"updatetoken", proto::HttpMethod::post, "POST", RouteName::updatetoken},
-    {"unsubscribe", proto::HttpMethod::post, "POST", RouteName::unsubscribe},
-});
-
 std::optional<std::string_view> below_base(std::string_view path) {
   for (std::string_view base : kBases) {
     if (path.starts_with(base)) return path.substr(base.size());
@@ -86,12 +70,24 @@ struct DeviceApi::Impl {
   Task<ApiStatus> limit_key(RateLimit limit, RateKey key);
   Task<void> refuse(HttpExchange& exchange, const ApiProblem& problem);
 
-  Task<ApiResult<Answer>> get_public_key(HttpExchange& exchange, const Tenant& tenant,
-                                         const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> subscribe(HttpExchange& exchange, const Tenant& tenant, const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> check_in(const Tenant& tenant, const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> update_token(const Tenant& tenant, const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> unsubscribe(const Tenant& tenant, const proto::JsonDocument& document);
+  // What is known of a request once its token was good and its body was read.
+  struct Request {
+    HttpExchange& exchange;
+    const Tenant& tenant;
+    const proto::JsonDocument& document;
+  };
+  struct Route {
+    proto::HttpMethod method;
+    std::string_view path;  // below a base
+    Task<ApiResult<Answer>> (Impl::*answer)(const Request& request);  // null: alive, which needs neither token nor body
+  };
+  static const std::array<Route, 6> kRoutes;
+
+  Task<ApiResult<Answer>> get_public_key(const Request& request);
+  Task<ApiResult<Answer>> subscribe(const Request& request);
+  Task<ApiResult<Answer>> check_in(const Request& request);
+  Task<ApiResult<Answer>> update_token(const Request& request);
+  Task<ApiResult<Answer>> unsubscribe(const Request& request);
   std::unexpected<ApiProblem> no_public_key(const store::StoredUserId& user, const Error& error);
   void nudge_key_maker() {
     if (core.key_maker) core.key_maker->nudge();
@@ -102,6 +98,26 @@ struct DeviceApi::Impl {
   ApiTokens tokens;
   Registrar registrar;
 };
+
+// Every route; docs/openapi.json describes them, and a test compares.
+constinit const std::array<DeviceApi::Impl::Route, 6> DeviceApi::Impl::kRoutes = {{
+    {proto::HttpMethod::get, "alive", nullptr},
+    {proto::HttpMethod::post, "getpublickey", &Impl::get_public_key},
+    {proto::HttpMethod::post, "subscribe", &Impl::subscribe},
+    {proto::HttpMethod::post, "checkin", &Impl::check_in},
+    {proto::HttpMethod::post, "updatetoken", &Impl::update_token},
+    {proto::HttpMethod::post, "unsubscribe", &Impl::unsubscribe},
+}};
+
+std::vector<RouteInfo> DeviceApi::routes() {
+  std::vector<RouteInfo> routes;
+  for (std::string_view base : kBases) {
+    for (const Impl::Route& route : Impl::kRoutes) {
+      routes.push_back({route.method, std::string(base) + std::string(route.path)});
+    }
+  }
+  return routes;
+}
 
 DeviceApi::DeviceApi(Core& core) : impl_(std::make_unique<Impl>(core)) {}
 DeviceApi::~DeviceApi() = default;
@@ -140,17 +156,18 @@ Task<void> DeviceApi::Impl::refuse(HttpExchange& exchange, const ApiProblem& pro
 }
 
 Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::string_view path) {
-  auto route = std::ranges::find(kRoutes, path, &ApiRoute::path);
+  auto route = std::ranges::find(kRoutes, path, &Route::path);
   if (route == kRoutes.end()) co_return std::unexpected(ApiProblem{.outcome = ApiOutcome::malformed, .status = 404});
   if (exchange.method() != route->method) {
-    co_return std::unexpected(ApiProblem{.outcome = ApiOutcome::malformed, .status = 405, .allow = route->method_name});
+    co_return std::unexpected(
+        ApiProblem{.outcome = ApiOutcome::malformed, .status = 405, .allow = proto::method_name(route->method)});
   }
   if (core.node.draining) {
     ApiProblem problem = refuse_unavailable(kDrainingRetry).error();
     problem.close = true;
     co_return std::unexpected(std::move(problem));
   }
-  if (route->name == RouteName::alive) {
+  if (!route->answer) {
     Answer answer;
     answer.body = R"({"status":"ok"})";
     co_return answer;
@@ -161,21 +178,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::stri
   if (!tenant) co_return std::unexpected(std::move(tenant.error()));
   ApiResult<proto::JsonDocument> document = co_await read_document(exchange);
   if (!document) co_return std::unexpected(std::move(document.error()));
-  switch (route->name) {
-    case RouteName::getpublickey:
-      co_return co_await get_public_key(exchange, **tenant, *document);
-    case RouteName::subscribe:
-      co_return co_await subscribe(exchange, **tenant, *document);
-    case RouteName::checkin:
-      co_return co_await check_in(**tenant, *document);
-    case RouteName::updatetoken:
-      co_return co_await update_token(**tenant, *document);
-    case RouteName::unsubscribe:
-      co_return co_await unsubscribe(**tenant, *document);
-    case RouteName::alive:
-      break;  // was answered
-  }
-  check_failed("a route of the table", __FILE__, __LINE__);
+  Request request{exchange, **tenant, *document};
+  co_return co_await (this->*route->answer)(request);
 }
 
 // ---- Who calls, how often, and with what ----
@@ -231,8 +235,8 @@ Task<ApiStatus> DeviceApi::Impl::limit_key(RateLimit limit, RateKey key) {
 
 // ---- The routes ----
 
-Task<ApiResult<Answer>> DeviceApi::Impl::get_public_key(HttpExchange& exchange, const Tenant& tenant,
-                                                        const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::get_public_key(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   BH_CO_STEP(co_await limit_address(exchange, RateLimit::getpublickey_address));
   BH_CO_STEP(co_await limit_key(RateLimit::getpublickey_tenant, rate_key(tenant.number)));
   ApiResult<crypto::Digest> address_hash = read_user_id(document);
@@ -263,8 +267,8 @@ std::unexpected<ApiProblem> DeviceApi::Impl::no_public_key(const store::StoredUs
   return refuse_unavailable(kPoolEmptyRetry);
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const Tenant& tenant,
-                                                   const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(const Request& asked_for) {
+  const auto& [exchange, tenant, document] = asked_for;
   BH_CO_STEP(co_await limit_address(exchange, RateLimit::subscribe_address));
   ApiResult<SubscribeRequest> request = read_subscribe(document, tenant, core.node.vault);
   if (!request) co_return std::unexpected(std::move(request.error()));
@@ -286,7 +290,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const
   co_return answer;
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::check_in(const Tenant& tenant, const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::check_in(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   ApiResult<DeviceIdentity> who = read_identity(document, tenant, core.node.vault, true);
   if (!who) co_return std::unexpected(std::move(who.error()));
   Registrar* there = home(who->user);
@@ -304,7 +309,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::check_in(const Tenant& tenant, const pr
   co_return answer;
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::update_token(const Tenant& tenant, const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::update_token(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   ApiResult<DeviceIdentity> who = read_identity(document, tenant, core.node.vault, true);
   if (!who) co_return std::unexpected(std::move(who.error()));
   ApiResult<std::string_view> token = read_push_token(document);
@@ -319,7 +325,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::update_token(const Tenant& tenant, cons
   co_return answer;
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::unsubscribe(const Tenant& tenant, const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::unsubscribe(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   ApiResult<DeviceIdentity> who = read_identity(document, tenant, core.node.vault, true);
   if (!who) co_return std::unexpected(std::move(who.error()));
   Registrar* there = home(who->user);

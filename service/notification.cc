@@ -17,8 +17,7 @@ namespace {
 // Readers and buffers that wait to be used again; beyond that they are freed.
 constexpr size_t kDesksKeptMax = 256;
 
-constexpr std::string_view kPath = "/notify";
-constexpr std::string_view kEns2Path = "/MailNotifications/notify";
+constexpr std::string_view kPaths[] = {"/notify", "/MailNotifications/notify"};  // the second is ENS2's; both by POST
 // All failures of authentication look the same.
 constexpr std::string_view kUnknownBody = "not found\n";
 constexpr std::string_view kMalformedBody = "bad request\n";
@@ -57,7 +56,7 @@ class ParserSink final : public BodySink {
 // The capability and the envelope of a callback URL; both are as we wrote them, or it is not one of ours.
 bool read_target(std::string_view target, Desk& desk) {
   proto::TargetParts parts = proto::split_target(target);
-  if (parts.path != kPath && parts.path != kEns2Path) return false;
+  if (std::ranges::find(kPaths, parts.path) == std::end(kPaths)) return false;
   if (!parts.query || std::ranges::count(*parts.query, '&') != 1) return false;
   auto id = proto::query_parameter(*parts.query, "id");
   auto creds = proto::query_parameter(*parts.query, "creds");
@@ -321,6 +320,11 @@ void NotificationHandler::Impl::give_back(std::unique_ptr<Desk> desk) {
 
 NotificationHandler::NotificationHandler(Core& core) : impl_(std::make_unique<Impl>(core)) {}
 NotificationHandler::~NotificationHandler() = default;
+std::vector<RouteInfo> NotificationHandler::routes() {
+  std::vector<RouteInfo> routes;
+  for (std::string_view path : kPaths) routes.push_back({proto::HttpMethod::post, std::string(path)});
+  return routes;
+}
 Task<void> NotificationHandler::handle(HttpExchange& exchange) {
   return impl_->handle(exchange);
 }

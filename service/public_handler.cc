@@ -14,4 +14,10 @@ Task<void> PublicHandler::handle(HttpExchange& exchange) {
   }
 }
 
+std::vector<RouteInfo> PublicHandler::routes() {
+  std::vector<RouteInfo> routes = DeviceApi::routes();
+  for (RouteInfo& route : NotificationHandler::routes()) routes.push_back(std::move(route));
+  return routes;
+}
+
 }  // namespace bellhop::service

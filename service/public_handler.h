@@ -12,6 +12,8 @@ class PublicHandler final : public HttpHandler {
  public:
   explicit PublicHandler(Core& core) : notifications_(core), devices_(core) {}
   Task<void> handle(HttpExchange& exchange) override;
+  // Of both; what docs/openapi.json says of the public listener.
+  static std::vector<RouteInfo> routes();
 
  private:
   NotificationHandler notifications_;
