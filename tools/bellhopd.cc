@@ -3,12 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/base/bytes.h"
+#include "service/config_table.h"
 #include "tools/demo.h"
 #include "tools/server_main.h"
 
@@ -26,6 +28,10 @@ constexpr std::string_view kUsage =
            --http=1.1|2         then: how devices and callbacks come (1.1)
   bellhopd --version
   bellhopd --help
+
+Examples:
+  bellhopd --check /etc/bellhop/bellhop.toml && bellhopd --config /etc/bellhop/bellhop.toml
+  bellhopd --demo=20
 
 Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments,
 3 the disk failed while the store was being written (start again after the repair; nothing acknowledged is lost).
@@ -89,7 +95,10 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
       }
     }
   } else {
-    return refuse(fmt::format("unknown option \"{}\"", option));
+    constexpr std::array<std::string_view, 5> kOptions = {"--config", "--check", "--demo", "--version", "--help"};
+    std::string_view name = option.substr(0, option.find('='));
+    auto near = service::closest_word(name, kOptions);
+    return refuse(fmt::format("unknown option \"{}\"{}", option, near ? fmt::format("; did you mean {}?", *near) : ""));
   }
   if (argc > used) return refuse(fmt::format("unexpected argument \"{}\"", argv[used]));
   return arguments;
