@@ -52,9 +52,12 @@ TEST(AdminStatus, CountsWhatIsThere) { AdminWorld::run(&status_page); }
 Task<void> every_user_once(AdminWorld& world) {
   constexpr size_t kUsers = 2 * admin::kRowsPerRead + 3;
   std::set<std::string> mine;
+  size_t subscribed = 0;  // of mine
   for (uint64_t i = 0; i < kUsers; ++i) {
     Mailbox mailbox = co_await add_mailbox(world.store(), i, i % 3 == 0 ? "other" : "example", 2, i % 2 == 0);
-    if (i % 3 != 0) mine.insert(to_hex(mailbox.user));
+    if (i % 3 == 0) continue;
+    mine.insert(to_hex(mailbox.user));
+    if (i % 2 == 0) ++subscribed;
   }
   for (const char* path : {"/v1/users", "/v1/devices", "/v1/subscriptions"}) {
     std::string member(std::string_view(path).substr(4));
@@ -73,7 +76,7 @@ Task<void> every_user_once(AdminWorld& world) {
         for (const std::string& tenant : column(answer.body, member, "tenant")) EXPECT_EQ(tenant, "example");
         next = text_member(answer.body, "next");
       } while (!next.empty());
-      size_t wanted = member == "users" ? mine.size() : member == "devices" ? 2 * mine.size() : mine.size() / 2;
+      size_t wanted = member == "users" ? mine.size() : member == "devices" ? 2 * mine.size() : subscribed;
       EXPECT_EQ(total, wanted) << path << " by " << limit;
       EXPECT_EQ(seen.size(), wanted) << path << " by " << limit;
       if (member == "users") EXPECT_EQ(seen, mine);
@@ -103,7 +106,7 @@ Task<void> bad_queries(AdminWorld& world) {
       "/v1/users?tennant=example", "/v1/users?tenant=nobody",     "/v1/users?limit=0",          "/v1/users?limit=257",
       "/v1/users?limit=x",         "/v1/users?after=00",          "/v1/users?after=zz",         "/v1/users?user=12",
       "/v1/users?userId=00",       "/v1/users?tenant=example&userId=00", "/v1/users?tenant=example&tenant=example",
-      "/v1/users?tenant=",         "/v1/users?tenant=%zz",        "/v1/users?state=lost",       "/v1/devices?deviceId=phone1",
+      "/v1/users?tenant=",         "/v1/users?tenant",           "/v1/users?state=lost",       "/v1/devices?deviceId=phone1",
       "/v1/devices?host=x",        "/v1/subscriptions?state=dead", "/v1/subscriptions?after=0011"};
   for (const char* query : queries) {
     Answer answer = co_await world.ask("GET", query);
@@ -191,9 +194,13 @@ TEST(AdminListings, AnEndedSubscriptionIsATombstoneAndItsDevicesStay) { AdminWor
 
 Task<void> control_over_tcp(AdminWorld& world) {
   Mailbox mailbox = co_await add_mailbox(world.store(), 1, "example");
-  for (auto [method, path] : {std::pair{"GET", std::string("/v1/users")}, {"GET", "/v1/devices"}, {"GET", "/v1/subscriptions"},
-                              {"DELETE", "/v1/devices/" + to_hex(mailbox.devices[0])},
-                              {"DELETE", "/v1/subscriptions/" + subscription_id(mailbox.capability)}}) {
+  const std::pair<const char*, std::string> requests[] = {
+      {"GET", "/v1/users"},
+      {"GET", "/v1/devices"},
+      {"GET", "/v1/subscriptions"},
+      {"DELETE", "/v1/devices/" + to_hex(mailbox.devices[0])},
+      {"DELETE", "/v1/subscriptions/" + subscription_id(mailbox.capability)}};
+  for (const auto& [method, path] : requests) {
     EXPECT_EQ((co_await world.ask(Way::tcp, method, path)).status, 403) << path;
   }
   EXPECT_EQ((co_await world.store().counts())->devices, 1u);
