@@ -45,6 +45,7 @@ std::string range_text(const KeyRow& key) {
       for (std::string_view choice : key.choices) text += fmt::format("{}`{}`", text.empty() ? "" : ", ", choice);
       return text;
     }
+    case KeyKind::port_list: return fmt::format("1 to 65535 each, e.g. `{}`", key.example);
     default: return fmt::format("e.g. `{}`", key.example);
   }
 }

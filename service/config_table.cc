@@ -292,7 +292,7 @@ constexpr KeyRow kAutodiscoverKeys[] = {
     number<&AutodiscoverConfig::cache_hours>("cache_hours", 1, 8'760, "hours",
         "How long the URL that was found serves all mailboxes of the domain. A mailbox that is not there is searched "
         "anew before."),
-    number<&AutodiscoverConfig::failure_seconds>("failure_seconds", 1, 86'400, "s",
+    number<&AutodiscoverConfig::failure_seconds>("failure_seconds", 1, 86'400, "seconds",
         "How long a domain that led nowhere is not asked again."),
     number<&AutodiscoverConfig::failures_kept_max>("failures_kept_max", 1, 1'000'000, "",
         "Such domains that one core remembers."),

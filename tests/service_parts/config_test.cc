@@ -290,6 +290,30 @@ TEST(ConfigValues, HostNamesAreNotAddressesInDisguise) {
   EXPECT_FALSE(is_host_name(std::string(64, 'a') + ".com"));
 }
 
+// The reference is made from the table: what is left out there would be left out here.
+TEST(ConfigTable, EveryKeyTellsItsMeaningRangeAndUnit) {
+  constexpr std::pair<std::string_view, std::string_view> kUnits[] = {
+      {"_ms", "ms"}, {"seconds", "seconds"}, {"minutes", "minutes"}, {"hours", "hours"}, {"percent", "%"}, {"bits", "bits"}};
+  for (const SectionRow& section : config_sections()) {
+    EXPECT_THAT(std::string(section.help), testing::EndsWith(".")) << section.path;
+    for (const KeyRow& key : section.keys) {
+      std::string name = full_key(section, key.name);
+      EXPECT_THAT(std::string(key.help), testing::EndsWith(".")) << name;
+      bool is_number = key.kind == KeyKind::number32 || key.kind == KeyKind::number64;
+      if (is_number) {
+        EXPECT_TRUE(!key.numbers.empty() || key.min < key.max) << name;
+        bool bytes = key.name.find("bytes") != std::string_view::npos;
+        if (bytes) EXPECT_TRUE(key.unit == "bytes" || key.unit == "bytes/s") << name;
+        for (auto [word, unit] : kUnits) {
+          if (key.name.find(word) != std::string_view::npos) EXPECT_EQ(key.unit, unit) << name;
+        }
+      } else if (key.kind != KeyKind::boolean && key.kind != KeyKind::choice) {
+        EXPECT_FALSE(key.example.empty()) << name;
+      }
+    }
+  }
+}
+
 TEST(ConfigValues, OnlyLoopbackIsLoopback) {
   EXPECT_TRUE(is_loopback_address("127.0.0.1"));
   EXPECT_TRUE(is_loopback_address("127.9.9.9"));
