@@ -149,9 +149,10 @@ Task<std::shared_ptr<ApnsConnection>> ApnsRoute::connect_when_due() {
     if (waiting_.empty() || closed_) co_return nullptr;
     connect_not_before_ = io::now() + with_jitter(reconnect_wait_);
     reconnect_wait_ = std::min(reconnect_wait_ * 2, milliseconds(parts_.config.reconnect_max_ms));
-    auto stream = co_await open_http2_stream(
-        host().host, host().port, parts_.tls, std::chrono::milliseconds(parts_.config.connect_timeout_ms));
+    auto stream = co_await open_http2_stream(parts_.routes.fill({.host = host().host, .port = host().port}),
+                                             std::chrono::milliseconds(parts_.config.connect_timeout_ms));
     if (stream) co_return std::make_shared<ApnsConnection>(*std::move(stream), *this, parts_.config);
+    count_connect_failure(&parts_.metrics, stream.error());
     if (is(stream.error(), CoreError::canceled)) co_return nullptr;
     log_line(parts_.log, LogLevel::warning, "apns_connect_failed", field("host", not_personal(host().host)),
              field("team", not_personal(name_.team_id)), field("error", stream.error()),

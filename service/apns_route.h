@@ -10,11 +10,11 @@
 #include "core/base/intrusive_list.h"
 #include "core/sync.h"
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "service/apns_connection.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
+#include "service/upstreams.h"
 
 namespace bellhop::service {
 
@@ -31,7 +31,7 @@ struct ApnsRouteName {
 // What the routes of one core have in common. Owned by the sender.
 struct ApnsRouteParts {
   const ApnsConfig& config;
-  std::shared_ptr<TlsContext> tls;
+  UpstreamRoutes routes;
   MetricsShard& metrics;
   Log& log;
   TaskScope& scope;    // connections run here

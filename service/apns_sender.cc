@@ -128,12 +128,12 @@ Task<Status> wait_set(Event& event) {
 
 // Everything of one core. Flows of the pushes belong to their callers; connections and token refreshes run in `scope`.
 struct ApnsSender::Impl {
-  Impl(const ApnsConfig& c, ApnsProviderTokens& t, std::shared_ptr<TlsContext> tls, MetricsShard& m, Log& l)
+  Impl(const ApnsConfig& c, ApnsProviderTokens& t, UpstreamRoutes routes_of, MetricsShard& m, Log& l)
       : config(c),
         tokens(t),
         metrics(m),
         log(l),
-        parts{c, std::move(tls), m, l, scope},
+        parts{c, std::move(routes_of), m, l, scope},
         budgets{ApnsRetryBudget(c.retry_share_percent_max), ApnsRetryBudget(c.retry_share_percent_max)} {}
 
   // One push on its way.
@@ -185,9 +185,9 @@ struct ApnsSender::Impl {
   bool closing = false;
 };
 
-ApnsSender::ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std::shared_ptr<TlsContext> tls,
+ApnsSender::ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, UpstreamRoutes routes,
                        MetricsShard& metrics, Log& log)
-    : impl_(std::make_unique<Impl>(config, tokens, std::move(tls), metrics, log)) {}
+    : impl_(std::make_unique<Impl>(config, tokens, std::move(routes), metrics, log)) {}
 ApnsSender::~ApnsSender() = default;
 
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {

@@ -7,12 +7,12 @@
 #include <string_view>
 
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "proto/apns.h"
 #include "proto/apns_answer.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
+#include "service/upstreams.h"
 #include "service/vault.h"
 #include "store/store.h"
 
@@ -77,8 +77,8 @@ struct ApnsResult {
 // with jitter inside the caller's deadline. Reconnects are at least 1 s apart, doubling. Owned by the core.
 class ApnsSender {
  public:
-  ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std::shared_ptr<TlsContext> tls,
-             MetricsShard& metrics, Log& log);
+  ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, UpstreamRoutes routes, MetricsShard& metrics,
+             Log& log);
   ~ApnsSender();
   ApnsSender(const ApnsSender&) = delete;
   ApnsSender& operator=(const ApnsSender&) = delete;

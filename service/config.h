@@ -35,6 +35,8 @@ enum class LogLevel : uint8_t { debug, info, warning, error };
 // How much of a mail a push may show; an order: a device's own wish is cut to the tenant's maximum.
 enum class PreviewPolicy : uint8_t { none, sender, subject, full };
 enum class ApnsEnvironment : uint8_t { production, sandbox };
+// Who looks a destination up that is reached through a proxy.
+enum class ProxyResolve : uint8_t { proxy, local };
 
 // [listen.public]: devices and Exchange.
 struct PublicListenerConfig {
@@ -44,6 +46,9 @@ struct PublicListenerConfig {
   uint32_t listen_backlog = 4096;
   uint32_t connections_max = 100'000;  // all cores together; each core takes its share
   uint32_t connections_per_address_max = 1'024;
+  uint32_t connections_per_address_per_second = 200;  // per core; 0: not limited
+  bool proxy_protocol = false;
+  std::vector<Cidr> trusted_cidrs;  // of the load balancers; with proxy_protocol
   uint32_t handshakes_in_flight_max = 2'048;  // per core
   uint32_t handshake_timeout_ms = 5'000;
   uint32_t header_timeout_ms = 10'000;
@@ -175,17 +180,40 @@ struct KeysConfig {
   uint32_t cache_entries_max = 65'536;  // per core
 };
 
-// [limits]: of the device API.
+// [limits]: of the device API and of callbacks.
 struct LimitsConfig {
   uint32_t getpublickey_per_address_per_minute = 60;
   uint32_t getpublickey_per_tenant_per_minute = 6'000;
   uint32_t subscribe_per_address_per_minute = 60;
+  uint32_t subscribe_per_tenant_per_minute = 6'000;
   uint32_t unauthorized_per_address_per_minute = 30;
+  uint32_t callbacks_per_address_per_minute = 0;              // per core; 0: not limited
+  uint32_t unknown_callbacks_per_address_per_minute = 6'000;  // per core; 0: not limited
+  std::vector<Cidr> exempt_cidrs;
   uint32_t subscribe_handovers_per_hour = 3;
   uint32_t subscribes_in_flight_max = 256;  // per core
   uint32_t devices_per_user_max = 10;
   uint32_t credential_age_minutes_max = 10;
   uint32_t addresses_tracked_max = 65'536;  // per core
+};
+
+// [[proxy]]: an HTTP proxy that makes tunnels (CONNECT), for [[upstream]] to name.
+struct ProxyConfig {
+  std::string name;
+  HostPort address;
+  bool tls = false;
+  std::string ca_file;  // PEM, instead of the system's roots; with tls
+  std::string username;
+  std::string password_file;  // one line; with username
+  ProxyResolve resolve = ProxyResolve::proxy;
+};
+
+// [[upstream]]: hosts that need more than their section says. See service/upstreams.h.
+struct UpstreamConfig {
+  std::vector<std::string> hosts;      // as tenant.ews_hosts, or "*"
+  std::string ca_file;                 // PEM, instead of the section's; empty: those
+  std::vector<std::string> spki_pins;  // "sha256/BASE64"
+  std::string proxy;                   // name of a [[proxy]], or "http://host:port"; empty: directly
 };
 
 // [log]: JSON lines.
@@ -237,6 +265,8 @@ struct Config {
   KeysConfig keys;
   LimitsConfig limits;
   LogConfig log;
+  std::vector<ProxyConfig> proxies;
+  std::vector<UpstreamConfig> upstreams;
   std::vector<TenantConfig> tenants;
 };
 
@@ -278,6 +308,8 @@ inline constexpr size_t kConfigBytesMax = 4u << 20;
 inline constexpr size_t kTenantsMax = 10'000;
 inline constexpr size_t kAppsPerTenantMax = 100;
 inline constexpr size_t kListItemsMax = 1'000;
+inline constexpr size_t kProxiesMax = 100;
+inline constexpr size_t kUpstreamsMax = 1'000;
 
 // Parses one whole TOML file. Reports every fault that it finds: an unknown, missing or duplicate key, a wrong type, a
 // value out of range, a contradiction between keys. After a fault of TOML syntax nothing else can be said, so that one

@@ -95,6 +95,35 @@ class Rules {
     }
   }
 
+  void check_trusted() {
+    const PublicListenerConfig& listener = config_.listen_public;
+    if (listener.proxy_protocol == !listener.trusted_cidrs.empty()) return;
+    problem(at({"listen.public.proxy_protocol", "listen.public.trusted_cidrs"}),
+            listener.proxy_protocol
+                ? "listen.public.proxy_protocol is true, and trusted_cidrs names no load balancer; add their networks"
+                : "listen.public.trusted_cidrs is of no use without proxy_protocol = true; add it, or remove trusted_cidrs");
+  }
+
+  void check_proxies() {
+    std::map<std::string_view, size_t> names;
+    for (size_t i = 0; i < config_.proxies.size(); ++i) {
+      const ProxyConfig& proxy = config_.proxies[i];
+      std::string here = fmt::format("proxy[{}]", i);
+      if (!proxy.name.empty() && !names.try_emplace(proxy.name, i).second) {
+        problem(at({here + ".name"}), fmt::format("proxy.name \"{}\" is taken by the [[proxy]] in line {}; choose another",
+                                                  proxy.name, line_of(fmt::format("proxy[{}]", names[proxy.name]))));
+      }
+      if (proxy.username.empty() != proxy.password_file.empty()) {
+        problem(at({here + ".username", here + ".password_file", here}),
+                "proxy.username and proxy.password_file belong together; write both or none");
+      }
+      if (!proxy.ca_file.empty() && !proxy.tls) {
+        problem(at({here + ".ca_file"}), "proxy.ca_file is of no use without tls = true; add it, or remove ca_file");
+      }
+    }
+    check_upstreams(names);
+  }
+
   void check_tenants() {
     std::map<std::string_view, size_t> ids;
     for (size_t i = 0; i < config_.tenants.size(); ++i) {
@@ -113,6 +142,24 @@ class Rules {
   }
 
  private:
+  void check_upstreams(const std::map<std::string_view, size_t>& proxies) {
+    std::map<std::string_view, size_t> hosts;
+    for (size_t i = 0; i < config_.upstreams.size(); ++i) {
+      const UpstreamConfig& upstream = config_.upstreams[i];
+      std::string here = fmt::format("upstream[{}]", i);
+      bool known = upstream.proxy.empty() || parse_proxy_url(upstream.proxy) || proxies.contains(upstream.proxy);
+      if (!known) {
+        problem(at({here + ".proxy"}), fmt::format("upstream.proxy \"{}\" names no [[proxy]]; add one with this name, or write "
+                                                   "\"http://\" with host and port", upstream.proxy));
+      }
+      for (const std::string& host : upstream.hosts) {
+        if (hosts.try_emplace(host, i).second) continue;
+        problem(at({here + ".hosts"}), fmt::format("upstream.hosts names \"{}\", of which the [[upstream]] in line {} says all; "
+                                                   "remove one", host, line_of(fmt::format("upstream[{}]", hosts[host]))));
+      }
+    }
+  }
+
   // Apps may share a key; one key then has one team and one file.
   void check_apps(const TenantConfig& tenant, const std::string& here) {
     std::map<std::tuple<std::string_view, ApnsEnvironment>, size_t> topics;
@@ -171,6 +218,8 @@ void check_config_rules(const Config& config, std::string_view file_name, const 
   Rules rules(config, file_name, positions, problems);
   rules.check_orders();
   rules.check_listeners();
+  rules.check_trusted();
+  rules.check_proxies();
   rules.check_tenants();
 }
 

@@ -94,6 +94,7 @@ constexpr std::string_view kAckModes[] = {"after-push"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kPreviews[] = {"none", "sender", "subject", "full"};
 constexpr std::string_view kEnvironments[] = {"production", "sandbox"};
+constexpr std::string_view kResolves[] = {"proxy", "local"};
 constexpr uint32_t kRsaBits[] = {2048, 3072};
 
 constexpr uint64_t kMany = 100'000'000;
@@ -125,6 +126,14 @@ constexpr KeyRow kPublicKeys[] = {
         "Open connections, all cores together."),
     number<&PublicListenerConfig::connections_per_address_max>("connections_per_address_max", 1, 10'000'000, "",
         "Open connections of one client address on one core. Exchange servers behind one address share it."),
+    number<&PublicListenerConfig::connections_per_address_per_second>("connections_per_address_per_second", 0, kMany, "",
+        "New connections of one client address (IPv6: of one /64) on one core, before any TLS; ten seconds' worth may come at "
+        "once. More are closed. 0: not limited."),
+    boolean<&PublicListenerConfig::proxy_protocol>("proxy_protocol",
+        "Load balancers in trusted_cidrs begin each connection with a PROXY protocol header, version 2; its client address then "
+        "counts for every limit. A connection of theirs without one is closed; nobody else's header is read."),
+    list<&PublicListenerConfig::trusted_cidrs>("trusted_cidrs", nullptr, "[\"10.30.0.0/24\", \"fd00:30::/64\"]",
+        "Networks of these load balancers."),
     number<&PublicListenerConfig::handshakes_in_flight_max>("handshakes_in_flight_max", 16, 1'000'000, "",
         "TLS handshakes at the same time on one core; further connections are closed at once."),
     number<&PublicListenerConfig::handshake_timeout_ms>("handshake_timeout_ms", 100, 60'000, "ms",
@@ -354,8 +363,19 @@ constexpr KeyRow kLimitsKeys[] = {
         "getpublickey requests of one tenant."),
     number<&LimitsConfig::subscribe_per_address_per_minute>("subscribe_per_address_per_minute", 1, kMany, "",
         "subscribe requests of one client address."),
+    number<&LimitsConfig::subscribe_per_tenant_per_minute>("subscribe_per_tenant_per_minute", 1, kMany, "",
+        "subscribe requests of one tenant."),
     number<&LimitsConfig::unauthorized_per_address_per_minute>("unauthorized_per_address_per_minute", 1, kMany, "",
         "Requests of one client address with a wrong API token; more are answered 429 unread."),
+    number<&LimitsConfig::callbacks_per_address_per_minute>("callbacks_per_address_per_minute", 0, kMany, "",
+        "Callbacks of one address on one core; more are answered 429. All of an Exchange organisation may come from one "
+        "address, so that this is for those who know theirs. 0: not limited."),
+    number<&LimitsConfig::unknown_callbacks_per_address_per_minute>("unknown_callbacks_per_address_per_minute", 0, kMany, "",
+        "Callbacks of one address on one core that belong to no subscription, and so are not Exchange's; more are answered 429. "
+        "Good ones are never counted. 0: not limited."),
+    list<&LimitsConfig::exempt_cidrs>("exempt_cidrs", nullptr, "[\"10.20.0.0/16\"]",
+        "Networks whose addresses no limit per address counts, those of [listen.public] included: Exchange's, or a load "
+        "balancer's that does not speak the PROXY protocol."),
     number<&LimitsConfig::subscribe_handovers_per_hour>("subscribe_handovers_per_hour", 1, 1'000, "",
         "Times that one mailbox's subscription may be replaced."),
     number<&LimitsConfig::subscribes_in_flight_max>("subscribes_in_flight_max", 1, 100'000, "",
@@ -365,6 +385,33 @@ constexpr KeyRow kLimitsKeys[] = {
         "How old the credentials in a subscribe request may be (iat)."),
     number<&LimitsConfig::addresses_tracked_max>("addresses_tracked_max", 1'024, 10'000'000, "",
         "Client addresses that one core counts; the longest unseen is forgotten."),
+};
+
+constexpr KeyRow kProxyKeys[] = {
+    required(text<&ProxyConfig::name>("name", refuse_proxy_name, "\"outside\"", "What upstream.proxy calls it.")),
+    required(address<&ProxyConfig::address>("address", "\"proxy.example.com:3128\"", "Where the proxy is.")),
+    boolean<&ProxyConfig::tls>("tls", "Speak TLS with the proxy itself. Without it the password crosses the network in clear."),
+    path<&ProxyConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/proxy-ca.pem\"",
+        "With tls: certificate authorities in PEM that the proxy's certificate must come from, instead of the system's."),
+    text<&ProxyConfig::username>("username", refuse_username, "\"bellhop\"", "For the proxy (Basic)."),
+    path<&ProxyConfig::password_file>("password_file", KeyKind::file, "\"/etc/bellhop/proxy-password\"",
+        "File with the password, in one line; not open to all users."),
+    choice<&ProxyConfig::resolve>("resolve", kResolves,
+        "Who looks destinations up. `proxy`: it gets the name, and the tenant's private networks cannot be checked, only the "
+        "list of hosts. `local`: we do, check every address, and name the checked one to the proxy."),
+};
+
+constexpr KeyRow kUpstreamKeys[] = {
+    required(list<&UpstreamConfig::hosts>("hosts", refuse_upstream_host, "[\"mail.example.com\", \"*.example.com\"]",
+        "The hosts: names, `*.` for all below a name, `*` for all.")),
+    path<&UpstreamConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
+        "Certificate authorities in PEM that these hosts' certificates must come from, instead of all others."),
+    list<&UpstreamConfig::spki_pins>("spki_pins", refuse_spki_pin,
+        "[\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]",
+        "SHA-256 of the public keys (SubjectPublicKeyInfo) that these hosts' certificates may have. Without ca_file the issuer "
+        "does not matter, so that a self-signed certificate is fine; name and dates are checked always."),
+    text<&UpstreamConfig::proxy>("proxy", refuse_proxy_reference, "\"outside\"",
+        "Name of the [[proxy]] that leads to these hosts, or `http://host:port`. None: directly."),
 };
 
 constexpr KeyRow kLogKeys[] = {
@@ -436,7 +483,12 @@ constexpr SectionRow kSections[] = {
      "Where the EWS of a mailbox is, for devices that do not say. It is off until a tenant names its domains."},
     {"apns", false, 0, enter<&Config::apns>, kApnsKeys, "Pushes through Apple."},
     {"keys", false, 0, enter<&Config::keys>, kKeysKeys, "Key pairs of users."},
-    {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API."},
+    {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API and of callbacks."},
+    {"proxy", true, kProxiesMax, append<&Config::proxies>, kProxyKeys,
+     "HTTP proxies that lead outside by CONNECT; used by the hosts that an `[[upstream]]` sends there."},
+    {"upstream", true, kUpstreamsMax, append<&Config::upstreams>, kUpstreamKeys,
+     "Whom to trust, and which way to take, for single hosts: of Exchange, Autodiscover, token endpoints and Apple alike. The "
+     "first entry that names a host counts; for all others the sections above do."},
     {"log", false, 0, enter<&Config::log>, kLogKeys, "The log: JSON lines without personal data."},
     {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one."},
     {"tenant.app", true, kAppsPerTenantMax, append<&TenantConfig::apps>, kAppKeys,

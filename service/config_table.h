@@ -76,6 +76,8 @@ enum class PortRange : uint8_t { from_1, from_0 };
 std::optional<HostPort> parse_host_port(std::string_view text, PortRange range = PortRange::from_1);
 std::optional<Cidr> parse_cidr(std::string_view text);
 std::string to_text(const Cidr& cidr);
+// "http://host:port", or "https://host:port" for TLS with the proxy; nothing may follow.
+std::optional<ProxyConfig> parse_proxy_url(std::string_view text);
 bool is_ip_address(std::string_view host);
 bool is_loopback_address(std::string_view host);
 // Lower-case letters, digits and hyphens in labels of at most 63, 253 in all (RFC 1123); no trailing dot, and a last
@@ -89,6 +91,11 @@ std::string_view refuse_server_version(std::string_view text);
 std::string_view refuse_tenant_id(std::string_view text);
 std::string_view refuse_tenant_name(std::string_view text);
 std::string_view refuse_ews_host(std::string_view text);
+std::string_view refuse_upstream_host(std::string_view text);  // the same, or "*"
+std::string_view refuse_spki_pin(std::string_view text);
+std::string_view refuse_proxy_name(std::string_view text);
+std::string_view refuse_proxy_reference(std::string_view text);  // a name, or what parse_proxy_url takes
+std::string_view refuse_username(std::string_view text);
 std::string_view refuse_topic(std::string_view text);
 std::string_view refuse_apple_id(std::string_view text);
 

@@ -12,6 +12,7 @@
 #include "proto/target.h"
 #include "proto/wiping_buffer.h"
 #include "service/api_tokens.h"
+#include "service/cidrs.h"
 #include "service/device_request.h"
 #include "service/error_texts.h"
 #include "service/key_maker.h"
@@ -77,7 +78,11 @@ class BodyBuffer final : public BodySink {
 
 // A request on its way, in the frame of handle().
 struct DeviceApi::Impl {
-  explicit Impl(Core& c) : core(c), tokens(c.node.store, c.node.vault, c.node.tenants), registrar(c) {}
+  explicit Impl(Core& c)
+      : core(c),
+        tokens(c.node.store, c.node.vault, c.node.tenants),
+        registrar(c),
+        exempt(to_blocks(c.node.config.limits.exempt_cidrs)) {}
 
   Task<ApiResult<Answer>> serve(HttpExchange& exchange, std::string_view path);
   Task<ApiResult<const Tenant*>> tenant_of(HttpExchange& exchange);
@@ -101,6 +106,7 @@ struct DeviceApi::Impl {
   Core& core;
   ApiTokens tokens;
   Registrar registrar;
+  const proto::AddressBlocks exempt;  // from limits per address
 };
 
 DeviceApi::DeviceApi(Core& core) : impl_(std::make_unique<Impl>(core)) {}
@@ -213,6 +219,7 @@ Task<ApiResult<proto::JsonDocument>> DeviceApi::Impl::read_document(HttpExchange
 Task<ApiStatus> DeviceApi::Impl::limit_address(HttpExchange& exchange, RateLimit limit) {
   Result<SocketAddress> peer = co_await exchange.peer_address();
   // Without an address (a unix socket, a connection that is going away) all share one bucket.
+  if (peer && exempt.contains(peer->ip)) co_return ApiStatus();
   co_return co_await limit_key(limit, rate_key(peer ? peer->ip : IpAddress()));
 }
 
@@ -225,8 +232,9 @@ Task<ApiStatus> DeviceApi::Impl::limit_key(RateLimit limit, RateKey key) {
   unsigned keeper = RateLimits::core_of(key, static_cast<unsigned>(core.node.cores.size()));
   Registrar* there = core.node.cores[keeper]->registrar;
   Duration wait = co_await on_core(keeper, [there, limit, key] { return There::take(there, limit, key); });
-  if (wait > Duration::zero()) co_return refuse_throttled(wait);
-  co_return ApiStatus();
+  if (wait == Duration::zero()) co_return ApiStatus();
+  core.metrics.add(metric::rate_limited, limit);
+  co_return refuse_throttled(wait);
 }
 
 // ---- The routes ----
@@ -266,6 +274,7 @@ std::unexpected<ApiProblem> DeviceApi::Impl::no_public_key(const store::StoredUs
 Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const Tenant& tenant,
                                                    const proto::JsonDocument& document) {
   BH_CO_STEP(co_await limit_address(exchange, RateLimit::subscribe_address));
+  BH_CO_STEP(co_await limit_key(RateLimit::subscribe_tenant, rate_key(tenant.number)));
   ApiResult<SubscribeRequest> request = read_subscribe(document, tenant, core.node.vault);
   if (!request) co_return std::unexpected(std::move(request.error()));
   Registrar* there = home(request->who.user);

@@ -184,7 +184,9 @@ EwsTrouble judge_http_failure(const Http1Failure& failure) {
   made.host_failed = true;
   if (failure.stage == Http1Stage::connecting) {
     made.result = EwsResult::connect_failed;
-    made.may_retry = error.domain != Domain::tls;  // a certificate does not change within a second
+    // A certificate does not change within a second, nor does a proxy's opinion of us.
+    bool lasting = error.domain == Domain::tls || is_proxy_fault(error);
+    made.may_retry = !lasting || is(error, ServiceError::proxy_unreachable) || is(error, ServiceError::proxy_closed);
     return made;
   }
   if (is(error, proto::HttpError::unwritable)) {

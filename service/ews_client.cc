@@ -123,7 +123,7 @@ MailItem::~MailItem() {
 }
 
 struct EwsClient::Impl {
-  Impl(const EwsConfig& c, std::shared_ptr<TlsContext> tls, MetricsShard& m, Log& l)
+  Impl(const EwsConfig& c, UpstreamRoutes routes, MetricsShard& m, Log& l)
       : config(c),
         options{.connections_max = c.connections_per_host_max,
                 .connect_timeout = std::chrono::milliseconds(c.connect_timeout_ms),
@@ -136,7 +136,7 @@ struct EwsClient::Impl {
         metrics(m),
         log(l),
         version(proto::parse_exchange_version(c.server_version).value()),
-        hosts(config, options, std::move(tls)),
+        hosts(config, options, std::move(routes)),
         mailboxes(c.requests_per_mailbox_max) {}
 
   // A parsed answer and the reader that owns its texts, which goes back for the next answer.
@@ -214,8 +214,8 @@ struct EwsClient::Impl {
   bool closing = false;
 };
 
-EwsClient::EwsClient(const EwsConfig& config, std::shared_ptr<TlsContext> tls, MetricsShard& metrics, Log& log)
-    : impl_(std::make_unique<Impl>(config, std::move(tls), metrics, log)) {}
+EwsClient::EwsClient(const EwsConfig& config, UpstreamRoutes routes, MetricsShard& metrics, Log& log)
+    : impl_(std::make_unique<Impl>(config, std::move(routes), metrics, log)) {}
 
 EwsClient::~EwsClient() { BH_CHECK(impl_->requests == 0); }
 

@@ -20,6 +20,7 @@
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 #include "store/ids.h"
 
 namespace bellhop::service {
@@ -90,7 +91,7 @@ struct InboxCounts {
 // `ews_request_failed`, others as `ews_request` at debug) with our client-request-id and Exchange's request-id.
 class EwsClient {
  public:
-  EwsClient(const EwsConfig& config, std::shared_ptr<TlsContext> tls, MetricsShard& metrics, Log& log);
+  EwsClient(const EwsConfig& config, UpstreamRoutes routes, MetricsShard& metrics, Log& log);
   ~EwsClient();
   EwsClient(const EwsClient&) = delete;
   EwsClient& operator=(const EwsClient&) = delete;

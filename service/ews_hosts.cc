@@ -9,8 +9,8 @@
 namespace bellhop::service {
 
 EwsHost::EwsHost(const Tenant& tenant, const proto::Url& url, const Http1ClientOptions& options,
-                 const EwsConfig& config, std::shared_ptr<TlsContext> tls)
-    : pool({.host = url.host, .port = url.port, .tls = std::move(tls), .addresses = &tenant.addresses}, options),
+                 const EwsConfig& config, UpstreamRoutes& routes)
+    : pool(routes.fill({.host = url.host, .port = url.port, .addresses = &tenant.addresses}), options),
       in_flight(config.requests_per_host_in_flight_max),
       breaker(config.breaker_failure_percent, config.breaker_window_requests,
               std::chrono::milliseconds(config.breaker_open_ms)) {}
@@ -45,7 +45,7 @@ Task<std::optional<EwsHostUse>> EwsHosts::use(const Tenant& tenant, const proto:
       removed = take_unused();
       if (!removed) co_return std::nullopt;
     }
-    place = hosts_.emplace(std::move(key), std::make_unique<EwsHost>(tenant, url, options_, config_, tls_)).first;
+    place = hosts_.emplace(std::move(key), std::make_unique<EwsHost>(tenant, url, options_, config_, routes_)).first;
   }
   EwsHostUse use(*place->second);
   place->second->last_used = io::now();

@@ -15,6 +15,7 @@
 #include "service/ews_answer.h"
 #include "service/http1_client.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 #include "store/ids.h"
 
 namespace bellhop::service {
@@ -23,7 +24,7 @@ namespace bellhop::service {
 // its breaker. Nothing of it is shared with another tenant, though the host may be the same. One core.
 struct EwsHost {
   EwsHost(const Tenant& tenant, const proto::Url& url, const Http1ClientOptions& options, const EwsConfig& config,
-          std::shared_ptr<TlsContext> tls);
+          UpstreamRoutes& routes);
 
   // Why no request may be sent now: a back-off that has not ended, or the breaker. Does not admit.
   std::optional<EwsTrouble> refusal(Instant now) const;
@@ -61,8 +62,8 @@ class EwsHosts {
  public:
   static constexpr size_t kHostsMax = 1024;
 
-  EwsHosts(const EwsConfig& config, const Http1ClientOptions& options, std::shared_ptr<TlsContext> tls)
-      : config_(config), options_(options), tls_(std::move(tls)) {}
+  EwsHosts(const EwsConfig& config, const Http1ClientOptions& options, UpstreamRoutes routes)
+      : config_(config), options_(options), routes_(std::move(routes)) {}
 
   // The host, made where it is new; nothing where all kHostsMax are busy. Awaits the end of one that made room.
   Task<std::optional<EwsHostUse>> use(const Tenant& tenant, const proto::Url& url);
@@ -83,7 +84,7 @@ class EwsHosts {
 
   const EwsConfig& config_;
   const Http1ClientOptions& options_;
-  std::shared_ptr<TlsContext> tls_;
+  UpstreamRoutes routes_;
   std::map<Key, std::unique_ptr<EwsHost>> hosts_;
 };
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 
 #include "core/sleep.h"
 #include "service/error_texts.h"
@@ -20,11 +19,11 @@ bool has_body(const Http1Request& request) {
 
 }  // namespace
 
-Http1Client::Http1Client(Socket socket, std::unique_ptr<TlsEngine> engine, const Http1ClientOptions& options)
+Http1Client::Http1Client(std::unique_ptr<Stream> stream, const Http1ClientOptions& options)
     : options_(options),
-      stream_(std::move(socket), std::move(engine)),
+      stream_(std::move(stream)),
       parser_(options.header),
-      reader_(stream_, parser_),
+      reader_(*stream_, parser_),
       idle_since_(io::now()) {
   if (options_.metrics) options_.metrics->raise(metric::connections, options_.kind);
 }
@@ -36,32 +35,13 @@ Http1Client::~Http1Client() {
 
 Task<Result<std::unique_ptr<Http1Client>>> Http1Client::open(const Http1Origin& origin,
                                                              const Http1ClientOptions& options) {
-  BH_CO_TRY(Socket socket, co_await connect_any(origin, options));
-  auto engine = origin.tls ? std::make_unique<TlsEngine>(origin.tls, origin.host) : nullptr;
-  std::unique_ptr<Http1Client> client(new Http1Client(std::move(socket), std::move(engine), options));
-  BH_CO_CHECKED(co_await within(options.handshake_timeout, client->stream_.handshake()));
-  co_return std::move(client);
-}
-
-// One refused address condemns the name: whoever can put one bad answer beside good ones must not choose by chance.
-Task<Result<Socket>> Http1Client::connect_any(const Http1Origin& origin, const Http1ClientOptions& options) {
-  if (!origin.unix_path.empty()) {
-    co_return co_await within(options.connect_timeout, connect(io::Endpoint{.unix_path = origin.unix_path}));
+  Result<std::unique_ptr<Stream>> stream = co_await open_outbound(
+      origin, {.connect = options.connect_timeout, .handshake = options.handshake_timeout});
+  if (!stream) {
+    count_connect_failure(options.metrics, stream.error());
+    co_return fail(stream.error());
   }
-  BH_CO_TRY(std::vector<IpAddress> addresses, co_await within(options.connect_timeout, resolve(origin.host)));
-  if (origin.addresses &&
-      !std::ranges::all_of(addresses, [&](const IpAddress& address) { return origin.addresses->allows(address); })) {
-    co_return fail(service_error(ServiceError::address_not_allowed));
-  }
-  Error last = os_error(EHOSTUNREACH);
-  for (size_t i = 0; i < std::min(addresses.size(), kAddressesMax); ++i) {
-    io::Endpoint endpoint{.tcp = {addresses[i], origin.port}};
-    Result<Socket> socket = co_await within(options.connect_timeout, connect(endpoint));
-    if (socket) co_return std::move(socket);
-    last = socket.error();
-    if (is(last, CoreError::canceled)) break;
-  }
-  co_return fail(last);
+  co_return std::unique_ptr<Http1Client>(new Http1Client(*std::move(stream), options));
 }
 
 Task<Result<Http1Response>> Http1Client::exchange(const Http1Request& request) {
@@ -109,7 +89,7 @@ Task<Status> Http1Client::send_written(const Http1Request& request) {
     proto::grow_wiped(outgoing_, request.body.size());
     outgoing_.append(request.body);
   }
-  BH_CO_CHECKED(co_await stream_.write(as_bytes(outgoing_)));
+  BH_CO_CHECKED(co_await stream_->write(as_bytes(outgoing_)));
   if (in_one || request.body.empty()) co_return Status();
   if (request.expect_continue) {
     Status invited = co_await within(kContinueWait, wait_for_continue());
@@ -117,7 +97,7 @@ Task<Status> Http1Client::send_written(const Http1Request& request) {
     if (!invited && !is(invited.error(), CoreError::timed_out)) co_return invited;
     if (refused_early_) co_return Status();
   }
-  co_return co_await stream_.write(as_bytes(request.body));
+  co_return co_await stream_->write(as_bytes(request.body));
 }
 
 Task<Status> Http1Client::wait_for_continue() {
@@ -166,7 +146,7 @@ Task<Result<Http1Response>> Http1Client::receive() {
 }
 
 bool Http1Client::reusable() const {
-  TlsEngine* tls = const_cast<Stream&>(stream_).tls();
+  TlsEngine* tls = stream_->tls();
   return good_ && (!tls || (tls->state() == TlsState::open && !tls->may_read()));
 }
 
@@ -182,7 +162,7 @@ void Http1Client::rest() {
 
 Task<void> Http1Client::close() {
   good_ = false;
-  co_await stream_.close(kLinger);
+  co_await stream_->close(kLinger);
 }
 
 Http1Lease::~Http1Lease() {

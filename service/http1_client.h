@@ -21,31 +21,25 @@
 #include "proto/wiping_buffer.h"
 #include "service/http1_connection.h"
 #include "service/metrics.h"
+#include "service/outbound.h"
 
 namespace bellhop::service {
 
 // Bounds of our connections to a server; the defaults are those for a hostile one.
 struct Http1ClientOptions {
   size_t connections_max = 16;        // of a pool; it may hold as many again for the moment of closing idle ones
-  Duration connect_timeout = 5s;      // of the name's look-up, and of the connect to each address
+  Duration connect_timeout = 5s;      // of the name's look-up, and of the connect to each address, proxies included
   Duration handshake_timeout = 5s;
   Duration idle_timeout = 60s;        // of an unused connection in a pool
   uint64_t body_bytes_max = 1024 * 1024;
   proto::HeaderBlock::Limits header;
   bool gzip = false;                  // takes gzip bodies; body_bytes_max then bounds both the gzip and its text
-  MetricsShard* metrics = nullptr;    // counts open connections as `kind`; may be null
+  MetricsShard* metrics = nullptr;    // counts open connections as `kind`, and those that could not be made; may be null
   ConnectionKind kind = ConnectionKind::ews;
 };
 
 // Where connections go.
-struct Http1Origin {
-  std::string host;                 // name or address literal (v6 without brackets): resolved, sent as SNI and verified
-  uint16_t port = 443;
-  std::shared_ptr<TlsContext> tls;  // null: plain, for loopback and unix sockets
-  // Every address of `host` must satisfy it, or no connection is made; null: any address. Outlives all users.
-  const proto::AddressPolicy* addresses = nullptr;
-  std::string unix_path;            // instead of host and port
-};
+using Http1Origin = OutboundOrigin;
 
 struct Http1Request {
   std::string_view method = "GET";
@@ -73,12 +67,11 @@ class Http1Client {
   static constexpr Duration kContinueWait = 350ms;
   static constexpr size_t kRequestHeadersMax = 16;
   static constexpr size_t kOneWriteBytesMax = 16 * 1024;  // head and body leave in one piece up to this size
-  static constexpr size_t kAddressesMax = 16;             // that are tried, of one name
   static constexpr size_t kIdleBodyBytesMax = 16 * 1024;  // memory that an idle connection keeps
   static constexpr Duration kLinger = 50ms;               // a server's time to take note of close()
 
-  // Resolves the name, checks every address, connects to the first that answers, and shakes hands.
-  // Errors: dns, os, tls, canceled, timed_out, ServiceError::address_not_allowed. Origin and options: until the end.
+  // Resolves the name, checks every address, connects to the first that answers, and shakes hands; through the origin's
+  // proxy where it has one. Errors: those of open_outbound(). Origin and options: until the end.
   static Task<Result<std::unique_ptr<Http1Client>>> open(const Http1Origin& origin, const Http1ClientOptions& options);
   Http1Client(const Http1Client&) = delete;
   Http1Client& operator=(const Http1Client&) = delete;
@@ -97,11 +90,10 @@ class Http1Client {
   Task<void> close();
 
   Instant idle_since() const { return idle_since_; }
-  Stream& stream() { return stream_; }
+  Stream& stream() { return *stream_; }
 
  private:
-  Http1Client(Socket socket, std::unique_ptr<TlsEngine> engine, const Http1ClientOptions& options);
-  static Task<Result<Socket>> connect_any(const Http1Origin& origin, const Http1ClientOptions& options);
+  Http1Client(std::unique_ptr<Stream> stream, const Http1ClientOptions& options);
   Status write_head(const Http1Request& request);
   Task<Status> send(const Http1Request& request);
   Task<Status> send_written(const Http1Request& request);
@@ -111,7 +103,7 @@ class Http1Client {
   Task<Result<Http1Response>> receive();
 
   const Http1ClientOptions& options_;
-  Stream stream_;
+  std::unique_ptr<Stream> stream_;
   proto::Http1ResponseParser parser_;
   Http1Reader<proto::Http1ResponseParser> reader_;
   proto::WipingBuffer body_;

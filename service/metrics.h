@@ -102,6 +102,9 @@ inline constexpr auto apns_token_refreshes = detail::find_counter("bellhop_apns_
 inline constexpr auto connections = detail::find_gauge<ConnectionKind>("bellhop_connections");
 inline constexpr auto connections_accepted = detail::find_counter("bellhop_connections_accepted_total");
 inline constexpr auto connection_troubles = detail::find_counter<ConnectionTrouble>("bellhop_connection_troubles_total");
+inline constexpr auto connect_failures =
+    detail::find_counter<ConnectFailure>("bellhop_upstream_connect_failures_total");
+inline constexpr auto rate_limited = detail::find_counter<RateLimit>("bellhop_rate_limited_total");
 inline constexpr auto http_connections = detail::find_gauge<HttpVersion>("bellhop_http_connections");
 inline constexpr auto http_requests = detail::find_counter<HttpVersion>("bellhop_http_requests_total");
 

@@ -19,7 +19,29 @@ enum class RsaEngine : uint8_t { scalar, vector };
 enum class CacheResult : uint8_t { hit, miss };
 enum class ConnectionKind : uint8_t { public_listener, ews, apns, token };
 enum class ConnectionTrouble : uint8_t {
-  connections_limit, address_limit, handshake_failed, timed_out, malformed, http2_flood, http2_violation, streams_limit
+  connections_limit, address_limit, handshake_failed, timed_out, malformed, http2_flood, http2_violation, streams_limit,
+  address_rate, proxy_header
+};
+// Limits on how often something may be done, with a bucket for each address, tenant or user (service/rate_limits.h).
+enum class RateLimit : uint8_t {
+  getpublickey_address,
+  getpublickey_tenant,
+  subscribe_address,
+  subscribe_tenant,
+  unauthorized_address,
+  handover_user,        // new Exchange subscriptions in place of old ones
+  refused_logon_user,   // logons that Exchange refused: an account must not be locked by us
+  refused_credentials,  // one attempt for each text of credentials that Exchange refused
+  spent_refresh_token,  // refresh tokens that a subscribe has spent
+  callbacks_address,
+  unknown_callbacks_address,
+};
+// Why a connection to a server could not be made.
+enum class ConnectFailure : uint8_t {
+  dns, address_not_allowed, unreachable, timed_out, tls, certificate_expired, certificate_not_yet_valid,
+  certificate_other_name, certificate_unknown_authority, certificate_self_signed, certificate_pin_mismatch,
+  certificate_invalid, proxy_unreachable, proxy_timed_out, proxy_tls, proxy_authentication, proxy_refused,
+  proxy_malformed
 };
 enum class HttpVersion : uint8_t { http1, http2 };
 enum class EwsResult : uint8_t {
@@ -54,7 +76,16 @@ BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
 BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns", "token"});
 BH_LABEL_SET(ConnectionTrouble, "reason",
              {"connections_limit", "address_limit", "handshake_failed", "timed_out", "malformed", "http2_flood",
-              "http2_violation", "streams_limit"});
+              "http2_violation", "streams_limit", "address_rate", "proxy_header"});
+BH_LABEL_SET(RateLimit, "limit",
+             {"getpublickey_address", "getpublickey_tenant", "subscribe_address", "subscribe_tenant",
+              "unauthorized_address", "handover_user", "refused_logon_user", "refused_credentials",
+              "spent_refresh_token", "callbacks_address", "unknown_callbacks_address"});
+BH_LABEL_SET(ConnectFailure, "reason",
+             {"dns", "address_not_allowed", "unreachable", "timed_out", "tls", "certificate_expired",
+              "certificate_not_yet_valid", "certificate_other_name", "certificate_unknown_authority",
+              "certificate_self_signed", "certificate_pin_mismatch", "certificate_invalid", "proxy_unreachable",
+              "proxy_timed_out", "proxy_tls", "proxy_authentication", "proxy_refused", "proxy_malformed"});
 BH_LABEL_SET(HttpVersion, "version", {"1", "2"});
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
@@ -167,6 +198,9 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row<ConnectionTrouble>("bellhop_connection_troubles_total",
                                            "Connections and requests that the public listener refused or ended early, "
                                            "by reason."),
+    detail::counter_row<ConnectFailure>("bellhop_upstream_connect_failures_total",
+                                        "Connections to Exchange, token endpoints and APNs that could not be made, by reason."),
+    detail::counter_row<RateLimit>("bellhop_rate_limited_total", "Requests refused because something was done too often, by limit."),
     detail::gauge_row<HttpVersion>("bellhop_http_connections",
                                    "Open connections of the public listener, by version of HTTP; those in their "
                                    "handshake count as 1."),

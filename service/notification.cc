@@ -9,6 +9,7 @@
 #include "proto/http_error.h"
 #include "proto/target.h"
 #include "proto/xml.h"
+#include "service/callback_limits.h"
 #include "service/store_watch.h"
 
 namespace bellhop::service {
@@ -108,10 +109,14 @@ HttpResponse response_for(CallbackOutcome outcome, proto::SoapVersion version) {
 }  // namespace
 
 struct NotificationHandler::Impl {
-  explicit Impl(Core& c) : core(c), store(c.node.store) { desks.reserve(kDesksKeptMax); }
+  explicit Impl(Core& c)
+      : core(c), store(c.node.store), limits(c.node.config.limits, c.metrics, io::random_u64()) {
+    desks.reserve(kDesksKeptMax);
+  }
 
   Task<void> handle(HttpExchange& exchange);
   std::optional<CallbackOutcome> unavailable() const;
+  Task<bool> limited(HttpExchange& exchange, Task<Duration> wait);
   Task<std::optional<CallbackOutcome>> route(HttpExchange& exchange, Desk& desk);
   Task<Result<const proto::NotificationMessage*>> parse(HttpExchange& exchange, Desk& desk);
   Task<std::optional<CallbackOutcome>> check_subscription(const proto::NotificationMessage& message, Desk& desk);
@@ -126,6 +131,7 @@ struct NotificationHandler::Impl {
 
   Core& core;
   store::Store& store;
+  CallbackLimits limits;
   size_t in_flight = 0;
   std::vector<std::unique_ptr<Desk>> desks;
 
@@ -149,12 +155,15 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
     co_await respond(exchange, *refused);
     co_return;
   }
+  if (limits.counts_all() && co_await limited(exchange, limits.take_callback(exchange))) co_return;
   Visit visit(*this);
   Desk& desk = *visit.desk;
   desk.callback.received_at = io::now();
 
   // 1 route
   if (std::optional<CallbackOutcome> refused = co_await route(exchange, desk)) {
+    bool unknown = *refused == CallbackOutcome::refused_unknown;
+    if (unknown && co_await limited(exchange, limits.take_unknown(exchange))) co_return;
     co_await respond(exchange, *refused);
     co_return;
   }
@@ -201,6 +210,17 @@ std::optional<CallbackOutcome> NotificationHandler::Impl::unavailable() const {
   if (!core.node.ready.load(std::memory_order_acquire)) return CallbackOutcome::refused_not_ready;
   if (in_flight >= core.node.config.notification.in_flight_max) return CallbackOutcome::refused_overload;
   return std::nullopt;
+}
+
+// True where the address has to wait; it was told so, and has to come by a new connection.
+Task<bool> NotificationHandler::Impl::limited(HttpExchange& exchange, Task<Duration> wait) {
+  Duration left = co_await std::move(wait);
+  if (left == Duration::zero()) co_return false;
+  core.ledger.count(CallbackOutcome::refused_limit);
+  std::string seconds = std::to_string(std::chrono::ceil<std::chrono::seconds>(left).count());
+  proto::HeaderField retry_after = {"retry-after", seconds};
+  (void)co_await exchange.respond({.status = 429, .headers = {&retry_after, 1}, .close = true});
+  co_return true;
 }
 
 // Capability → subscription or tombstone. Whoever does not hold the URL as we made it learns nothing, and costs two

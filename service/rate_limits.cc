@@ -75,6 +75,7 @@ RateLimits::RateLimits(const LimitsConfig& config, uint64_t salt)
     : buckets_{TokenBuckets(config.getpublickey_per_address_per_minute, 1min, config.addresses_tracked_max, salt),
                TokenBuckets(config.getpublickey_per_tenant_per_minute, 1min, kTenantsMax, salt),
                TokenBuckets(config.subscribe_per_address_per_minute, 1min, config.addresses_tracked_max, salt),
+               TokenBuckets(config.subscribe_per_tenant_per_minute, 1min, kTenantsMax, salt),
                TokenBuckets(config.unauthorized_per_address_per_minute, 1min, config.addresses_tracked_max, salt),
                TokenBuckets(config.subscribe_handovers_per_hour, 1h, config.addresses_tracked_max, salt),
                TokenBuckets(kRefusedLogonsPerUserPerHourMax, 1h, config.addresses_tracked_max, salt),

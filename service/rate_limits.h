@@ -10,6 +10,7 @@
 #include "core/base/ip.h"
 #include "core/base/time.h"
 #include "service/config.h"
+#include "service/metrics_table.h"
 
 namespace bellhop::service {
 
@@ -53,17 +54,8 @@ class TokenBuckets {
   IntrusiveList<Entry> by_use_;  // least recently used first
 };
 
-enum class RateLimit : uint8_t {
-  getpublickey_address,
-  getpublickey_tenant,
-  subscribe_address,
-  unauthorized_address,
-  handover_user,        // new Exchange subscriptions in place of old ones
-  refused_logon_user,   // logons that Exchange refused: an account must not be locked by us
-  refused_credentials,  // one attempt for each text of credentials that Exchange refused
-  spent_refresh_token,  // refresh tokens that a subscribe has spent
-};
-inline constexpr size_t kRateLimits = 8;
+// Those that RateLimits keeps: the first of RateLimit. The rest, of callbacks, is kept by service/callback_limits.h.
+inline constexpr size_t kRateLimits = 9;
 inline constexpr Duration kSpentRefreshTokenMemory = std::chrono::hours(1);
 // Further logons after a refusal, for one user and hour, whatever the credentials.
 inline constexpr uint32_t kRefusedLogonsPerUserPerHourMax = 5;

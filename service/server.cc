@@ -10,6 +10,7 @@
 #include "crypto/arena.h"
 #include "service/admin.h"
 #include "service/autodiscover.h"
+#include "service/cidrs.h"
 #include "service/device_api.h"
 #include "service/http_server.h"
 #include "service/key_maker.h"
@@ -21,10 +22,15 @@ namespace {
 
 constexpr Duration kTick = 1s;
 
-HttpServerLimits public_limits(const PublicListenerConfig& config, unsigned cores) {
+HttpServerLimits public_limits(const Config& all, unsigned cores) {
+  const PublicListenerConfig& config = all.listen_public;
   auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
   return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
           .connections_per_address_max = config.connections_per_address_max,
+          .connections_per_address_per_second = config.connections_per_address_per_second,
+          .addresses_tracked_max = all.limits.addresses_tracked_max,
+          .exempt = to_blocks(all.limits.exempt_cidrs),
+          .proxy_protocol_from = config.proxy_protocol ? to_blocks(config.trusted_cidrs) : proto::AddressBlocks(),
           .handshakes_in_flight_max = config.handshakes_in_flight_max,
           .requests_per_connection_max = config.requests_per_connection_max,
           .handshake_timeout = ms(config.handshake_timeout_ms),
@@ -51,13 +57,6 @@ HttpServerLimits admin_limits(const AdminListenerConfig& config) {
   return {.connections_max = config.connections_max, .header_timeout = timeout, .write_stall_timeout = timeout};
 }
 
-std::shared_ptr<TlsContext> client_context(std::shared_ptr<const TlsAuthorities> authorities, const char* alpn) {
-  std::string complaint;
-  auto context = TlsContext::client({.authorities = std::move(authorities), .alpn = {alpn}}, complaint);
-  BH_CHECK(context);  // authorities were parsed before, and the protocol name is ours
-  return *std::move(context);
-}
-
 LogOptions log_options(const Config& config, MetricsShard& shard, unsigned core,
                        const std::array<uint8_t, kLogSaltBytes>& salt) {
   LogOptions options;
@@ -80,6 +79,8 @@ void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpSer
   };
   trouble(ConnectionTrouble::connections_limit, &HttpServerStats::refused_full);
   trouble(ConnectionTrouble::address_limit, &HttpServerStats::refused_address);
+  trouble(ConnectionTrouble::address_rate, &HttpServerStats::refused_rate);
+  trouble(ConnectionTrouble::proxy_header, &HttpServerStats::proxy_headers_refused);
   trouble(ConnectionTrouble::handshake_failed, &HttpServerStats::handshakes_failed);
   trouble(ConnectionTrouble::timed_out, &HttpServerStats::timed_out);
   trouble(ConnectionTrouble::malformed, &HttpServerStats::malformed);
@@ -106,18 +107,15 @@ struct Server::CoreParts {
         log(log_options(server.config_, metrics, index, server.log_salt_)),
         decrypter(server.store_, *server.vault_, crypto::make_scalar_engine(), server.config_.notification,
                   server.config_.keys, metrics),
-        ews(server.config_.ews, client_context(server.files_.ews_authorities, "http/1.1"), metrics, log),
-        tokens(server.config_.oauth, server.config_.ews, client_context(server.files_.oauth_authorities, "http/1.1"),
-               metrics, log),
-        autodiscover(server.config_.autodiscover, server.config_.ews,
-                     client_context(server.files_.ews_authorities, "http/1.1"), *server.vault_, server.store_, metrics,
-                     log),
-        apns(server.config_.apns, *server.apns_tokens_, client_context(server.files_.apns_authorities, "h2"), metrics,
-             log),
+        ews(server.config_.ews, {server.files_.upstreams, UpstreamKind::ews}, metrics, log),
+        tokens(server.config_.oauth, server.config_.ews, {server.files_.upstreams, UpstreamKind::token}, metrics, log),
+        autodiscover(server.config_.autodiscover, server.config_.ews, {server.files_.upstreams, UpstreamKind::ews},
+                     *server.vault_, server.store_, metrics, log),
+        apns(server.config_.apns, *server.apns_tokens_, {server.files_.upstreams, UpstreamKind::apns}, metrics, log),
         core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
         mailboxes(core),
         handler(core),
-        http(handler, public_limits(server.config_.listen_public, io::cores()), nullptr) {
+        http(handler, public_limits(server.config_, io::cores()), nullptr) {
     core.mailboxes = &mailboxes;
     core.autodiscover = &autodiscover;
     core.observer = server.observer_;

@@ -3,18 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <vector>
-
 #include "core/io.h"
+#include "service/named_files.h"
 
 namespace bellhop::service {
 namespace {
-
-Result<std::string> read_named(const std::string& path, std::string_view what, std::string& complaint) {
-  auto content = io::read_file(path);
-  if (!content) complaint = fmt::format("{}: cannot read {}: {}", path, what, error_text(content.error()));
-  return content;
-}
 
 Result<crypto::Keyring> read_keyring(const std::string& path, std::string& complaint) {
   auto info = io::file_info(path);
@@ -35,30 +28,6 @@ Result<crypto::Keyring> read_keyring(const std::string& path, std::string& compl
   return keyring;
 }
 
-// The system's roots, and what `ca_file` adds (or, where `instead`, only that).
-Result<std::shared_ptr<const TlsAuthorities>> read_authorities(const std::string& ca_file, bool instead,
-                                                               std::string& complaint) {
-  std::string system, own;
-  std::vector<TlsFile> files;
-  if (!instead || ca_file.empty()) {
-    // A machine without the package ca-certificates still reaches servers that ca_file vouches for.
-    auto roots = io::read_file(kSystemRootsFile);
-    if (roots) {
-      system = *std::move(roots);
-      files.push_back({kSystemRootsFile, system});
-    } else if (ca_file.empty()) {
-      complaint = fmt::format("{}: no certificate authorities: {}; run: apt install ca-certificates", kSystemRootsFile,
-                              error_text(roots.error()));
-      return fail(roots.error());
-    }
-  }
-  if (!ca_file.empty()) {
-    BH_TRY(own, read_named(ca_file, "certificate authorities", complaint));
-    files.push_back({ca_file, own});
-  }
-  return TlsAuthorities::parse(files, complaint);
-}
-
 }  // namespace
 
 StartFiles::~StartFiles() { wipe(private_key); }
@@ -68,9 +37,11 @@ Result<StartFiles> read_start_files(const Config& config, std::string& complaint
   BH_TRY(files.certificate_chain, read_named(config.listen_public.certificate_file, "the certificate", complaint));
   BH_TRY(files.private_key, read_named(config.listen_public.private_key_file, "the private key", complaint));
   BH_TRY(files.keyring, read_keyring(config.keyring_file, complaint));
-  BH_TRY(files.ews_authorities, read_authorities(config.ews.ca_file, false, complaint));
-  BH_TRY(files.oauth_authorities, read_authorities(config.oauth.ca_file, false, complaint));
-  BH_TRY(files.apns_authorities, read_authorities(config.apns.ca_file, true, complaint));
+  UpstreamAuthorities authorities;
+  BH_TRY(authorities.ews, read_authorities(config.ews.ca_file, false, complaint));
+  BH_TRY(authorities.token, read_authorities(config.oauth.ca_file, false, complaint));
+  BH_TRY(authorities.apns, read_authorities(config.apns.ca_file, true, complaint));
+  BH_TRY(files.upstreams, Upstreams::make(config, std::move(authorities), complaint));
   return files;
 }
 

@@ -5,9 +5,9 @@
 #include <optional>
 #include <string>
 
-#include "core/tls/context.h"
 #include "crypto/sealing.h"
 #include "service/config.h"
+#include "service/upstreams.h"
 
 namespace bellhop::service {
 
@@ -16,9 +16,7 @@ struct StartFiles {
   std::string certificate_chain;            // PEM of [listen.public]
   std::string private_key;                  // PEM; wiped when this dies
   std::optional<crypto::Keyring> keyring;
-  std::shared_ptr<const TlsAuthorities> ews_authorities;
-  std::shared_ptr<const TlsAuthorities> oauth_authorities;
-  std::shared_ptr<const TlsAuthorities> apns_authorities;
+  std::shared_ptr<const Upstreams> upstreams;  // whom we trust at the other end, and through which proxies
 
   StartFiles() = default;
   StartFiles(StartFiles&&) = default;

@@ -92,10 +92,14 @@ Task<ApiStatus> SubscribeFlow::open_credentials() {
   // What Exchange refused is not tried again: an account must not be locked by a device that repeats itself.
   Instant now = io::now();
   if (limits_.wait(RateLimit::refused_credentials, rate_key(credentials_digest_), now) > Duration::zero()) {
+    core_.metrics.add(metric::rate_limited, RateLimit::refused_credentials);
     co_return credentials_not_good("refused_before", service_error(ServiceError::logon_not_allowed));
   }
   Duration wait = limits_.wait(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
-  if (wait > Duration::zero()) co_return refuse_throttled(wait);
+  if (wait > Duration::zero()) {
+    core_.metrics.add(metric::rate_limited, RateLimit::refused_logon_user);
+    co_return refuse_throttled(wait);
+  }
 
   std::optional<crypto::KeyId> key_id = crypto::KeyId::from_text(request_.key_id);
   if (!key_id || Vault::key_id(*key_id) != user_.key) {
@@ -315,7 +319,10 @@ Task<ApiStatus> SubscribeFlow::make_subscription() {
   bool replaces = !user_.subscriptions.empty();
   if (replaces) {
     Duration wait = limits_.wait(RateLimit::handover_user, rate_key(Bytes(who_.user)), io::now());
-    if (wait > Duration::zero()) co_return refuse_throttled(wait);
+    if (wait > Duration::zero()) {
+      core_.metrics.add(metric::rate_limited, RateLimit::handover_user);
+      co_return refuse_throttled(wait);
+    }
   }
   // A stranger's device must not hear of a user's mail while Exchange makes up its mind. And once tokens are stored, only
   // the callbacks renew them: what Exchange has against the first one must come to light before.

@@ -3,18 +3,11 @@
 
 #include <algorithm>
 
+#include "service/cidrs.h"
 #include "service/error_texts.h"
 
 namespace bellhop::service {
 namespace {
-
-proto::Cidr to_proto(const Cidr& from) {
-  proto::Cidr to;
-  to.base.v6 = from.v6;
-  std::copy_n(from.address, 16, to.base.bytes.begin());
-  to.prefix_bits = from.bits;
-  return to;
-}
 
 Result<proto::Url> listed_url(std::string_view text, const proto::HostAllowList& hosts,
                               const std::vector<uint16_t>& ports, const proto::AddressPolicy& addresses,

@@ -6,13 +6,13 @@
 #include <string_view>
 
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "crypto/secret.h"
 #include "proto/oauth.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 
 namespace bellhop::service {
 
@@ -61,8 +61,8 @@ class TokenClient {
  public:
   static constexpr size_t kHostsMax = 256;  // that are remembered
 
-  TokenClient(const OauthConfig& config, const EwsConfig& breaker, std::shared_ptr<TlsContext> tls,
-              MetricsShard& metrics, Log& log);
+  TokenClient(const OauthConfig& config, const EwsConfig& breaker, UpstreamRoutes routes, MetricsShard& metrics,
+              Log& log);
   ~TokenClient();
   TokenClient(const TokenClient&) = delete;
   TokenClient& operator=(const TokenClient&) = delete;

@@ -144,6 +144,7 @@ addresses = ["127.0.0.1:{self.public_port}"]
 certificate_file = "{self.folder}/server.pem"
 private_key_file = "{self.folder}/server-key.pem"
 connections_per_address_max = 100000
+{"" if "per_second" in self.listener_config else "connections_per_address_per_second = 0"}
 {self.listener_config}
 [listen.admin]
 address = "127.0.0.1:{self.admin_port}"

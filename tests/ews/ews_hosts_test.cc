@@ -12,7 +12,7 @@ proto::Url url_of(size_t number) { return *proto::Url::parse("https://h" + std::
 
 Task<void> bounds_hosts(Scene& s) {
   Http1ClientOptions options;
-  EwsHosts hosts(s.config, options, nullptr);
+  EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));
   std::vector<EwsHostUse> uses;
   for (size_t i = 0; i < EwsHosts::kHostsMax; ++i) {
     auto use = co_await hosts.use(*s.tenant, url_of(i));
@@ -42,7 +42,7 @@ TEST(EwsHosts, AreBoundedAndTheLongestUnusedMakesRoom) { run_scene(bounds_hosts)
 
 Task<void> separates(Scene& s) {
   Http1ClientOptions options;
-  EwsHosts hosts(s.config, options, nullptr);
+  EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));
   std::unique_ptr<Tenant> other = s.make_tenant(1);
   auto one = co_await hosts.use(*s.tenant, url_of(1));
   auto same = co_await hosts.use(*s.tenant, url_of(1));
@@ -60,7 +60,7 @@ TEST(EwsHosts, AreKeptByTenantHostAndPort) { run_scene(separates); }
 
 Task<void> keeps_longest(Scene& s) {
   Http1ClientOptions options;
-  EwsHosts hosts(s.config, options, nullptr);
+  EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));
   auto use = co_await hosts.use(*s.tenant, url_of(1));
   CO_ASSERT(use);
   EwsHost& host = **use;

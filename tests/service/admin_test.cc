@@ -100,7 +100,7 @@ class AdminWorld {
     const TlsFile authority{"test", files.certificate_chain};
     auto authorities = TlsAuthorities::parse(std::span(&authority, 1), complaint);
     BH_CHECK(authorities);
-    files.ews_authorities = files.oauth_authorities = files.apns_authorities = *authorities;
+    files.upstreams = *Upstreams::make({}, {*authorities, *authorities, *authorities}, complaint);
     return files;
   }
 
