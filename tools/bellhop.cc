@@ -149,7 +149,7 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
 }
 
 void add_standin_commands(CLI::App& app, Action& chosen) {
-  CLI::App* standins = group(app, "stand-in", "Our own Exchange, token endpoint and APNs, for tests and measurements");
+  CLI::App* standins = group(app, "stand-in", "Our own Exchange, token endpoint, APNs and proxy, for tests and measurements");
   standins->footer("Examples:\n  bellhop stand-in exchange --folder /tmp/standin --mailboxes 100\n"
                    "  bellhop stand-in apns --folder /tmp/standin --topic com.example.mail");
   auto exchange = std::make_shared<standin::StandinExchangeCommand>();
@@ -187,6 +187,16 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   third->add_flag("!--no-rotation", token->rotate, "Refresh tokens stay the same");
   third->add_option("--client-id", token->client_id, "Of the app");
   choose(third, chosen, [token] { return standin::run_standin_token(*token); });
+
+  auto proxy = std::make_shared<standin::StandinProxyCommand>();
+  CLI::App* fourth = standins->add_subcommand("proxy", "An HTTP proxy that makes tunnels (CONNECT), until SIGTERM");
+  add_folder(fourth, proxy->folder);
+  fourth->add_option("--listen", proxy->listen, "Where clients come");
+  fourth->add_option("--control", proxy->control, "Control interface: HTTP and JSON, loopback only");
+  fourth->add_flag("--tls", proxy->tls, "Speak TLS with clients, with the folder's certificate");
+  fourth->add_option("--username", proxy->username, "Ask for this user; everybody may where absent");
+  fourth->add_option("--password", proxy->password, "Of the user")->envname("BELLHOP_PASSWORD");
+  choose(fourth, chosen, [proxy] { return standin::run_standin_proxy(*proxy); });
 }
 
 void add_server_options(CLI::App* command, standin::DeviceServer& server, std::string& ca_file) {

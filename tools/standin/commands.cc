@@ -15,6 +15,7 @@
 #include "tools/standin/control_client.h"
 #include "tools/standin/exchange.h"
 #include "tools/standin/folder.h"
+#include "tools/standin/proxy.h"
 #include "tools/standin/token_endpoint.h"
 
 namespace bellhop::standin {
@@ -242,6 +243,27 @@ int run_standin_apns(const StandinApnsCommand& command) {
                   .prepare = &nothing_to_prepare<Apns>,
                   .name = "APNs stand-in"};
   return run_host(host, command.cores);
+}
+
+int run_standin_proxy(const StandinProxyCommand& command) {
+  std::string complaint;
+  auto texts = open_folder(command.folder, complaint);
+  if (!texts) return fail_with(complaint);
+  auto listen = parse_listen(command.listen, complaint);
+  auto control = parse_listen(command.control, complaint);
+  if (!listen || !control) return fail_with(complaint);
+  ProxyOptions options;
+  options.listen = *listen;
+  options.control = *control;
+  options.tls = command.tls;
+  options.certificate_pem = texts->standin_chain_pem;
+  options.key_pem = texts->standin_key_pem;
+  options.username = command.username;
+  options.password = command.password;
+  Host<Proxy> host{.make = [&](std::string& why) { return Proxy::make(std::move(options), why); },
+                   .prepare = &nothing_to_prepare<Proxy>,
+                   .name = "proxy stand-in"};
+  return run_host(host, 1);
 }
 
 int run_standin_token(const StandinTokenCommand& command) {

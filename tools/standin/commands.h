@@ -73,6 +73,16 @@ struct StandinTokenCommand {
 };
 int run_standin_token(const StandinTokenCommand& command);
 
+// `bellhop stand-in proxy`: until SIGTERM or SIGINT.
+struct StandinProxyCommand {
+  StandinFolder folder;
+  std::string listen = "127.0.0.1:8449";
+  std::string control = "127.0.0.1:8450";
+  bool tls = false;  // with the folder's certificate
+  std::string username, password;
+};
+int run_standin_proxy(const StandinProxyCommand& command);
+
 // `bellhop device …`
 struct DeviceCommand {
   DeviceServer server;
