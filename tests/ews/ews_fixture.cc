@@ -102,12 +102,12 @@ std::string plain(uint16_t status, std::string_view more_fields) {
 
 Task<void> Peer::start(const CertificateAndKey& authority, uint16_t port) {
   std::vector<std::string> names = {"*.example.test", "*.corp.example.test"}, addresses = {"127.0.0.1", "127.0.0.2", "::1"};
-  auto identity = issue_certificate(authority, names, addresses, valid_now());
-  BH_CHECK(identity);
+  auto issued = issue_certificate(authority, names, addresses, valid_now());
+  BH_CHECK(issued);
   std::string complaint;
-  auto context = TlsContext::server({.chain = {"chain", identity->chain_pem}, .key = {"key", identity->key_pem}}, complaint);
+  auto context = TlsContext::server({.chain = {"chain", issued->chain_pem}, .key = {"key", issued->key_pem}}, complaint);
   BH_CHECK(context);
-  tls_ = *context;
+  tls_ = identity ? identity : *context;
   io::Endpoint bound{.tcp = {.ip = *IpAddress::parse(address_), .port = port}, .unix_path = {}};
   Result<io::Handle> handle = io::open_listener(bound);
   BH_CHECK(handle);

@@ -63,6 +63,7 @@ class Peer {
   Task<void> until_ended(size_t connections);
 
   bool plain = false;                                // set before start()
+  std::shared_ptr<TlsContext> identity;              // set before start(): instead of the certificate that all know
   std::function<std::string(const Seen&)> respond;  // where set: the answer, instead of script and otherwise
   std::deque<Reply> script;
   std::string otherwise;
