@@ -17,6 +17,7 @@
 #include "proto/json_writer.h"
 #include "proto/problem.h"
 #include "proto/target.h"
+#include "service/expiry.h"
 #include "service/server.h"
 #include "store/error.h"
 
@@ -233,6 +234,7 @@ Task<void> AdminApi::metrics(HttpExchange& exchange) {
   }
   std::string body;
   render_prometheus(server_.shards(), body);
+  render_expiries(core_.node, io::wall_now(), body);
   (void)co_await exchange.respond({.content_type = kPrometheusContentType, .body = body});
 }
 

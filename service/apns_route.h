@@ -3,6 +3,7 @@
 
 #include <compare>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "core/task.h"
 #include "core/tls/context.h"
 #include "service/apns_connection.h"
+#include "service/apns_sender.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
@@ -23,6 +25,7 @@ namespace bellhop::service {
 struct ApnsRouteName {
   std::string team_id;
   std::string key_id;
+  std::string certificate;  // file, instead of the two
   ApnsEnvironment environment = ApnsEnvironment::production;
   bool proven = false;
   friend auto operator<=>(const ApnsRouteName&, const ApnsRouteName&) = default;
@@ -31,6 +34,7 @@ struct ApnsRouteName {
 // What the routes of one core have in common. Owned by the sender.
 struct ApnsRouteParts {
   const ApnsConfig& config;
+  const ApnsProviderTokens& tokens;
   std::shared_ptr<TlsContext> tls;
   MetricsShard& metrics;
   Log& log;
@@ -68,7 +72,8 @@ class ApnsRoute final : public ApnsConnection::Owner {
   ApnsRoute(const ApnsRoute&) = delete;
   ApnsRoute& operator=(const ApnsRoute&) = delete;
 
-  // Waits for a stream. Errors: canceled, CoreError::limit (too many wait), closed (after close()).
+  // Waits for a stream. Errors: canceled, CoreError::limit (too many wait), closed (after close()); and of the route's
+  // certificate: tls own_certificate_*, peer_alert (APNs does not take it).
   Task<Result<Slot>> acquire();
   // The next push gets a new connection; those that are open end when their streams have.
   void retire_connections();
@@ -82,7 +87,7 @@ class ApnsRoute final : public ApnsConnection::Owner {
   struct Waiting : ListLink {
     Event decided;
     Slot slot;
-    bool closed = false;
+    std::optional<Error> failed;
   };
 
   void on_connection_changed() override;
@@ -94,10 +99,17 @@ class ApnsRoute final : public ApnsConnection::Owner {
   Task<void> connect_and_serve();
   Task<std::shared_ptr<ApnsConnection>> connect_when_due();
   Task<void> serve(std::shared_ptr<ApnsConnection> connection);
+  Status check_certificate();
+  void note_refusal(const Error& error);
+  void fail_waiting(const Error& error);
 
   const ApnsRouteName name_;
   ApnsRouteParts& parts_;
   std::string authority_;
+  std::shared_ptr<const ApnsCertificate> certificate_;  // of connections from now on
+  std::shared_ptr<TlsContext> tls_;
+  std::optional<Error> refused_;  // APNs did not take the certificate
+  Instant refused_until_{};       // when another connection tries
   std::vector<std::shared_ptr<ApnsConnection>> connections_;
   IntrusiveList<Waiting> waiting_;
   size_t waiting_count_ = 0;

@@ -133,7 +133,7 @@ struct ApnsSender::Impl {
         tokens(t),
         metrics(m),
         log(l),
-        parts{c, std::move(tls), m, l, scope},
+        parts{c, t, std::move(tls), m, l, scope},
         budgets{ApnsRetryBudget(c.retry_share_percent_max), ApnsRetryBudget(c.retry_share_percent_max)} {}
 
   // One push on its way.
@@ -204,7 +204,8 @@ Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
 }
 
 ApnsRoute& ApnsSender::Impl::route_of(const ApnsPush& push) {
-  ApnsRouteName name{push.app->team_id, push.app->key_id, push.app->environment, push.proven};
+  const AppConfig& app = *push.app;
+  ApnsRouteName name{app.team_id, app.key_id, app.certificate_file, app.environment, push.proven};
   auto it = routes.find(name);
   if (it == routes.end()) it = routes.emplace(name, std::make_unique<ApnsRoute>(name, parts)).first;
   return *it->second;
@@ -286,6 +287,7 @@ Task<Result<Attempt>> ApnsSender::Impl::attempt(Way& way) {
   const AppConfig& app = *way.push.app;
   ApnsAnswer unfit = answer_of_payload(way.push.payload, config.payload_bytes_max);
   if (unfit.reason != ApnsReason::none) co_return Attempt{AttemptEnd::answered, std::move(unfit)};
+  if (app.by_certificate()) co_return co_await send(way, {});
   Result<std::string> token = co_await token_for(app);
   if (!token) {
     if (is(token.error(), CoreError::canceled)) co_return fail(token.error());
@@ -317,6 +319,9 @@ Task<Result<Attempt>> ApnsSender::Impl::send(Way& way, std::string_view token) {
   if (!slot) {
     if (is(slot.error(), CoreError::limit)) co_return Attempt{AttemptEnd::full, {}};
     if (is(slot.error(), CoreError::closed)) co_return Attempt{AttemptEnd::closed, {}};
+    if (slot.error().domain == Domain::tls) {  // what APNs says of a certificate that it sees to be bad
+      co_return Attempt{AttemptEnd::answered, {.status = 403, .reason = ApnsReason::bad_certificate}};
+    }
     co_return fail(slot.error());
   }
   std::shared_ptr<ApnsConnection> connection = slot->use();
@@ -376,7 +381,8 @@ void ApnsSender::Impl::note_broken(const AppConfig& app, const ApnsResult& resul
   if (!faults.note_broken(app, result, io::now())) return;
   // A connection whose provider token was refused is of no more use: the next try gets another one.
   for (auto& [name, route] : routes) {
-    bool same = name.team_id == app.team_id && name.key_id == app.key_id && name.environment == app.environment;
+    bool same = name.team_id == app.team_id && name.key_id == app.key_id &&
+                name.certificate == app.certificate_file && name.environment == app.environment;
     if (same && ApnsFaults::of_key(result)) route->retire_connections();
   }
   log_line(
@@ -384,8 +390,8 @@ void ApnsSender::Impl::note_broken(const AppConfig& app, const ApnsResult& resul
       field("key", not_personal(app.key_id)), field("topic", not_personal(app.topic)),
       field("reason", not_personal(proto::apns_reason_info(result.reason).name)), field("status", result.status),
       field("advice",
-            "check key_id, team_id, key_file, topic and environment of this tenant.app; one push tries again every "
-            "now and then"));
+            "check key_id, team_id, key_file (or certificate_file), topic and environment of this tenant.app; one push "
+            "tries again every now and then"));
 }
 
 void ApnsSender::Impl::note_working(const AppConfig& app) {

@@ -115,6 +115,7 @@ struct EwsConfig {
   uint32_t handshake_timeout_ms = 5'000;
   uint32_t subscribe_timeout_ms = 15'000;
   uint32_t idle_timeout_ms = 60'000;
+  uint32_t certificate_idle_timeout_ms = 10'000;
   uint32_t answer_bytes_max = 1'048'576;
   uint32_t breaker_failure_percent = 50;
   uint32_t breaker_window_requests = 20;
@@ -183,6 +184,7 @@ struct LimitsConfig {
   uint32_t unauthorized_per_address_per_minute = 30;
   uint32_t subscribe_handovers_per_hour = 3;
   uint32_t subscribes_in_flight_max = 256;  // per core
+  uint32_t certificates_opening_max = 8;    // per core
   uint32_t devices_per_user_max = 10;
   uint32_t credential_age_minutes_max = 10;
   uint32_t addresses_tracked_max = 65'536;  // per core
@@ -201,7 +203,12 @@ struct AppConfig {
   std::string team_id;   // Apple's, 10 characters
   std::string key_id;    // Apple's, 10 characters
   std::string key_file;  // .p8
+  // Instead of the three: a provider certificate.
+  std::string certificate_file;  // PEM, its own first
+  std::string private_key_file;  // PEM
   ApnsEnvironment environment = ApnsEnvironment::production;
+
+  bool by_certificate() const { return !certificate_file.empty(); }
 };
 
 // [[tenant]]

@@ -126,6 +126,15 @@ class Rules {
                             "remove one or change its environment", app.topic,
                             line_of(fmt::format("{}.app[{}]", here, topic->second))));
       }
+      if (!check_credentials(app, app_here)) continue;
+      if (app.by_certificate()) {
+        auto [file, fresh_file] = certificates_.try_emplace(app.certificate_file, app.private_key_file);
+        if (fresh_file || file->second == app.private_key_file) continue;
+        problem(at({app_here + ".private_key_file"}),
+                fmt::format("tenant.app.certificate_file \"{}\" stands above with another private_key_file; a "
+                            "certificate has one", app.certificate_file));
+        continue;
+      }
       auto [key, first] = keys_.try_emplace(app.key_id, &app);
       const AppConfig& other = *key->second;
       if (first || app.key_id.empty() || app.team_id.empty() || app.key_file.empty()) continue;
@@ -135,6 +144,40 @@ class Rules {
                             app.key_id));
       }
     }
+  }
+
+  // An app proves itself by a key of its team or by a certificate, and one of them is whole.
+  bool check_credentials(const AppConfig& app, const std::string& here) {
+    struct Part {
+      std::string_view name, example;
+      bool of_certificate;
+      bool given;
+    };
+    auto given = [&](std::string_view name) { return positions_.contains(here + "." + std::string(name)); };
+    Part parts[] = {{"team_id", "\"A1B2C3D4E5\"", false, given("team_id")},
+                    {"key_id", "\"F6G7H8I9J0\"", false, given("key_id")},
+                    {"key_file", "\"/etc/bellhop/apns/AuthKey_F6G7H8I9J0.p8\"", false, given("key_file")},
+                    {"certificate_file", "\"/etc/bellhop/apns/mail.pem\"", true, given("certificate_file")},
+                    {"private_key_file", "\"/etc/bellhop/apns/mail.key\"", true, given("private_key_file")}};
+    bool key = parts[0].given || parts[1].given || parts[2].given, certificate = parts[3].given || parts[4].given;
+    if (key && certificate) {
+      problem(at({here}), "[[tenant.app]] names both a key (team_id, key_id, key_file) and a certificate "
+                          "(certificate_file, private_key_file); remove one");
+      return false;
+    }
+    if (!key && !certificate) {
+      problem(at({here}), "[[tenant.app]] names neither a key nor a certificate; add team_id, key_id and key_file, or "
+                          "certificate_file and private_key_file");
+      return false;
+    }
+    bool whole = true;
+    for (const Part& part : parts) {
+      if (part.of_certificate != certificate || part.given) continue;
+      problem(at({here}), fmt::format("missing key \"{}\" in [[tenant.app]]; add for example {} = {}", part.name,
+                                      part.name, part.example));
+      whole = false;
+    }
+    return whole;
   }
 
   void check_repeats(const std::string& here, std::string_view name, const std::vector<std::string>& items) {
@@ -162,6 +205,7 @@ class Rules {
   const ConfigPositions& positions_;
   std::vector<ConfigProblem>& problems_;
   std::map<std::string_view, const AppConfig*> keys_;
+  std::map<std::string_view, std::string_view> certificates_;  // to their keys' files
 };
 
 }  // namespace

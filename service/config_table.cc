@@ -254,6 +254,8 @@ constexpr KeyRow kEwsKeys[] = {
         "For the whole of a Subscribe request, which a device waits for."),
     number<&EwsConfig::idle_timeout_ms>("idle_timeout_ms", 1'000, 600'000, "ms",
         "How long a connection is kept for the next request."),
+    number<&EwsConfig::certificate_idle_timeout_ms>("certificate_idle_timeout_ms", 100, 600'000, "ms",
+        "The same for a connection that a user's certificate logged on. It serves nobody else, so it is kept shortly."),
     number<&EwsConfig::answer_bytes_max>("answer_bytes_max", 65'536, 16'777'216, "bytes",
         "Body of one answer of Exchange."),
     number<&EwsConfig::breaker_failure_percent>("breaker_failure_percent", 1, 100, "%",
@@ -360,6 +362,9 @@ constexpr KeyRow kLimitsKeys[] = {
         "Times that one mailbox's subscription may be replaced."),
     number<&LimitsConfig::subscribes_in_flight_max>("subscribes_in_flight_max", 1, 100'000, "",
         "subscribe requests at the same time on one core."),
+    number<&LimitsConfig::certificates_opening_max>("certificates_opening_max", 1, 1'000, "",
+        "PKCS#12 files of devices that are being opened for one core; each may take a second of CPU on the worker "
+        "thread. More are refused for the moment."),
     number<&LimitsConfig::devices_per_user_max>("devices_per_user_max", 1, 100, "", "Devices of one user."),
     number<&LimitsConfig::credential_age_minutes_max>("credential_age_minutes_max", 1, 60, "minutes",
         "How old the credentials in a subscribe request may be (iat)."),
@@ -404,10 +409,15 @@ constexpr KeyRow kTenantKeys[] = {
 
 constexpr KeyRow kAppKeys[] = {
     required(text<&AppConfig::topic>("topic", refuse_topic, "\"com.example.mail\"", "Bundle id of the app.")),
-    required(text<&AppConfig::team_id>("team_id", refuse_apple_id, "\"A1B2C3D4E5\"", "Apple's id of the team.")),
-    required(text<&AppConfig::key_id>("key_id", refuse_apple_id, "\"F6G7H8I9J0\"", "Apple's id of the key.")),
-    required(path<&AppConfig::key_file>("key_file", KeyKind::file, "\"/etc/bellhop/apns/AuthKey_F6G7H8I9J0.p8\"",
-        "The key, as Apple gives it (.p8).")),
+    text<&AppConfig::team_id>("team_id", refuse_apple_id, "\"A1B2C3D4E5\"",
+        "Apple's id of the team. Required with a key."),
+    text<&AppConfig::key_id>("key_id", refuse_apple_id, "\"F6G7H8I9J0\"", "Apple's id of the key. Required with a key."),
+    path<&AppConfig::key_file>("key_file", KeyKind::file, "\"/etc/bellhop/apns/AuthKey_F6G7H8I9J0.p8\"",
+        "The key, as Apple gives it (.p8). An app has either a key or a certificate."),
+    path<&AppConfig::certificate_file>("certificate_file", KeyKind::file, "\"/etc/bellhop/apns/mail.pem\"",
+        "The app's provider certificate in PEM, instead of team_id, key_id and key_file."),
+    path<&AppConfig::private_key_file>("private_key_file", KeyKind::file, "\"/etc/bellhop/apns/mail.key\"",
+        "Private key of the certificate in PEM. Required with a certificate."),
     choice<&AppConfig::environment>("environment", kEnvironments,
         "Which of Apple's two services the app's tokens belong to."),
 };

@@ -38,6 +38,7 @@ struct Node {
   std::vector<Core*> cores;          // filled by each core before any of them listens
   std::atomic<bool> ready{false};    // callbacks are taken
   std::atomic<bool> draining{false};
+  std::atomic<int64_t> listener_certificate_expires_s{0};  // Unix seconds; 0: not known yet
 
   // The core that owns a mailbox's hot state.
   unsigned home_core(const store::StoredUserId& user) const {

@@ -24,7 +24,7 @@ enum class ConnectionTrouble : uint8_t {
 enum class HttpVersion : uint8_t { http1, http2 };
 enum class EwsResult : uint8_t {
   ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
-  breaker_open, waiting_limit
+  breaker_open, waiting_limit, certificate_refused
 };
 enum class GrantResult : uint8_t {
   ok, refused, spent, throttled, http_error, redirected, malformed, too_large, timed_out, connect_failed, not_allowed,
@@ -58,7 +58,7 @@ BH_LABEL_SET(ConnectionTrouble, "reason",
 BH_LABEL_SET(HttpVersion, "version", {"1", "2"});
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
-              "timed_out", "connect_failed", "breaker_open", "waiting_limit"});
+              "timed_out", "connect_failed", "breaker_open", "waiting_limit", "certificate_refused"});
 BH_LABEL_SET(GrantResult, "result",
              {"ok", "refused", "spent", "throttled", "http_error", "redirected", "malformed", "too_large", "timed_out",
               "connect_failed", "not_allowed", "breaker_open", "waiting_limit", "not_stored"});
@@ -189,6 +189,16 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
 
     detail::counter_row("bellhop_log_lines_total", "Log lines written."),
     detail::counter_row("bellhop_log_lines_suppressed_total", "Log lines left out by the rate limit of their event."),
+});
+
+// Their labels come from the configuration, and their values from certificates and tokens: service/expiry.h shows them.
+inline constexpr auto kExpiryMetrics = std::to_array<MetricFamily>({
+    {.name = "bellhop_certificate_expiry_seconds",
+     .help = "Until a certificate of ours expires, by use (listener, apns) and file; below zero: since then. The soonest 64.",
+     .type = MetricType::gauge},
+    {.name = "bellhop_apns_provider_token_age_seconds",
+     .help = "Since the provider token of a team and key was signed. The oldest 64.",
+     .type = MetricType::gauge},
 });
 
 }  // namespace bellhop::service

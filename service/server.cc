@@ -11,6 +11,7 @@
 #include "service/admin.h"
 #include "service/autodiscover.h"
 #include "service/device_api.h"
+#include "service/expiry.h"
 #include "service/http_server.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
@@ -300,6 +301,7 @@ Task<void> Server::serve(CoreParts& parts) {
     co_return;
   }
   parts.http.set_tls(*tls);
+  node_->listener_certificate_expires_s = to_unix_seconds((*tls)->certificate_expires());
 
   Context serving(&co_await current_context());
   parts.serving = &serving;
@@ -399,6 +401,7 @@ Task<void> Server::tick(CoreParts& parts) {
   uint64_t turns = 0, enters = 0;
   HttpServerStats counted;
   StoreWatch store_watch(parts.log, parts.metrics);
+  ExpiryWatch expiry_watch(parts.log);
   for (;;) {
     if (!co_await sleep_for(kTick)) co_return;
     parts.metrics.add(metric::loop_turns, reactor.stats().turns - turns);
@@ -412,6 +415,7 @@ Task<void> Server::tick(CoreParts& parts) {
     note_connections(parts.metrics, parts.http.stats(), counted);
     if (parts.core.index == 0) {
       store_watch.look(store_.write_health(), io::now());
+      expiry_watch.look(*node_, io::wall_now(), io::now());
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {
         std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
