@@ -75,6 +75,9 @@ std::string service_error_text(uint16_t code, uint32_t detail) {
     case ServiceError::refresh_token_spent:
       return "the answer to a grant was lost, and the refresh token may not be used again "
              "(tenant.oauth_reuse_grace_seconds)";
+    case ServiceError::certificate_not_asked:
+      return with_status("Exchange did not ask for a certificate in the TLS handshake, and refuses the client; it must "
+                         "negotiate client certificates at once", detail);
   }
   return fmt::format("code {}", code);
 }

@@ -46,6 +46,7 @@ enum class ServiceError : uint16_t {
   token_endpoint_failed = 30,   // detail = HTTP status, or 0
   grant_refused = 31,           // the token endpoint takes the refresh token no more, or never did; detail = status
   refresh_token_spent = 32,     // its grant's answer was lost, and the issuer's grace is over
+  certificate_not_asked = 33,   // Exchange refused a client whose certificate it had not asked for; detail = status
 };
 
 inline Error config_error(ConfigError code, uint32_t detail = 0) {

@@ -79,7 +79,8 @@ struct InboxCounts {
   std::optional<uint32_t> total, unread;
 };
 
-// EWS over HTTPS/1.1 for one core: keep-alive connections pooled per host and port, bounded per host and per mailbox,
+// EWS over HTTPS/1.1 for one core: keep-alive connections pooled per host and port (and, where a certificate logs on, per
+// mailbox and certificate: they are never shared), bounded per host and per mailbox,
 // back-off honoured per host, a circuit breaker per host. Names are resolved once for each connection; every address
 // must satisfy the tenant's policy, and the connection goes to the address that was checked. No redirects. Credentials
 // appear only in the request head of the call and are wiped with it. Owned by the core; joined by close().

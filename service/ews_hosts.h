@@ -9,6 +9,7 @@
 
 #include "core/sync.h"
 #include "core/task.h"
+#include "crypto/hash.h"
 #include "proto/url.h"
 #include "service/circuit_breaker.h"
 #include "service/config.h"
@@ -19,6 +20,35 @@
 
 namespace bellhop::service {
 
+// The connections that the certificate of one mailbox's user logged on: no other request goes over them. Its TLS context,
+// and so its sessions, are its own; the key is in no connection once the handshake is over. One core.
+struct EwsIdentity {
+  EwsIdentity(const Http1Pool& host, const Http1ClientOptions& options);
+  Http1Pool pool;
+  size_t users = 0;
+  Instant last_used{};
+};
+// Mailbox and certificate.
+using EwsIdentityName = crypto::Digest;
+EwsIdentityName identity_name(store::MailboxNumber mailbox, const TlsIdentity& identity);
+
+struct EwsHost;
+
+// The pool that a request goes to, held in its place. Outlives the request's lease.
+class EwsPoolUse {
+ public:
+  EwsPoolUse(Http1Pool& pool, EwsIdentity* identity);
+  EwsPoolUse(EwsPoolUse&& other) noexcept
+      : pool_(other.pool_), identity_(std::exchange(other.identity_, nullptr)) {}
+  EwsPoolUse& operator=(EwsPoolUse&&) = delete;
+  ~EwsPoolUse();
+  Http1Pool& pool() const { return *pool_; }
+
+ private:
+  Http1Pool* pool_;
+  EwsIdentity* identity_;
+};
+
 // What is known of one Exchange host of one tenant: its connections, who waits for them, whether it asked to wait, and
 // its breaker. Nothing of it is shared with another tenant, though the host may be the same. One core.
 struct EwsHost {
@@ -28,8 +58,16 @@ struct EwsHost {
   // Why no request may be sent now: a back-off that has not ended, or the breaker. Does not admit.
   std::optional<EwsTrouble> refusal(Instant now) const;
   void back_off(Instant now, Duration duration);
+  // Where a request of this name goes (null: one without a certificate). The caller holds a permit of in_flight, so that
+  // there is room: idle connections of others give way, and the identity that was not used for the longest.
+  Task<EwsPoolUse> use(const EwsIdentityName* name);
+  // Connections that are open, all pools together.
+  size_t open_connections() const;
+  // Closes idle connections. No request may be under way.
+  Task<void> close();
 
-  Http1Pool pool;
+  Http1Pool pool;           // of requests without a certificate
+  std::map<EwsIdentityName, std::unique_ptr<EwsIdentity>> identities;
   Semaphore in_flight;      // requests on their way
   CircuitBreaker breaker;
   size_t waiting = 0;       // requests that wait for their mailbox or for in_flight
@@ -38,6 +76,15 @@ struct EwsHost {
   Instant last_used{};
   proto::ExchangeProduct product = proto::ExchangeProduct::unknown;  // that answered last
   bool no_previews = false;  // it is older than item:Preview
+
+ private:
+  std::unique_ptr<EwsIdentity> take_unused_identity();
+  void make_room(Http1Pool& wanted);
+  Task<void> sweep();
+
+  const size_t connections_max_;
+  const Http1ClientOptions identity_options_;
+  TaskScope sweeping_{nullptr};
 };
 
 // Holds a host in its place.

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "core/sleep.h"
+#include "core/tls/error.h"
 #include "service/error_texts.h"
 
 namespace bellhop::service {
@@ -35,9 +36,10 @@ Http1Client::~Http1Client() {
 }
 
 Task<Result<std::unique_ptr<Http1Client>>> Http1Client::open(const Http1Origin& origin,
-                                                             const Http1ClientOptions& options) {
+                                                             const Http1ClientOptions& options,
+                                                             const TlsIdentity* identity) {
   BH_CO_TRY(Socket socket, co_await connect_any(origin, options));
-  auto engine = origin.tls ? std::make_unique<TlsEngine>(origin.tls, origin.host) : nullptr;
+  auto engine = origin.tls ? std::make_unique<TlsEngine>(origin.tls, origin.host, identity) : nullptr;
   std::unique_ptr<Http1Client> client(new Http1Client(std::move(socket), std::move(engine), options));
   BH_CO_CHECKED(co_await within(options.handshake_timeout, client->stream_.handshake()));
   co_return std::move(client);
@@ -72,7 +74,13 @@ Task<Result<Http1Response>> Http1Client::exchange(const Http1Request& request) {
   bytes_before_ = reader_.bytes_read();
   refused_early_ = false;
   parser_.start(request.method == "HEAD", options_.body_bytes_max);
-  BH_CO_CHECKED(co_await send(request));
+  Status sent = co_await send(request);
+  if (!sent && sent.error().domain == Domain::os && stream_.tls()) {
+    // A server that does not take our certificate says so and hangs up, perhaps while we still send.
+    Result<Http1Response> last = co_await receive();
+    if (!last && is_certificate_refusal(last.error())) sent = fail(last.error());
+  }
+  BH_CO_CHECKED(sent);
   BH_CO_TRY(Http1Response response, co_await receive());
   good_ = parser_.keep_alive() && !request.close && !refused_early_ && !reader_.has_input();
   idle_since_ = io::now();
@@ -220,7 +228,7 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
     if (!stale) co_return std::unexpected(Http1Failure{response.error(), Http1Stage::exchanging});
     lease.client_.reset();
   }
-  Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin_, options_);
+  Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin_, options_, request.identity);
   if (!opened) co_return std::unexpected(Http1Failure{opened.error(), Http1Stage::connecting});
   lease.client_ = *std::move(opened);
   Result<Http1Response> response = co_await lease.client_->exchange(request);
@@ -234,6 +242,12 @@ void Http1Pool::give_back(std::unique_ptr<Http1Client> client) {
   client->rest();
   idle_.push_back(std::move(client));
   if (sweeping_.live() == 0) sweeping_.spawn(sweep());
+}
+
+bool Http1Pool::drop_idle() {
+  if (idle_.empty()) return false;
+  idle_.erase(idle_.begin());
+  return true;
 }
 
 Task<void> Http1Pool::sweep() {

@@ -56,6 +56,7 @@ struct Http1Request {
   std::string_view body;          // framed by its length, also where it is empty and the method has a body
   bool expect_continue = false;   // sends Expect, and the body after 100 or kContinueWait (as .NET does)
   bool close = false;             // ask the server to close afterwards
+  const TlsIdentity* identity = nullptr;  // who we are, where a connection has to be made; one for all of a pool
 };
 
 // Views into the connection: valid until its next exchange, rest() or end.
@@ -79,7 +80,9 @@ class Http1Client {
 
   // Resolves the name, checks every address, connects to the first that answers, and shakes hands.
   // Errors: dns, os, tls, canceled, timed_out, ServiceError::address_not_allowed. Origin and options: until the end.
-  static Task<Result<std::unique_ptr<Http1Client>>> open(const Http1Origin& origin, const Http1ClientOptions& options);
+  // `identity`: used until the end of the task; see TlsEngine.
+  static Task<Result<std::unique_ptr<Http1Client>>> open(const Http1Origin& origin, const Http1ClientOptions& options,
+                                                         const TlsIdentity* identity = nullptr);
   Http1Client(const Http1Client&) = delete;
   Http1Client& operator=(const Http1Client&) = delete;
   ~Http1Client();
@@ -140,6 +143,7 @@ class Http1Lease {
   ~Http1Lease();
   const Http1Response& response() const { return response_; }
   bool reused() const { return reused_; }  // the connection was not new
+  const TlsEngine* tls() const { return client_->stream().tls(); }
   // The answer makes no sense: the connection is closed instead of kept.
   void discard() { discarded_ = true; }
 
@@ -167,11 +171,14 @@ class Http1Pool {
   // Sends over an idle connection or a new one. An idle one that turns out dead before any byte of the answer came is
   // replaced, once, by a new one. The deadline is the caller's. A stopped request closes its connection.
   Task<std::expected<Http1Lease, Http1Failure>> send(const Http1Request& request);
+  // Closes the connection that was unused for the longest, at once; false where none is unused.
+  bool drop_idle();
   // Closes idle connections, and from now on those that come back. Awaits the closing, not the requests.
   Task<void> close();
 
   const Http1Origin& origin() const { return origin_; }
   size_t idle() const { return idle_.size(); }
+  size_t open() const { return idle() + in_use(); }
   size_t in_use() const { return options_.connections_max - slots_.available(); }
 
  private:

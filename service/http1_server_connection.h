@@ -31,6 +31,7 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   const proto::HeaderBlock& headers() const override { return parser_.headers(); }
   bool responded() const override { return answered_; }
   Task<Result<SocketAddress>> peer_address() override { return stream_.socket().peer_address(); }
+  Bytes peer_certificate() override { return stream_.tls() ? stream_.tls()->peer_certificate() : Bytes(); }
   Task<Status> read_body(uint64_t bytes_max, BodySink& sink) override;
   Task<Status> respond(const HttpResponse& response) override;
 

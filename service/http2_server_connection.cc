@@ -281,6 +281,11 @@ Task<Result<SocketAddress>> Http2Exchange::peer_address() {
   return connection_.stream_.socket().peer_address();
 }
 
+Bytes Http2Exchange::peer_certificate() {
+  const TlsEngine* tls = connection_.stream_.tls();
+  return tls ? tls->peer_certificate() : Bytes();
+}
+
 Status Http2Exchange::reset(Http2Code code) {
   BH_CHECK(!responded_);
   if (lost_) return fail(core_error(CoreError::closed));

@@ -119,6 +119,7 @@ class Http2Exchange final : public HttpExchange, public ListLink {
   Task<Status> respond(const HttpResponse& response) override;
   bool responded() const override { return responded_; }
   Task<Result<SocketAddress>> peer_address() override;
+  Bytes peer_certificate() override;
   Http2Exchange* http2() override { return this; }
 
   int32_t stream_id() const { return request_.stream_id; }

@@ -34,7 +34,8 @@ std::string_view name_of(DeviceStatus status) {
 Registrar::Registrar(Core& core)
     : core_(core),
       limits_(core.node.config.limits, io::random_u64()),
-      subscribes_(core.node.config.limits.subscribes_in_flight_max) {
+      subscribes_(core.node.config.limits.subscribes_in_flight_max),
+      openings_(core.node.config.limits.certificates_opening_max) {
   BH_CHECK(core.registrar == nullptr);
   core.registrar = this;
 }
@@ -55,7 +56,7 @@ Task<ApiResult<Subscribed>> Registrar::subscribe(const SubscribeRequest& request
   if (!permit) co_return refuse_unavailable();
   ApiResult<UserLocks::Held> held = co_await lock(request.who.user);
   if (!held) co_return std::unexpected(std::move(held.error()));
-  SubscribeFlow flow(core_, limits_, request);
+  SubscribeFlow flow(core_, limits_, openings_, request);
   co_return co_await flow.run();
 }
 

@@ -88,6 +88,7 @@ class Registrar {
   RateLimits limits_;
   UserLocks locks_;
   Semaphore subscribes_;
+  Semaphore openings_;  // of PKCS#12 files
 };
 
 }  // namespace bellhop::service

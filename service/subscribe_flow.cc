@@ -5,6 +5,7 @@
 #include "crypto/error.h"
 #include "crypto/tokens.h"
 #include "service/autodiscover.h"
+#include "service/client_certificate.h"
 #include "service/error_texts.h"
 #include "service/notification.h"
 #include "service/oauth_tokens.h"
@@ -25,15 +26,28 @@ constexpr size_t kLeftoversMax = store::kSubscriptionsPerUserMax - 1;
 constexpr Duration kDevicesFullRetry = 1h;
 
 crypto::CredentialTypes types_taken(const Tenant& tenant) {
-  if (!tenant.takes_oauth()) return {crypto::CredentialType::basic};
-  return {crypto::CredentialType::basic, crypto::CredentialType::oauth};
+  using enum crypto::CredentialType;
+  if (!tenant.takes_oauth()) return {basic, certificate, dual};
+  return {basic, oauth, certificate, dual};
+}
+
+// What is wrong with the file itself, which its owner may know. Whether its password is right, or whether it is still good,
+// is like any other refusal of credentials.
+bool is_of_file(const Error& error) {
+  using enum CryptoError;
+  for (CryptoError code : {pkcs12_malformed, pkcs12_too_large, pkcs12_unsupported, pkcs12_iterations, pkcs12_no_key,
+                           pkcs12_many_keys, pkcs12_no_certificate, pkcs12_key_kind, pkcs12_key_size}) {
+    if (is(error, code)) return true;
+  }
+  return false;
 }
 
 }  // namespace
 
-SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequest& request)
+SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, Semaphore& openings, const SubscribeRequest& request)
     : core_(core),
       limits_(limits),
+      openings_(openings),
       request_(request),
       who_(request.who),
       ews_url_(request.ews_url ? request.ews_url->to_string() : std::string()),
@@ -45,6 +59,7 @@ Task<ApiResult<Subscribed>> SubscribeFlow::run() {
   answer_.heartbeat_minutes = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
   BH_CO_STEP(co_await read_user_and_device());
   BH_CO_STEP(co_await open_credentials());
+  BH_CO_STEP(co_await open_certificate());
   BH_CO_STEP(co_await find_live_subscription());
   if (!secret_proven_) give_secret();
   wished_ = wished_record();
@@ -179,6 +194,21 @@ Task<ApiStatus> SubscribeFlow::open_ens2() {
   co_return ApiStatus();
 }
 
+// Each refusal counts, so that nobody tries passwords, or our CPU, for long.
+Task<ApiStatus> SubscribeFlow::open_certificate() {
+  crypto::CertificateCredentials* certificate = crypto::certificate_of(*credentials_);
+  if (!certificate) co_return ApiStatus();
+  Status opened = co_await service::open_certificate(openings_, *certificate);
+  if (opened) co_return ApiStatus();
+  if (is(opened.error(), ServiceError::overload)) co_return refuse_unavailable();
+  note_refusal();
+  if (!is_of_file(opened.error())) co_return credentials_not_good("certificate", opened.error());
+  log_line(core_.log, LogLevel::info, "subscribe_certificate", field("user", core_.fingerprint(who_.user)),
+           field("error", opened.error()));
+  std::string why = error_text(opened.error());
+  co_return refuse_malformed(std::string_view(why).substr(why.find("PKCS#12")));  // without the name of our module
+}
+
 // ---- What is there already ----
 
 // The newest subscription that works: heard of, its credentials good, its source device still there.
@@ -245,6 +275,9 @@ std::unexpected<ApiProblem> SubscribeFlow::not_found(AutodiscoverResult result) 
            field("result", not_personal(LabelSet<AutodiscoverResult>::values[static_cast<size_t>(result)])));
   switch (result) {
     case AutodiscoverResult::off:
+      if (credentials_->type() != crypto::CredentialType::basic) {
+        return refuse_malformed("ewsUrl is missing; with credentials of this type the server does not search for it");
+      }
       return refuse_malformed("ewsUrl is missing, and this server does not search for this mailbox");
     case AutodiscoverResult::unauthorized:
       note_refusal();
