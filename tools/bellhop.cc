@@ -145,6 +145,8 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
   command->add_option("--callback-timeout-ms", options.callback_timeout_ms, "How long an answer may take");
   command->add_option("--exchange-version", options.version, "What it is: Exchange2010_SP2 … Exchange2016");
   command->add_flag("--gzip", options.gzip, "Answers are gzip where the client takes it");
+  command->add_option("--logon", options.logon, "What clients of EWS must show: password, certificate, or dual (both)")
+      ->check(CLI::IsMember({"password", "certificate", "dual"}));
   command->add_option("--autodiscover-http", options.autodiscover_http, "Plain listener whose redirect Autodiscover follows last");
 }
 
@@ -187,6 +189,14 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   third->add_flag("!--no-rotation", token->rotate, "Refresh tokens stay the same");
   third->add_option("--client-id", token->client_id, "Of the app");
   choose(third, chosen, [token] { return standin::run_standin_token(*token); });
+
+  auto certificate = std::make_shared<standin::StandinCertificateCommand>();
+  CLI::App* fourth = standins->add_subcommand("certificate", "Write a user's certificate and key as a PKCS#12");
+  add_folder(fourth, certificate->folder);
+  fourth->add_option("--address", certificate->address, "The mailbox that it opens")->required();
+  fourth->add_option("--password", certificate->password, "Of the PKCS#12")->required();
+  fourth->add_option("--out", certificate->file, "The file to write")->required();
+  choose(fourth, chosen, [certificate] { return standin::run_standin_certificate(*certificate); });
 }
 
 void add_server_options(CLI::App* command, standin::DeviceServer& server, std::string& ca_file) {
@@ -209,8 +219,8 @@ void add_device_options(CLI::App* command, standin::DeviceAccount& account) {
 void add_auth_option(CLI::App* command, standin::DeviceAuth& auth) {
   command->add_option_function<std::string>(
              "--auth", [&auth](const std::string& name) { auth = *standin::parse_device_auth(name); },
-             "How Exchange is logged on to: basic (the default) or oauth")
-      ->check(CLI::IsMember({"basic", "oauth"}));
+             "How Exchange is logged on to: basic (the default), oauth, certificate or dual")
+      ->check(CLI::IsMember({"basic", "oauth", "certificate", "dual"}));
 }
 
 int wrong_arguments(std::string_view what) {
@@ -221,7 +231,7 @@ int wrong_arguments(std::string_view what) {
 void add_device_commands(CLI::App& app, Action& chosen) {
   CLI::App* devices = group(app, "device", "Do what a mail app does, through the device API");
   devices->footer("Secrets may come from the environment: BELLHOP_API_TOKEN, BELLHOP_DEVICE_SECRET, BELLHOP_PASSWORD, "
-                  "BELLHOP_REFRESH_TOKEN.\n\n"
+                  "BELLHOP_REFRESH_TOKEN, BELLHOP_PKCS12_PASSWORD.\n\n"
                   "Example:\n  bellhop device subscribe --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
                   "    --address user1@example.com --device-id phone1 --push-token 0011…ff \\\n"
                   "    --ews-url https://127.0.0.1:8443/EWS/Exchange.asmx");
@@ -237,7 +247,9 @@ void add_device_commands(CLI::App& app, Action& chosen) {
   add_device_options(subscribe, account);
   subscribe->add_option("--username", account.username, "For Exchange; the address where absent");
   add_auth_option(subscribe, account.auth);
-  subscribe->add_option("--password", account.password, "For Exchange, with --auth=basic")->envname("BELLHOP_PASSWORD");
+  subscribe->add_option("--password", account.password, "For Exchange, with --auth=basic or dual")->envname("BELLHOP_PASSWORD");
+  subscribe->add_option("--pkcs12", options->pkcs12_file, "File of certificate and key, with --auth=certificate or dual");
+  subscribe->add_option("--pkcs12-password", account.pkcs12_password, "Its password")->envname("BELLHOP_PKCS12_PASSWORD");
   subscribe->add_option("--refresh-token", account.refresh_token, "With --auth=oauth; good for one subscribe")
       ->envname("BELLHOP_REFRESH_TOKEN");
   subscribe->add_option("--token-endpoint", account.token_endpoint, "Where the refresh token is good");
@@ -250,8 +262,14 @@ void add_device_commands(CLI::App& app, Action& chosen) {
   subscribe->add_option("--preview", account.preview, "What a push may show")
       ->check(CLI::IsMember({"none", "sender", "subject", "full"}));
   choose(subscribe, chosen, [options] {
-    bool basic = options->account.auth == standin::DeviceAuth::basic;
-    if (basic && options->account.password.empty()) return wrong_arguments("--password is required with --auth=basic");
+    using enum standin::DeviceAuth;
+    standin::DeviceAuth auth = options->account.auth;
+    if ((auth == basic || auth == dual) && options->account.password.empty()) {
+      return wrong_arguments("--password is required with --auth=basic and dual");
+    }
+    if ((auth == certificate || auth == dual) && options->pkcs12_file.empty()) {
+      return wrong_arguments("--pkcs12 is required with --auth=certificate and dual");
+    }
     return standin::run_device_subscribe(*options);
   });
 
@@ -289,6 +307,7 @@ void add_load_command(CLI::App& app, Action& chosen) {
   add_auth_option(load, options->auth);
   load->add_option("--password", options->password, "Of the mailboxes");
   load->add_option("--token-control", options->token_control, "Control address of the token stand-in, with --auth=oauth");
+  load->add_option("--folder", options->folder, "The stand-ins' folder, with --auth=certificate or dual");
   load->add_option("--topic", options->topic, "The app's topic; the tenant's only one where absent");
   load->add_flag("--keep-registered", options->keep_registered, "Leave the devices registered at the end");
   load->add_option("--ews-url", options->ews_url, "Where the Exchange stand-in's EWS is");

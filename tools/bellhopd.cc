@@ -22,8 +22,8 @@ constexpr std::string_view kUsage =
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once
-           --auth=basic|oauth   then: how its mailboxes log on (basic)
-           --http=1.1|2         then: how devices and callbacks come (1.1)
+           --auth=basic|oauth|certificate|dual   then: how its mailboxes log on (basic)
+           --http=1.1|2                          then: how devices and callbacks come (1.1)
   bellhopd --version
   bellhopd --help
 
@@ -82,7 +82,7 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
         return refuse("--http is 1.1 or 2");
       } else if (more.starts_with("--auth=")) {
         auto auth = standin::parse_device_auth(more.substr(7));
-        if (!auth) return refuse("--auth is basic or oauth");
+        if (!auth) return refuse("--auth is basic, oauth, certificate or dual");
         arguments.demo.auth = *auth;
       } else {
         break;
