@@ -126,7 +126,7 @@ class Rules {
                             "remove one or change its environment", app.topic,
                             line_of(fmt::format("{}.app[{}]", here, topic->second))));
       }
-      if (!check_credentials(app, app_here)) continue;
+      if (!check_credentials(app_here)) continue;
       if (app.by_certificate()) {
         auto [file, fresh_file] = certificates_.try_emplace(app.certificate_file, app.private_key_file);
         if (fresh_file || file->second == app.private_key_file) continue;
@@ -147,7 +147,7 @@ class Rules {
   }
 
   // An app proves itself by a key of its team or by a certificate, and one of them is whole.
-  bool check_credentials(const AppConfig& app, const std::string& here) {
+  bool check_credentials(const std::string& here) {
     struct Part {
       std::string_view name, example;
       bool of_certificate;

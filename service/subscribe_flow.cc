@@ -206,7 +206,8 @@ Task<ApiStatus> SubscribeFlow::open_certificate() {
   log_line(core_.log, LogLevel::info, "subscribe_certificate", field("user", core_.fingerprint(who_.user)),
            field("error", opened.error()));
   std::string why = error_text(opened.error());
-  co_return refuse_malformed(std::string_view(why).substr(why.find("PKCS#12")));  // without the name of our module
+  size_t module_end = why.find("PKCS#12");
+  co_return refuse_malformed(std::string_view(why).substr(module_end == why.npos ? 0 : module_end));
 }
 
 // ---- What is there already ----

@@ -186,7 +186,7 @@ inline const std::vector<BadConfig> kBadConfigs = {
     {"one certificate with two keys",
      "team_id = \"A1B2C3D4E5\"\n" "key_id = \"F6G7H8I9J0\"\n" "key_file = \"/etc/bellhop/apns/key.p8\"\n",
      "certificate_file = \"/m.pem\"\n" "private_key_file = \"/m.key\"\n" "\n" "[[tenant.app]]\n" "topic = \"com.example.calendar\"\n" "certificate_file = \"/m.pem\"\n" "private_key_file = \"/other.key\"\n",
-     {"36:20: tenant.app.certificate_file \"/m.pem\" stands above with another private_key_file; a certificate has one"}},
+     {"37:20: tenant.app.certificate_file \"/m.pem\" stands above with another private_key_file; a certificate has one"}},
     {"string for a number",
      "[listen.public]\n",
      "[listen.public]\n" "idle_timeout_ms = \"60s\"\n",

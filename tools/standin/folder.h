@@ -18,6 +18,9 @@ struct FolderTexts {
   std::string standin_chain_pem, standin_key_pem;
   std::vector<uint8_t> provider_public_key;  // SubjectPublicKeyInfo, DER
   std::shared_ptr<const TokenKey> token_key;
+  FolderTexts() = default;
+  FolderTexts(FolderTexts&&) = default;
+  FolderTexts& operator=(FolderTexts&&) = delete;  // would leave a key unwiped
   ~FolderTexts() { wipe(standin_key_pem); }
 };
 
