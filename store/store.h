@@ -12,6 +12,7 @@
 #include "core/task.h"
 #include "store/error.h"
 #include "store/ids.h"
+#include "store/keks.h"
 #include "store/records.h"
 
 namespace bellhop::store {
@@ -252,6 +253,10 @@ class Store {
   virtual Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) = 0;
 
   virtual Task<Result<Counts>> counts() = 0;
+
+  // Which key-encryption keys sealed records and callback URLs name; see store/keks.h. Blocking and long: for a helper
+  // thread.
+  virtual Result<KekReport> kek_use(FunctionRef<std::optional<uint32_t>(Bytes box)> kek_of) = 0;
 
   // How writing goes, all cores together. Any thread.
   virtual WriteHealth write_health() const = 0;

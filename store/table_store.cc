@@ -275,6 +275,10 @@ Task<Result<std::vector<uint8_t>>> TableStore::get_or_put_meta(std::string_view 
   });
 }
 
+Result<KekReport> TableStore::kek_use(FunctionRef<std::optional<uint32_t>(Bytes box)> kek_of) {
+  return store::kek_use(*engine_, kek_of);
+}
+
 Task<Result<Counts>> TableStore::counts() {
   return read_for<Counts>([](ReadView& view, Counts& counts) { return op::counts(view, counts); });
 }

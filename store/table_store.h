@@ -73,6 +73,7 @@ class TableStore : public Store {
   Task<Status> put_meta(std::string_view name, Bytes value) override;
   Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) override;
   Task<Result<Counts>> counts() override;
+  Result<KekReport> kek_use(FunctionRef<std::optional<uint32_t>(Bytes box)> kek_of) override;
   WriteHealth write_health() const override { return writer_.stats().health; }
   Task<Status> leave_core() override;
 
