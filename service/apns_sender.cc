@@ -190,6 +190,8 @@ ApnsSender::ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std
     : impl_(std::make_unique<Impl>(config, tokens, std::move(tls), metrics, log)) {}
 ApnsSender::~ApnsSender() = default;
 
+void ApnsSender::set_tls(std::shared_ptr<TlsContext> tls) { impl_->parts.tls = std::move(tls); }
+
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
   Impl::Way way{.push = push, .deadline = deadline, .route = impl_->route_of(push)};
   Result<ApnsResult> result = co_await within_until(deadline, impl_->deliver(way));

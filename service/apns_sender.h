@@ -28,6 +28,13 @@ class ApnsProviderTokens {
                                                           std::string& complaint);
   ~ApnsProviderTokens();
 
+  // Other apps and keys, at a reload, in two steps: prepare() reads and checks (blocking, any thread; errors as make()),
+  // commit() cannot fail. A key that is the same keeps its token; one that is gone still serves pushes under way.
+  class Replacement;
+  using Prepared = std::shared_ptr<Replacement>;
+  static Result<Prepared> prepare(const Config& config, std::string& complaint);
+  void commit(Prepared prepared);
+
   struct Token {
     std::string text;  // the caller wipes it
     bool signed_now = false;
@@ -85,6 +92,8 @@ class ApnsSender {
 
   // Ends with a verdict at the latest at `deadline`. Views in `push` outlive the task. Stopped early: retry.
   Task<ApnsResult> push(const ApnsPush& push, Instant deadline);
+  // For connections made from now on, at a reload.
+  void set_tls(std::shared_ptr<TlsContext> tls);
   // GOAWAY to ourselves: no new pushes, connections end when their streams did. Awaits it.
   Task<void> close();
 

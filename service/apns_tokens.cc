@@ -8,6 +8,7 @@
 
 #include "core/cross_core.h"
 #include "core/sync.h"
+#include "crypto/error.h"
 #include "crypto/es256.h"
 #include "crypto/hash.h"
 #include "crypto/jose.h"
@@ -22,6 +23,8 @@ namespace {
 constexpr size_t kIssuedAtBytes = 8;
 constexpr size_t kTokenBytesMax = 1024;
 constexpr unsigned kHomeCore = 0;  // where tokens are refreshed
+// A key that a reload took away serves pushes that began before it for so long.
+constexpr Duration kGoneKept = 1min;
 
 // The key itself is part of the name: a new key under an old id must not meet the old key's token.
 std::string meta_name(const AppConfig& app, const crypto::Es256PrivateKey& key) {
@@ -33,7 +36,7 @@ std::string meta_name(const AppConfig& app, const crypto::Es256PrivateKey& key) 
 }  // namespace
 
 // Invariant: `text`, `issued_*`, `forced*`, `stale` and `refreshing` are used under the lock only; `loaded` and
-// `refreshed` on the home core only; the rest never changes.
+// `refreshed` on the home core only; the rest of an entry never changes. `entries` is used under the lock.
 struct ApnsProviderTokens::Impl {
   struct Entry {
     Entry(const AppConfig& app, crypto::Es256PrivateKey k)
@@ -49,15 +52,18 @@ struct ApnsProviderTokens::Impl {
     std::optional<Instant> forced_at;
     bool refreshing = false;
     bool loaded = false;  // the store was asked
+    std::optional<Instant> gone_at;  // no app of the configuration has it any more
     Event refreshed;
   };
+  using Entries = std::map<std::pair<std::string, std::string>, std::shared_ptr<Entry>>;
 
   Impl(store::Store& s, const Vault& v, Duration after) : store(s), vault(v), refresh_after(after) {}
 
-  Entry& entry_of(const AppConfig& app) const {
+  // Null where a reload took the key away, and not just now.
+  std::shared_ptr<Entry> entry_of(const AppConfig& app) const {
+    std::lock_guard guard(lock);
     auto it = entries.find({app.team_id, app.key_id});
-    BH_CHECK(it != entries.end());  // make() saw all apps
-    return *it->second;
+    return it == entries.end() ? nullptr : it->second;
   }
 
   // Under the lock.
@@ -75,7 +81,7 @@ struct ApnsProviderTokens::Impl {
     entry.stale = false;
   }
 
-  Task<Result<Token>> refresh(Entry& entry);
+  Task<Result<Token>> refresh(std::shared_ptr<Entry> kept);
   Task<Result<Token>> renew(Entry& entry);
   Task<bool> load(Entry& entry);
   Task<void> save(const Entry& entry, const std::string& text, WallTime issued_at);
@@ -83,13 +89,14 @@ struct ApnsProviderTokens::Impl {
   store::Store& store;
   const Vault& vault;
   const Duration refresh_after;
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<Entry>> entries;
+  Entries entries;
   std::atomic<uint64_t> signatures{0};
   mutable std::mutex lock;
 };
 
 // On the home core.
-Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::Impl::refresh(Entry& entry) {
+Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::Impl::refresh(std::shared_ptr<Entry> kept) {
+  Entry& entry = *kept;
   for (;;) {
     {
       std::lock_guard guard(lock);
@@ -153,9 +160,21 @@ Task<void> ApnsProviderTokens::Impl::save(const Entry& entry, const std::string&
 ApnsProviderTokens::ApnsProviderTokens(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ApnsProviderTokens::~ApnsProviderTokens() = default;
 
+class ApnsProviderTokens::Replacement {
+ public:
+  Impl::Entries entries;
+};
+
 Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Config& config, store::Store& store,
                                                                      const Vault& vault, std::string& complaint) {
+  BH_TRY(Prepared prepared, prepare(config, complaint));
   auto impl = std::make_unique<Impl>(store, vault, std::chrono::minutes(config.apns.token_refresh_minutes));
+  impl->entries = std::move(prepared->entries);
+  return std::unique_ptr<ApnsProviderTokens>(new ApnsProviderTokens(std::move(impl)));
+}
+
+Result<ApnsProviderTokens::Prepared> ApnsProviderTokens::prepare(const Config& config, std::string& complaint) {
+  auto prepared = std::make_shared<Replacement>();
   for (const TenantConfig& tenant : config.tenants) {
     for (const AppConfig& app : tenant.apps) {
       Result<std::string> pem = io::read_file(app.key_file);
@@ -175,8 +194,8 @@ Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Confi
             app.key_file, error_text(key.error()), app.key_id);
         return fail(key.error());
       }
-      auto entry = std::make_unique<Impl::Entry>(app, *std::move(key));
-      auto [known, added] = impl->entries.try_emplace({app.team_id, app.key_id}, std::move(entry));
+      auto entry = std::make_shared<Impl::Entry>(app, *std::move(key));
+      auto [known, added] = prepared->entries.try_emplace({app.team_id, app.key_id}, std::move(entry));
       if (!added && known->second->name != meta_name(app, entry->key)) {
         complaint = fmt::format(
             "{}: team {} and key id {} name another key elsewhere in the configuration; a key id "
@@ -186,11 +205,29 @@ Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Confi
       }
     }
   }
-  return std::unique_ptr<ApnsProviderTokens>(new ApnsProviderTokens(std::move(impl)));
+  return prepared;
+}
+
+void ApnsProviderTokens::commit(Prepared prepared) {
+  Instant now = io::now();
+  std::lock_guard guard(impl_->lock);
+  for (auto& [name, entry] : impl_->entries) {
+    auto same = prepared->entries.find(name);
+    if (same == prepared->entries.end()) {
+      if (!entry->gone_at) entry->gone_at = now;
+      if (now - *entry->gone_at < kGoneKept) prepared->entries.emplace(name, entry);
+    } else if (same->second->name == entry->name) {
+      entry->gone_at.reset();
+      same->second = entry;
+    }
+  }
+  impl_->entries = std::move(prepared->entries);
 }
 
 std::optional<std::string> ApnsProviderTokens::current(const AppConfig& app) const {
-  Impl::Entry& entry = impl_->entry_of(app);
+  std::shared_ptr<Impl::Entry> found = impl_->entry_of(app);
+  if (!found) return std::nullopt;
+  Impl::Entry& entry = *found;
   std::lock_guard guard(impl_->lock);
   if (impl_->fresh(entry)) return entry.text;
   bool bearable = !entry.text.empty() && !entry.stale && entry.refreshing && apns_token_bearable(Impl::age(entry));
@@ -199,12 +236,15 @@ std::optional<std::string> ApnsProviderTokens::current(const AppConfig& app) con
 
 Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::token(const AppConfig& app) {
   if (std::optional<std::string> text = current(app)) co_return Token{*std::move(text)};
-  Impl::Entry& entry = impl_->entry_of(app);
+  std::shared_ptr<Impl::Entry> entry = impl_->entry_of(app);
+  if (!entry) co_return fail(crypto::crypto_error(crypto::CryptoError::key_unknown));
   co_return co_await on_core(kHomeCore, [this, &entry] { return impl_->refresh(entry); });
 }
 
 void ApnsProviderTokens::expired(const AppConfig& app, std::string_view used) {
-  Impl::Entry& entry = impl_->entry_of(app);
+  std::shared_ptr<Impl::Entry> found = impl_->entry_of(app);
+  if (!found) return;
+  Impl::Entry& entry = *found;
   std::lock_guard guard(impl_->lock);
   Instant now = io::now();
   if (entry.text != used || (entry.forced_at && now - *entry.forced_at < kApnsTokenRefreshMin)) return;

@@ -56,6 +56,8 @@ class Autodiscover {
 
   // The credentials carry the mailbox's address. `cache_allowed`: what is known of the domain may be the answer.
   Task<Reply> find(const Tenant& tenant, const crypto::CredentialRecord& credentials, bool cache_allowed);
+  // For searches that begin from now on, at a reload.
+  void set_tls(std::shared_ptr<TlsContext> tls) { tls_ = std::move(tls); }
   // The mailbox is not at `url`: forgets that its domain led there.
   Task<void> forget(const Tenant& tenant, const crypto::CredentialRecord& credentials, std::string_view url);
 

@@ -77,7 +77,7 @@ class BodyBuffer final : public BodySink {
 
 // A request on its way, in the frame of handle().
 struct DeviceApi::Impl {
-  explicit Impl(Core& c) : core(c), tokens(c.node.store, c.node.vault, c.node.tenants), registrar(c) {}
+  explicit Impl(Core& c) : core(c), tokens(c.node.store, c.node.vault, c.generations), registrar(c) {}
 
   Task<ApiResult<Answer>> serve(HttpExchange& exchange, std::string_view path);
   Task<ApiResult<const Tenant*>> tenant_of(HttpExchange& exchange);

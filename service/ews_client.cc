@@ -217,6 +217,10 @@ struct EwsClient::Impl {
 EwsClient::EwsClient(const EwsConfig& config, std::shared_ptr<TlsContext> tls, MetricsShard& metrics, Log& log)
     : impl_(std::make_unique<Impl>(config, std::move(tls), metrics, log)) {}
 
+void EwsClient::renew(std::shared_ptr<TlsContext> tls, const Tenants& tenants) {
+  impl_->hosts.renew(std::move(tls), tenants);
+}
+
 EwsClient::~EwsClient() { BH_CHECK(impl_->requests == 0); }
 
 EwsClient::Impl::Answer EwsClient::Impl::make_answer() {

@@ -113,6 +113,8 @@ class EwsClient {
   // m:GetFolder of the Inbox.
   Task<EwsReply<InboxCounts>> inbox(const EwsTarget& target);
 
+  // At a reload; see EwsHosts::renew.
+  void renew(std::shared_ptr<TlsContext> tls, const Tenants& tenants);
   // Closes idle connections and refuses new requests; those under way end by their deadlines. Awaits them.
   Task<void> close();
 

@@ -10,10 +10,16 @@ namespace bellhop::service {
 
 EwsHost::EwsHost(const Tenant& tenant, const proto::Url& url, const Http1ClientOptions& options,
                  const EwsConfig& config, std::shared_ptr<TlsContext> tls)
-    : pool({.host = url.host, .port = url.port, .tls = std::move(tls), .addresses = &tenant.addresses}, options),
+    : addresses(tenant.addresses),
+      pool({.host = url.host, .port = url.port, .tls = std::move(tls), .addresses = &addresses}, options),
       in_flight(config.requests_per_host_in_flight_max),
       breaker(config.breaker_failure_percent, config.breaker_window_requests,
               std::chrono::milliseconds(config.breaker_open_ms)) {}
+
+void EwsHost::renew(const Tenant& tenant, std::shared_ptr<TlsContext> tls) {
+  addresses = tenant.addresses;
+  pool.renew(std::move(tls), &addresses);
+}
 
 std::optional<EwsTrouble> EwsHost::refusal(Instant now) const {
   EwsTrouble trouble;
@@ -56,6 +62,14 @@ Task<std::optional<EwsHostUse>> EwsHosts::use(const Tenant& tenant, const proto:
 EwsHost* EwsHosts::find(const Tenant& tenant, const proto::Url& url) const {
   auto place = hosts_.find({tenant.number, url.host, url.port});
   return place == hosts_.end() ? nullptr : place->second.get();
+}
+
+void EwsHosts::renew(std::shared_ptr<TlsContext> tls, const Tenants& tenants) {
+  tls_ = std::move(tls);
+  for (const Tenant& tenant : tenants.all()) {
+    auto place = hosts_.lower_bound({tenant.number, "", 0});
+    for (; place != hosts_.end() && place->first.tenant == tenant.number; ++place) place->second->renew(tenant, tls_);
+  }
 }
 
 // A host that asked to wait, or whose breaker is open, is kept where there is another: its memory spares it requests.

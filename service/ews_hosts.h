@@ -25,10 +25,13 @@ struct EwsHost {
   EwsHost(const Tenant& tenant, const proto::Url& url, const Http1ClientOptions& options, const EwsConfig& config,
           std::shared_ptr<TlsContext> tls);
 
+  // At a reload; what is known of the host's health stays.
+  void renew(const Tenant& tenant, std::shared_ptr<TlsContext> tls);
   // Why no request may be sent now: a back-off that has not ended, or the breaker. Does not admit.
   std::optional<EwsTrouble> refusal(Instant now) const;
   void back_off(Instant now, Duration duration);
 
+  proto::AddressPolicy addresses;  // the tenant's; a copy, for the host outlives the generation of its tenant
   Http1Pool pool;
   Semaphore in_flight;      // requests on their way
   CircuitBreaker breaker;
@@ -68,6 +71,9 @@ class EwsHosts {
   Task<std::optional<EwsHostUse>> use(const Tenant& tenant, const proto::Url& url);
   // The host where it is in use or was lately; null else.
   EwsHost* find(const Tenant& tenant, const proto::Url& url) const;
+  // At a reload, where the authorities or a tenant's networks are others than before: connections made from now on obey
+  // them. A host whose tenant is gone keeps what it has until it makes room.
+  void renew(std::shared_ptr<TlsContext> tls, const Tenants& tenants);
   // Closes idle connections of all. No request may be under way.
   Task<void> close();
   size_t size() const { return hosts_.size(); }

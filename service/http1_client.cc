@@ -186,7 +186,7 @@ Task<void> Http1Client::close() {
 }
 
 Http1Lease::~Http1Lease() {
-  if (client_ && !discarded_) pool_->give_back(std::move(client_));
+  if (client_ && !discarded_) pool_->give_back(std::move(client_), made_under_);
 }
 
 Http1Pool::Http1Pool(Http1Origin origin, const Http1ClientOptions& options)
@@ -208,6 +208,7 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
   if (!slot) co_return std::unexpected(Http1Failure{slot.error(), Http1Stage::waiting});
   Http1Lease lease(*this, *std::move(slot));
   lease.client_ = take_idle();
+  lease.made_under_ = rules_;
   if (lease.client_) {
     Result<Http1Response> response = co_await lease.client_->exchange(request);
     if (response) {
@@ -220,6 +221,7 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
     if (!stale) co_return std::unexpected(Http1Failure{response.error(), Http1Stage::exchanging});
     lease.client_.reset();
   }
+  lease.made_under_ = rules_;
   Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin_, options_);
   if (!opened) co_return std::unexpected(Http1Failure{opened.error(), Http1Stage::connecting});
   lease.client_ = *std::move(opened);
@@ -229,8 +231,15 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
   co_return std::move(lease);
 }
 
-void Http1Pool::give_back(std::unique_ptr<Http1Client> client) {
-  if (closed_ || !client->reusable()) return;  // closes it
+void Http1Pool::renew(std::shared_ptr<TlsContext> tls, const proto::AddressPolicy* addresses) {
+  ++rules_;
+  origin_.tls = std::move(tls);
+  origin_.addresses = addresses;
+  idle_.clear();
+}
+
+void Http1Pool::give_back(std::unique_ptr<Http1Client> client, uint64_t made_under) {
+  if (closed_ || made_under != rules_ || !client->reusable()) return;  // closes it
   client->rest();
   idle_.push_back(std::move(client));
   if (sweeping_.live() == 0) sweeping_.spawn(sweep());

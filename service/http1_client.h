@@ -149,6 +149,7 @@ class Http1Lease {
 
   Http1Pool* pool_;
   Semaphore::Permit slot_;
+  uint64_t made_under_ = 0;  // the pool's rules that the connection was made under
   std::unique_ptr<Http1Client> client_;
   Http1Response response_;
   bool reused_ = false;
@@ -167,6 +168,8 @@ class Http1Pool {
   // Sends over an idle connection or a new one. An idle one that turns out dead before any byte of the answer came is
   // replaced, once, by a new one. The deadline is the caller's. A stopped request closes its connection.
   Task<std::expected<Http1Lease, Http1Failure>> send(const Http1Request& request);
+  // At a reload: connections made from now on obey these; idle ones, and those in use when they come back, are closed.
+  void renew(std::shared_ptr<TlsContext> tls, const proto::AddressPolicy* addresses);
   // Closes idle connections, and from now on those that come back. Awaits the closing, not the requests.
   Task<void> close();
 
@@ -176,7 +179,7 @@ class Http1Pool {
 
  private:
   friend Http1Lease;
-  void give_back(std::unique_ptr<Http1Client> client);
+  void give_back(std::unique_ptr<Http1Client> client, uint64_t made_under);
   std::unique_ptr<Http1Client> take_idle();
   Task<void> sweep();
 
@@ -185,6 +188,7 @@ class Http1Pool {
   Semaphore slots_;
   std::vector<std::unique_ptr<Http1Client>> idle_;  // longest unused first
   TaskScope sweeping_{nullptr};
+  uint64_t rules_ = 0;  // counts renew()
   bool closed_ = false;
 };
 

@@ -36,6 +36,7 @@ class HttpServer {
   bool draining() const { return draining_; }
   // For connections accepted from now on.
   void set_tls(std::shared_ptr<TlsContext> tls) { tls_ = std::move(tls); }
+  WallTime certificate_expires() const { return tls_ ? tls_->certificate_expires() : WallTime::max(); }
   HttpServerStats stats() const;
 
  private:

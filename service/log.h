@@ -146,7 +146,10 @@ class Log {
   ~Log();  // wipes the salt
 
   bool enabled(LogLevel level) const { return level >= options_.level; }
-  void set_level(LogLevel level) { options_.level = level; }  // at reload
+  void renew(const LogConfig& config) {  // at a reload
+    options_.level = config.level;
+    options_.lines_per_event_per_second_max = config.lines_per_event_per_second_max;
+  }
   void write(LogLevel level, LogEvent event, std::span<const LogField> fields);
   // Writes {"event":"log_suppressed","of":NAME,"lines":N} for each event with lines left out; at drain.
   void flush_suppressed();

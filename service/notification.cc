@@ -199,7 +199,7 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
 std::optional<CallbackOutcome> NotificationHandler::Impl::unavailable() const {
   if (core.node.draining.load(std::memory_order_relaxed)) return CallbackOutcome::refused_draining;
   if (!core.node.ready.load(std::memory_order_acquire)) return CallbackOutcome::refused_not_ready;
-  if (in_flight >= core.node.config.notification.in_flight_max) return CallbackOutcome::refused_overload;
+  if (in_flight >= core.config().notification.in_flight_max) return CallbackOutcome::refused_overload;
   return std::nullopt;
 }
 
@@ -222,22 +222,24 @@ Task<std::optional<CallbackOutcome>> NotificationHandler::Impl::route(HttpExchan
   if (desk.route.kind == store::RouteKind::tombstone) co_return std::nullopt;
 
   callback.subscription = &desk.route.subscription;
-  callback.tenant = core.node.tenants.find(desk.route.subscription.tenant);
-  if (!callback.tenant) {  // taken out of the configuration
+  callback.tenant = core.tenants().find(desk.route.subscription.tenant);
+  if (!callback.tenant) {
+    // Taken out of the configuration. To Exchange that is no answer: it repeats, and where the tenant comes back within a
+    // status frequency, as after a mistake, nothing was missed.
     log_line(core.log, LogLevel::warning, "tenant_unknown",
              field("user", core.fingerprint(desk.route.subscription.user)));
-    co_return CallbackOutcome::refused_unknown;
+    co_return CallbackOutcome::refused_not_ready;
   }
   co_return std::nullopt;
 }
 
 Task<Result<const proto::NotificationMessage*>> NotificationHandler::Impl::parse(HttpExchange& exchange, Desk& desk) {
   ParserSink sink(desk.parser);
-  BH_CO_CHECKED(co_await exchange.read_body(core.node.config.listen_public.body_bytes_max, sink));
+  BH_CO_CHECKED(co_await exchange.read_body(core.config().listen_public.body_bytes_max, sink));
   BH_CO_TRY(const proto::NotificationMessage* message, desk.parser.finish());
   size_t events = 0;
   for (const proto::Notification& notification : message->notifications) events += notification.events.size();
-  if (events > core.node.config.notification.events_per_callback_max) {
+  if (events > core.config().notification.events_per_callback_max) {
     co_return fail(proto::ews_error(proto::EwsError::too_many));
   }
   desk.callback.notifications = message->notifications;

@@ -6,6 +6,7 @@
 namespace bellhop::service {
 
 Task<void> PublicHandler::handle(HttpExchange& exchange) {
+  GenerationSlot::Pin pin(generations_);  // a request ends under the configuration that it began under
   std::string_view path = proto::split_target(exchange.target()).path;
   if (DeviceApi::owns(path)) {
     co_await devices_.handle(exchange);

@@ -32,6 +32,8 @@ class TokenBuckets {
   Duration take(const RateKey& key, Instant now);
   // The same without taking.
   Duration wait(const RateKey& key, Instant now) const;
+  // Other rules from now on; what was taken stays taken.
+  void renew(uint32_t tokens, Duration period, size_t entries_max);
   size_t size() const { return entries_.size(); }
 
  private:
@@ -46,9 +48,9 @@ class TokenBuckets {
   };
   Duration wait_from(Instant full_at, Instant now) const;
 
-  const Duration interval_;  // between two tokens
-  const Duration period_;
-  const size_t entries_max_;
+  Duration interval_{};  // between two tokens
+  Duration period_{};
+  size_t entries_max_ = 1;
   std::unordered_map<RateKey, Entry, KeyHash> entries_;
   IntrusiveList<Entry> by_use_;  // least recently used first
 };
@@ -73,6 +75,7 @@ inline constexpr uint32_t kRefusedLogonsPerUserPerHourMax = 5;
 class RateLimits {
  public:
   RateLimits(const LimitsConfig& config, uint64_t salt);
+  void renew(const LimitsConfig& config);
 
   Duration take(RateLimit limit, const RateKey& key, Instant now) { return buckets(limit).take(key, now); }
   Duration wait(RateLimit limit, const RateKey& key, Instant now) { return buckets(limit).wait(key, now); }

@@ -32,9 +32,7 @@ std::string_view name_of(DeviceStatus status) {
 }
 
 Registrar::Registrar(Core& core)
-    : core_(core),
-      limits_(core.node.config.limits, io::random_u64()),
-      subscribes_(core.node.config.limits.subscribes_in_flight_max) {
+    : core_(core), limits_(core.config().limits, io::random_u64()) {
   BH_CHECK(core.registrar == nullptr);
   core.registrar = this;
 }
@@ -51,8 +49,15 @@ Task<ApiResult<UserLocks::Held>> Registrar::lock(const store::StoredUserId& user
 }
 
 Task<ApiResult<Subscribed>> Registrar::subscribe(const SubscribeRequest& request) {
-  std::optional<Semaphore::Permit> permit = subscribes_.try_acquire();
-  if (!permit) co_return refuse_unavailable();
+  GenerationSlot::Pin pin(core_.generations);
+  if (subscribes_in_flight_ >= core_.config().limits.subscribes_in_flight_max) co_return refuse_unavailable();
+  struct Place {
+    explicit Place(size_t& c) : count(c) { ++count; }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place() { --count; }
+    size_t& count;
+  } place(subscribes_in_flight_);
   ApiResult<UserLocks::Held> held = co_await lock(request.who.user);
   if (!held) co_return std::unexpected(std::move(held.error()));
   SubscribeFlow flow(core_, limits_, request);
@@ -72,6 +77,7 @@ Task<ApiResult<std::optional<store::DeviceRecord>>> Registrar::proven_device(con
 }
 
 Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
+  GenerationSlot::Pin pin(core_.generations);
   ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
   if (!device) co_return std::unexpected(std::move(device.error()));
   if (!*device) co_return CheckIn();
@@ -115,6 +121,7 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
 }
 
 Task<ApiStatus> Registrar::update_token(const DeviceIdentity& who, std::string_view push_token) {
+  GenerationSlot::Pin pin(core_.generations);
   ApiResult<UserLocks::Held> held = co_await lock(who.user);
   if (!held) co_return std::unexpected(std::move(held.error()));
   ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
@@ -131,6 +138,7 @@ Task<ApiStatus> Registrar::update_token(const DeviceIdentity& who, std::string_v
 }
 
 Task<ApiStatus> Registrar::unsubscribe(const DeviceIdentity& who) {
+  GenerationSlot::Pin pin(core_.generations);
   ApiResult<UserLocks::Held> held = co_await lock(who.user);
   if (!held) co_return std::unexpected(std::move(held.error()));
   ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
@@ -146,7 +154,7 @@ Task<ApiStatus> Registrar::remove(const DeviceIdentity& who) {
   Result<store::UserRecord> user = co_await store.read_user(who.user);
   if (!user) co_return store_failed(who, user.error());
   WallTime now = io::wall_now();
-  uint16_t frequency = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
+  uint16_t frequency = static_cast<uint16_t>(core_.config().ews.status_frequency_minutes);
   store::DeviceRemoval removal{
       .user = who.user,
       .device = who.device,

@@ -5,7 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "core/sync.h"
 #include "core/task.h"
 #include "crypto/hash.h"
 #include "service/api_problem.h"
@@ -87,7 +86,7 @@ class Registrar {
   Core& core_;
   RateLimits limits_;
   UserLocks locks_;
-  Semaphore subscribes_;
+  size_t subscribes_in_flight_ = 0;
 };
 
 }  // namespace bellhop::service

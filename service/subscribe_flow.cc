@@ -42,7 +42,7 @@ SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequ
 SubscribeFlow::~SubscribeFlow() = default;
 
 Task<ApiResult<Subscribed>> SubscribeFlow::run() {
-  answer_.heartbeat_minutes = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
+  answer_.heartbeat_minutes = static_cast<uint16_t>(core_.config().ews.status_frequency_minutes);
   BH_CO_STEP(co_await read_user_and_device());
   BH_CO_STEP(co_await open_credentials());
   BH_CO_STEP(co_await find_live_subscription());
@@ -71,7 +71,7 @@ Task<ApiStatus> SubscribeFlow::read_user_and_device() {
   Result<store::DeviceRecord> device = co_await core_.node.store.read_device(who_.user, who_.device);
   if (!device) {
     if (!is(device.error(), StoreError::not_found)) co_return store_failed(device.error());
-    if (user_.devices >= core_.node.config.limits.devices_per_user_max) {
+    if (user_.devices >= core_.config().limits.devices_per_user_max) {
       log_line(core_.log, LogLevel::warning, "subscribe_refused", field("user", core_.fingerprint(who_.user)),
                field("error", service_error(ServiceError::too_many_devices)));
       co_return refuse_unavailable(kDevicesFullRetry);
@@ -137,7 +137,7 @@ Task<ApiStatus> SubscribeFlow::open_jwe() {
       *json, {.user_id = who_.address_hash,
               .device_id = who_.device_id,
               .now = io::wall_now(),
-              .age_max = std::chrono::minutes(core_.node.config.limits.credential_age_minutes_max),
+              .age_max = std::chrono::minutes(core_.config().limits.credential_age_minutes_max),
               .types = types_taken(*who_.tenant)});
   if (!record) {
     if (is(record.error(), CryptoError::unsupported_type)) {
@@ -305,7 +305,7 @@ Task<ApiStatus> SubscribeFlow::grant_token(std::string_view claims) {
   bool maybe_spent = granted ? !granted->refresh_token.empty() : granted.error().maybe_spent;
   if (maybe_spent) (void)limits_.take(RateLimit::spent_refresh_token, key, io::now());
   if (!granted) co_return grant_failed(granted.error());
-  take_grant(oauth, *std::move(granted), io::wall_now(), core_.node.config.oauth);
+  take_grant(oauth, *std::move(granted), io::wall_now(), core_.config().oauth);
   co_return ApiStatus();
 }
 
@@ -347,7 +347,7 @@ ApiStatus SubscribeFlow::seal_envelope(Attempt& attempt) {
   if (!sealed) return sealed;
   attempt.record.digest = store::Digest::from(crypto::creds_digest(creds));
   attempt.callback_url.reserve(kCallbackUrlBytesMax);
-  attempt.callback_url += core_.node.config.public_url;
+  attempt.callback_url += core_.config().public_url;
   attempt.callback_url += "/notify?id=";
   attempt.callback_url += capability.text();
   attempt.callback_url += "&creds=";
@@ -376,10 +376,11 @@ ApiStatus SubscribeFlow::seal_split(const crypto::Capability& capability, Attemp
   crypto::Secret key = crypto::make_split_key();
   auto ciphertext = crypto::split_seal(key, *credentials_, binding);
   if (!ciphertext) return store_failed(ciphertext.error());
-  creds = vault.split_keys().make_creds(key, binding);
+  const crypto::SplitKeys& keys = vault.split_keys();  // one look: a reload may change what is current
+  creds = keys.make_creds(key, binding);
   attempt.record.envelope = store::EnvelopeKind::split;
   attempt.record.split_ciphertext = vault.seal_split(attempt.capability, *ciphertext);
-  attempt.record.kek = vault.split_keys().current();
+  attempt.record.kek = keys.current();
   return {};
 }
 

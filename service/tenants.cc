@@ -57,11 +57,13 @@ Result<proto::Url> Tenant::autodiscover_url(std::string_view text, uint16_t port
   return url;
 }
 
-Result<Tenants> Tenants::make(const Config& config) {
+Result<Tenants> Tenants::make(const Config& config, const Tenants* before) {
   Tenants tenants;
+  if (before) tenants.numbers_used_ = before->numbers_used_;
   for (const TenantConfig& from : config.tenants) {
     Tenant& tenant = tenants.tenants_.emplace_back();
-    tenant.number = static_cast<uint32_t>(tenants.tenants_.size() - 1);
+    const Tenant* known = before ? before->find(from.id) : nullptr;
+    tenant.number = known ? known->number : tenants.numbers_used_++;
     tenant.config = from;
     for (const std::string& host : from.ews_hosts) {
       BH_CHECKED(tenant.ews_hosts.add(host));
@@ -72,14 +74,13 @@ Result<Tenants> Tenants::make(const Config& config) {
     for (const std::string& domain : from.autodiscover_domains) BH_CHECKED(tenant.autodiscover_domains.add(domain));
     for (const Cidr& block : from.ews_private_cidrs) BH_CHECKED(tenant.addresses.permit(to_proto(block)));
   }
+  for (const Tenant& tenant : tenants.tenants_) tenants.by_id_.emplace(tenant.config.id, &tenant);
   return tenants;
 }
 
 const Tenant* Tenants::find(std::string_view id) const {
-  for (const Tenant& tenant : tenants_) {
-    if (tenant.config.id == id) return &tenant;
-  }
-  return nullptr;
+  auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second;
 }
 
 }  // namespace bellhop::service

@@ -120,6 +120,8 @@ TokenClient::TokenClient(const OauthConfig& config, const EwsConfig& breaker, st
                          MetricsShard& metrics, Log& log)
     : impl_(std::make_unique<Impl>(config, breaker, std::move(tls), metrics, log)) {}
 
+void TokenClient::set_tls(std::shared_ptr<TlsContext> tls) { impl_->tls = std::move(tls); }
+
 TokenClient::~TokenClient() {
   BH_CHECK(impl_->requests == 0);
 }

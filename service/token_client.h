@@ -70,6 +70,8 @@ class TokenClient {
   // One grant, within config.grant_timeout_ms. A stop of the caller does not cut it short: what the endpoint gives
   // must be kept.
   Task<GrantReply> refresh(const GrantRequest& request);
+  // For grants that begin from now on, at a reload.
+  void set_tls(std::shared_ptr<TlsContext> tls);
   // Refuses new grants and awaits those under way.
   Task<void> close();
 

@@ -354,8 +354,9 @@ struct SceneRun {
     auto made = Tenants::make(scene.config);
     BH_CHECK(made);
     scene.tenants = *std::move(made);
-    scene.node.reset(new Node{.config = scene.config,
-                              .tenants = scene.tenants,
+    auto tenants = Tenants::make(scene.config);
+    BH_CHECK(tenants);
+    scene.node.reset(new Node{.start = std::make_shared<Generation>(1, scene.config, *std::move(tenants)),
                               .store = *scene.store,
                               .vault = *scene.vault,
                               .apns_tokens = *scene.apns_tokens,

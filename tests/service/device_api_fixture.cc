@@ -253,7 +253,7 @@ Task<bool> Bed::start() {
   vault.emplace(*std::move(opened));
   std::string complaint;
   apns_tokens = ApnsProviderTokens::make(config_without_apps, *store, *vault, complaint).value();
-  node.emplace(config, *tenants, *store, *vault, *apns_tokens);
+  node.emplace(std::make_shared<Generation>(1, config, Tenants::make(config).value()), *store, *vault, *apns_tokens);
   node->cores.resize(io::cores());
   parts.resize(io::cores());
   node->ready = true;

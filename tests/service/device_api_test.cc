@@ -128,7 +128,7 @@ TEST(DeviceApiTest, RevokedTokenIsOfNoUseWithinTwoSeconds) {
 
 Task<void> expect_bounded_memory(BedCore& core) {
   Bed& bed = core.bed;
-  ApiTokens tokens(*bed.store, *bed.vault, *bed.tenants);
+  ApiTokens tokens(*bed.store, *bed.vault, core.core.generations);
   EXPECT_TRUE(co_await tokens.check(kToken));
   EXPECT_EQ(tokens.remembered(), 1u);
   for (int i = 0; i < 100; ++i) EXPECT_FALSE(co_await tokens.check("guess " + std::to_string(i)));
