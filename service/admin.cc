@@ -17,6 +17,7 @@
 #include "proto/json_writer.h"
 #include "proto/problem.h"
 #include "proto/target.h"
+#include "service/admin_reload.h"
 #include "service/server.h"
 #include "store/error.h"
 
@@ -170,6 +171,7 @@ std::optional<std::string> read_tenant(const std::string& body, const Tenants& t
 
 // The routes. Each is reached by one path; `trusted` is asked for what TCP may not do.
 Task<void> AdminApi::handle(HttpExchange& exchange) {
+  GenerationSlot::Pin pin(core_.generations);
   std::string path(proto::split_target(exchange.target()).path);
   bool reads = exchange.method() == HttpMethod::get || exchange.method() == HttpMethod::head;
   bool open = path == "/metrics" || path == "/livez" || path == "/readyz" || path == "/startupz";
@@ -184,13 +186,21 @@ Task<void> AdminApi::handle(HttpExchange& exchange) {
     } else {
       co_await respond_problem(exchange, 405, ProblemCode::unknown, "the method must be DELETE", "DELETE");
     }
+  } else if (path == "/v1/reload") {
+    if (exchange.method() == HttpMethod::post) {
+      co_await answer_reload(exchange, core_, server_);
+    } else {
+      co_await respond_problem(exchange, 405, ProblemCode::unknown, "the method must be POST", "POST");
+    }
+  } else if (path == "/v1/config" && reads) {
+    co_await answer_config(exchange, core_);
   } else if (path == "/v1/drain") {
     if (exchange.method() == HttpMethod::post) {
       co_await drain(exchange);
     } else {
       co_await respond_problem(exchange, 405, ProblemCode::unknown, "the method must be POST", "POST");
     }
-  } else if (open || path == "/v1/outcomes" || path == kTokensPath) {
+  } else if (open || path == "/v1/outcomes" || path == "/v1/config" || path == kTokensPath) {
     if (reads) {
       co_await read(exchange, path);
     } else {
@@ -244,7 +254,7 @@ Task<void> AdminApi::add_token(HttpExchange& exchange) {
     co_return;
   }
   std::string complaint;
-  auto tenant = read_tenant(body.text, core_.node.tenants, complaint);
+  auto tenant = read_tenant(body.text, core_.tenants(), complaint);
   if (!tenant) {
     co_await respond_problem(exchange, 422, ProblemCode::malformed, complaint);
     co_return;

@@ -19,6 +19,7 @@ class Server;
 //   GET /metrics /livez /readyz /startupz
 //   GET /v1/outcomes                            the ledger, summed over the cores
 //   GET, POST /v1/tokens; DELETE /v1/tokens/ID  API tokens; a token's text is in the answer to POST and nowhere else
+//   POST /v1/reload; GET /v1/config             see admin_reload.h
 //   POST /v1/drain                              as SIGTERM; asked a second time, cuts short what is left
 //
 // Refusals are problem documents (RFC 9457) whose `detail` tells the operator what was wrong.

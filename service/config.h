@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -195,6 +197,11 @@ struct LogConfig {
   uint32_t lines_per_event_per_second_max = 20;
 };
 
+// [reload]
+struct ReloadConfig {
+  uint32_t watch_interval_seconds = 10;  // of named files; 0: never
+};
+
 // [[tenant.app]]: one push app; its topic is what devices may name.
 struct AppConfig {
   std::string topic;     // bundle id
@@ -226,6 +233,7 @@ struct Config {
   uint32_t cores = 0;      // 0: all that the process may use
   std::string data_dir = "/var/lib/bellhop";
   std::string keyring_file;  // required
+  std::string credentials_directory;  // no key: what ${CREDENTIALS_DIRECTORY} stands for; empty: it is not set
   PublicListenerConfig listen_public;
   AdminListenerConfig listen_admin;
   StoreConfig store;
@@ -237,6 +245,7 @@ struct Config {
   KeysConfig keys;
   LimitsConfig limits;
   LogConfig log;
+  ReloadConfig reload;
   std::vector<TenantConfig> tenants;
 };
 
@@ -265,11 +274,16 @@ struct ConfigFileReference {
   ConfigPosition position;
 };
 
+// Where each table and key of the file stands, by its path with indexes: "tenant[0].app[1].topic", "store". Keys that
+// the file leaves out are absent.
+using ConfigPositions = std::map<std::string, ConfigPosition, std::less<>>;
+
 // `config` is meant for use only where `problems` is empty. Problems stand in the order of the file.
 struct ConfigOutcome {
   Config config;
   std::vector<ConfigProblem> problems;
   std::vector<ConfigFileReference> files;
+  ConfigPositions positions;
 
   bool ok() const { return problems.empty(); }
 };
@@ -281,8 +295,9 @@ inline constexpr size_t kListItemsMax = 1'000;
 
 // Parses one whole TOML file. Reports every fault that it finds: an unknown, missing or duplicate key, a wrong type, a
 // value out of range, a contradiction between keys. After a fault of TOML syntax nothing else can be said, so that one
-// stands alone. Relative paths are taken from the folder of `file_name`; store.path from data_dir.
-ConfigOutcome parse_config(std::string_view text, std::string_view file_name);
+// stands alone. Relative paths are taken from the folder of `file_name`; store.path from data_dir. A path may begin with
+// "${CREDENTIALS_DIRECTORY}/", the folder in which systemd puts the credentials of a service; nothing else is expanded.
+ConfigOutcome parse_config(std::string_view text, std::string_view file_name, std::string_view credentials_directory = {});
 
 // The configuration file itself cannot be opened or read: one problem with position 1:1. `error_number` is an errno.
 ConfigProblem config_unreadable(std::string_view file_name, int error_number);

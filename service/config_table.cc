@@ -90,6 +90,15 @@ constexpr KeyRow required(KeyRow row) {
   return row;
 }
 
+constexpr KeyRow at_reload(KeyRow row) {
+  row.when_changed = WhenChanged::reload;
+  return row;
+}
+constexpr KeyRow at_restart(KeyRow row) {
+  row.when_changed = WhenChanged::restart;
+  return row;
+}
+
 constexpr std::string_view kAckModes[] = {"after-push"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kPreviews[] = {"none", "sender", "subject", "full"};
@@ -105,20 +114,20 @@ constexpr KeyRow kTopKeys[] = {
         "Threads that serve, each with its own event loop. 0: one for each CPU that the process may use."),
     path<&Config::data_dir>("data_dir", KeyKind::path, "\"/var/lib/bellhop\"",
         "Folder of everything that bellhop writes but the log."),
-    required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
+    at_reload(required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
         "The keys that seal the store, made by `bellhop keyring make`. Mode 0400; the same file on all nodes. Keep a "
-        "copy away from the data.")),
+        "copy away from the data."))),
 };
 
 constexpr KeyRow kPublicKeys[] = {
     list<&PublicListenerConfig::addresses>("addresses", nullptr, "[\"0.0.0.0:443\", \"[::]:443\"]",
         "Addresses to listen on for devices and Exchange."),
-    required(path<&PublicListenerConfig::certificate_file>("certificate_file", KeyKind::file,
+    at_reload(required(path<&PublicListenerConfig::certificate_file>("certificate_file", KeyKind::file,
         "\"/etc/bellhop/tls/server.pem\"",
-        "Certificate chain of the server in PEM, its own certificate first.")),
-    required(path<&PublicListenerConfig::private_key_file>("private_key_file", KeyKind::file,
+        "Certificate chain of the server in PEM, its own certificate first."))),
+    at_reload(required(path<&PublicListenerConfig::private_key_file>("private_key_file", KeyKind::file,
         "\"/etc/bellhop/tls/server.key\"",
-        "Private key of the certificate in PEM; ECDSA P-256 is the fastest.")),
+        "Private key of the certificate in PEM; ECDSA P-256 is the fastest."))),
     number<&PublicListenerConfig::listen_backlog>("listen_backlog", 16, 65'535, "",
         "Connections that the kernel holds until they are accepted, for each core."),
     number<&PublicListenerConfig::connections_max>("connections_max", 16, 10'000'000, "",
@@ -234,9 +243,9 @@ constexpr KeyRow kEwsKeys[] = {
         "Send X-AnchorMailbox, which leads a request to the mailbox's own server, with the address of the credential "
         "record. Without it Exchange Online may answer slowly or not at all."),
     boolean<&EwsConfig::gzip>("gzip", "Take gzip answers."),
-    path<&EwsConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
+    at_reload(path<&EwsConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
         "Certificate authorities in PEM that Exchange's certificate may come from, besides the system's. Verification "
-        "is never off."),
+        "is never off.")),
     number<&EwsConfig::status_frequency_minutes>("status_frequency_minutes", 1, 1'440, "minutes",
         "How often Exchange calls without events, and for how long it repeats an unanswered callback."),
     number<&EwsConfig::connections_per_host_max>("connections_per_host_max", 1, 1'000, "",
@@ -270,8 +279,8 @@ constexpr KeyRow kEwsKeys[] = {
 };
 
 constexpr KeyRow kOauthKeys[] = {
-    path<&OauthConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/token-ca.pem\"",
-        "Certificate authorities in PEM that a token endpoint's certificate may come from, besides the system's."),
+    at_reload(path<&OauthConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/token-ca.pem\"",
+        "Certificate authorities in PEM that a token endpoint's certificate may come from, besides the system's.")),
     number<&OauthConfig::grant_timeout_ms>("grant_timeout_ms", 100, 20'000, "ms",
         "For one grant, from resolving the name to the end of the answer."),
     number<&OauthConfig::renew_before_expiry_seconds>("renew_before_expiry_seconds", 0, 3'600, "seconds",
@@ -307,8 +316,8 @@ constexpr KeyRow kAutodiscoverKeys[] = {
 constexpr KeyRow kApnsKeys[] = {
     address<&ApnsConfig::production>("production", "\"api.push.apple.com:443\"", "Apple's production host."),
     address<&ApnsConfig::sandbox>("sandbox", "\"api.sandbox.push.apple.com:443\"", "Apple's sandbox host."),
-    path<&ApnsConfig::ca_file>("ca_file", KeyKind::file, "\"stand-in-ca.pem\"",
-        "Certificate authorities in PEM instead of the system's, for a stand-in."),
+    at_reload(path<&ApnsConfig::ca_file>("ca_file", KeyKind::file, "\"stand-in-ca.pem\"",
+        "Certificate authorities in PEM instead of the system's, for a stand-in.")),
     number<&ApnsConfig::connections_per_core>("connections_per_core", 1, 64, "",
         "Connections of one core for each team and environment."),
     number<&ApnsConfig::streams_in_flight_max>("streams_in_flight_max", 1, 10'000, "",
@@ -369,9 +378,16 @@ constexpr KeyRow kLimitsKeys[] = {
 
 constexpr KeyRow kLogKeys[] = {
     choice<&LogConfig::level>("level", kLogLevels, "The least important lines that are written."),
-    path<&LogConfig::output>("output", KeyKind::log_output, "\"stdout\"", "`stdout`, or a file to append to."),
+    at_restart(path<&LogConfig::output>("output", KeyKind::log_output, "\"stdout\"",
+        "`stdout`, or a file to append to.")),
     number<&LogConfig::lines_per_event_per_second_max>("lines_per_event_per_second_max", 1, 1'000'000, "",
         "Lines of one event in a second on one core; the rest is counted."),
+};
+
+constexpr KeyRow kReloadKeys[] = {
+    number<&ReloadConfig::watch_interval_seconds>("watch_interval_seconds", 0, 86'400, "seconds",
+        "How often the files of certificates, private keys, authorities and APNs keys are looked at; new content is taken "
+        "without asking. 0: at a reload only."),
 };
 
 constexpr KeyRow kTenantKeys[] = {
@@ -429,18 +445,22 @@ constexpr SectionRow kSections[] = {
     {"listen.admin", false, 0, enter<&Config::listen_admin>, kAdminKeys, "Operators on this host."},
     {"store", false, 0, enter<&Config::store>, kStoreKeys, "The embedded store."},
     {"notification", false, 0, enter<&Config::notification>, kNotificationKeys,
-     "From a callback of Exchange to its answer."},
+     "From a callback of Exchange to its answer.", WhenChanged::reload},
     {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
     {"oauth", false, 0, enter<&Config::oauth>, kOauthKeys, "Grants at OAuth token endpoints."},
     {"autodiscover", false, 0, enter<&Config::autodiscover>, kAutodiscoverKeys,
      "Where the EWS of a mailbox is, for devices that do not say. It is off until a tenant names its domains."},
     {"apns", false, 0, enter<&Config::apns>, kApnsKeys, "Pushes through Apple."},
     {"keys", false, 0, enter<&Config::keys>, kKeysKeys, "Key pairs of users."},
-    {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API."},
-    {"log", false, 0, enter<&Config::log>, kLogKeys, "The log: JSON lines without personal data."},
-    {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one."},
+    {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API.", WhenChanged::reload},
+    {"log", false, 0, enter<&Config::log>, kLogKeys, "The log: JSON lines without personal data.",
+     WhenChanged::reload},
+    {"reload", false, 0, enter<&Config::reload>, kReloadKeys, "Reloads; see [operating](operating.md#reload).",
+     WhenChanged::reload},
+    {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one.",
+     WhenChanged::reload},
     {"tenant.app", true, kAppsPerTenantMax, append<&TenantConfig::apps>, kAppKeys,
-     "One for each push app of the tenant above it."},
+     "One for each push app of the tenant above it.", WhenChanged::reload},
 };
 
 template <class T>
@@ -479,6 +499,11 @@ const KeyRow* find_config_key(const SectionRow& section, std::string_view name) 
     if (key.name == name) return &key;
   }
   return nullptr;
+}
+
+bool takes_reload(const SectionRow& section, const KeyRow& key) {
+  WhenChanged when = key.when_changed == WhenChanged::as_section ? section.when_changed : key.when_changed;
+  return when == WhenChanged::reload;
 }
 
 std::string full_key(const SectionRow& section, std::string_view name) {

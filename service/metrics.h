@@ -111,6 +111,14 @@ inline constexpr auto subscriptions = detail::find_gauge<SubscriptionState>("bel
 inline constexpr auto devices = detail::find_gauge("bellhop_devices");
 inline constexpr auto users = detail::find_gauge("bellhop_users");
 
+inline constexpr auto reloads = detail::find_counter<ReloadResult>("bellhop_reloads_total");
+inline constexpr auto reload_last_success = detail::find_gauge("bellhop_reload_last_success");
+inline constexpr auto reload_last_time = detail::find_gauge("bellhop_reload_last_timestamp_seconds");
+inline constexpr auto reload_last_success_time = detail::find_gauge("bellhop_reload_last_success_timestamp_seconds");
+inline constexpr auto generation = detail::find_gauge("bellhop_generation");
+inline constexpr auto generations_alive = detail::find_gauge("bellhop_generations_alive");
+inline constexpr auto tls_certificate_expiry = detail::find_gauge("bellhop_tls_certificate_expiry_seconds");
+
 inline constexpr auto loop_turns = detail::find_counter("bellhop_loop_turns_total");
 inline constexpr auto loop_turn_longest =
     detail::find_metric<MetricType::gauge_longest>("bellhop_loop_turn_longest_seconds");

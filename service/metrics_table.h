@@ -37,6 +37,8 @@ enum class AutodiscoverResult : uint8_t {
   insecure_redirect, foreign_host, redirect_loop, too_many_redirects, unauthorized
 };
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
+// How a reload ended.
+enum class ReloadResult : uint8_t { reloaded, unchanged, refused, restart_needed };
 enum class SubscriptionState : uint8_t { alive, tombstone };
 // The stages of one notification (docs/ARCHITECTURE.md). decrypt holds the wait in the queue of the RSA engine.
 enum class Stage : uint8_t { route, parse, decrypt, fetch, push, total };
@@ -71,6 +73,7 @@ BH_LABEL_SET(AutodiscoverResult, "result",
               "too_many_redirects", "unauthorized"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
+BH_LABEL_SET(ReloadResult, "result", {"reloaded", "unchanged", "refused", "restart_needed"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
 BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt", "fetch", "push", "total"});
 #undef BH_LABEL_SET
@@ -178,6 +181,17 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row<SubscriptionState>("bellhop_subscriptions", "Subscriptions in the store."),
     detail::gauge_row("bellhop_devices", "Devices in the store."),
     detail::gauge_row("bellhop_users", "Users in the store."),
+
+    detail::counter_row<ReloadResult>("bellhop_reloads_total",
+                                      "Reloads that were asked for, and of named files that had changed, by result."),
+    detail::gauge_row("bellhop_reload_last_success", "1 where the last of them found nothing wrong, else 0."),
+    detail::gauge_row("bellhop_reload_last_timestamp_seconds", "When the last of them ended; Unix time, 0: none did."),
+    detail::gauge_row("bellhop_reload_last_success_timestamp_seconds",
+                      "When what is in use now was read; Unix time."),
+    detail::gauge_row("bellhop_generation", "Counts configurations in use: 1 after the start."),
+    detail::gauge_row("bellhop_generations_alive", "Configurations that something still uses; 1 while nothing is reloaded."),
+    detail::gauge_row("bellhop_tls_certificate_expiry_seconds",
+                      "When the public listener's certificate chain ends; Unix time."),
 
     detail::counter_row("bellhop_loop_turns_total", "Turns of the event loops."),
     detail::row<void>(MetricType::gauge_longest, "bellhop_loop_turn_longest_seconds",
