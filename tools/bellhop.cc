@@ -10,7 +10,9 @@
 #include <string>
 
 #include "service/config.h"
+#include "tools/commands/healthcheck.h"
 #include "tools/commands/keyring.h"
+#include "tools/commands/reload.h"
 #include "tools/commands/store.h"
 #include "tools/commands/tokens.h"
 #include "tools/server_main.h"
@@ -39,13 +41,34 @@ void add_store_target(CLI::App* command, StoreTarget& target) {
   where->require_option(1);
 }
 
+int wrong_arguments(std::string_view what) {
+  fmt::print(stderr, "bellhop: {}\n", what);
+  return kExitUsage;
+}
+
 void add_configuration_commands(CLI::App& app, Action& chosen) {
   auto file = std::make_shared<std::string>();
   CLI::App* check = app.add_subcommand("check", "Check a configuration and every file that it names, without a server");
   check->add_option("file", *file, "The configuration")->required();
+  auto diff = std::make_shared<DiffOptions>();
+  auto differ = std::make_shared<bool>(false);
+  auto* with = check->add_option("--diff", diff->old_one,
+                                 "Also print what differs from this configuration, or, without a value, from what the "
+                                 "running server uses, and whether that takes a reload or a restart");
+  with->expected(0, 1);
+  check->add_flag("--running", *differ, "With --diff: compare with what the running server uses")->needs(with);
+  check->add_option("--socket", diff->socket, "With --diff: its admin socket; as the file names it where absent")->needs(with);
   check->footer("Each mistake is printed as FILE:LINE:COLUMN: what is wrong; what to do.\n\n"
-                "Example:\n  bellhop check /etc/bellhop/bellhop.toml");
-  choose(check, chosen, [file] { return check_config(*file); });
+                "With --diff each key that differs is printed as KEY: OLD → NEW (reload) or (restart). Exit codes then: 0 a reload\n"
+                "is enough, or nothing differs; 4 a restart is needed; 1 the file is no good, or the server does not answer.\n\n"
+                "Examples:\n  bellhop check /etc/bellhop/bellhop.toml\n"
+                "  bellhop check /etc/bellhop/bellhop.toml --diff --running\n"
+                "  bellhop check new.toml --diff /etc/bellhop/bellhop.toml");
+  choose(check, chosen, [file, diff, differ, with] {
+    diff->file = *file;
+    if (*differ && !diff->old_one.empty()) return wrong_arguments("--diff OLD and --running exclude each other");
+    return with->count() > 0 ? diff_config(*diff) : check_config(*file);
+  });
 
   CLI::App* reference = app.add_subcommand("config-reference", "Print every key of the configuration as Markdown");
   choose(reference, chosen, [] {
@@ -73,6 +96,28 @@ void add_target(CLI::App* command, AdminTarget& target) {
   where->add_option("--config", target.config, "The server's configuration, which names the admin socket");
   where->add_option("--socket", target.socket, "The admin socket itself");
   where->require_option(1);
+}
+
+void add_reload_command(CLI::App& app, Action& chosen) {
+  auto target = std::make_shared<AdminTarget>();
+  CLI::App* reload = app.add_subcommand("reload", "Let a running server read its configuration again, and print what changed");
+  add_target(reload, *target);
+  reload->footer("All of it is taken, or nothing: a fault, or a key that needs a restart (docs/configuration.md), leaves everything\n"
+                 "as it was; each is then printed with file, line and column, and the exit code is 1.\n\n"
+                 "Example:\n  bellhop reload --config /etc/bellhop/bellhop.toml");
+  choose(reload, chosen, [target] { return reload_server(*target); });
+
+  auto options = std::make_shared<HealthcheckOptions>();
+  CLI::App* health = app.add_subcommand("healthcheck", "Say in one line whether a server takes callbacks; for containers and balancers");
+  auto* where = health->add_option_group("server", "Which server; the default socket where absent");
+  where->add_option("--socket", options->socket, "The admin socket");
+  where->add_option("--address", options->address, "The admin listener's host:port");
+  where->add_option("--config", options->config, "The server's configuration, which names the admin socket");
+  where->require_option(0, 1);
+  health->add_option("--timeout-ms", options->timeout_ms, "How long the answer may take")->check(CLI::Range(1u, 600'000u));
+  health->footer("Exit codes: 0 ready, 1 not ready (starting, draining, or no answer in time), 2 wrong arguments.\n\n"
+                 "Example:\n  bellhop healthcheck --address 127.0.0.1:9443");
+  choose(health, chosen, [options] { return check_health(*options); });
 }
 
 void add_token_commands(CLI::App& app, Action& chosen) {
@@ -213,11 +258,6 @@ void add_auth_option(CLI::App* command, standin::DeviceAuth& auth) {
       ->check(CLI::IsMember({"basic", "oauth"}));
 }
 
-int wrong_arguments(std::string_view what) {
-  fmt::print(stderr, "bellhop: {}\n", what);
-  return kExitUsage;
-}
-
 void add_device_commands(CLI::App& app, Action& chosen) {
   CLI::App* devices = group(app, "device", "Do what a mail app does, through the device API");
   devices->footer("Secrets may come from the environment: BELLHOP_API_TOKEN, BELLHOP_DEVICE_SECRET, BELLHOP_PASSWORD, "
@@ -308,6 +348,7 @@ int run(int argc, char** argv) {
   app.footer("Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.\n"
              "`bellhop COMMAND --help` explains a command. The server itself is bellhopd.");
   add_configuration_commands(app, chosen);
+  add_reload_command(app, chosen);
   add_token_commands(app, chosen);
   add_store_commands(app, chosen);
   add_device_commands(app, chosen);

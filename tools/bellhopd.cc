@@ -18,7 +18,7 @@ namespace {
 constexpr std::string_view kUsage =
     R"(bellhopd: push notifications for Microsoft Exchange
 
-  bellhopd --config FILE   run the server; SIGTERM ends it in good order
+  bellhopd --config FILE   run the server; SIGTERM ends it in good order, SIGHUP reloads (as `bellhop reload`)
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once

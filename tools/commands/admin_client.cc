@@ -13,8 +13,6 @@
 namespace bellhop::tools {
 namespace {
 
-constexpr Duration kPatience = 10s;
-
 std::optional<std::string> find_socket(const AdminTarget& target) {
   if (!target.socket.empty()) return target.socket;
   // Who may use the socket need not be allowed to read the keys, so the named files are left alone.
@@ -24,7 +22,7 @@ std::optional<std::string> find_socket(const AdminTarget& target) {
 }
 
 Task<void> ask(const std::string* socket, const AdminRequest* request, Result<AdminAnswer>* answer) {
-  *answer = co_await within(kPatience, exchange_admin(socket, request));
+  *answer = co_await within(request->patience, exchange_admin(socket, request));
 }
 
 // The `detail` of a problem document, or what stands in for it.

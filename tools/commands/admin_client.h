@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "core/base/time.h"
+
 namespace bellhop::tools {
 
 // Where a running server's admin socket is.
@@ -18,12 +20,13 @@ struct AdminAnswer {
   std::string body;  // JSON; may hold a token: to be wiped
 };
 
-// One request over the admin socket, at most 10 s. Where there is no answer, or a refusal (a status of 400 or more),
+// One request over the admin socket, at most `patience`. Where there is no answer, or a refusal (a status of 400 or more),
 // the reason stands on standard error and nothing is returned.
 struct AdminRequest {
   std::string method;
   std::string path;
   std::string body;
+  Duration patience = std::chrono::seconds(10);
 };
 std::optional<AdminAnswer> ask_admin(const AdminTarget& target, const AdminRequest& request);
 
