@@ -90,7 +90,6 @@ class Reloader {
   std::shared_ptr<const Generation> generation_;
   FilesSeen seen_;        // of what is in use
   FilesSeen tried_;       // of the last try, without digests
-  bool retry_ = false;    // the last look found files that are no good
   std::string last_complaint_;
   WallTime certificate_expires_{};
   WallTime expiry_told_{};

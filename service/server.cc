@@ -17,6 +17,7 @@
 #include "service/http_server.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
+#include "service/registration.h"
 #include "service/store_watch.h"
 
 namespace bellhop::service {

@@ -98,7 +98,9 @@ Result<StartFiles> read_start_files(const Config& config, std::string& complaint
   files.seen = look_at_files(config);
   BH_TRY(files.certificate_chain, read_named(config.listen_public.certificate_file, "the certificate", complaint));
   BH_TRY(files.private_key, read_named(config.listen_public.private_key_file, "the private key", complaint));
-  if (keyring == ReadKeyring::yes) BH_TRY(files.keyring, read_keyring(config, complaint));
+  if (keyring == ReadKeyring::yes) {
+    BH_TRY(files.keyring, read_keyring(config, complaint));
+  }
   BH_TRY(files.ews_authorities, read_authorities(config.ews.ca_file, false, complaint));
   BH_TRY(files.oauth_authorities, read_authorities(config.oauth.ca_file, false, complaint));
   BH_TRY(files.apns_authorities, read_authorities(config.apns.ca_file, true, complaint));

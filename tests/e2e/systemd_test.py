@@ -154,8 +154,9 @@ def healthcheck(world, manager):
     # A request without its body keeps the server draining.
     context = ssl.create_default_context(cafile=f"{world.folder}/ca.pem")
     with context.wrap_socket(socket.create_connection(("127.0.0.1", world.public_port)), server_hostname="localhost") as busy:
-        busy.sendall(b"POST /notify?id=AAAAAAAAAAAAAAAAAAAAAA&creds=AA HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n")
-        time.sleep(0.2)  # for the bytes to arrive: nothing tells
+        busy.sendall(b"POST /api/ens/getpublickey HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+                     b"Expect: 100-continue\r\n\r\n")
+        assert busy.recv(4096).startswith(b"HTTP/1.1 100 ")
         world.server.send_signal(signal.SIGTERM)
         manager.wait_for("STOPPING=1")
         done = world.run("healthcheck", "--socket", world.socket, check=False)

@@ -13,6 +13,9 @@
 namespace bellhop::tools {
 namespace {
 
+// The running configuration of many tenants is the longest answer.
+constexpr uint64_t kAnswerBytesMax = 64u << 20;
+
 std::optional<std::string> find_socket(const AdminTarget& target) {
   if (!target.socket.empty()) return target.socket;
   // Who may use the socket need not be allowed to read the keys, so the named files are left alone.
@@ -40,6 +43,7 @@ std::string reason_of(const AdminAnswer& answer) {
 Task<Result<AdminAnswer>> exchange_admin(const std::string* socket, const AdminRequest* request) {
   service::Http1Origin origin{.host = "localhost", .port = 0, .tls = nullptr, .addresses = nullptr, .unix_path = *socket};
   service::Http1ClientOptions options;
+  options.body_bytes_max = kAnswerBytesMax;
   BH_CO_TRY(auto client, co_await service::Http1Client::open(origin, options));
   const proto::HeaderField json{"content-type", "application/json"};
   auto response = co_await client->exchange({.method = request->method,
