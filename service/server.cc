@@ -400,7 +400,8 @@ Task<void> Server::serve(CoreParts& parts) {
     co_await listeners.join();
   }
   parts.serving = nullptr;
-  // The admin listener stays until the last callback is answered, so that readiness and metrics can be watched.
+  // The admin listener stays until the last core has answered its last callback: readiness and metrics can be watched.
+  co_await on_core(0, [this] { return meet(all_drained_, drained_); });
   for (auto& http : admin_http) {
     if (http) http->drain();
   }

@@ -127,9 +127,9 @@ class Server {
   SocketAddress admin_address_;
 
   // Core 0 only: the cores meet here.
-  Event started_, all_made_, all_served_;
+  Event started_, all_made_, all_drained_, all_served_;
   Event ready_;
-  unsigned made_ = 0, served_ = 0;
+  unsigned made_ = 0, drained_ = 0, served_ = 0;
   bool failed_ = false;
   bool drain_begun_ = false;
   std::string complaint_;
