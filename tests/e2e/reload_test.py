@@ -22,7 +22,8 @@ from load_test import resident_kb  # noqa: E402
 from processes import BIN, SKIP, World, wait_until  # noqa: E402
 
 LIMITS = "subscribe_per_address_per_minute = 100000\ngetpublickey_per_address_per_minute = 100000\n"
-CONFIG = f"[notification]\ncallbacks_per_mailbox_per_minute_max = 100000\n[limits]\n{LIMITS}"
+# Generations are counted, so files are watched only where that is tested.
+CONFIG = f"[reload]\nwatch_interval_seconds = 0\n[notification]\ncallbacks_per_mailbox_per_minute_max = 100000\n[limits]\n{LIMITS}"
 SECOND = '[[tenant]]\nid = "second"\nname = "Second"\news_hosts = ["localhost"]\n'
 
 
@@ -220,9 +221,10 @@ def watched(world):
     """A certificate that is renewed by somebody else's program, which writes two files, and a pending restart."""
     with open(world.config) as file:
         good = file.read()
-    write(world.config, good + "[reload]\nwatch_interval_seconds = 1\n")
+    watching = good.replace("watch_interval_seconds = 0", "watch_interval_seconds = 1")
+    write(world.config, watching)
     world.run("reload", "--socket", world.socket)
-    write(world.config, good.replace("pool_target = 16", "pool_target = 17") + "[reload]\nwatch_interval_seconds = 1\n")
+    write(world.config, watching.replace("pool_target = 16", "pool_target = 17"))
     stem = issue(world, 3)
     context = client_context(world)
     before = world.metrics()['bellhop_reloads_total{result="refused"}']
