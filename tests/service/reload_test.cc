@@ -85,8 +85,9 @@ watch_interval_seconds = 1
   }
   // A new pair for the listener. `key`: false writes the certificate alone.
   SpkiPin write_certificate(bool key = true, std::string_view name = "server.pem") {
-    std::string names[] = {"localhost"};
-    pair_ = issue_certificate(*authority_, names, {}, {io::wall_now() - 1h, io::wall_now() + std::chrono::days(90)}).value();
+    std::string names[] = {"localhost"}, addresses[] = {"127.0.0.1"};
+    CertificateValidity validity{io::wall_now() - 1h, io::wall_now() + std::chrono::days(90)};
+    pair_ = issue_certificate(*authority_, names, addresses, validity).value();
     write(name, pair_.chain_pem);
     if (key) write("server.key", pair_.key_pem);
     return spki_pin(pair_.chain_pem).value();
@@ -107,7 +108,7 @@ watch_interval_seconds = 1
   Http1Origin public_origin(SpkiPin pin) {
     std::string complaint;
     auto tls = TlsContext::client({.authorities = authorities_, .pins = {pin}, .alpn = {"http/1.1"}}, complaint).value();
-    return {.host = "localhost", .port = server_->public_addresses()[0].port, .tls = tls, .addresses = nullptr, .unix_path = {}};
+    return {.host = "127.0.0.1", .port = server_->public_addresses()[0].port, .tls = tls, .addresses = nullptr, .unix_path = {}};
   }
   uint64_t metric(MetricId<MetricType::gauge, void> id) { return server_->shards()[0]->value(id); }
   uint64_t reloads(ReloadResult result) { return server_->shards()[0]->value(metric::reloads, result); }
