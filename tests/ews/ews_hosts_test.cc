@@ -44,6 +44,8 @@ Task<void> separates(Scene& s) {
   Http1ClientOptions options;
   EwsHosts hosts(s.config, options, nullptr);
   std::unique_ptr<Tenant> other = s.make_tenant(1);
+  const IpAddress private_address = IpAddress::parse("10.1.2.3").value();
+  EXPECT_TRUE(other->addresses.permit(*proto::Cidr::parse("10.0.0.0/8")));
   auto one = co_await hosts.use(*s.tenant, url_of(1));
   auto same = co_await hosts.use(*s.tenant, url_of(1));
   auto foreign = co_await hosts.use(*other, url_of(1));
@@ -52,7 +54,10 @@ Task<void> separates(Scene& s) {
   EXPECT_EQ(&**one, &**same);
   EXPECT_NE(&**one, &**foreign);
   EXPECT_NE(&**one, &**port);
-  EXPECT_EQ((**foreign).pool.origin().addresses, &other->addresses);
+  // Each obeys its own tenant's networks, also when a reload has taken the tenant away.
+  other.reset();
+  EXPECT_TRUE((**foreign).pool.origin().addresses->allows(private_address));
+  EXPECT_FALSE((**one).pool.origin().addresses->allows(private_address));
   one.reset(), same.reset(), foreign.reset(), port.reset();
   co_await hosts.close();
 }
