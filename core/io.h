@@ -53,6 +53,11 @@ struct Endpoint {
 // inherited by what it accepts). Port 0 picks a free one: see local_address. A unix path is replaced, mode 0660.
 // The core that first accepts on it, or closes it, is the one that it belongs to.
 Result<Handle> open_listener(const Endpoint& endpoint, bool shared = false, int backlog = 4096);
+// A listening socket that was opened for us before the process began (systemd's socket activation), as a listener of its
+// own for each call: several cores may accept on one such socket. The descriptor itself stays open. Errors: os (EINVAL
+// where it is no listening stream socket).
+Result<Handle> adopt_listener(int descriptor);
+Result<Endpoint> inherited_endpoint(int descriptor);   // where it listens; errors as adopt_listener
 Result<Handle> open_socket(const Endpoint& endpoint);  // unconnected, for Operation::connect
 Result<SocketAddress> local_address(Handle handle);    // of a listener
 // Ends both directions and gives the handle back. No operation may be in flight on it.
@@ -160,11 +165,17 @@ struct FileInfo {
   uint64_t size = 0;
   unsigned mode = 0;       // permission bits
   bool owned_by_us = false;
+  uint64_t inode = 0;            // with `changed_ns`: another file, or another content, shows here
+  int64_t changed_ns = 0;        // of the last change of content or of the entry itself; only to be compared
+  friend bool operator==(const FileInfo&, const FileInfo&) = default;
 };
 Result<FileInfo> file_info(const std::string& path);
 // One whole line (or several) to the log: standard error, or what set_log_file named: a file, or "stdout".
 void write_log(std::string_view lines);
 Status set_log_file(const std::string& path);
+
+// One datagram to a unix socket ("@…": in the abstract name space), for a service manager. Never blocks. Errors: os.
+Status notify(const std::string& socket_path, std::string_view message);
 
 // ---- Running ----
 

@@ -6,7 +6,7 @@
 namespace bellhop::crypto {
 namespace {
 
-std::string crypto_error_text(uint16_t code, uint32_t) {
+std::string crypto_error_text(uint16_t code, uint32_t detail) {
   switch (static_cast<CryptoError>(code)) {
     case CryptoError::decrypt_failed:
       return "decryption failed";
@@ -52,6 +52,34 @@ std::string crypto_error_text(uint16_t code, uint32_t) {
       return "keyring: the file must be readable by its owner only (mode 0400 or 0600); detail is the mode";
     case CryptoError::keyring_owner:
       return "keyring: the file belongs to another user; detail is that user's number";
+    case CryptoError::pkcs12_malformed:
+      return "PKCS#12 malformed";
+    case CryptoError::pkcs12_too_large:
+      return "PKCS#12 too large, or of too many parts";
+    case CryptoError::pkcs12_unsupported:
+      return "PKCS#12 of a form or with an algorithm that is not read";
+    case CryptoError::pkcs12_iterations:
+      return fmt::format("PKCS#12 asks for too much key derivation: {} iterations", detail);
+    case CryptoError::pkcs12_password:
+      return "PKCS#12: wrong password, or a damaged file";
+    case CryptoError::pkcs12_no_key:
+      return "PKCS#12 without a private key";
+    case CryptoError::pkcs12_many_keys:
+      return "PKCS#12 with more than one private key";
+    case CryptoError::pkcs12_no_certificate:
+      return "PKCS#12 without a certificate";
+    case CryptoError::pkcs12_key_kind:
+      return "PKCS#12: the private key is neither RSA nor EC P-256 or P-384";
+    case CryptoError::pkcs12_key_size:
+      return fmt::format("PKCS#12: an RSA key of {} bits (2048 to 8192 are accepted)", detail);
+    case CryptoError::pkcs12_mismatch:
+      return "PKCS#12: no certificate belongs to the private key";
+    case CryptoError::pkcs12_expired:
+      return "PKCS#12: the certificate has expired";
+    case CryptoError::pkcs12_not_yet_valid:
+      return "PKCS#12: the certificate is not valid yet";
+    case CryptoError::pkcs12_not_for_clients:
+      return "PKCS#12: the certificate is not for TLS clients (its key usage)";
   }
   return fmt::format("code {}", code);
 }

@@ -28,6 +28,20 @@ enum class CryptoError : uint16_t {
   keyring_empty,        // no key at all
   keyring_permissions,  // readable by others than the owner; detail = mode
   keyring_owner,        // belongs to another user; detail = user id
+  pkcs12_malformed,     // not a PKCS#12
+  pkcs12_too_large,     // the file, or the number of its parts
+  pkcs12_unsupported,   // an algorithm or form that is not read: signed, without a MAC
+  pkcs12_iterations,    // asks for too much key derivation; detail = the count that was too much
+  pkcs12_password,      // wrong, or the file is damaged
+  pkcs12_no_key,
+  pkcs12_many_keys,
+  pkcs12_no_certificate,
+  pkcs12_key_kind,      // neither RSA nor EC P-256 or P-384, or its numbers do not fit together
+  pkcs12_key_size,      // detail = bits of the RSA modulus
+  pkcs12_mismatch,      // no certificate belongs to the key
+  pkcs12_expired,
+  pkcs12_not_yet_valid,
+  pkcs12_not_for_clients,  // extended key usage or key usage forbids it
 };
 
 inline Error crypto_error(CryptoError code, uint32_t detail = 0) {

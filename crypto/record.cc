@@ -81,7 +81,7 @@ Result<CertificateCredentials> read_certificate(const FlatJson& object, std::str
   if (!pkcs12 || !password || !is_pkcs12_password(*password)) return malformed;
   auto bytes = secret_from_base64(*pkcs12);
   if (!bytes || !is_pkcs12(bytes->reveal())) return malformed;
-  return CertificateCredentials{*std::move(bytes), secret_of(*password)};
+  return CertificateCredentials{.pkcs12 = *std::move(bytes), .password = secret_of(*password), .opened = {}};
 }
 
 Result<Logon> read_logon(CredentialType type, const FlatJson& object) {
@@ -205,6 +205,16 @@ Secret bearer_authorization(const Secret& access_token) {
   SecretBuffer line(7 + access_token.size());
   BH_CHECK(line.append("Bearer ") && line.append(access_token.reveal()));
   return line.finish();
+}
+
+CertificateCredentials* certificate_of(CredentialRecord& record) {
+  if (auto* certificate = std::get_if<CertificateCredentials>(&record.logon)) return certificate;
+  auto* dual = std::get_if<DualCredentials>(&record.logon);
+  return dual ? &dual->certificate : nullptr;
+}
+
+const CertificateCredentials* certificate_of(const CredentialRecord& record) {
+  return certificate_of(const_cast<CredentialRecord&>(record));
 }
 
 Secret authorization_of(const CredentialRecord& record) {

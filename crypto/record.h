@@ -44,9 +44,18 @@ struct OauthCredentials {
   WallTime expires{};     // of the access token, whole seconds
 };
 
+// A certificate that its owner logs on with.
+struct ClientCertificate {
+  Secret private_key;  // PKCS#8, DER
+  Secret chain;        // certificates in DER one after the other, the owner's first, each issued by the next
+};
+
+// A device sends a PKCS#12, whose opening costs much on purpose. It is opened once (pkcs12.h), and from then on the
+// record holds what was in it instead.
 struct CertificateCredentials {
-  Secret pkcs12;    // DER (RFC 7292) as the device sent it: not parsed here
-  Secret password;  // of the PKCS#12
+  Secret pkcs12;    // as the device sent it (RFC 7292), not parsed here; empty once it is opened
+  Secret password;  // of the PKCS#12; empty once it is opened
+  ClientCertificate opened;
 };
 
 // Exchange asks for both: the certificate in the handshake, the password in each request.
@@ -102,6 +111,10 @@ Result<CredentialRecord> read_credential_record(const Secret& json, const Record
 // The same text, made: for `bellhop device` and tests.
 Secret write_credential_record(const CredentialRecord& record, std::string_view device_id, WallTime issued_at);
 
+// The certificate of a record that has one, opened or not; null else.
+CertificateCredentials* certificate_of(CredentialRecord& record);
+const CertificateCredentials* certificate_of(const CredentialRecord& record);
+
 // Tokens as an endpoint may give them, and we pass them on (RFC 6749 appendix A, RFC 6750 section 2.1), within their
 // bounds.
 bool is_refresh_token(std::string_view text);
@@ -111,10 +124,10 @@ bool is_access_token(std::string_view text);
 // the username" (stored once, `basic` only), the rest zero.
 //   basic        username ‖ password ‖ [address], each with its length (8 bits) in front
 //   oauth        refresh token ‖ token endpoint ‖ client id ‖ scope ‖ access token ‖ expiry ‖ [address]
-//   certificate  pkcs12 ‖ password ‖ [address]
-//   dual         username ‖ password ‖ pkcs12 ‖ its password ‖ [address]
+//   certificate  private key ‖ chain ‖ [address]
+//   dual         username ‖ password ‖ private key ‖ chain ‖ [address]
 // Lengths of the last three types are of 16 bits, big-endian; the expiry is 64 bits of Unix seconds. The address is
-// left out where it would not fit into `capacity` bytes; the rest must. Errors: too_large.
+// left out where it would not fit into `capacity` bytes; the rest must. A PKCS#12 must have been opened. Errors: too_large.
 Result<Secret> pack_record(const CredentialRecord& record, size_t capacity);
 // Errors: decrypt_failed where it is not what pack_record made: after a good decryption that is a forgery or our own
 // fault, and neither is the caller's to tell apart.

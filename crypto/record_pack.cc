@@ -33,8 +33,9 @@ Fields fields_of(const CredentialRecord& record) {
     fields.add(basic.password);
   };
   const auto add_certificate = [&](const CertificateCredentials& certificate) {
-    fields.add(certificate.pkcs12);
-    fields.add(certificate.password);
+    BH_CHECK(!certificate.opened.private_key.empty());
+    fields.add(certificate.opened.private_key);
+    fields.add(certificate.opened.chain);
   };
   if (const auto* basic = std::get_if<BasicCredentials>(&record.logon)) {
     add_basic(*basic);
@@ -119,9 +120,10 @@ BasicCredentials take_basic(FieldReader& reader) {
 }
 
 CertificateCredentials take_certificate(FieldReader& reader) {
-  Secret pkcs12 = reader.take_bytes(is_pkcs12);
-  Secret password = reader.take(is_pkcs12_password);
-  return {std::move(pkcs12), std::move(password)};
+  CertificateCredentials certificate;
+  certificate.opened.private_key = reader.take_bytes(is_certificate_part);
+  certificate.opened.chain = reader.take_bytes(is_certificate_part);
+  return certificate;
 }
 
 OauthCredentials take_oauth(FieldReader& reader) {

@@ -78,6 +78,9 @@ bool is_scope(std::string_view text) {
 bool is_pkcs12(Bytes bytes) {
   return !bytes.empty() && bytes.size() <= kPkcs12BytesMax;
 }
+bool is_certificate_part(Bytes bytes) {
+  return !bytes.empty() && bytes.size() <= kPkcs12BytesMax;
+}
 // Any text: the password never stands in a header field, and only its PKCS#12 can judge it.
 bool is_pkcs12_password(std::string_view text) {
   return text.size() <= kPasswordBytesMax;

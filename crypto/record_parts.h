@@ -16,5 +16,6 @@ bool is_client_id(std::string_view text);
 bool is_scope(std::string_view text);  // the empty one too
 bool is_pkcs12(Bytes bytes);
 bool is_pkcs12_password(std::string_view text);
+bool is_certificate_part(Bytes bytes);  // key or chain
 
 }  // namespace bellhop::crypto

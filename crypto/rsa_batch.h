@@ -78,6 +78,9 @@ class RsaBatch {
   // then calls `completed` of those that ran, oldest first. Not to be called from `completed`.
   void run();
 
+  // For what is enqueued from now on.
+  void set_limits(const Limits& limits) { limits_ = limits; }
+
   size_t waiting() const { return waiting_; }
   const Metrics& metrics() const { return metrics_; }
 
@@ -88,7 +91,7 @@ class RsaBatch {
 
   RsaEngine& engine_;
   const Clock clock_;
-  const Limits limits_;
+  Limits limits_;
   mutable IntrusiveList<RsaBatchRequest> queue_;  // oldest first; mutable, for the list has no const front()
   size_t waiting_ = 0;
   bool running_ = false;

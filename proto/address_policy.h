@@ -24,6 +24,22 @@ struct Cidr {
   friend bool operator==(const Cidr&, const Cidr&) = default;
 };
 
+// Blocks in a list: one of them or none contains an address.
+class AddressBlocks {
+ public:
+  void add(const Cidr& block) { blocks_.push_back(block); }
+  bool contains(const IpAddress& address) const {
+    for (const Cidr& block : blocks_) {
+      if (block.contains(address)) return true;
+    }
+    return false;
+  }
+  bool empty() const { return blocks_.empty(); }
+
+ private:
+  std::vector<Cidr> blocks_;
+};
+
 // What an address is for (IANA special-purpose registries, RFC 6890 and its successors).
 enum class AddressKind : uint8_t {
   global,

@@ -79,6 +79,17 @@ Status write_request_head(std::string& out, const Http1RequestHead& head) {
   return {};
 }
 
+Status write_connect_head(std::string& out, std::string_view authority, std::span<const HeaderField> headers) {
+  auto size = fields_size(headers);
+  bool good = !authority.empty() && is_field_value(authority) && authority.find_first_of(" \t/?#@") == std::string_view::npos;
+  if (!size || !good) return fail(http_error(HttpError::unwritable));
+  grow_wiped(out, 2 * authority.size() + *size + kFramingBytesMax + 32);
+  out.append("CONNECT ").append(authority).append(" HTTP/1.1\r\n");
+  out.append("Host: ").append(authority).append(kLineEnd);
+  append_fields(out, headers, Http1Framing::none(), false);
+  return {};
+}
+
 Status write_response_head(std::string& out, const Http1ResponseHead& head) {
   auto size = fields_size(head.headers);
   // A 1xx, 204 has no framing field (RFC 9110 section 8.6).

@@ -47,6 +47,9 @@ struct Http1ResponseHead {
 // old place is wiped; the caller wipes `out` when it is sent, if a field was secret.
 Status write_request_head(std::string& out, const Http1RequestHead& head);
 Status write_response_head(std::string& out, const Http1ResponseHead& head);
+// The head of a CONNECT (RFC 9110 section 9.3.6). `authority`: "host:port", an IPv6 address in brackets; it is the target
+// and the Host field.
+Status write_connect_head(std::string& out, std::string_view authority, std::span<const HeaderField> headers);
 
 // "HTTP/1.1 100 Continue" with its empty line.
 std::string_view continue_response();

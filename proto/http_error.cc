@@ -50,6 +50,16 @@ std::string phrase(HttpError code) {
       return "a message head cannot be written as given";
     case HttpError::bad_query:
       return "bad query";
+    case HttpError::proxy_header_missing:
+      return "a PROXY protocol header should have come first";
+    case HttpError::proxy_header_version1:
+      return "a PROXY protocol header of version 1 came, where version 2 is taken";
+    case HttpError::proxy_header_malformed:
+      return "bad PROXY protocol header";
+    case HttpError::proxy_header_too_large:
+      return "PROXY protocol header larger than permitted";
+    case HttpError::proxy_header_checksum:
+      return "the checksum of the PROXY protocol header does not fit";
   }
   return "code " + std::to_string(static_cast<int>(code));
 }
@@ -79,9 +89,8 @@ uint16_t http_error_status(const Error& error) {
 
 std::string http_error_text(uint16_t code, uint32_t detail) {
   std::string text = phrase(static_cast<HttpError>(code));
-  if (detail != 0) {
-    text += " (parser code " + std::to_string(detail) + ")";
-  }
+  bool proxy_header = code >= static_cast<uint16_t>(HttpError::proxy_header_missing);
+  if (detail != 0) text += (proxy_header ? " (byte " : " (parser code ") + std::to_string(detail) + ")";
   return text;
 }
 

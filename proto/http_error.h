@@ -40,6 +40,13 @@ enum class HttpError : uint16_t {
   // From our own side.
   unwritable = 60,  // a head that cannot be serialised: CR, LF, NUL, an empty name, a framing field by hand
   bad_query = 61,   // a query with a repeated or an escaped name, or a broken %-escape
+
+  // From the header that a load balancer sends before all else (proto/proxy_protocol.h).
+  proxy_header_missing = 80,    // the first bytes are none
+  proxy_header_version1 = 81,   // the text form, which is not taken
+  proxy_header_malformed = 82,  // detail: offset of the part at fault
+  proxy_header_too_large = 83,  // detail: bytes announced
+  proxy_header_checksum = 84,   // its CRC-32C does not fit
 };
 
 inline Error http_error(HttpError code, uint32_t detail = 0) {

@@ -1,94 +1,96 @@
 // SPDX-License-Identifier: Apache-2.0
+// The table of the admin interface's routes, how a request finds its own, health, metrics and the ledger.
 #include "service/admin.h"
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <optional>
+#include <array>
 #include <span>
 #include <string>
-#include <tuple>
 
 #include "core/io.h"
-#include "crypto/random.h"
-#include "crypto/tokens.h"
-#include "proto/http_error.h"
-#include "proto/json.h"
 #include "proto/json_writer.h"
-#include "proto/problem.h"
 #include "proto/target.h"
+#include "service/admin_parts.h"
+#include "service/admin_reload.h"
+#include "service/expiry.h"
 #include "service/server.h"
-#include "store/error.h"
 
 namespace bellhop::service {
+namespace admin {
 namespace {
 
 using proto::HttpMethod;
 using proto::JsonWriter;
 using proto::ProblemCode;
 
-constexpr uint64_t kBodyBytesMax = 4096;
-constexpr std::string_view kJson = "application/json";
-constexpr std::string_view kTokensPath = "/v1/tokens";
-constexpr std::string_view kTokenPrefix = "/v1/tokens/";
-constexpr std::string_view kDeviceScope = "device";  // the only scope that opens something in this version
+// Who may: everybody who reaches the loopback address, or those who may write to the unix socket.
+enum class Way : uint8_t { open, socket };
 
-// What an operator may read of a refusal: unlike the public listener's, it says what was wrong.
-Task<void> respond_problem(HttpExchange& exchange, uint16_t status, ProblemCode code, std::string_view detail,
-                           std::string_view allow = {}) {
-  std::string body;
-  JsonWriter json(body);
-  json.begin_object()
-      .member("type", "urn:bellhop:problem:" + std::string(proto::problem_code_name(code)))
-      .member("title", proto::problem_title(code))
-      .member("status", status)
-      .member("code", proto::problem_code_name(code))
-      .member("detail", detail)
-      .end_object();
-  const proto::HeaderField fields[] = {{"allow", allow}};
-  (void)co_await exchange.respond({.status = status,
-                                   .content_type = proto::kProblemMediaType,
-                                   .body = body,
-                                   .headers = allow.empty() ? std::span<const proto::HeaderField>() : fields});
-}
-
-Task<void> respond_status(HttpExchange& exchange, uint16_t status, std::string_view word) {
-  std::string body;
-  JsonWriter json(body);
-  json.begin_object().member("status", word).end_object();
-  (void)co_await exchange.respond({.status = status, .content_type = kJson, .body = body});
-}
-
-Task<void> respond_store_failure(HttpExchange& exchange, const Error& error) {
-  return respond_problem(exchange, 503, ProblemCode::unavailable, error_text(error));
-}
-
-// A body that is small and may hold nothing secret.
-class SmallBody final : public BodySink {
- public:
-  Status on_body(Bytes piece) override {
-    text.append(as_text(piece));
-    return {};
-  }
-  std::string text;
+struct Route {
+  HttpMethod method;
+  std::string_view path;  // may end in one {name}, which stands for the rest of a path without a slash
+  Way way;
+  Task<void> (*answer)(Call& call);
 };
 
-std::string_view scope_name(store::TokenScope scope) {
-  switch (scope) {
-    case store::TokenScope::device: return kDeviceScope;
-    case store::TokenScope::compliance: return "compliance";
-    case store::TokenScope::admin: return "admin";
-  }
-  return "unknown";
+// Every route. A new one is a line here, a function (admin_parts.h) and an entry in docs/openapi.json; a test compares.
+constexpr auto kRoutes = std::to_array<Route>({
+    {HttpMethod::get, "/livez", Way::open, &livez},
+    {HttpMethod::get, "/readyz", Way::open, &readyz},
+    {HttpMethod::get, "/startupz", Way::open, &startupz},
+    {HttpMethod::get, "/metrics", Way::open, &metrics},
+    {HttpMethod::get, "/openapi.json", Way::open, &describe},
+    {HttpMethod::get, "/v1/status", Way::socket, &status},
+    {HttpMethod::get, "/v1/outcomes", Way::socket, &outcomes},
+    {HttpMethod::get, "/v1/users", Way::socket, &list_users},
+    {HttpMethod::get, "/v1/users/{id}", Way::socket, &show_user},
+    {HttpMethod::get, "/v1/devices", Way::socket, &list_devices},
+    {HttpMethod::get, "/v1/devices/{id}", Way::socket, &show_device},
+    {HttpMethod::delete_, "/v1/devices/{id}", Way::socket, &remove_device},
+    {HttpMethod::get, "/v1/subscriptions", Way::socket, &list_subscriptions},
+    {HttpMethod::get, "/v1/subscriptions/{id}", Way::socket, &show_subscription},
+    {HttpMethod::delete_, "/v1/subscriptions/{id}", Way::socket, &end_subscription},
+    {HttpMethod::get, "/v1/tokens", Way::socket, &list_tokens},
+    {HttpMethod::post, "/v1/tokens", Way::socket, &add_token},
+    {HttpMethod::delete_, "/v1/tokens/{id}", Way::socket, &revoke_token},
+    {HttpMethod::get, "/v1/config", Way::socket, &config},
+    {HttpMethod::post, "/v1/reload", Way::socket, &reload},
+    {HttpMethod::post, "/v1/drain", Way::socket, &drain},
+});
+
+// Nothing where `path` is not the route's; else what stands in the place of {name}, empty where it has none.
+std::optional<std::string_view> match(const Route& route, std::string_view path) {
+  size_t brace = route.path.find('{');
+  if (brace == std::string_view::npos) return path == route.path ? std::optional<std::string_view>("") : std::nullopt;
+  if (!path.starts_with(route.path.substr(0, brace))) return std::nullopt;
+  std::string_view argument = path.substr(brace);
+  if (argument.empty() || argument.find('/') != std::string_view::npos) return std::nullopt;
+  return argument;
 }
 
-std::string timestamp(WallTime time) {
-  auto seconds = std::chrono::floor<std::chrono::seconds>(time);
-  auto day = std::chrono::floor<std::chrono::days>(seconds);
-  std::chrono::year_month_day date(day);
-  std::chrono::hh_mm_ss clock(seconds - day);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", int(date.year()), unsigned(date.month()),
-                     unsigned(date.day()), clock.hours().count(), clock.minutes().count(), clock.seconds().count());
+struct Found {
+  const Route* route = nullptr;  // null: no such path, or not with this method
+  std::string_view argument;
+  Way way = Way::socket;  // of the path
+  std::string allow;      // the path's methods; empty: no such path
+};
+
+Found find_route(HttpMethod method, std::string_view path) {
+  Found found;
+  HttpMethod asked = method == HttpMethod::head ? HttpMethod::get : method;
+  for (const Route& route : kRoutes) {
+    auto argument = match(route, path);
+    if (!argument) continue;
+    if (!found.allow.empty()) found.allow += ", ";
+    found.allow += proto::method_name(route.method);
+    if (route.method == HttpMethod::get) found.allow += ", HEAD";
+    found.way = route.way;
+    if (route.method != asked) continue;
+    found.route = &route;
+    found.argument = *argument;
+  }
+  return found;
 }
 
 template <size_t N>
@@ -119,199 +121,126 @@ std::string outcomes_json(const LedgerSnapshot& ledger) {
   return body;
 }
 
-void append_token(JsonWriter& json, const store::TokenRecord& record) {
-  json.begin_object()
-      .member("id", to_hex(record.id))
-      .member("tenant", record.tenant)
-      .member("scope", scope_name(record.scope))
-      .member("state", record.state == store::TokenState::active ? "active" : "revoked")
-      .member("created", timestamp(record.created));
-  if (record.state == store::TokenState::revoked) json.member("revoked", timestamp(record.revoked));
-  json.end_object();
-}
-
-// What POST /v1/tokens asks for; on failure `complaint` says what is wrong with it.
-std::optional<std::string> read_tenant(const std::string& body, const Tenants& tenants, std::string& complaint) {
-  auto document = proto::JsonDocument::parse(body);
-  if (!document) {
-    complaint = error_text(document.error());
-    return std::nullopt;
-  }
-  auto tenant = document->root().required_string("tenant");
-  if (!tenant) {
-    complaint = document->explain(tenant.error());
-    return std::nullopt;
-  }
-  auto scope = document->root().string("scope");
-  if (!scope) {
-    complaint = document->explain(scope.error());
-    return std::nullopt;
-  }
-  if (scope->value_or(kDeviceScope) != kDeviceScope) {
-    complaint = "scope: the only accepted value is \"device\"";
-    return std::nullopt;
-  }
-  if (!tenants.find(*tenant)) {
-    complaint = fmt::format("the configuration has no tenant \"{}\"; its tenants:", utf8_prefix(*tenant, 64));
-    size_t listed = 0;
-    for (const Tenant& known : tenants.all()) {
-      if (++listed > 10) {
-        complaint += " …";
-        break;
-      }
-      complaint += " " + known.config.id;
-    }
-    return std::nullopt;
-  }
-  return std::string(*tenant);
-}
-
 }  // namespace
 
-// The routes. Each is reached by one path; `trusted` is asked for what TCP may not do.
-Task<void> AdminApi::handle(HttpExchange& exchange) {
-  std::string path(proto::split_target(exchange.target()).path);
-  bool reads = exchange.method() == HttpMethod::get || exchange.method() == HttpMethod::head;
-  bool open = path == "/metrics" || path == "/livez" || path == "/readyz" || path == "/startupz";
-  if (!open && !trusted_) {
-    co_await respond_problem(exchange, 403, ProblemCode::forbidden,
-                             "over TCP only /metrics, /livez, /readyz and /startupz are served; use the unix socket");
-  } else if (path == kTokensPath && exchange.method() == HttpMethod::post) {
-    co_await add_token(exchange);
-  } else if (path.starts_with(kTokenPrefix)) {
-    if (exchange.method() == HttpMethod::delete_) {
-      co_await revoke_token(exchange, path.substr(kTokenPrefix.size()));
-    } else {
-      co_await respond_problem(exchange, 405, ProblemCode::unknown, "the method must be DELETE", "DELETE");
-    }
-  } else if (path == "/v1/drain") {
-    if (exchange.method() == HttpMethod::post) {
-      co_await drain(exchange);
-    } else {
-      co_await respond_problem(exchange, 405, ProblemCode::unknown, "the method must be POST", "POST");
-    }
-  } else if (open || path == "/v1/outcomes" || path == kTokensPath) {
-    if (reads) {
-      co_await read(exchange, path);
-    } else {
-      std::string_view allow = path == kTokensPath ? "GET, HEAD, POST" : "GET, HEAD";
-      co_await respond_problem(exchange, 405, ProblemCode::unknown, "this path has no such method", allow);
-    }
-  } else {
-    co_await respond_problem(exchange, 404, ProblemCode::unknown, "no such path");
-  }
-}
-
-// Alive: the loop of core 0 turns. Started: callbacks are taken. Ready: and not about to stop.
-Task<void> AdminApi::read(HttpExchange& exchange, std::string_view path) {
-  bool started = core_.node.ready, draining = core_.node.draining;
-  if (path == "/livez") {
-    co_await respond_status(exchange, 200, "ok");
-  } else if (path == "/startupz") {
-    co_await respond_status(exchange, started ? 200 : 503, started ? "ok" : "starting");
-  } else if (path == "/readyz") {
-    co_await respond_status(exchange, started && !draining ? 200 : 503, draining ? "draining" : started ? "ok" : "starting");
-  } else if (path == "/metrics") {
-    co_await metrics(exchange);
-  } else if (path == "/v1/outcomes") {
-    std::string body = outcomes_json(server_.ledger());
-    (void)co_await exchange.respond({.content_type = kJson, .body = body});
-  } else {
-    co_await list_tokens(exchange);
-  }
-}
-
-Task<void> AdminApi::metrics(HttpExchange& exchange) {
-  // What the store holds is asked for when somebody looks, so that no path of the service has to keep count. Where the
-  // store cannot be read, the last numbers stand.
-  if (auto counts = co_await core_.node.store.counts()) {
-    core_.metrics.set(metric::users, counts->users);
-    core_.metrics.set(metric::devices, counts->devices);
-    core_.metrics.set(metric::subscriptions, SubscriptionState::alive, counts->subscriptions);
-    core_.metrics.set(metric::subscriptions, SubscriptionState::tombstone, counts->tombstones);
-    core_.metrics.set(metric::key_pool_keys, counts->keys_pool);
-  }
-  std::string body;
-  render_prometheus(server_.shards(), body);
-  (void)co_await exchange.respond({.content_type = kPrometheusContentType, .body = body});
-}
-
-Task<void> AdminApi::add_token(HttpExchange& exchange) {
-  SmallBody body;
-  if (Status received = co_await exchange.read_body(kBodyBytesMax, body); !received) {
-    co_await respond_problem(exchange, proto::http_error_status(received.error()), ProblemCode::malformed,
-                             error_text(received.error()));
-    co_return;
-  }
-  std::string complaint;
-  auto tenant = read_tenant(body.text, core_.node.tenants, complaint);
-  if (!tenant) {
-    co_await respond_problem(exchange, 422, ProblemCode::malformed, complaint);
-    co_return;
-  }
-  store::TokenRecord record{.tenant = *std::move(tenant), .scope = store::TokenScope::device, .created = io::wall_now()};
-  crypto::random_bytes(record.id.bytes);
-  crypto::Secret token = crypto::random_token_text();
-  Status added = co_await core_.node.store.add_token(core_.node.vault.token_hash(token.reveal_text()), record);
-  if (!added) {
-    co_await respond_store_failure(exchange, added.error());
-    co_return;
-  }
-  log_line(core_.log, LogLevel::info, "token_added", field("tenant", not_personal(record.tenant)),
-           field("id", not_personal(to_hex(record.id))));
-  // The only time that the token is seen: the store has its keyed hash.
-  std::string answer;
-  answer.reserve(512);
-  JsonWriter json(answer);
-  json.begin_object()
-      .member("id", to_hex(record.id))
-      .member("tenant", record.tenant)
-      .member("scope", scope_name(record.scope))
-      .member("token", token.reveal_text())
-      .end_object();
-  (void)co_await exchange.respond({.status = 201, .content_type = kJson, .body = answer});
-  wipe(answer);
-}
-
-Task<void> AdminApi::list_tokens(HttpExchange& exchange) {
-  auto tokens = co_await core_.node.store.list_tokens();
-  if (!tokens) {
-    co_await respond_store_failure(exchange, tokens.error());
-    co_return;
-  }
-  std::sort(tokens->begin(), tokens->end(), [](const store::TokenEntry& a, const store::TokenEntry& b) {
-    return std::tie(a.record.created, a.record.id) < std::tie(b.record.created, b.record.id);
-  });
+// What an operator may read of a refusal: unlike the public listener's, it says what was wrong.
+Task<void> respond_problem(HttpExchange& exchange, uint16_t status, ProblemCode code, std::string_view detail,
+                           std::string_view allow) {
   std::string body;
   JsonWriter json(body);
-  json.begin_object().name("tokens").begin_array();
-  for (const store::TokenEntry& token : *tokens) append_token(json, token.record);
-  json.end_array().end_object();
-  (void)co_await exchange.respond({.content_type = kJson, .body = body});
+  json.begin_object()
+      .member("type", "urn:bellhop:problem:" + std::string(proto::problem_code_name(code)))
+      .member("title", proto::problem_title(code))
+      .member("status", status)
+      .member("code", proto::problem_code_name(code))
+      .member("detail", detail)
+      .end_object();
+  const proto::HeaderField fields[] = {{"allow", allow}};
+  (void)co_await exchange.respond({.status = status,
+                                   .content_type = proto::kProblemMediaType,
+                                   .body = body,
+                                   .headers = allow.empty() ? std::span<const proto::HeaderField>() : fields});
 }
 
-Task<void> AdminApi::revoke_token(HttpExchange& exchange, std::string id_text) {
-  auto id = from_hex(id_text);
-  if (!id || id->size() != store::TokenId::kBytes) {
-    co_await respond_problem(exchange, 404, ProblemCode::unknown, "no token has this id; an id is 16 hex digits");
-    co_return;
-  }
-  Status revoked = co_await core_.node.store.revoke_token(store::TokenId::from(*id), io::wall_now());
-  if (!revoked && store::is(revoked.error(), store::StoreError::not_found)) {
-    co_await respond_problem(exchange, 404, ProblemCode::unknown, "no token has this id");
-  } else if (!revoked) {
-    co_await respond_store_failure(exchange, revoked.error());
-  } else {
-    log_line(core_.log, LogLevel::info, "token_revoked", field("id", not_personal(to_hex(*id))));
-    (void)co_await exchange.respond({.status = 204});
-  }
+Task<void> respond_status(HttpExchange& exchange, uint16_t status, std::string_view word) {
+  std::string body;
+  JsonWriter json(body);
+  json.begin_object().member("status", word).end_object();
+  (void)co_await exchange.respond({.status = status, .content_type = kJson, .body = body});
 }
 
-Task<void> AdminApi::drain(HttpExchange& exchange) {
+Task<void> respond_store_failure(HttpExchange& exchange, Error error) {
+  std::string text = error_text(error);
+  co_await respond_problem(exchange, 503, ProblemCode::unavailable, text);
+}
+
+Task<void> respond_json(HttpExchange& exchange, std::string_view body, uint16_t status) {
+  (void)co_await exchange.respond({.status = status, .content_type = kJson, .body = body});
+}
+
+std::string timestamp(WallTime time) {
+  auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  auto day = std::chrono::floor<std::chrono::days>(seconds);
+  std::chrono::year_month_day date(day);
+  std::chrono::hh_mm_ss clock(seconds - day);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", int(date.year()), unsigned(date.month()),
+                     unsigned(date.day()), clock.hours().count(), clock.minutes().count(), clock.seconds().count());
+}
+
+// Alive: the loop of core 0 turns.
+Task<void> livez(Call& call) { return respond_status(call.exchange, 200, "ok"); }
+
+// Started: callbacks are taken.
+Task<void> startupz(Call& call) {
+  bool started = call.core.node.ready;
+  return respond_status(call.exchange, started ? 200 : 503, started ? "ok" : "starting");
+}
+
+// Ready: started, and not about to stop.
+Task<void> readyz(Call& call) {
+  bool started = call.core.node.ready, draining = call.core.node.draining;
+  return respond_status(call.exchange, started && !draining ? 200 : 503,
+                        draining ? "draining" : started ? "ok" : "starting");
+}
+
+Task<void> describe(Call& call) { return respond_json(call.exchange, openapi_document()); }
+
+Task<void> outcomes(Call& call) {
+  std::string body = outcomes_json(call.server.ledger());
+  co_await respond_json(call.exchange, body);
+}
+
+Task<void> metrics(Call& call) {
+  // What the store holds is asked for when somebody looks, so that no path of the service has to keep count. Where the
+  // store cannot be read, the last numbers stand.
+  if (auto counts = co_await call.core.node.store.counts()) {
+    call.core.metrics.set(metric::users, counts->users);
+    call.core.metrics.set(metric::devices, counts->devices);
+    call.core.metrics.set(metric::subscriptions, SubscriptionState::alive, counts->subscriptions);
+    call.core.metrics.set(metric::subscriptions, SubscriptionState::tombstone, counts->tombstones);
+    call.core.metrics.set(metric::key_pool_keys, counts->keys_pool);
+  }
+  std::string body;
+  render_prometheus(call.server.shards(), body);
+  render_expiries(call.core.config(), call.core.node, io::wall_now(), body);
+  (void)co_await call.exchange.respond({.content_type = kPrometheusContentType, .body = body});
+}
+
+Task<void> reload(Call& call) { return answer_reload(call.exchange, call.core, call.server); }
+Task<void> config(Call& call) { return answer_config(call.exchange, call.core); }
+
+Task<void> drain(Call& call) {
   // The answer first: once the last callback is answered, this listener ends too.
-  co_await respond_status(exchange, 202, "draining");
-  log_line(core_.log, LogLevel::info, "draining", field("asked_by", "admin"));
-  co_await server_.drain();
+  co_await respond_status(call.exchange, 202, "draining");
+  log_line(call.core.log, LogLevel::info, "draining", field("asked_by", "admin"));
+  co_await call.server.drain();
+}
+
+}  // namespace admin
+
+Task<void> AdminApi::handle(HttpExchange& exchange) {
+  GenerationSlot::Pin pin(core_.generations);
+  proto::TargetParts target = proto::split_target(exchange.target());
+  std::string path(target.path), query(target.query.value_or(std::string_view()));
+  admin::Found found = admin::find_route(exchange.method(), path);
+  if (!trusted_ && (found.allow.empty() || found.way != admin::Way::open)) {
+    co_await admin::respond_problem(exchange, 403, proto::ProblemCode::forbidden,
+                                    "over TCP only health, /metrics and /openapi.json are served; use the unix socket");
+  } else if (found.route) {
+    admin::Call call{.core = core_, .server = server_, .exchange = exchange, .argument = found.argument, .query = query};
+    co_await found.route->answer(call);
+  } else if (!found.allow.empty()) {
+    co_await admin::respond_problem(exchange, 405, proto::ProblemCode::unknown,
+                                    fmt::format("this path has no such method; it has {}", found.allow), found.allow);
+  } else {
+    co_await admin::respond_problem(exchange, 404, proto::ProblemCode::unknown, "no such path");
+  }
+}
+
+std::vector<RouteInfo> AdminApi::routes() {
+  std::vector<RouteInfo> routes;
+  for (const admin::Route& route : admin::kRoutes) routes.push_back({route.method, std::string(route.path)});
+  return routes;
 }
 
 }  // namespace bellhop::service

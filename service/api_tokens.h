@@ -5,7 +5,7 @@
 #include <unordered_map>
 
 #include "core/task.h"
-#include "service/tenants.h"
+#include "service/generation.h"
 #include "service/vault.h"
 #include "store/store.h"
 
@@ -19,8 +19,9 @@ class ApiTokens {
   static constexpr Duration kFreshness = std::chrono::seconds(1);
   static constexpr size_t kRememberedMax = 1024;
 
-  ApiTokens(store::Store& store, const Vault& vault, const Tenants& tenants)
-      : store_(store), vault_(vault), tenants_(tenants) {}
+  // `generations`: the core's own.
+  ApiTokens(store::Store& store, const Vault& vault, const GenerationSlot& generations)
+      : store_(store), vault_(vault), generations_(generations) {}
 
   // The tenant of a live token with scope `device`; `text` is what the ApiToken field holds, empty where it is missing.
   // Tokens are looked up by keyed hash, so the time tells nothing about how much of one was right; a missing token goes
@@ -29,13 +30,16 @@ class ApiTokens {
   size_t remembered() const { return known_.size(); }
 
  private:
+  void forget_old_tenants();
+
   struct Known {
     const Tenant* tenant;
     Instant read_at;
   };
   store::Store& store_;
   const Vault& vault_;
-  const Tenants& tenants_;
+  const GenerationSlot& generations_;
+  uint64_t generation_ = 0;  // that the remembered tenants are of
   std::unordered_map<store::TokenHash, Known> known_;
 };
 

@@ -17,8 +17,12 @@ Http2ConnectionLimits limits_of(const ApnsConfig& config) {
 
 }  // namespace
 
-ApnsConnection::ApnsConnection(std::unique_ptr<Stream> stream, Owner& owner, const ApnsConfig& config)
-    : stream_(std::move(stream)), owner_(owner), http2_(*stream_, *this, limits_of(config)) {}
+ApnsConnection::ApnsConnection(std::unique_ptr<Stream> stream, Owner& owner, const ApnsConfig& config,
+                               bool by_certificate)
+    : stream_(std::move(stream)),
+      owner_(owner),
+      http2_(*stream_, *this, limits_of(config)),
+      by_certificate_(by_certificate) {}
 
 Task<Status> ApnsConnection::run() {
   Status ended = co_await http2_.run();
@@ -30,8 +34,9 @@ Task<Status> ApnsConnection::run() {
 uint32_t ApnsConnection::free_streams() const {
   if (!usable()) return 0;
   uint32_t available = http2_.streams_available();
-  if (!token_accepted_ && http2_.streams_open() > 0) return 0;
-  if (!token_accepted_) available = std::min(available, 1u);
+  bool untried = !token_accepted_ && !by_certificate_;
+  if (untried && http2_.streams_open() > 0) return 0;
+  if (untried) available = std::min(available, 1u);
   return available > reserved_ ? available - reserved_ : 0;
 }
 

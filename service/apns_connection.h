@@ -13,7 +13,7 @@
 namespace bellhop::service {
 
 // One connection to APNs and what may be sent over it. Shared by its route and the pushes that use it; all of them on
-// one core. Until an answer shows that APNs accepts our provider token there is one stream at a time.
+// one core. With a provider token there is one stream at a time until an answer shows that APNs accepts it.
 //
 // Invariant: reserved + open streams never pass what HTTP/2 allows, unless the peer lowers its limit meanwhile.
 class ApnsConnection final : public Http2Connection::Observer {
@@ -30,7 +30,8 @@ class ApnsConnection final : public Http2Connection::Observer {
     ~Owner() = default;
   };
 
-  ApnsConnection(std::unique_ptr<Stream> stream, Owner& owner, const ApnsConfig& config);
+  // `by_certificate`: the handshake said who we are, so that all streams may be used from the start.
+  ApnsConnection(std::unique_ptr<Stream> stream, Owner& owner, const ApnsConfig& config, bool by_certificate);
 
   // To its end; then the stream is closed. See Http2Connection::run.
   Task<Status> run();
@@ -58,6 +59,7 @@ class ApnsConnection final : public Http2Connection::Observer {
   std::unique_ptr<Stream> stream_;
   Owner& owner_;
   Http2Connection http2_;
+  const bool by_certificate_;
   uint32_t reserved_ = 0;
   bool token_accepted_ = false;
   bool retired_ = false;

@@ -31,6 +31,7 @@ class ApnsFaults {
   struct Name {
     std::string team_id;
     std::string key_id;
+    std::string certificate;  // file; empty with a key
     ApnsEnvironment environment;
     std::string topic;  // empty: the key itself
     friend auto operator<=>(const Name&, const Name&) = default;
@@ -39,8 +40,12 @@ class ApnsFaults {
     ApnsBreaker breaker;
     ApnsResult result;
   };
-  static Name name_of_topic(const AppConfig& app) { return {app.team_id, app.key_id, app.environment, app.topic}; }
-  static Name name_of_key(const AppConfig& app) { return {app.team_id, app.key_id, app.environment, {}}; }
+  static Name name_of_topic(const AppConfig& app) {
+    return {app.team_id, app.key_id, app.certificate_file, app.environment, app.topic};
+  }
+  static Name name_of_key(const AppConfig& app) {
+    return {app.team_id, app.key_id, app.certificate_file, app.environment, {}};
+  }
 
   std::map<Name, Fault> faults_;
 };

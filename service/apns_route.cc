@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/sleep.h"
+#include "core/tls/error.h"
 #include "service/http2_open.h"
 
 namespace bellhop::service {
@@ -40,8 +41,16 @@ ApnsRoute::Slot::~Slot() {
 }
 
 ApnsRoute::ApnsRoute(ApnsRouteName name, ApnsRouteParts& parts)
-    : name_(std::move(name)), parts_(parts), reconnect_wait_(milliseconds(parts.config.reconnect_first_ms)) {
+    : name_(std::move(name)),
+      parts_(parts),
+      reconnect_wait_(milliseconds(parts.config.reconnect_first_ms)) {
   authority_ = host().port == kHttpsPort ? host().host : to_text(host());
+}
+
+uint32_t ApnsRoute::free_streams() const {
+  uint32_t free = 0;
+  for (const auto& connection : connections_) free += connection->free_streams();
+  return free;
 }
 
 const HostPort& ApnsRoute::host() const {
@@ -50,6 +59,7 @@ const HostPort& ApnsRoute::host() const {
 
 Task<Result<ApnsRoute::Slot>> ApnsRoute::acquire() {
   if (closed_) co_return fail(core_error(CoreError::closed));
+  BH_CO_CHECKED(check_certificate());
   if (waiting_.empty()) {
     if (auto connection = connection_with_free_stream()) co_return Slot(this, std::move(connection));
   }
@@ -66,17 +76,48 @@ Task<Result<ApnsRoute::Slot>> ApnsRoute::acquire() {
   --waiting_count_;
   --parts_.waiting;
   if (!decided) co_return fail(decided.error());
-  if (waiting.closed) co_return fail(core_error(CoreError::closed));
+  if (waiting.failed) co_return fail(*waiting.failed);
   co_return std::move(waiting.slot);
 }
 
 void ApnsRoute::close() {
   closed_ = true;
+  fail_waiting(core_error(CoreError::closed));
+  retire_connections();
+}
+
+void ApnsRoute::fail_waiting(const Error& error) {
   while (Waiting* waiting = waiting_.pop_front()) {
-    waiting->closed = true;
+    waiting->failed = error;
     waiting->decided.set();
   }
-  retire_connections();
+}
+
+// Takes up the certificate as it is now, and looks at its dates.
+Status ApnsRoute::check_certificate() {
+  if (name_.certificate.empty()) return {};
+  std::shared_ptr<const ApnsCertificate> current = parts_.tokens.certificates().find(name_.certificate);
+  if (!current) return fail(core_error(CoreError::closed));  // the app left the configuration
+  if (current != certificate_) {
+    bool replaced = certificate_ != nullptr;
+    certificate_ = std::move(current);
+    tls_.reset();  // no session of the old one
+    refused_.reset();
+    if (replaced) retire_connections();
+  }
+  WallTime now = io::wall_now();
+  if (now > certificate_->identity.expires()) return fail(tls_error(TlsError::own_certificate_expired));
+  if (now < certificate_->identity.valid_from()) return fail(tls_error(TlsError::own_certificate_not_yet_valid));
+  if (refused_ && io::now() < refused_until_) return fail(*refused_);
+  return {};
+}
+
+// Who waits would be refused too.
+void ApnsRoute::note_refusal(const Error& error) {
+  if (name_.certificate.empty() || !is_certificate_refusal(error)) return;
+  refused_ = error;
+  refused_until_ = io::now() + reconnect_wait_;
+  fail_waiting(error);
 }
 
 void ApnsRoute::retire_connections() {
@@ -149,10 +190,26 @@ Task<std::shared_ptr<ApnsConnection>> ApnsRoute::connect_when_due() {
     if (waiting_.empty() || closed_) co_return nullptr;
     connect_not_before_ = io::now() + with_jitter(reconnect_wait_);
     reconnect_wait_ = std::min(reconnect_wait_ * 2, milliseconds(parts_.config.reconnect_max_ms));
-    auto stream = co_await open_http2_stream(
-        host().host, host().port, parts_.tls, std::chrono::milliseconds(parts_.config.connect_timeout_ms));
-    if (stream) co_return std::make_shared<ApnsConnection>(*std::move(stream), *this, parts_.config);
+    std::shared_ptr<const ApnsCertificate> certificate = certificate_;
+    TlsIdentity identity;
+    if (certificate) identity = certificate->identity.view();
+    OutboundOrigin origin = parts_.routes.fill({.host = host().host, .port = host().port});
+    if (certificate) {  // its sessions are not for other apps
+      if (!tls_) tls_ = origin.tls->sibling();
+      origin.tls = tls_;
+    }
+    auto stream = co_await open_http2_stream(std::move(origin), milliseconds(parts_.config.connect_timeout_ms),
+                                             certificate ? &identity : nullptr);
+    if (stream && certificate == certificate_) {
+      co_return std::make_shared<ApnsConnection>(*std::move(stream), *this, parts_.config, certificate != nullptr);
+    }
+    if (stream) {  // the certificate was replaced meanwhile
+      co_await (*stream)->close();
+      continue;
+    }
+    count_connect_failure(&parts_.metrics, stream.error());
     if (is(stream.error(), CoreError::canceled)) co_return nullptr;
+    note_refusal(stream.error());
     log_line(parts_.log, LogLevel::warning, "apns_connect_failed", field("host", not_personal(host().host)),
              field("team", not_personal(name_.team_id)), field("error", stream.error()),
              field("next_ms", std::max(Duration(0), connect_not_before_ - io::now())));
@@ -163,6 +220,7 @@ Task<void> ApnsRoute::serve(std::shared_ptr<ApnsConnection> connection) {
   Status ended = co_await connection->run();
   std::erase(connections_, connection);
   if (ended) co_return;
+  note_refusal(ended.error());  // with TLS 1.3, that comes after the handshake
   log_line(parts_.log, LogLevel::warning, "apns_connection_lost", field("host", not_personal(host().host)),
            field("team", not_personal(name_.team_id)), field("error", ended.error()));
 }

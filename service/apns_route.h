@@ -3,6 +3,7 @@
 
 #include <compare>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,11 +11,12 @@
 #include "core/base/intrusive_list.h"
 #include "core/sync.h"
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "service/apns_connection.h"
+#include "service/apns_sender.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
+#include "service/upstreams.h"
 
 namespace bellhop::service {
 
@@ -23,15 +25,25 @@ namespace bellhop::service {
 struct ApnsRouteName {
   std::string team_id;
   std::string key_id;
+  std::string certificate;  // file, instead of the two
   ApnsEnvironment environment = ApnsEnvironment::production;
   bool proven = false;
   friend auto operator<=>(const ApnsRouteName&, const ApnsRouteName&) = default;
 };
 
+// How the way to APNs for one key stands, for operators.
+struct ApnsRouteState {
+  ApnsRouteName name;
+  size_t connections = 0;
+  uint32_t free_streams = 0;
+  size_t waiting = 0;  // pushes
+};
+
 // What the routes of one core have in common. Owned by the sender.
 struct ApnsRouteParts {
   const ApnsConfig& config;
-  std::shared_ptr<TlsContext> tls;
+  const ApnsProviderTokens& tokens;
+  UpstreamRoutes routes;
   MetricsShard& metrics;
   Log& log;
   TaskScope& scope;    // connections run here
@@ -68,13 +80,20 @@ class ApnsRoute final : public ApnsConnection::Owner {
   ApnsRoute(const ApnsRoute&) = delete;
   ApnsRoute& operator=(const ApnsRoute&) = delete;
 
-  // Waits for a stream. Errors: canceled, CoreError::limit (too many wait), closed (after close()).
+  // Waits for a stream. Errors: canceled, CoreError::limit (too many wait), closed (after close()); and of the route's
+  // certificate: tls own_certificate_*, peer_alert (APNs does not take it).
   Task<Result<Slot>> acquire();
   // The next push gets a new connection; those that are open end when their streams have.
   void retire_connections();
+  // The next connection makes its TLS anew: the routes are others.
+  void forget_tls() { tls_.reset(); }
   // Nothing new: waiting pushes fail, connections end when their streams have.
   void close();
 
+  const ApnsRouteName& name() const { return name_; }
+  size_t connections() const { return connections_.size(); }
+  uint32_t free_streams() const;  // of all connections, now
+  size_t waiting() const { return waiting_count_; }
   const HostPort& host() const;
   const std::string& authority() const { return authority_; }  // for the requests
 
@@ -82,7 +101,7 @@ class ApnsRoute final : public ApnsConnection::Owner {
   struct Waiting : ListLink {
     Event decided;
     Slot slot;
-    bool closed = false;
+    std::optional<Error> failed;
   };
 
   void on_connection_changed() override;
@@ -94,10 +113,17 @@ class ApnsRoute final : public ApnsConnection::Owner {
   Task<void> connect_and_serve();
   Task<std::shared_ptr<ApnsConnection>> connect_when_due();
   Task<void> serve(std::shared_ptr<ApnsConnection> connection);
+  Status check_certificate();
+  void note_refusal(const Error& error);
+  void fail_waiting(const Error& error);
 
   const ApnsRouteName name_;
   ApnsRouteParts& parts_;
   std::string authority_;
+  std::shared_ptr<const ApnsCertificate> certificate_;  // of connections from now on
+  std::shared_ptr<TlsContext> tls_;  // with a certificate: its own
+  std::optional<Error> refused_;  // APNs did not take the certificate
+  Instant refused_until_{};       // when another connection tries
   std::vector<std::shared_ptr<ApnsConnection>> connections_;
   IntrusiveList<Waiting> waiting_;
   size_t waiting_count_ = 0;

@@ -128,12 +128,12 @@ Task<Status> wait_set(Event& event) {
 
 // Everything of one core. Flows of the pushes belong to their callers; connections and token refreshes run in `scope`.
 struct ApnsSender::Impl {
-  Impl(const ApnsConfig& c, ApnsProviderTokens& t, std::shared_ptr<TlsContext> tls, MetricsShard& m, Log& l)
+  Impl(const ApnsConfig& c, ApnsProviderTokens& t, UpstreamRoutes routes_of, MetricsShard& m, Log& l)
       : config(c),
         tokens(t),
         metrics(m),
         log(l),
-        parts{c, std::move(tls), m, l, scope},
+        parts{c, t, std::move(routes_of), m, l, scope},
         budgets{ApnsRetryBudget(c.retry_share_percent_max), ApnsRetryBudget(c.retry_share_percent_max)} {}
 
   // One push on its way.
@@ -185,10 +185,15 @@ struct ApnsSender::Impl {
   bool closing = false;
 };
 
-ApnsSender::ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std::shared_ptr<TlsContext> tls,
+ApnsSender::ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, UpstreamRoutes routes,
                        MetricsShard& metrics, Log& log)
-    : impl_(std::make_unique<Impl>(config, tokens, std::move(tls), metrics, log)) {}
+    : impl_(std::make_unique<Impl>(config, tokens, std::move(routes), metrics, log)) {}
 ApnsSender::~ApnsSender() = default;
+
+void ApnsSender::renew(UpstreamRoutes routes) {
+  impl_->parts.routes = std::move(routes);
+  for (auto& [name, route] : impl_->routes) route->forget_tls();
+}
 
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
   Impl::Way way{.push = push, .deadline = deadline, .route = impl_->route_of(push)};
@@ -204,7 +209,8 @@ Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
 }
 
 ApnsRoute& ApnsSender::Impl::route_of(const ApnsPush& push) {
-  ApnsRouteName name{push.app->team_id, push.app->key_id, push.app->environment, push.proven};
+  const AppConfig& app = *push.app;
+  ApnsRouteName name{app.team_id, app.key_id, app.certificate_file, app.environment, push.proven};
   auto it = routes.find(name);
   if (it == routes.end()) it = routes.emplace(name, std::make_unique<ApnsRoute>(name, parts)).first;
   return *it->second;
@@ -286,6 +292,7 @@ Task<Result<Attempt>> ApnsSender::Impl::attempt(Way& way) {
   const AppConfig& app = *way.push.app;
   ApnsAnswer unfit = answer_of_payload(way.push.payload, config.payload_bytes_max);
   if (unfit.reason != ApnsReason::none) co_return Attempt{AttemptEnd::answered, std::move(unfit)};
+  if (app.by_certificate()) co_return co_await send(way, {});
   Result<std::string> token = co_await token_for(app);
   if (!token) {
     if (is(token.error(), CoreError::canceled)) co_return fail(token.error());
@@ -317,6 +324,9 @@ Task<Result<Attempt>> ApnsSender::Impl::send(Way& way, std::string_view token) {
   if (!slot) {
     if (is(slot.error(), CoreError::limit)) co_return Attempt{AttemptEnd::full, {}};
     if (is(slot.error(), CoreError::closed)) co_return Attempt{AttemptEnd::closed, {}};
+    if (slot.error().domain == Domain::tls) {  // what APNs says of a certificate that it sees to be bad
+      co_return Attempt{AttemptEnd::answered, {.status = 403, .reason = ApnsReason::bad_certificate}};
+    }
     co_return fail(slot.error());
   }
   std::shared_ptr<ApnsConnection> connection = slot->use();
@@ -376,7 +386,8 @@ void ApnsSender::Impl::note_broken(const AppConfig& app, const ApnsResult& resul
   if (!faults.note_broken(app, result, io::now())) return;
   // A connection whose provider token was refused is of no more use: the next try gets another one.
   for (auto& [name, route] : routes) {
-    bool same = name.team_id == app.team_id && name.key_id == app.key_id && name.environment == app.environment;
+    bool same = name.team_id == app.team_id && name.key_id == app.key_id &&
+                name.certificate == app.certificate_file && name.environment == app.environment;
     if (same && ApnsFaults::of_key(result)) route->retire_connections();
   }
   log_line(
@@ -384,8 +395,8 @@ void ApnsSender::Impl::note_broken(const AppConfig& app, const ApnsResult& resul
       field("key", not_personal(app.key_id)), field("topic", not_personal(app.topic)),
       field("reason", not_personal(proto::apns_reason_info(result.reason).name)), field("status", result.status),
       field("advice",
-            "check key_id, team_id, key_file, topic and environment of this tenant.app; one push tries again every "
-            "now and then"));
+            "check key_id, team_id, key_file (or certificate_file), topic and environment of this tenant.app; one push "
+            "tries again every now and then"));
 }
 
 void ApnsSender::Impl::note_working(const AppConfig& app) {
@@ -403,6 +414,14 @@ void ApnsSender::Impl::log_answer(const AppConfig& app, const ApnsAnswer& answer
 
 Task<void> ApnsSender::Impl::cut_after_patience() {
   if (co_await sleep_for(kClosePatience)) scope.request_stop();
+}
+
+std::vector<ApnsRouteState> ApnsSender::routes() const {
+  std::vector<ApnsRouteState> states;
+  for (const auto& [name, route] : impl_->routes) {
+    states.push_back({name, route->connections(), route->free_streams(), route->waiting()});
+  }
+  return states;
 }
 
 Task<void> ApnsSender::close() {

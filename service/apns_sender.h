@@ -5,14 +5,16 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "proto/apns.h"
 #include "proto/apns_answer.h"
+#include "service/apns_certificates.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
+#include "service/upstreams.h"
 #include "service/vault.h"
 #include "store/store.h"
 
@@ -20,13 +22,34 @@ namespace bellhop::service {
 
 // Provider tokens (JWT, ES256), one per team and key, shared by all cores: signed on one of them, refreshed every
 // token_refresh_minutes (never more often than Apple's 20, but for one forced refresh after ExpiredProviderToken),
-// kept sealed in the store's `meta` across restarts, so that a restart does not count as a refresh. Thread-safe.
+// kept sealed in the store's `meta` across restarts, so that a restart does not count as a refresh. Beside them the
+// certificates of apps that have one instead of a key. Thread-safe.
+//
+// Keys and certificates are replaced while pushes go on, in two steps: prepare() reads and judges all files, commit()
+// cannot fail. A key that did not change keeps its token. Pushes on their way end with what they began with; a route whose
+// certificate changed gets new connections, and the old ones end when their pushes have. What left the configuration
+// still serves pushes that began before: a key for a minute, a certificate until the commit after.
 class ApnsProviderTokens {
  public:
-  // Reads the .p8 files of all apps. Errors: os, crypto; `complaint` names the file and what to do.
+  // Reads the .p8 files and certificates of all apps. Errors: os, crypto, tls; `complaint` names the file and what to do.
   static Result<std::unique_ptr<ApnsProviderTokens>> make(const Config& config, store::Store& store, const Vault& vault,
                                                           std::string& complaint);
   ~ApnsProviderTokens();
+
+  class Replacement;
+  using Prepared = std::shared_ptr<Replacement>;
+  // Reads files, which blocks. Changes nothing. Errors: as make(). `config` is not kept.
+  static Result<Prepared> prepare(const Config& config, std::string& complaint);
+  // From any core.
+  void commit(Prepared prepared);
+
+  const ApnsCertificates& certificates() const;
+  // Of all tokens that were signed or read from the store.
+  struct Age {
+    std::string team_id, key_id;
+    Duration age{};
+  };
+  std::vector<Age> ages() const;
 
   struct Token {
     std::string text;  // the caller wipes it
@@ -37,7 +60,7 @@ class ApnsProviderTokens {
   std::optional<std::string> current(const AppConfig& app) const;
   // A valid token, read from the store or signed where needed, on core 0, one at a time for each key; the others wait.
   // Not cut short by a stop. What cannot be read or stored costs a refresh after the next start, no more.
-  // Errors: crypto.
+  // Errors: crypto (key_unknown: the app's key left the configuration, and not just now).
   Task<Result<Token>> token(const AppConfig& app);
   // APNs said ExpiredProviderToken to `used`. Where that is the current one, the next token() signs anew, whatever its
   // age by our clock, but not twice within Apple's 20 minutes.
@@ -70,21 +93,28 @@ struct ApnsResult {
   uint16_t status = 0;
 };
 
-// APNs over HTTP/2 for one core. Connections are kept per (team key, environment, proven or not): one team per
-// connection, tokens that are not yet proven cannot hurt the others. Streams are multiplexed up to what APNs allows;
+struct ApnsRouteState;
+
+// APNs over HTTP/2 for one core. Connections are kept per (team key or certificate, environment, proven or not): one team
+// per connection, tokens that are not yet proven cannot hurt the others. With a certificate no provider token is sent; one
+// that is out of its dates, or that APNs does not take, fails its own pushes (route_broken, BadCertificate). Streams are multiplexed up to what APNs allows;
 // until a push has been accepted with the token, one at a time. Streams that were refused or lost by GOAWAY are sent
 // again, as are those lost with the connection (the collapse id merges what was taken twice); retries wait 0.2 … 2 s
 // with jitter inside the caller's deadline. Reconnects are at least 1 s apart, doubling. Owned by the core.
 class ApnsSender {
  public:
-  ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, std::shared_ptr<TlsContext> tls,
-             MetricsShard& metrics, Log& log);
+  ApnsSender(const ApnsConfig& config, ApnsProviderTokens& tokens, UpstreamRoutes routes, MetricsShard& metrics,
+             Log& log);
   ~ApnsSender();
   ApnsSender(const ApnsSender&) = delete;
   ApnsSender& operator=(const ApnsSender&) = delete;
 
   // Ends with a verdict at the latest at `deadline`. Views in `push` outlive the task. Stopped early: retry.
   Task<ApnsResult> push(const ApnsPush& push, Instant deadline);
+  // The routes that were used since the start, for operators.
+  std::vector<ApnsRouteState> routes() const;
+  // For connections made from now on, at a reload.
+  void renew(UpstreamRoutes routes);
   // GOAWAY to ourselves: no new pushes, connections end when their streams did. Awaits it.
   Task<void> close();
 

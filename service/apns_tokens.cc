@@ -8,6 +8,7 @@
 
 #include "core/cross_core.h"
 #include "core/sync.h"
+#include "crypto/error.h"
 #include "crypto/es256.h"
 #include "crypto/hash.h"
 #include "crypto/jose.h"
@@ -22,6 +23,8 @@ namespace {
 constexpr size_t kIssuedAtBytes = 8;
 constexpr size_t kTokenBytesMax = 1024;
 constexpr unsigned kHomeCore = 0;  // where tokens are refreshed
+// A key that a replacement took away serves pushes that began before it for so long.
+constexpr Duration kGoneKept = 1min;
 
 // The key itself is part of the name: a new key under an old id must not meet the old key's token.
 std::string meta_name(const AppConfig& app, const crypto::Es256PrivateKey& key) {
@@ -30,34 +33,83 @@ std::string meta_name(const AppConfig& app, const crypto::Es256PrivateKey& key) 
   return "apns_token." + to_hex(Bytes(digest).first(16));
 }
 
+using KeyName = std::pair<std::string, std::string>;  // team and key id
+
+// A key and its token. Shared by those that use it, so that a replacement takes nothing away from them.
+struct Entry {
+  Entry(const AppConfig& app, crypto::Es256PrivateKey k)
+      : team_id(app.team_id), key_id(app.key_id), name(meta_name(app, k)), key(std::move(k)) {}
+  ~Entry() { wipe(text); }
+
+  const std::string team_id, key_id, name;
+  const crypto::Es256PrivateKey key;
+  std::string text;
+  WallTime issued_at{};
+  Instant issued{};
+  bool stale = false;  // APNs called it expired
+  std::optional<Instant> forced_at;
+  bool refreshing = false;
+  bool loaded = false;  // the store was asked
+  std::optional<Instant> gone_at;  // no app of the configuration has it any more
+  Event refreshed;
+};
+using Entries = std::map<KeyName, std::shared_ptr<Entry>>;
+
+Result<Entries> read_keys(const Config& config, std::string& complaint) {
+  Entries entries;
+  for (const TenantConfig& tenant : config.tenants) {
+    for (const AppConfig& app : tenant.apps) {
+      if (app.by_certificate()) continue;
+      Result<std::string> pem = io::read_file(app.key_file);
+      if (!pem) {
+        complaint = fmt::format(
+            "{}: the APNs key of team {} cannot be read: {}; tenant.app.key_file must name the .p8 "
+            "file that Apple gave for key {}",
+            app.key_file, app.team_id, error_text(pem.error()), app.key_id);
+        return fail(pem.error());
+      }
+      Result<crypto::Es256PrivateKey> key = crypto::Es256PrivateKey::from_pem(*pem);
+      wipe(*pem);
+      if (!key) {
+        complaint = fmt::format(
+            "{}: no APNs key: {}; give the unchanged .p8 file (PEM, ECDSA P-256) that Apple gave "
+            "for key {}",
+            app.key_file, error_text(key.error()), app.key_id);
+        return fail(key.error());
+      }
+      auto entry = std::make_shared<Entry>(app, *std::move(key));
+      auto [known, added] = entries.try_emplace({app.team_id, app.key_id}, entry);
+      if (!added && known->second->name != entry->name) {
+        complaint = fmt::format(
+            "{}: team {} and key id {} name another key elsewhere in the configuration; a key id "
+            "belongs to one .p8 file",
+            app.key_file, app.team_id, app.key_id);
+        return fail(config_error(ConfigError::invalid, 1));
+      }
+    }
+  }
+  return entries;
+}
+
 }  // namespace
 
-// Invariant: `text`, `issued_*`, `forced*`, `stale` and `refreshing` are used under the lock only; `loaded` and
-// `refreshed` on the home core only; the rest never changes.
+class ApnsProviderTokens::Replacement {
+ public:
+  Entries entries;
+  ApnsCertificateMap certificates;
+  Duration refresh_after{};
+};
+
+// Invariant: `entries`, `refresh_after`, and of an entry `text`, `issued_*`, `forced*`, `stale`, `refreshing` and `gone_at`
+// are used under the lock only; `loaded` and `refreshed` on the home core only; the rest never changes.
 struct ApnsProviderTokens::Impl {
-  struct Entry {
-    Entry(const AppConfig& app, crypto::Es256PrivateKey k)
-        : team_id(app.team_id), key_id(app.key_id), name(meta_name(app, k)), key(std::move(k)) {}
-    ~Entry() { wipe(text); }
+  Impl(store::Store& s, const Vault& v) : store(s), vault(v) {}
 
-    const std::string team_id, key_id, name;
-    const crypto::Es256PrivateKey key;
-    std::string text;
-    WallTime issued_at{};
-    Instant issued{};
-    bool stale = false;  // APNs called it expired
-    std::optional<Instant> forced_at;
-    bool refreshing = false;
-    bool loaded = false;  // the store was asked
-    Event refreshed;
-  };
-
-  Impl(store::Store& s, const Vault& v, Duration after) : store(s), vault(v), refresh_after(after) {}
-
-  Entry& entry_of(const AppConfig& app) const {
+  // Null where a replacement took the key away, and not just now.
+  std::shared_ptr<Entry> entry_of(const AppConfig& app) const {
+    std::lock_guard guard(lock);
     auto it = entries.find({app.team_id, app.key_id});
-    BH_CHECK(it != entries.end());  // make() saw all apps
-    return *it->second;
+    return it == entries.end() ? nullptr : it->second;
   }
 
   // Under the lock.
@@ -74,40 +126,45 @@ struct ApnsProviderTokens::Impl {
     entry.issued = io::now() - std::max(Duration(0), Duration(io::wall_now() - issued_at));
     entry.stale = false;
   }
+  Duration current_refresh_after() const {
+    std::lock_guard guard(lock);
+    return refresh_after;
+  }
 
-  Task<Result<Token>> refresh(Entry& entry);
+  Task<Result<Token>> refresh(std::shared_ptr<Entry> entry);
   Task<Result<Token>> renew(Entry& entry);
   Task<bool> load(Entry& entry);
   Task<void> save(const Entry& entry, const std::string& text, WallTime issued_at);
 
   store::Store& store;
   const Vault& vault;
-  const Duration refresh_after;
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<Entry>> entries;
+  ApnsCertificates certificates;
+  Duration refresh_after{};
+  Entries entries;
   std::atomic<uint64_t> signatures{0};
   mutable std::mutex lock;
 };
 
 // On the home core.
-Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::Impl::refresh(Entry& entry) {
+Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::Impl::refresh(std::shared_ptr<Entry> entry) {
   for (;;) {
     {
       std::lock_guard guard(lock);
-      if (fresh(entry)) co_return Token{entry.text};
-      if (!entry.refreshing) {
-        entry.refreshing = true;
+      if (fresh(*entry)) co_return Token{entry->text};
+      if (!entry->refreshing) {
+        entry->refreshing = true;
         break;
       }
     }
-    BH_CO_CHECKED(co_await entry.refreshed.wait());
+    BH_CO_CHECKED(co_await entry->refreshed.wait());
   }
-  entry.refreshed.reset();
-  Result<Token> renewed = co_await renew(entry);
+  entry->refreshed.reset();
+  Result<Token> renewed = co_await renew(*entry);
   {
     std::lock_guard guard(lock);
-    entry.refreshing = false;
+    entry->refreshing = false;
   }
-  entry.refreshed.set();
+  entry->refreshed.set();
   co_return renewed;
 }
 
@@ -135,7 +192,7 @@ Task<bool> ApnsProviderTokens::Impl::load(Entry& entry) {
   // Compared as numbers first: a far-off value must not overflow a duration.
   if (issued_s < now_s - 24 * 3600 || issued_s > now_s + 24 * 3600) co_return false;
   WallTime issued_at{std::chrono::seconds(issued_s)};
-  if (!apns_token_reusable(io::wall_now() - issued_at, refresh_after)) co_return false;
+  if (!apns_token_reusable(io::wall_now() - issued_at, current_refresh_after())) co_return false;
   install(entry, std::string(as_text(opened->reveal().subspan(kIssuedAtBytes))), issued_at);
   co_return true;
 }
@@ -155,61 +212,75 @@ ApnsProviderTokens::~ApnsProviderTokens() = default;
 
 Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Config& config, store::Store& store,
                                                                      const Vault& vault, std::string& complaint) {
-  auto impl = std::make_unique<Impl>(store, vault, std::chrono::minutes(config.apns.token_refresh_minutes));
-  for (const TenantConfig& tenant : config.tenants) {
-    for (const AppConfig& app : tenant.apps) {
-      Result<std::string> pem = io::read_file(app.key_file);
-      if (!pem) {
-        complaint = fmt::format(
-            "{}: the APNs key of team {} cannot be read: {}; tenant.app.key_file must name the .p8 "
-            "file that Apple gave for key {}",
-            app.key_file, app.team_id, error_text(pem.error()), app.key_id);
-        return fail(pem.error());
-      }
-      Result<crypto::Es256PrivateKey> key = crypto::Es256PrivateKey::from_pem(*pem);
-      wipe(*pem);
-      if (!key) {
-        complaint = fmt::format(
-            "{}: no APNs key: {}; give the unchanged .p8 file (PEM, ECDSA P-256) that Apple gave "
-            "for key {}",
-            app.key_file, error_text(key.error()), app.key_id);
-        return fail(key.error());
-      }
-      auto entry = std::make_unique<Impl::Entry>(app, *std::move(key));
-      auto [known, added] = impl->entries.try_emplace({app.team_id, app.key_id}, std::move(entry));
-      if (!added && known->second->name != meta_name(app, entry->key)) {
-        complaint = fmt::format(
-            "{}: team {} and key id {} name another key elsewhere in the configuration; a key id "
-            "belongs to one .p8 file",
-            app.key_file, app.team_id, app.key_id);
-        return fail(config_error(ConfigError::invalid, 1));
-      }
+  BH_TRY(Prepared prepared, prepare(config, complaint));
+  std::unique_ptr<ApnsProviderTokens> made(new ApnsProviderTokens(std::make_unique<Impl>(store, vault)));
+  made->commit(std::move(prepared));
+  return made;
+}
+
+Result<ApnsProviderTokens::Prepared> ApnsProviderTokens::prepare(const Config& config, std::string& complaint) {
+  auto prepared = std::make_shared<Replacement>();
+  BH_TRY(prepared->entries, read_keys(config, complaint));
+  BH_TRY(prepared->certificates, read_apns_certificates(config, complaint));
+  prepared->refresh_after = std::chrono::minutes(config.apns.token_refresh_minutes);
+  return prepared;
+}
+
+void ApnsProviderTokens::commit(Prepared prepared) {
+  impl_->certificates.replace(std::move(prepared->certificates));
+  Instant now = io::now();
+  Entries dropped;  // after the lock
+  std::lock_guard guard(impl_->lock);
+  for (auto& [name, entry] : impl_->entries) {
+    auto fresh = prepared->entries.find(name);
+    if (fresh == prepared->entries.end()) {
+      if (!entry->gone_at) entry->gone_at = now;
+      if (now - *entry->gone_at < kGoneKept) prepared->entries.emplace(name, entry);
+    } else if (fresh->second->name == entry->name) {
+      entry->gone_at.reset();
+      fresh->second = entry;
     }
   }
-  return std::unique_ptr<ApnsProviderTokens>(new ApnsProviderTokens(std::move(impl)));
+  dropped = std::exchange(impl_->entries, std::move(prepared->entries));
+  impl_->refresh_after = prepared->refresh_after;
+}
+
+const ApnsCertificates& ApnsProviderTokens::certificates() const { return impl_->certificates; }
+
+std::vector<ApnsProviderTokens::Age> ApnsProviderTokens::ages() const {
+  std::vector<Age> ages;
+  std::lock_guard guard(impl_->lock);
+  for (const auto& [name, entry] : impl_->entries) {
+    if (entry->text.empty() || entry->gone_at) continue;
+    ages.push_back({entry->team_id, entry->key_id, std::max(Duration(0), Duration(io::wall_now() - entry->issued_at))});
+  }
+  return ages;
 }
 
 std::optional<std::string> ApnsProviderTokens::current(const AppConfig& app) const {
-  Impl::Entry& entry = impl_->entry_of(app);
+  std::shared_ptr<Entry> entry = impl_->entry_of(app);
+  if (!entry) return std::nullopt;
   std::lock_guard guard(impl_->lock);
-  if (impl_->fresh(entry)) return entry.text;
-  bool bearable = !entry.text.empty() && !entry.stale && entry.refreshing && apns_token_bearable(Impl::age(entry));
-  return bearable ? std::optional(entry.text) : std::nullopt;
+  if (impl_->fresh(*entry)) return entry->text;
+  bool bearable = !entry->text.empty() && !entry->stale && entry->refreshing && apns_token_bearable(Impl::age(*entry));
+  return bearable ? std::optional(entry->text) : std::nullopt;
 }
 
 Task<Result<ApnsProviderTokens::Token>> ApnsProviderTokens::token(const AppConfig& app) {
   if (std::optional<std::string> text = current(app)) co_return Token{*std::move(text)};
-  Impl::Entry& entry = impl_->entry_of(app);
-  co_return co_await on_core(kHomeCore, [this, &entry] { return impl_->refresh(entry); });
+  std::shared_ptr<Entry> entry = impl_->entry_of(app);
+  if (!entry) co_return fail(crypto::crypto_error(crypto::CryptoError::key_unknown));
+  co_return co_await on_core(kHomeCore, [this, entry] { return impl_->refresh(entry); });
 }
 
 void ApnsProviderTokens::expired(const AppConfig& app, std::string_view used) {
-  Impl::Entry& entry = impl_->entry_of(app);
+  std::shared_ptr<Entry> entry = impl_->entry_of(app);
+  if (!entry) return;
   std::lock_guard guard(impl_->lock);
   Instant now = io::now();
-  if (entry.text != used || (entry.forced_at && now - *entry.forced_at < kApnsTokenRefreshMin)) return;
-  entry.stale = true;
-  entry.forced_at = now;
+  if (entry->text != used || (entry->forced_at && now - *entry->forced_at < kApnsTokenRefreshMin)) return;
+  entry->stale = true;
+  entry->forced_at = now;
 }
 
 uint64_t ApnsProviderTokens::signed_count() const {

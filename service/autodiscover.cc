@@ -39,11 +39,11 @@ std::optional<std::string> domain_of_address(std::string_view address) {
   return *std::move(host);
 }
 
-Autodiscover::Autodiscover(const AutodiscoverConfig& config, const EwsConfig& ews, std::shared_ptr<TlsContext> tls,
+Autodiscover::Autodiscover(const AutodiscoverConfig& config, const EwsConfig& ews, UpstreamRoutes routes,
                            const Vault& vault, store::Store& store, MetricsShard& metrics, Log& log)
     : config_(config),
       ews_(ews),
-      tls_(std::move(tls)),
+      routes_(std::move(routes)),
       vault_(vault),
       store_(store),
       metrics_(metrics),
@@ -91,7 +91,7 @@ Task<Autodiscover::Reply> Autodiscover::search(const Tenant& tenant, const crypt
                                                const store::EwsUrlKey& key, std::string_view domain) {
   Context& caller = co_await current_context();
   DeadlineContext deadline(&caller, io::now() + std::chrono::milliseconds(config_.timeout_ms));
-  AutodiscoverSearch flow({config_, ews_, tls_, metrics_, log_}, tenant, credentials, domain);
+  AutodiscoverSearch flow({config_, ews_, routes_, metrics_, log_}, tenant, credentials, domain);
   AutodiscoverResult result = co_await flow.run().under(deadline.context());
   if (result != AutodiscoverResult::found) {
     // A caller who was stopped says nothing of the domain.

@@ -8,12 +8,12 @@
 #include <string_view>
 
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "crypto/record.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 #include "service/vault.h"
 #include "store/store.h"
 
@@ -42,8 +42,8 @@ class Autodiscover {
  public:
   static constexpr int kRedirectsMax = 3;
 
-  Autodiscover(const AutodiscoverConfig& config, const EwsConfig& ews, std::shared_ptr<TlsContext> tls,
-               const Vault& vault, store::Store& store, MetricsShard& metrics, Log& log);
+  Autodiscover(const AutodiscoverConfig& config, const EwsConfig& ews, UpstreamRoutes routes, const Vault& vault,
+               store::Store& store, MetricsShard& metrics, Log& log);
   ~Autodiscover();  // no search is under way
   Autodiscover(const Autodiscover&) = delete;
   Autodiscover& operator=(const Autodiscover&) = delete;
@@ -56,6 +56,8 @@ class Autodiscover {
 
   // The credentials carry the mailbox's address. `cache_allowed`: what is known of the domain may be the answer.
   Task<Reply> find(const Tenant& tenant, const crypto::CredentialRecord& credentials, bool cache_allowed);
+  // For searches that begin from now on, at a reload.
+  void renew(UpstreamRoutes routes) { routes_ = std::move(routes); }
   // The mailbox is not at `url`: forgets that its domain led there.
   Task<void> forget(const Tenant& tenant, const crypto::CredentialRecord& credentials, std::string_view url);
 
@@ -73,7 +75,7 @@ class Autodiscover {
 
   const AutodiscoverConfig& config_;
   const EwsConfig& ews_;
-  std::shared_ptr<TlsContext> tls_;
+  UpstreamRoutes routes_;
   const Vault& vault_;
   store::Store& store_;
   MetricsShard& metrics_;

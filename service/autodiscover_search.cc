@@ -322,7 +322,8 @@ Task<std::expected<AutodiscoverSearch::Answer, Http1Failure>> AutodiscoverSearch
   }};
   size_t count = form == AutodiscoverForm::soap ? fields.size() : fields.size() - 1;
   std::string authority = url.authority(), target = url.target();
-  Http1Origin origin{.host = url.host, .port = url.port, .tls = tools_.tls, .addresses = &tenant_.addresses, .unix_path = {}};
+  Http1Origin origin =
+      tools_.routes.fill({.host = url.host, .port = url.port, .addresses = &tenant_.addresses});
   Http1Request request{.method = "POST",
                        .target = target,
                        .host = authority,
@@ -357,7 +358,8 @@ Task<std::expected<AutodiscoverSearch::Answer, Http1Failure>> AutodiscoverSearch
 Task<std::expected<AutodiscoverSearch::Answer, Http1Failure>> AutodiscoverSearch::get_plain(const std::string& host) {
   const std::array<proto::HeaderField, 1> fields = {{{"user-agent", tools_.ews.user_agent}}};
   auto port = static_cast<uint16_t>(tools_.config.http_port);
-  Http1Origin origin{.host = host, .port = port, .tls = nullptr, .addresses = &tenant_.addresses, .unix_path = {}};
+  Http1Origin origin{.host = host, .port = port, .addresses = &tenant_.addresses};
+  origin.proxy = tools_.routes.to(host).proxy;
   std::string authority = port == 80 ? host : host + ":" + std::to_string(port);
   Http1Request request{.target = autodiscover_path(AutodiscoverForm::pox),
                        .host = authority,

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "crypto/record.h"
 #include "proto/autodiscover.h"
 #include "proto/url.h"
@@ -17,6 +16,7 @@
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 
 namespace bellhop::service {
 
@@ -27,7 +27,7 @@ class AutodiscoverSearch {
   struct Tools {
     const AutodiscoverConfig& config;
     const EwsConfig& ews;
-    std::shared_ptr<TlsContext> tls;
+    UpstreamRoutes& routes;
     MetricsShard& metrics;
     Log& log;
   };

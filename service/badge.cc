@@ -17,25 +17,28 @@ void Badges::update(PushTarget target, uint32_t unread) {
     return;
   }
   if (mailboxes_.size() >= kBadgesMax) return;
-  auto added = mailboxes_.emplace(target.user, std::make_unique<Mailbox>(target, unread, true)).first;
+  auto added = mailboxes_.emplace(target.user, std::make_unique<Mailbox>(target.tenant->config.id, target.user, unread, true)).first;
   flows_.spawn(run(*added->second));
 }
 
 Task<void> Badges::run(Mailbox& mailbox) {
   while (mailbox.waiting) {
     mailbox.waiting = false;
-    co_await send(mailbox.target, mailbox.unread);
+    co_await send(mailbox, mailbox.unread);
     // Cut short by close(): a value that waits is then sent at once.
     (void)co_await pause().under(pauses_);
   }
-  mailboxes_.erase(store::StoredUserId(mailbox.target.user));
+  mailboxes_.erase(store::StoredUserId(mailbox.user));
 }
 
 Task<Status> Badges::pause() {
-  co_return co_await sleep_for(std::chrono::milliseconds(core_.node.config.notification.badge_interval_ms));
+  co_return co_await sleep_for(std::chrono::milliseconds(core_.config().notification.badge_interval_ms));
 }
 
-Task<void> Badges::send(PushTarget target, uint32_t unread) {
+Task<void> Badges::send(const Mailbox& mailbox, uint32_t unread) {
+  GenerationSlot::Pin pin(core_.generations);
+  PushTarget target{.tenant = core_.tenants().find(mailbox.tenant), .user = mailbox.user};
+  if (!target.tenant) co_return;  // taken out of the configuration meanwhile
   Result<std::vector<store::DeviceEntry>> devices = co_await core_.node.store.read_devices(target.user);
   if (!devices) {
     log_line(core_.log, LogLevel::warning, "badge_not_sent", field("user", core_.fingerprint(target.user)),
@@ -56,7 +59,7 @@ Task<void> Badges::send_to_device(PushTarget target, const store::DeviceEntry& d
   proto::set_apns_badge(shape);
   OutgoingPush badge{
       .payload = payload, .collapse_id = shape.collapse_id, .type = shape.push_type, .priority = shape.priority};
-  Instant deadline = io::now() + std::chrono::milliseconds(core_.node.config.notification.push_timeout_ms);
+  Instant deadline = io::now() + std::chrono::milliseconds(core_.config().notification.push_timeout_ms);
   co_await pusher_.push(target, device, badge, deadline);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <unordered_map>
 
 #include "service/core.h"
@@ -22,21 +23,22 @@ class Badges {
   Badges(const Badges&) = delete;
   Badges& operator=(const Badges&) = delete;
 
-  // To all devices of the user that want badges. `target.tenant` outlives this object.
+  // To all devices of the user that want badges, by the apps that its tenant has when they are sent.
   void update(PushTarget target, uint32_t unread);
   // Sends what waits for the end of its interval at once, and awaits all.
   Task<void> close();
 
  private:
   struct Mailbox {
-    PushTarget target;
+    std::string tenant;
+    store::StoredUserId user;
     uint32_t unread = 0;
     bool waiting = false;  // `unread` has not been sent
   };
   // As long as it runs, the mailbox's interval is not over.
   Task<void> run(Mailbox& mailbox);
   Task<Status> pause();
-  Task<void> send(PushTarget target, uint32_t unread);
+  Task<void> send(const Mailbox& mailbox, uint32_t unread);
   Task<void> send_to_device(PushTarget target, const store::DeviceEntry& device, std::string_view payload);
 
   Core& core_;

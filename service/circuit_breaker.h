@@ -13,6 +13,8 @@ namespace bellhop::service {
 // its own. Every admitted request ends with exactly one of succeeded(), failed(), undecided(). One core.
 class CircuitBreaker {
  public:
+  // probing: one request is on its way to find out.
+  enum class State : uint8_t { closed, open, probing };
   enum class Change : uint8_t { none, opened, closed };
 
   // window >= 1; failure_percent 1..100.
@@ -28,10 +30,10 @@ class CircuitBreaker {
   // The request says nothing about the server: it was stopped, or the server asked to wait.
   void undecided();
   bool open() const { return state_ != State::closed; }
+  State state() const { return state_; }
   Instant open_until() const { return open_until_; }
 
  private:
-  enum class State : uint8_t { closed, open, probing };
   void note(bool failure);
   void forget();
 

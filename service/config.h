@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +37,8 @@ enum class LogLevel : uint8_t { debug, info, warning, error };
 // How much of a mail a push may show; an order: a device's own wish is cut to the tenant's maximum.
 enum class PreviewPolicy : uint8_t { none, sender, subject, full };
 enum class ApnsEnvironment : uint8_t { production, sandbox };
+// Who looks a destination up that is reached through a proxy.
+enum class ProxyResolve : uint8_t { proxy, local };
 
 // [listen.public]: devices and Exchange.
 struct PublicListenerConfig {
@@ -44,6 +48,9 @@ struct PublicListenerConfig {
   uint32_t listen_backlog = 4096;
   uint32_t connections_max = 100'000;  // all cores together; each core takes its share
   uint32_t connections_per_address_max = 1'024;
+  uint32_t connections_per_address_per_second = 200;  // per core; 0: not limited
+  bool proxy_protocol = false;
+  std::vector<Cidr> trusted_cidrs;  // of the load balancers; with proxy_protocol
   uint32_t handshakes_in_flight_max = 2'048;  // per core
   uint32_t handshake_timeout_ms = 5'000;
   uint32_t header_timeout_ms = 10'000;
@@ -115,6 +122,7 @@ struct EwsConfig {
   uint32_t handshake_timeout_ms = 5'000;
   uint32_t subscribe_timeout_ms = 15'000;
   uint32_t idle_timeout_ms = 60'000;
+  uint32_t certificate_idle_timeout_ms = 10'000;
   uint32_t answer_bytes_max = 1'048'576;
   uint32_t breaker_failure_percent = 50;
   uint32_t breaker_window_requests = 20;
@@ -175,17 +183,41 @@ struct KeysConfig {
   uint32_t cache_entries_max = 65'536;  // per core
 };
 
-// [limits]: of the device API.
+// [limits]: of the device API and of callbacks.
 struct LimitsConfig {
   uint32_t getpublickey_per_address_per_minute = 60;
   uint32_t getpublickey_per_tenant_per_minute = 6'000;
   uint32_t subscribe_per_address_per_minute = 60;
+  uint32_t subscribe_per_tenant_per_minute = 6'000;
   uint32_t unauthorized_per_address_per_minute = 30;
+  uint32_t callbacks_per_address_per_minute = 0;              // per core; 0: not limited
+  uint32_t unknown_callbacks_per_address_per_minute = 6'000;  // per core; 0: not limited
+  std::vector<Cidr> exempt_cidrs;
   uint32_t subscribe_handovers_per_hour = 3;
   uint32_t subscribes_in_flight_max = 256;  // per core
+  uint32_t certificates_opening_max = 8;    // per core
   uint32_t devices_per_user_max = 10;
   uint32_t credential_age_minutes_max = 10;
   uint32_t addresses_tracked_max = 65'536;  // per core
+};
+
+// [[proxy]]: an HTTP proxy that makes tunnels (CONNECT), for [[upstream]] to name.
+struct ProxyConfig {
+  std::string name;
+  HostPort address;
+  bool tls = false;
+  std::string ca_file;  // PEM, instead of the system's roots; with tls
+  std::string username;
+  std::string password_file;  // one line; with username
+  ProxyResolve resolve = ProxyResolve::proxy;
+};
+
+// [[upstream]]: hosts that need more than their section says. See service/upstreams.h.
+struct UpstreamConfig {
+  std::vector<std::string> hosts;      // as tenant.ews_hosts, or "*"
+  std::string ca_file;                 // PEM, instead of the section's; empty: those
+  std::vector<std::string> spki_pins;  // "sha256/BASE64"
+  std::string proxy;                   // name of a [[proxy]], or "http://host:port"; empty: directly
 };
 
 // [log]: JSON lines.
@@ -195,13 +227,23 @@ struct LogConfig {
   uint32_t lines_per_event_per_second_max = 20;
 };
 
+// [reload]
+struct ReloadConfig {
+  uint32_t watch_interval_seconds = 10;  // of named files; 0: never
+};
+
 // [[tenant.app]]: one push app; its topic is what devices may name.
 struct AppConfig {
   std::string topic;     // bundle id
   std::string team_id;   // Apple's, 10 characters
   std::string key_id;    // Apple's, 10 characters
   std::string key_file;  // .p8
+  // Instead of the three: a provider certificate.
+  std::string certificate_file;  // PEM, its own first
+  std::string private_key_file;  // PEM
   ApnsEnvironment environment = ApnsEnvironment::production;
+
+  bool by_certificate() const { return !certificate_file.empty(); }
 };
 
 // [[tenant]]
@@ -226,6 +268,7 @@ struct Config {
   uint32_t cores = 0;      // 0: all that the process may use
   std::string data_dir = "/var/lib/bellhop";
   std::string keyring_file;  // required
+  std::string credentials_directory;  // no key: what ${CREDENTIALS_DIRECTORY} stands for; empty: it is not set
   PublicListenerConfig listen_public;
   AdminListenerConfig listen_admin;
   StoreConfig store;
@@ -237,6 +280,9 @@ struct Config {
   KeysConfig keys;
   LimitsConfig limits;
   LogConfig log;
+  std::vector<ProxyConfig> proxies;
+  std::vector<UpstreamConfig> upstreams;
+  ReloadConfig reload;
   std::vector<TenantConfig> tenants;
 };
 
@@ -265,11 +311,16 @@ struct ConfigFileReference {
   ConfigPosition position;
 };
 
+// Where each table and key of the file stands, by its path with indexes: "tenant[0].app[1].topic", "store". Keys that
+// the file leaves out are absent.
+using ConfigPositions = std::map<std::string, ConfigPosition, std::less<>>;
+
 // `config` is meant for use only where `problems` is empty. Problems stand in the order of the file.
 struct ConfigOutcome {
   Config config;
   std::vector<ConfigProblem> problems;
   std::vector<ConfigFileReference> files;
+  ConfigPositions positions;
 
   bool ok() const { return problems.empty(); }
 };
@@ -278,11 +329,14 @@ inline constexpr size_t kConfigBytesMax = 4u << 20;
 inline constexpr size_t kTenantsMax = 10'000;
 inline constexpr size_t kAppsPerTenantMax = 100;
 inline constexpr size_t kListItemsMax = 1'000;
+inline constexpr size_t kProxiesMax = 100;
+inline constexpr size_t kUpstreamsMax = 1'000;
 
 // Parses one whole TOML file. Reports every fault that it finds: an unknown, missing or duplicate key, a wrong type, a
 // value out of range, a contradiction between keys. After a fault of TOML syntax nothing else can be said, so that one
-// stands alone. Relative paths are taken from the folder of `file_name`; store.path from data_dir.
-ConfigOutcome parse_config(std::string_view text, std::string_view file_name);
+// stands alone. Relative paths are taken from the folder of `file_name`; store.path from data_dir. A path may begin with
+// "${CREDENTIALS_DIRECTORY}/", the folder in which systemd puts the credentials of a service; nothing else is expanded.
+ConfigOutcome parse_config(std::string_view text, std::string_view file_name, std::string_view credentials_directory = {});
 
 // The configuration file itself cannot be opened or read: one problem with position 1:1. `error_number` is an errno.
 ConfigProblem config_unreadable(std::string_view file_name, int error_number);

@@ -98,6 +98,7 @@ class Reader {
   void read_choice(const KeyRow& key, const std::string& name, const toml::node& node, void* member);
   void read_text(const KeyRow& key, const std::string& name, const std::string& shown_name, const toml::node& node,
                  std::string& value);
+  std::string_view expand_credentials(std::string& path, size_t variable) const;
   void read_address(const KeyRow& key, const std::string& name, const toml::node& node, bool listen, HostPort& value);
   void read_list(const KeyRow& key, const std::string& name, const toml::node& node, void* member);
   void read_port(const std::string& name, const toml::node& node, std::vector<uint16_t>& ports);
@@ -296,7 +297,7 @@ void Reader::read_text(const KeyRow& key, const std::string& name, const std::st
                        const toml::node& node, std::string& value) {
   const auto* string = node.as_string();
   if (!string) return wrong_type(name, "a string", key, node);
-  const std::string& text = string->get();
+  std::string text = string->get();
   ConfigPosition position = position_of(node.source());
   if (key.kind == KeyKind::text) {
     std::string_view reason = key.refuse(text);
@@ -313,9 +314,29 @@ void Reader::read_text(const KeyRow& key, const std::string& name, const std::st
   if (text.find('\0') != std::string::npos) {
     return problem(position, fmt::format("{} holds a zero byte; for example {}", name, key.example));
   }
+  if (size_t variable = text.find("${"); variable != std::string::npos) {
+    if (std::string_view fault = expand_credentials(text, variable); !fault.empty()) {
+      return problem(position, fmt::format("{} is {}: {}", name, shown(text), fault));
+    }
+  }
   bool as_written = text.front() == '/' || name == "store.path" || (key.kind == KeyKind::log_output && text == "stdout");
   value = as_written ? text : folder_ + text;
   if (key.kind == KeyKind::file) outcome_.files.push_back({shown_name, value, position});
+}
+
+// Nothing, or why not. `variable`: where the first "${" is.
+std::string_view Reader::expand_credentials(std::string& path, size_t variable) const {
+  constexpr std::string_view kVariable = "${CREDENTIALS_DIRECTORY}/";
+  if (variable != 0 || !path.starts_with(kVariable) || path.find("${", 1) != std::string::npos) {
+    return "only \"${CREDENTIALS_DIRECTORY}/\" at the beginning of a path is replaced; write all else in full";
+  }
+  const std::string& folder = outcome_.config.credentials_directory;
+  if (folder.empty()) {
+    return "the environment has no CREDENTIALS_DIRECTORY; systemd sets it for a service with LoadCredential=, so start "
+           "the server as such, or write the path in full";
+  }
+  path = folder + "/" + path.substr(kVariable.size());
+  return "";
 }
 
 void Reader::read_address(const KeyRow& key, const std::string& name, const toml::node& node, bool listen,
@@ -401,8 +422,9 @@ std::string errno_text(int error_number) {
 
 }  // namespace
 
-ConfigOutcome parse_config(std::string_view text, std::string_view file_name) {
+ConfigOutcome parse_config(std::string_view text, std::string_view file_name, std::string_view credentials_directory) {
   ConfigOutcome outcome;
+  outcome.config.credentials_directory = credentials_directory;
   auto refuse = [&](ConfigPosition position, std::string message) {
     outcome.problems.push_back({std::string(file_name), position, std::move(message)});
   };
@@ -424,6 +446,7 @@ ConfigOutcome parse_config(std::string_view text, std::string_view file_name) {
     outcome.config.store.path = outcome.config.data_dir + "/" + outcome.config.store.path;
   }
   check_config_rules(outcome.config, file_name, reader.positions(), outcome.problems);
+  outcome.positions = reader.positions();
   std::stable_sort(outcome.problems.begin(), outcome.problems.end(),
                    [](const ConfigProblem& a, const ConfigProblem& b) { return a.position < b.position; });
   std::sort(outcome.files.begin(), outcome.files.end(),

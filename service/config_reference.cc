@@ -45,6 +45,7 @@ std::string range_text(const KeyRow& key) {
       for (std::string_view choice : key.choices) text += fmt::format("{}`{}`", text.empty() ? "" : ", ", choice);
       return text;
     }
+    case KeyKind::port_list: return fmt::format("1 to 65535 each, e.g. `{}`", key.example);
     default: return fmt::format("e.g. `{}`", key.example);
   }
 }
@@ -52,11 +53,11 @@ std::string range_text(const KeyRow& key) {
 void append_section(const SectionRow& section, void* values, std::string& out) {
   auto to = std::back_inserter(out);
   std::string title = section.path.empty() ? "Top of the file" : fmt::format("`{}`", section_text(section));
-  fmt::format_to(to, "\n## {}\n\n{}\n\n| key | type | default | accepted | meaning |\n|---|---|---|---|---|\n", title,
+  fmt::format_to(to, "\n## {}\n\n{}\n\n| key | type | default | accepted | changed by | meaning |\n|---|---|---|---|---|---|\n", title,
                  section.help);
   for (const KeyRow& key : section.keys) {
-    fmt::format_to(to, "| `{}` | {} | {} | {} | {} |\n", key.name, type_text(key), default_text(key, values),
-                   range_text(key), key.help);
+    fmt::format_to(to, "| `{}` | {} | {} | {} | {} | {} |\n", key.name, type_text(key), default_text(key, values),
+                   range_text(key), takes_reload(section, key) ? "reload" : "restart", key.help);
   }
 }
 
@@ -69,7 +70,9 @@ std::string config_reference_markdown() {
       "bellhop reads one TOML file. It is strict: an unknown or doubled key, a wrong type, a value out of range or a\n"
       "missing file is an error that names file, line, column and what is accepted. `bellhop check` tests a file without\n"
       "starting the server and lists all its faults at once. Relative paths are taken from the folder of the file.\n"
-      "Limits \"on one core\" hold for each of `cores`. The file holds no secret: keys are named by their files.\n";
+      "Limits \"on one core\" hold for each of `cores`. The file holds no secret: keys are named by their files.\n\n"
+      "A change takes effect by a reload (`bellhop reload`, SIGHUP) or a restart, as the table says; `bellhop check --diff`\n"
+      "tells which before it is made. A reload takes all of a file or, where anything needs a restart, nothing of it.\n";
   Config config;
   void* tenant = nullptr;
   for (const SectionRow& section : config_sections()) {

@@ -95,6 +95,35 @@ class Rules {
     }
   }
 
+  void check_trusted() {
+    const PublicListenerConfig& listener = config_.listen_public;
+    if (listener.proxy_protocol == !listener.trusted_cidrs.empty()) return;
+    problem(at({"listen.public.proxy_protocol", "listen.public.trusted_cidrs"}),
+            listener.proxy_protocol
+                ? "listen.public.proxy_protocol is true, and trusted_cidrs names no load balancer; add their networks"
+                : "listen.public.trusted_cidrs is of no use without proxy_protocol = true; add it, or remove trusted_cidrs");
+  }
+
+  void check_proxies() {
+    std::map<std::string_view, size_t> names;
+    for (size_t i = 0; i < config_.proxies.size(); ++i) {
+      const ProxyConfig& proxy = config_.proxies[i];
+      std::string here = fmt::format("proxy[{}]", i);
+      if (!proxy.name.empty() && !names.try_emplace(proxy.name, i).second) {
+        problem(at({here + ".name"}), fmt::format("proxy.name \"{}\" is taken by the [[proxy]] in line {}; choose another",
+                                                  proxy.name, line_of(fmt::format("proxy[{}]", names[proxy.name]))));
+      }
+      if (proxy.username.empty() != proxy.password_file.empty()) {
+        problem(at({here + ".username", here + ".password_file", here}),
+                "proxy.username and proxy.password_file belong together; write both or none");
+      }
+      if (!proxy.ca_file.empty() && !proxy.tls) {
+        problem(at({here + ".ca_file"}), "proxy.ca_file is of no use without tls = true; add it, or remove ca_file");
+      }
+    }
+    check_upstreams(names);
+  }
+
   void check_tenants() {
     std::map<std::string_view, size_t> ids;
     for (size_t i = 0; i < config_.tenants.size(); ++i) {
@@ -113,6 +142,24 @@ class Rules {
   }
 
  private:
+  void check_upstreams(const std::map<std::string_view, size_t>& proxies) {
+    std::map<std::string_view, size_t> hosts;
+    for (size_t i = 0; i < config_.upstreams.size(); ++i) {
+      const UpstreamConfig& upstream = config_.upstreams[i];
+      std::string here = fmt::format("upstream[{}]", i);
+      bool known = upstream.proxy.empty() || parse_proxy_url(upstream.proxy) || proxies.contains(upstream.proxy);
+      if (!known) {
+        problem(at({here + ".proxy"}), fmt::format("upstream.proxy \"{}\" names no [[proxy]]; add one with this name, or write "
+                                                   "\"http://\" with host and port", upstream.proxy));
+      }
+      for (const std::string& host : upstream.hosts) {
+        if (hosts.try_emplace(host, i).second) continue;
+        problem(at({here + ".hosts"}), fmt::format("upstream.hosts names \"{}\", of which the [[upstream]] in line {} says all; "
+                                                   "remove one", host, line_of(fmt::format("upstream[{}]", hosts[host]))));
+      }
+    }
+  }
+
   // Apps may share a key; one key then has one team and one file.
   void check_apps(const TenantConfig& tenant, const std::string& here) {
     std::map<std::tuple<std::string_view, ApnsEnvironment>, size_t> topics;
@@ -126,6 +173,15 @@ class Rules {
                             "remove one or change its environment", app.topic,
                             line_of(fmt::format("{}.app[{}]", here, topic->second))));
       }
+      if (!check_credentials(app_here)) continue;
+      if (app.by_certificate()) {
+        auto [file, fresh_file] = certificates_.try_emplace(app.certificate_file, app.private_key_file);
+        if (fresh_file || file->second == app.private_key_file) continue;
+        problem(at({app_here + ".private_key_file"}),
+                fmt::format("tenant.app.certificate_file \"{}\" stands above with another private_key_file; a "
+                            "certificate has one", app.certificate_file));
+        continue;
+      }
       auto [key, first] = keys_.try_emplace(app.key_id, &app);
       const AppConfig& other = *key->second;
       if (first || app.key_id.empty() || app.team_id.empty() || app.key_file.empty()) continue;
@@ -135,6 +191,40 @@ class Rules {
                             app.key_id));
       }
     }
+  }
+
+  // An app proves itself by a key of its team or by a certificate, and one of them is whole.
+  bool check_credentials(const std::string& here) {
+    struct Part {
+      std::string_view name, example;
+      bool of_certificate;
+      bool given;
+    };
+    auto given = [&](std::string_view name) { return positions_.contains(here + "." + std::string(name)); };
+    Part parts[] = {{"team_id", "\"A1B2C3D4E5\"", false, given("team_id")},
+                    {"key_id", "\"F6G7H8I9J0\"", false, given("key_id")},
+                    {"key_file", "\"/etc/bellhop/apns/AuthKey_F6G7H8I9J0.p8\"", false, given("key_file")},
+                    {"certificate_file", "\"/etc/bellhop/apns/mail.pem\"", true, given("certificate_file")},
+                    {"private_key_file", "\"/etc/bellhop/apns/mail.key\"", true, given("private_key_file")}};
+    bool key = parts[0].given || parts[1].given || parts[2].given, certificate = parts[3].given || parts[4].given;
+    if (key && certificate) {
+      problem(at({here}), "[[tenant.app]] names both a key (team_id, key_id, key_file) and a certificate "
+                          "(certificate_file, private_key_file); remove one");
+      return false;
+    }
+    if (!key && !certificate) {
+      problem(at({here}), "[[tenant.app]] names neither a key nor a certificate; add team_id, key_id and key_file, or "
+                          "certificate_file and private_key_file");
+      return false;
+    }
+    bool whole = true;
+    for (const Part& part : parts) {
+      if (part.of_certificate != certificate || part.given) continue;
+      problem(at({here}), fmt::format("missing key \"{}\" in [[tenant.app]]; add for example {} = {}", part.name,
+                                      part.name, part.example));
+      whole = false;
+    }
+    return whole;
   }
 
   void check_repeats(const std::string& here, std::string_view name, const std::vector<std::string>& items) {
@@ -162,6 +252,7 @@ class Rules {
   const ConfigPositions& positions_;
   std::vector<ConfigProblem>& problems_;
   std::map<std::string_view, const AppConfig*> keys_;
+  std::map<std::string_view, std::string_view> certificates_;  // to their keys' files
 };
 
 }  // namespace
@@ -171,6 +262,8 @@ void check_config_rules(const Config& config, std::string_view file_name, const 
   Rules rules(config, file_name, positions, problems);
   rules.check_orders();
   rules.check_listeners();
+  rules.check_trusted();
+  rules.check_proxies();
   rules.check_tenants();
 }
 

@@ -90,10 +90,20 @@ constexpr KeyRow required(KeyRow row) {
   return row;
 }
 
+constexpr KeyRow at_reload(KeyRow row) {
+  row.when_changed = WhenChanged::reload;
+  return row;
+}
+constexpr KeyRow at_restart(KeyRow row) {
+  row.when_changed = WhenChanged::restart;
+  return row;
+}
+
 constexpr std::string_view kAckModes[] = {"after-push"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kPreviews[] = {"none", "sender", "subject", "full"};
 constexpr std::string_view kEnvironments[] = {"production", "sandbox"};
+constexpr std::string_view kResolves[] = {"proxy", "local"};
 constexpr uint32_t kRsaBits[] = {2048, 3072};
 
 constexpr uint64_t kMany = 100'000'000;
@@ -105,26 +115,34 @@ constexpr KeyRow kTopKeys[] = {
         "Threads that serve, each with its own event loop. 0: one for each CPU that the process may use."),
     path<&Config::data_dir>("data_dir", KeyKind::path, "\"/var/lib/bellhop\"",
         "Folder of everything that bellhop writes but the log."),
-    required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
+    at_reload(required(path<&Config::keyring_file>("keyring_file", KeyKind::file, "\"/etc/bellhop/keyring\"",
         "The keys that seal the store, made by `bellhop keyring make`. Mode 0400; the same file on all nodes. Keep a "
-        "copy away from the data.")),
+        "copy away from the data."))),
 };
 
 constexpr KeyRow kPublicKeys[] = {
     list<&PublicListenerConfig::addresses>("addresses", nullptr, "[\"0.0.0.0:443\", \"[::]:443\"]",
         "Addresses to listen on for devices and Exchange."),
-    required(path<&PublicListenerConfig::certificate_file>("certificate_file", KeyKind::file,
+    at_reload(required(path<&PublicListenerConfig::certificate_file>("certificate_file", KeyKind::file,
         "\"/etc/bellhop/tls/server.pem\"",
-        "Certificate chain of the server in PEM, its own certificate first.")),
-    required(path<&PublicListenerConfig::private_key_file>("private_key_file", KeyKind::file,
+        "Certificate chain of the server in PEM, its own certificate first."))),
+    at_reload(required(path<&PublicListenerConfig::private_key_file>("private_key_file", KeyKind::file,
         "\"/etc/bellhop/tls/server.key\"",
-        "Private key of the certificate in PEM; ECDSA P-256 is the fastest.")),
+        "Private key of the certificate in PEM; ECDSA P-256 is the fastest."))),
     number<&PublicListenerConfig::listen_backlog>("listen_backlog", 16, 65'535, "",
         "Connections that the kernel holds until they are accepted, for each core."),
     number<&PublicListenerConfig::connections_max>("connections_max", 16, 10'000'000, "",
         "Open connections, all cores together."),
     number<&PublicListenerConfig::connections_per_address_max>("connections_per_address_max", 1, 10'000'000, "",
         "Open connections of one client address on one core. Exchange servers behind one address share it."),
+    number<&PublicListenerConfig::connections_per_address_per_second>("connections_per_address_per_second", 0, kMany, "",
+        "New connections of one client address (IPv6: of one /64) on one core, before any TLS; ten seconds' worth may come at "
+        "once. More are closed. 0: not limited."),
+    boolean<&PublicListenerConfig::proxy_protocol>("proxy_protocol",
+        "Load balancers in trusted_cidrs begin each connection with a PROXY protocol header, version 2; its client address then "
+        "counts for every limit. A connection of theirs without one is closed; nobody else's header is read."),
+    list<&PublicListenerConfig::trusted_cidrs>("trusted_cidrs", nullptr, "[\"10.30.0.0/24\", \"fd00:30::/64\"]",
+        "Networks of these load balancers."),
     number<&PublicListenerConfig::handshakes_in_flight_max>("handshakes_in_flight_max", 16, 1'000'000, "",
         "TLS handshakes at the same time on one core; further connections are closed at once."),
     number<&PublicListenerConfig::handshake_timeout_ms>("handshake_timeout_ms", 100, 60'000, "ms",
@@ -234,9 +252,9 @@ constexpr KeyRow kEwsKeys[] = {
         "Send X-AnchorMailbox, which leads a request to the mailbox's own server, with the address of the credential "
         "record. Without it Exchange Online may answer slowly or not at all."),
     boolean<&EwsConfig::gzip>("gzip", "Take gzip answers."),
-    path<&EwsConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
+    at_reload(path<&EwsConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
         "Certificate authorities in PEM that Exchange's certificate may come from, besides the system's. Verification "
-        "is never off."),
+        "is never off.")),
     number<&EwsConfig::status_frequency_minutes>("status_frequency_minutes", 1, 1'440, "minutes",
         "How often Exchange calls without events, and for how long it repeats an unanswered callback."),
     number<&EwsConfig::connections_per_host_max>("connections_per_host_max", 1, 1'000, "",
@@ -254,6 +272,8 @@ constexpr KeyRow kEwsKeys[] = {
         "For the whole of a Subscribe request, which a device waits for."),
     number<&EwsConfig::idle_timeout_ms>("idle_timeout_ms", 1'000, 600'000, "ms",
         "How long a connection is kept for the next request."),
+    number<&EwsConfig::certificate_idle_timeout_ms>("certificate_idle_timeout_ms", 100, 600'000, "ms",
+        "The same for a connection that a user's certificate logged on. It serves nobody else, so it is kept shortly."),
     number<&EwsConfig::answer_bytes_max>("answer_bytes_max", 65'536, 16'777'216, "bytes",
         "Body of one answer of Exchange."),
     number<&EwsConfig::breaker_failure_percent>("breaker_failure_percent", 1, 100, "%",
@@ -270,8 +290,8 @@ constexpr KeyRow kEwsKeys[] = {
 };
 
 constexpr KeyRow kOauthKeys[] = {
-    path<&OauthConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/token-ca.pem\"",
-        "Certificate authorities in PEM that a token endpoint's certificate may come from, besides the system's."),
+    at_reload(path<&OauthConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/token-ca.pem\"",
+        "Certificate authorities in PEM that a token endpoint's certificate may come from, besides the system's.")),
     number<&OauthConfig::grant_timeout_ms>("grant_timeout_ms", 100, 20'000, "ms",
         "For one grant, from resolving the name to the end of the answer."),
     number<&OauthConfig::renew_before_expiry_seconds>("renew_before_expiry_seconds", 0, 3'600, "seconds",
@@ -292,7 +312,7 @@ constexpr KeyRow kAutodiscoverKeys[] = {
     number<&AutodiscoverConfig::cache_hours>("cache_hours", 1, 8'760, "hours",
         "How long the URL that was found serves all mailboxes of the domain. A mailbox that is not there is searched "
         "anew before."),
-    number<&AutodiscoverConfig::failure_seconds>("failure_seconds", 1, 86'400, "s",
+    number<&AutodiscoverConfig::failure_seconds>("failure_seconds", 1, 86'400, "seconds",
         "How long a domain that led nowhere is not asked again."),
     number<&AutodiscoverConfig::failures_kept_max>("failures_kept_max", 1, 1'000'000, "",
         "Such domains that one core remembers."),
@@ -307,8 +327,8 @@ constexpr KeyRow kAutodiscoverKeys[] = {
 constexpr KeyRow kApnsKeys[] = {
     address<&ApnsConfig::production>("production", "\"api.push.apple.com:443\"", "Apple's production host."),
     address<&ApnsConfig::sandbox>("sandbox", "\"api.sandbox.push.apple.com:443\"", "Apple's sandbox host."),
-    path<&ApnsConfig::ca_file>("ca_file", KeyKind::file, "\"stand-in-ca.pem\"",
-        "Certificate authorities in PEM instead of the system's, for a stand-in."),
+    at_reload(path<&ApnsConfig::ca_file>("ca_file", KeyKind::file, "\"stand-in-ca.pem\"",
+        "Certificate authorities in PEM instead of the system's, for a stand-in.")),
     number<&ApnsConfig::connections_per_core>("connections_per_core", 1, 64, "",
         "Connections of one core for each team and environment."),
     number<&ApnsConfig::streams_in_flight_max>("streams_in_flight_max", 1, 10'000, "",
@@ -354,12 +374,26 @@ constexpr KeyRow kLimitsKeys[] = {
         "getpublickey requests of one tenant."),
     number<&LimitsConfig::subscribe_per_address_per_minute>("subscribe_per_address_per_minute", 1, kMany, "",
         "subscribe requests of one client address."),
+    number<&LimitsConfig::subscribe_per_tenant_per_minute>("subscribe_per_tenant_per_minute", 1, kMany, "",
+        "subscribe requests of one tenant."),
     number<&LimitsConfig::unauthorized_per_address_per_minute>("unauthorized_per_address_per_minute", 1, kMany, "",
         "Requests of one client address with a wrong API token; more are answered 429 unread."),
+    number<&LimitsConfig::callbacks_per_address_per_minute>("callbacks_per_address_per_minute", 0, kMany, "",
+        "Callbacks of one address on one core; more are answered 429. All of an Exchange organisation may come from one "
+        "address, so that this is for those who know theirs. 0: not limited."),
+    number<&LimitsConfig::unknown_callbacks_per_address_per_minute>("unknown_callbacks_per_address_per_minute", 0, kMany, "",
+        "Callbacks of one address on one core that belong to no subscription, and so are not Exchange's; more are answered 429. "
+        "Good ones are never counted. 0: not limited."),
+    list<&LimitsConfig::exempt_cidrs>("exempt_cidrs", nullptr, "[\"10.20.0.0/16\"]",
+        "Networks whose addresses no limit per address counts, those of [listen.public] included: Exchange's, or a load "
+        "balancer's that does not speak the PROXY protocol."),
     number<&LimitsConfig::subscribe_handovers_per_hour>("subscribe_handovers_per_hour", 1, 1'000, "",
         "Times that one mailbox's subscription may be replaced."),
     number<&LimitsConfig::subscribes_in_flight_max>("subscribes_in_flight_max", 1, 100'000, "",
         "subscribe requests at the same time on one core."),
+    number<&LimitsConfig::certificates_opening_max>("certificates_opening_max", 1, 1'000, "",
+        "PKCS#12 files of devices that are being opened for one core; each may take a second of CPU on the worker "
+        "thread. More are refused for the moment."),
     number<&LimitsConfig::devices_per_user_max>("devices_per_user_max", 1, 100, "", "Devices of one user."),
     number<&LimitsConfig::credential_age_minutes_max>("credential_age_minutes_max", 1, 60, "minutes",
         "How old the credentials in a subscribe request may be (iat)."),
@@ -367,11 +401,45 @@ constexpr KeyRow kLimitsKeys[] = {
         "Client addresses that one core counts; the longest unseen is forgotten."),
 };
 
+constexpr KeyRow kProxyKeys[] = {
+    required(text<&ProxyConfig::name>("name", refuse_proxy_name, "\"outside\"", "What upstream.proxy calls it.")),
+    required(address<&ProxyConfig::address>("address", "\"proxy.example.com:3128\"", "Where the proxy is.")),
+    boolean<&ProxyConfig::tls>("tls", "Speak TLS with the proxy itself. Without it the password crosses the network in clear."),
+    path<&ProxyConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/proxy-ca.pem\"",
+        "With tls: certificate authorities in PEM that the proxy's certificate must come from, instead of the system's."),
+    text<&ProxyConfig::username>("username", refuse_username, "\"bellhop\"", "For the proxy (Basic)."),
+    path<&ProxyConfig::password_file>("password_file", KeyKind::file, "\"/etc/bellhop/proxy-password\"",
+        "File with the password, in one line; not open to all users."),
+    choice<&ProxyConfig::resolve>("resolve", kResolves,
+        "Who looks destinations up. `proxy`: it gets the name, and the tenant's private networks cannot be checked, only the "
+        "list of hosts. `local`: we do, check every address, and name the checked one to the proxy."),
+};
+
+constexpr KeyRow kUpstreamKeys[] = {
+    required(list<&UpstreamConfig::hosts>("hosts", refuse_upstream_host, "[\"mail.example.com\", \"*.example.com\"]",
+        "The hosts: names, `*.` for all below a name, `*` for all.")),
+    path<&UpstreamConfig::ca_file>("ca_file", KeyKind::file, "\"/etc/bellhop/tls/exchange-ca.pem\"",
+        "Certificate authorities in PEM that these hosts' certificates must come from, instead of all others."),
+    list<&UpstreamConfig::spki_pins>("spki_pins", refuse_spki_pin,
+        "[\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]",
+        "SHA-256 of the public keys (SubjectPublicKeyInfo) that these hosts' certificates may have. Without ca_file the issuer "
+        "does not matter, so that a self-signed certificate is fine; name and dates are checked always."),
+    text<&UpstreamConfig::proxy>("proxy", refuse_proxy_reference, "\"outside\"",
+        "Name of the [[proxy]] that leads to these hosts, or `http://host:port`. None: directly."),
+};
+
 constexpr KeyRow kLogKeys[] = {
     choice<&LogConfig::level>("level", kLogLevels, "The least important lines that are written."),
-    path<&LogConfig::output>("output", KeyKind::log_output, "\"stdout\"", "`stdout`, or a file to append to."),
+    at_restart(path<&LogConfig::output>("output", KeyKind::log_output, "\"stdout\"",
+        "`stdout`, or a file to append to.")),
     number<&LogConfig::lines_per_event_per_second_max>("lines_per_event_per_second_max", 1, 1'000'000, "",
         "Lines of one event in a second on one core; the rest is counted."),
+};
+
+constexpr KeyRow kReloadKeys[] = {
+    number<&ReloadConfig::watch_interval_seconds>("watch_interval_seconds", 0, 86'400, "seconds",
+        "How often the files of certificates, private keys, authorities and APNs keys are looked at; new content is taken "
+        "without asking. 0: at a reload only."),
 };
 
 constexpr KeyRow kTenantKeys[] = {
@@ -404,10 +472,15 @@ constexpr KeyRow kTenantKeys[] = {
 
 constexpr KeyRow kAppKeys[] = {
     required(text<&AppConfig::topic>("topic", refuse_topic, "\"com.example.mail\"", "Bundle id of the app.")),
-    required(text<&AppConfig::team_id>("team_id", refuse_apple_id, "\"A1B2C3D4E5\"", "Apple's id of the team.")),
-    required(text<&AppConfig::key_id>("key_id", refuse_apple_id, "\"F6G7H8I9J0\"", "Apple's id of the key.")),
-    required(path<&AppConfig::key_file>("key_file", KeyKind::file, "\"/etc/bellhop/apns/AuthKey_F6G7H8I9J0.p8\"",
-        "The key, as Apple gives it (.p8).")),
+    text<&AppConfig::team_id>("team_id", refuse_apple_id, "\"A1B2C3D4E5\"",
+        "Apple's id of the team. Required with a key."),
+    text<&AppConfig::key_id>("key_id", refuse_apple_id, "\"F6G7H8I9J0\"", "Apple's id of the key. Required with a key."),
+    path<&AppConfig::key_file>("key_file", KeyKind::file, "\"/etc/bellhop/apns/AuthKey_F6G7H8I9J0.p8\"",
+        "The key, as Apple gives it (.p8). An app has either a key or a certificate."),
+    path<&AppConfig::certificate_file>("certificate_file", KeyKind::file, "\"/etc/bellhop/apns/mail.pem\"",
+        "The app's provider certificate in PEM, instead of team_id, key_id and key_file."),
+    path<&AppConfig::private_key_file>("private_key_file", KeyKind::file, "\"/etc/bellhop/apns/mail.key\"",
+        "Private key of the certificate in PEM. Required with a certificate."),
     choice<&AppConfig::environment>("environment", kEnvironments,
         "Which of Apple's two services the app's tokens belong to."),
 };
@@ -429,18 +502,30 @@ constexpr SectionRow kSections[] = {
     {"listen.admin", false, 0, enter<&Config::listen_admin>, kAdminKeys, "Operators on this host."},
     {"store", false, 0, enter<&Config::store>, kStoreKeys, "The embedded store."},
     {"notification", false, 0, enter<&Config::notification>, kNotificationKeys,
-     "From a callback of Exchange to its answer."},
+     "From a callback of Exchange to its answer.", WhenChanged::reload},
     {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
     {"oauth", false, 0, enter<&Config::oauth>, kOauthKeys, "Grants at OAuth token endpoints."},
     {"autodiscover", false, 0, enter<&Config::autodiscover>, kAutodiscoverKeys,
      "Where the EWS of a mailbox is, for devices that do not say. It is off until a tenant names its domains."},
     {"apns", false, 0, enter<&Config::apns>, kApnsKeys, "Pushes through Apple."},
     {"keys", false, 0, enter<&Config::keys>, kKeysKeys, "Key pairs of users."},
-    {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API."},
-    {"log", false, 0, enter<&Config::log>, kLogKeys, "The log: JSON lines without personal data."},
-    {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one."},
+    {"limits", false, 0, enter<&Config::limits>, kLimitsKeys, "Limits of the device API and of callbacks.",
+     WhenChanged::reload},
+    {"proxy", true, kProxiesMax, append<&Config::proxies>, kProxyKeys,
+     "HTTP proxies that lead outside by CONNECT; used by the hosts that an `[[upstream]]` sends there.",
+     WhenChanged::reload},
+    {"upstream", true, kUpstreamsMax, append<&Config::upstreams>, kUpstreamKeys,
+     "Whom to trust, and which way to take, for single hosts: of Exchange, Autodiscover, token endpoints and Apple alike. The "
+     "first entry that names a host counts; for all others the sections above do.",
+     WhenChanged::reload},
+    {"log", false, 0, enter<&Config::log>, kLogKeys, "The log: JSON lines without personal data.",
+     WhenChanged::reload},
+    {"reload", false, 0, enter<&Config::reload>, kReloadKeys, "Reloads; see [operating](operating.md#reload).",
+     WhenChanged::reload},
+    {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one.",
+     WhenChanged::reload},
     {"tenant.app", true, kAppsPerTenantMax, append<&TenantConfig::apps>, kAppKeys,
-     "One for each push app of the tenant above it."},
+     "One for each push app of the tenant above it.", WhenChanged::reload},
 };
 
 template <class T>
@@ -479,6 +564,11 @@ const KeyRow* find_config_key(const SectionRow& section, std::string_view name) 
     if (key.name == name) return &key;
   }
   return nullptr;
+}
+
+bool takes_reload(const SectionRow& section, const KeyRow& key) {
+  WhenChanged when = key.when_changed == WhenChanged::as_section ? section.when_changed : key.when_changed;
+  return when == WhenChanged::reload;
 }
 
 std::string full_key(const SectionRow& section, std::string_view name) {

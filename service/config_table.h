@@ -32,6 +32,9 @@ enum class KeyKind : uint8_t {
 // Nothing, or what is wrong: a phrase that follows "it ".
 using TextCheck = std::string_view (*)(std::string_view text);
 
+// What it takes for a change of a key to hold: a reload, or a restart of the server.
+enum class WhenChanged : uint8_t { as_section, reload, restart };
+
 struct KeyRow {
   std::string_view name;
   KeyKind kind = KeyKind::boolean;
@@ -45,6 +48,7 @@ struct KeyRow {
   TextCheck refuse = nullptr;
   std::string_view example = "";  // in TOML
   std::string_view help = "";
+  WhenChanged when_changed = WhenChanged::as_section;
 };
 
 // One table of the file. `path` is "" for the top, else dotted. A repeated one is an array of tables.
@@ -55,6 +59,7 @@ struct SectionRow {
   void* (*enter)(void* parent) = nullptr;  // the struct inside its parent's; appends where repeated
   std::span<const KeyRow> keys;
   std::string_view help;
+  WhenChanged when_changed = WhenChanged::restart;  // of keys that do not say otherwise
 };
 
 // A parent stands before its children. The parent of "tenant.app" is "tenant", of all others the top.
@@ -62,6 +67,8 @@ std::span<const SectionRow> config_sections();
 const SectionRow* find_config_section(std::string_view path);
 const KeyRow* find_config_key(const SectionRow& section, std::string_view name);
 
+// A reload takes the key's new value.
+bool takes_reload(const SectionRow& section, const KeyRow& key);
 // "listen.public.idle_timeout_ms"; at the top the name alone.
 std::string full_key(const SectionRow& section, std::string_view name);
 // "[store]", "[[tenant]]", "the top of the file".
@@ -76,6 +83,8 @@ enum class PortRange : uint8_t { from_1, from_0 };
 std::optional<HostPort> parse_host_port(std::string_view text, PortRange range = PortRange::from_1);
 std::optional<Cidr> parse_cidr(std::string_view text);
 std::string to_text(const Cidr& cidr);
+// "http://host:port", or "https://host:port" for TLS with the proxy; nothing may follow.
+std::optional<ProxyConfig> parse_proxy_url(std::string_view text);
 bool is_ip_address(std::string_view host);
 bool is_loopback_address(std::string_view host);
 // Lower-case letters, digits and hyphens in labels of at most 63, 253 in all (RFC 1123); no trailing dot, and a last
@@ -89,6 +98,11 @@ std::string_view refuse_server_version(std::string_view text);
 std::string_view refuse_tenant_id(std::string_view text);
 std::string_view refuse_tenant_name(std::string_view text);
 std::string_view refuse_ews_host(std::string_view text);
+std::string_view refuse_upstream_host(std::string_view text);  // the same, or "*"
+std::string_view refuse_spki_pin(std::string_view text);
+std::string_view refuse_proxy_name(std::string_view text);
+std::string_view refuse_proxy_reference(std::string_view text);  // a name, or what parse_proxy_url takes
+std::string_view refuse_username(std::string_view text);
 std::string_view refuse_topic(std::string_view text);
 std::string_view refuse_apple_id(std::string_view text);
 

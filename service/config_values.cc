@@ -124,6 +124,16 @@ std::string to_text(const Cidr& cidr) {
   return fmt::format("{}/{}", text, cidr.bits);
 }
 
+std::optional<ProxyConfig> parse_proxy_url(std::string_view text) {
+  ProxyConfig proxy;
+  proxy.tls = text.starts_with("https://");
+  if (!proxy.tls && !text.starts_with("http://")) return std::nullopt;
+  auto address = parse_host_port(text.substr(proxy.tls ? 8 : 7));
+  if (!address) return std::nullopt;
+  proxy.address = *address;
+  return proxy;
+}
+
 std::string_view refuse_public_url(std::string_view text) {
   if (!text.starts_with("https://")) return "must begin with \"https://\"";
   if (text.size() > 500) return "must have at most 500 characters, so that callback URLs fit into Exchange's limit";
@@ -178,6 +188,31 @@ std::string_view refuse_ews_host(std::string_view text) {
     return "must have at least two labels after \"*.\"";
   }
   return "";
+}
+
+std::string_view refuse_upstream_host(std::string_view text) { return text == "*" ? "" : refuse_ews_host(text); }
+
+std::string_view refuse_spki_pin(std::string_view text) {
+  bool prefixed = text.starts_with("sha256/");
+  auto bytes = prefixed ? from_base64(text.substr(7)) : std::nullopt;
+  return bytes && bytes->size() == 32 ? "" : "must be \"sha256/\" and the base64 of 32 bytes";
+}
+
+std::string_view refuse_proxy_name(std::string_view text) {
+  bool good = !text.empty() && text.size() <= 64 &&
+              std::all_of(text.begin(), text.end(), [](char c) { return is_lower_alnum(c) || c == '-' || c == '_'; });
+  return good ? "" : "must be 1 to 64 lower-case letters, digits, hyphens and underscores";
+}
+
+std::string_view refuse_proxy_reference(std::string_view text) {
+  bool good = parse_proxy_url(text) || refuse_proxy_name(text).empty();
+  return good ? "" : "must be the name of a [[proxy]], or \"http://\" with host and port";
+}
+
+std::string_view refuse_username(std::string_view text) {
+  if (text.find(':') != std::string_view::npos) return "must not hold a colon";  // RFC 7617 section 2
+  if (text.size() > 255) return "must have at most 255 characters";
+  return refuse_header_value(text);
 }
 
 std::string_view refuse_topic(std::string_view text) {

@@ -7,13 +7,12 @@
 
 #include "core/io.h"
 #include "service/apns_sender.h"
-#include "service/config.h"
 #include "service/decrypter.h"
 #include "service/ews_client.h"
+#include "service/generation.h"
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/outcome.h"
-#include "service/tenants.h"
 #include "service/token_client.h"
 #include "service/vault.h"
 #include "store/store.h"
@@ -28,16 +27,16 @@ class Registrar;
 struct Core;
 
 // What all cores share. Made by Server before the cores run; immutable afterwards but for the atomics and what says of
-// itself that it is thread-safe.
+// itself that it is thread-safe. Configuration and tenants are a core's own: see Core::config().
 struct Node {
-  const Config& config;
-  const Tenants& tenants;
+  std::shared_ptr<const Generation> start;  // what cores begin with; given up when they have begun
   store::Store& store;
   const Vault& vault;
   ApnsProviderTokens& apns_tokens;
   std::vector<Core*> cores;          // filled by each core before any of them listens
   std::atomic<bool> ready{false};    // callbacks are taken
   std::atomic<bool> draining{false};
+  std::atomic<int64_t> listener_certificate_expires_s{0};  // Unix seconds; 0: not known yet
 
   // The core that owns a mailbox's hot state.
   unsigned home_core(const store::StoredUserId& user) const {
@@ -61,7 +60,12 @@ struct Core {
   Registrar* registrar = nullptr;             // set by itself; DeviceApi keeps it
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
   NotificationObserver* observer = nullptr;  // demo and tests
+  GenerationSlot generations{node.start};
 
+  // As of the last reload. What is found here stays while a GenerationSlot::Pin is held that is older than the look: each
+  // request, and each flow in the background that waits, holds one.
+  const Config& config() const { return generations.now().config; }
+  const Tenants& tenants() const { return generations.now().tenants; }
   Fingerprint fingerprint(const store::StoredUserId& user) const { return log.fingerprint("user", user); }
 };
 

@@ -57,6 +57,8 @@ Decrypter::Decrypter(store::Store& store, const Vault& vault, std::unique_ptr<cr
   Reactor::current().add_hook(&hook_);
 }
 
+void Decrypter::renew(const NotificationConfig& notification) { batch_.set_limits(batch_limits(notification)); }
+
 Decrypter::~Decrypter() { BH_CHECK(batch_.waiting() == 0); }
 
 void Decrypter::turn(TurnHook& hook, bool nothing_else_ready) {

@@ -34,6 +34,9 @@ class Decrypter {
   // Forgets the key of a removed user on this core.
   void forget(store::KeyId id);
 
+  // Other bounds of the queue, at a reload.
+  void renew(const NotificationConfig& notification);
+
   const crypto::RsaBatch::Metrics& batch_metrics() const { return batch_.metrics(); }
 
  private:

@@ -12,6 +12,7 @@
 #include "proto/target.h"
 #include "proto/wiping_buffer.h"
 #include "service/api_tokens.h"
+#include "service/cidrs.h"
 #include "service/device_request.h"
 #include "service/error_texts.h"
 #include "service/key_maker.h"
@@ -26,22 +27,6 @@ constexpr size_t kBodyBytesMax = 64 * 1024;
 constexpr size_t kAnswerBytes = 4096;  // reserved, so that an answer with a secret in it does not move
 constexpr Duration kPoolEmptyRetry = 5s;
 constexpr Duration kDrainingRetry = 10s;
-
-enum class RouteName : uint8_t { alive, getpublickey, subscribe, checkin, updatetoken, unsubscribe };
-struct ApiRoute {
-  std::string_view path;
-  proto::HttpMethod method;
-  std::string_view method_name;
-  RouteName name;
-};
-constexpr auto kRoutes = std::to_array<ApiRoute>({
-    {"alive", proto::HttpMethod::get, "GET", RouteName::alive},
-    {"getpublickey", proto::HttpMethod::post, "POST", RouteName::getpublickey},
-    {"subscribe", proto::HttpMethod::post, "POST", RouteName::subscribe},
-    {"checkin", proto::HttpMethod::post, "POST", RouteName::checkin},
-    {"updatetoken", proto::HttpMethod::post, "POST", RouteName::updatetoken},
-    {"unsubscribe", proto::HttpMethod::post, "POST", RouteName::unsubscribe},
-});
 
 std::optional<std::string_view> below_base(std::string_view path) {
   for (std::string_view base : kBases) {
@@ -77,7 +62,11 @@ class BodyBuffer final : public BodySink {
 
 // A request on its way, in the frame of handle().
 struct DeviceApi::Impl {
-  explicit Impl(Core& c) : core(c), tokens(c.node.store, c.node.vault, c.node.tenants), registrar(c) {}
+  explicit Impl(Core& c)
+      : core(c),
+        tokens(c.node.store, c.node.vault, c.generations),
+        registrar(c),
+        exempt(to_blocks(c.config().limits.exempt_cidrs)) {}
 
   Task<ApiResult<Answer>> serve(HttpExchange& exchange, std::string_view path);
   Task<ApiResult<const Tenant*>> tenant_of(HttpExchange& exchange);
@@ -86,12 +75,24 @@ struct DeviceApi::Impl {
   Task<ApiStatus> limit_key(RateLimit limit, RateKey key);
   Task<void> refuse(HttpExchange& exchange, const ApiProblem& problem);
 
-  Task<ApiResult<Answer>> get_public_key(HttpExchange& exchange, const Tenant& tenant,
-                                         const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> subscribe(HttpExchange& exchange, const Tenant& tenant, const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> check_in(const Tenant& tenant, const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> update_token(const Tenant& tenant, const proto::JsonDocument& document);
-  Task<ApiResult<Answer>> unsubscribe(const Tenant& tenant, const proto::JsonDocument& document);
+  // What is known of a request once its token was good and its body was read.
+  struct Request {
+    HttpExchange& exchange;
+    const Tenant& tenant;
+    const proto::JsonDocument& document;
+  };
+  struct Route {
+    proto::HttpMethod method;
+    std::string_view path;  // below a base
+    Task<ApiResult<Answer>> (Impl::*answer)(const Request& request);  // null: alive, which needs neither token nor body
+  };
+  static const std::array<Route, 6> kRoutes;
+
+  Task<ApiResult<Answer>> get_public_key(const Request& request);
+  Task<ApiResult<Answer>> subscribe(const Request& request);
+  Task<ApiResult<Answer>> check_in(const Request& request);
+  Task<ApiResult<Answer>> update_token(const Request& request);
+  Task<ApiResult<Answer>> unsubscribe(const Request& request);
   std::unexpected<ApiProblem> no_public_key(const store::StoredUserId& user, const Error& error);
   void nudge_key_maker() {
     if (core.key_maker) core.key_maker->nudge();
@@ -101,7 +102,28 @@ struct DeviceApi::Impl {
   Core& core;
   ApiTokens tokens;
   Registrar registrar;
+  const proto::AddressBlocks exempt;  // from limits per address
 };
+
+// Every route; docs/openapi.json describes them, and a test compares.
+constinit const std::array<DeviceApi::Impl::Route, 6> DeviceApi::Impl::kRoutes = {{
+    {proto::HttpMethod::get, "alive", nullptr},
+    {proto::HttpMethod::post, "getpublickey", &Impl::get_public_key},
+    {proto::HttpMethod::post, "subscribe", &Impl::subscribe},
+    {proto::HttpMethod::post, "checkin", &Impl::check_in},
+    {proto::HttpMethod::post, "updatetoken", &Impl::update_token},
+    {proto::HttpMethod::post, "unsubscribe", &Impl::unsubscribe},
+}};
+
+std::vector<RouteInfo> DeviceApi::routes() {
+  std::vector<RouteInfo> routes;
+  for (std::string_view base : kBases) {
+    for (const Impl::Route& route : Impl::kRoutes) {
+      routes.push_back({route.method, std::string(base) + std::string(route.path)});
+    }
+  }
+  return routes;
+}
 
 DeviceApi::DeviceApi(Core& core) : impl_(std::make_unique<Impl>(core)) {}
 DeviceApi::~DeviceApi() = default;
@@ -140,17 +162,18 @@ Task<void> DeviceApi::Impl::refuse(HttpExchange& exchange, const ApiProblem& pro
 }
 
 Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::string_view path) {
-  auto route = std::ranges::find(kRoutes, path, &ApiRoute::path);
+  auto route = std::ranges::find(kRoutes, path, &Route::path);
   if (route == kRoutes.end()) co_return std::unexpected(ApiProblem{.outcome = ApiOutcome::malformed, .status = 404});
   if (exchange.method() != route->method) {
-    co_return std::unexpected(ApiProblem{.outcome = ApiOutcome::malformed, .status = 405, .allow = route->method_name});
+    co_return std::unexpected(
+        ApiProblem{.outcome = ApiOutcome::malformed, .status = 405, .allow = proto::method_name(route->method)});
   }
   if (core.node.draining) {
     ApiProblem problem = refuse_unavailable(kDrainingRetry).error();
     problem.close = true;
     co_return std::unexpected(std::move(problem));
   }
-  if (route->name == RouteName::alive) {
+  if (!route->answer) {
     Answer answer;
     answer.body = R"({"status":"ok"})";
     co_return answer;
@@ -161,21 +184,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::stri
   if (!tenant) co_return std::unexpected(std::move(tenant.error()));
   ApiResult<proto::JsonDocument> document = co_await read_document(exchange);
   if (!document) co_return std::unexpected(std::move(document.error()));
-  switch (route->name) {
-    case RouteName::getpublickey:
-      co_return co_await get_public_key(exchange, **tenant, *document);
-    case RouteName::subscribe:
-      co_return co_await subscribe(exchange, **tenant, *document);
-    case RouteName::checkin:
-      co_return co_await check_in(**tenant, *document);
-    case RouteName::updatetoken:
-      co_return co_await update_token(**tenant, *document);
-    case RouteName::unsubscribe:
-      co_return co_await unsubscribe(**tenant, *document);
-    case RouteName::alive:
-      break;  // was answered
-  }
-  check_failed("a route of the table", __FILE__, __LINE__);
+  Request request{exchange, **tenant, *document};
+  co_return co_await (this->*route->answer)(request);
 }
 
 // ---- Who calls, how often, and with what ----
@@ -213,6 +223,7 @@ Task<ApiResult<proto::JsonDocument>> DeviceApi::Impl::read_document(HttpExchange
 Task<ApiStatus> DeviceApi::Impl::limit_address(HttpExchange& exchange, RateLimit limit) {
   Result<SocketAddress> peer = co_await exchange.peer_address();
   // Without an address (a unix socket, a connection that is going away) all share one bucket.
+  if (peer && exempt.contains(peer->ip)) co_return ApiStatus();
   co_return co_await limit_key(limit, rate_key(peer ? peer->ip : IpAddress()));
 }
 
@@ -225,14 +236,15 @@ Task<ApiStatus> DeviceApi::Impl::limit_key(RateLimit limit, RateKey key) {
   unsigned keeper = RateLimits::core_of(key, static_cast<unsigned>(core.node.cores.size()));
   Registrar* there = core.node.cores[keeper]->registrar;
   Duration wait = co_await on_core(keeper, [there, limit, key] { return There::take(there, limit, key); });
-  if (wait > Duration::zero()) co_return refuse_throttled(wait);
-  co_return ApiStatus();
+  if (wait == Duration::zero()) co_return ApiStatus();
+  core.metrics.add(metric::rate_limited, limit);
+  co_return refuse_throttled(wait);
 }
 
 // ---- The routes ----
 
-Task<ApiResult<Answer>> DeviceApi::Impl::get_public_key(HttpExchange& exchange, const Tenant& tenant,
-                                                        const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::get_public_key(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   BH_CO_STEP(co_await limit_address(exchange, RateLimit::getpublickey_address));
   BH_CO_STEP(co_await limit_key(RateLimit::getpublickey_tenant, rate_key(tenant.number)));
   ApiResult<crypto::Digest> address_hash = read_user_id(document);
@@ -263,9 +275,10 @@ std::unexpected<ApiProblem> DeviceApi::Impl::no_public_key(const store::StoredUs
   return refuse_unavailable(kPoolEmptyRetry);
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const Tenant& tenant,
-                                                   const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(const Request& asked_for) {
+  const auto& [exchange, tenant, document] = asked_for;
   BH_CO_STEP(co_await limit_address(exchange, RateLimit::subscribe_address));
+  BH_CO_STEP(co_await limit_key(RateLimit::subscribe_tenant, rate_key(tenant.number)));
   ApiResult<SubscribeRequest> request = read_subscribe(document, tenant, core.node.vault);
   if (!request) co_return std::unexpected(std::move(request.error()));
   Registrar* there = home(request->who.user);
@@ -286,7 +299,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::subscribe(HttpExchange& exchange, const
   co_return answer;
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::check_in(const Tenant& tenant, const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::check_in(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   ApiResult<DeviceIdentity> who = read_identity(document, tenant, core.node.vault, true);
   if (!who) co_return std::unexpected(std::move(who.error()));
   Registrar* there = home(who->user);
@@ -304,7 +318,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::check_in(const Tenant& tenant, const pr
   co_return answer;
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::update_token(const Tenant& tenant, const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::update_token(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   ApiResult<DeviceIdentity> who = read_identity(document, tenant, core.node.vault, true);
   if (!who) co_return std::unexpected(std::move(who.error()));
   ApiResult<std::string_view> token = read_push_token(document);
@@ -319,7 +334,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::update_token(const Tenant& tenant, cons
   co_return answer;
 }
 
-Task<ApiResult<Answer>> DeviceApi::Impl::unsubscribe(const Tenant& tenant, const proto::JsonDocument& document) {
+Task<ApiResult<Answer>> DeviceApi::Impl::unsubscribe(const Request& request) {
+  const auto& [exchange, tenant, document] = request;
   ApiResult<DeviceIdentity> who = read_identity(document, tenant, core.node.vault, true);
   if (!who) co_return std::unexpected(std::move(who.error()));
   Registrar* there = home(who->user);

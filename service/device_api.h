@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "core/task.h"
 #include "service/core.h"
 #include "service/http_exchange.h"
+#include "service/routes.h"
 
 namespace bellhop::service {
 
@@ -18,6 +20,8 @@ class DeviceApi final : public HttpHandler {
   ~DeviceApi();
   // True where `path` is below one of the two bases.
   static bool owns(std::string_view path);
+  // All of them, below both bases.
+  static std::vector<RouteInfo> routes();
   Task<void> handle(HttpExchange& exchange) override;
 
  private:

@@ -75,6 +75,21 @@ std::string service_error_text(uint16_t code, uint32_t detail) {
     case ServiceError::refresh_token_spent:
       return "the answer to a grant was lost, and the refresh token may not be used again "
              "(tenant.oauth_reuse_grace_seconds)";
+    case ServiceError::certificate_not_asked:
+      return with_status("Exchange did not ask for a certificate in the TLS handshake, and refuses the client; it must "
+                         "negotiate client certificates at once", detail);
+    case ServiceError::proxy_unreachable:
+      return detail == 0 ? "the proxy cannot be reached: its name has no address"
+                         : fmt::format("the proxy cannot be reached: {}", errno_text(detail));
+    case ServiceError::proxy_timed_out: return "the proxy made no connection in time";
+    case ServiceError::proxy_tls:
+      return "TLS with the proxy failed: " + error_text(Error{Domain::tls, 0, static_cast<uint16_t>(detail), 0});
+    case ServiceError::proxy_authentication:
+      return "the proxy wants another user name or password (proxy.username, proxy.password_file)";
+    case ServiceError::proxy_refused: return with_status("the proxy refuses the connection", detail);
+    case ServiceError::proxy_malformed:
+      return "the proxy's answer is none: " + error_text(Error{Domain::http, 0, static_cast<uint16_t>(detail), 0});
+    case ServiceError::proxy_closed: return "the proxy closed the connection without an answer";
   }
   return fmt::format("code {}", code);
 }

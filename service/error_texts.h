@@ -46,6 +46,16 @@ enum class ServiceError : uint16_t {
   token_endpoint_failed = 30,   // detail = HTTP status, or 0
   grant_refused = 31,           // the token endpoint takes the refresh token no more, or never did; detail = status
   refresh_token_spent = 32,     // its grant's answer was lost, and the issuer's grace is over
+  certificate_not_asked = 33,   // Exchange refused a client whose certificate it had not asked for; detail = status
+
+  // The proxy between us and a server; is_proxy_fault() knows them by their order.
+  proxy_unreachable = 60,     // detail = errno, or 0 where its name has no address
+  proxy_timed_out = 61,
+  proxy_tls = 62,             // TLS with the proxy itself; detail = TlsError
+  proxy_authentication = 63,  // 407
+  proxy_refused = 64,         // detail = its HTTP status
+  proxy_malformed = 65,       // no answer to CONNECT, or more than one; detail = proto::HttpError
+  proxy_closed = 66,          // it left before it had answered
 };
 
 inline Error config_error(ConfigError code, uint32_t detail = 0) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/base/bytes.h"
+#include "core/tls/error.h"
 #include "proto/http_error.h"
 #include "service/error_texts.h"
 
@@ -174,8 +175,17 @@ std::optional<EwsTrouble> judge_ews_answer(EwsOperation operation, const EwsRece
   return judge_messages(operation, received, wait_max);
 }
 
-EwsTrouble judge_http_failure(const Http1Failure& failure) {
+EwsTrouble judge_http_failure(const Http1Failure& failure, bool with_certificate) {
   const Error& error = failure.error;
+  // Of TLS 1.3 a refusal comes with what should be the answer. It says something of the user, or of the user's lack of a
+  // certificate, and nothing of how the host is.
+  if (is_certificate_refusal(error)) {
+    return trouble(with_certificate ? EwsFailureKind::unauthorized : EwsFailureKind::unavailable,
+                   EwsResult::certificate_refused, 0, error);
+  }
+  bool own_fault = is(error, TlsError::invalid_chain) || is(error, TlsError::invalid_key) ||
+                   is(error, TlsError::key_mismatch);
+  if (own_fault) return trouble(EwsFailureKind::unauthorized, EwsResult::certificate_refused, 0, error);
   if (is(error, CoreError::canceled)) return trouble(EwsFailureKind::unavailable, EwsResult::timed_out, 0, error);
   if (is(error, ServiceError::address_not_allowed)) {
     return trouble(EwsFailureKind::refused, EwsResult::connect_failed, 0, error);
@@ -184,7 +194,9 @@ EwsTrouble judge_http_failure(const Http1Failure& failure) {
   made.host_failed = true;
   if (failure.stage == Http1Stage::connecting) {
     made.result = EwsResult::connect_failed;
-    made.may_retry = error.domain != Domain::tls;  // a certificate does not change within a second
+    // A certificate does not change within a second, nor does a proxy's opinion of us.
+    bool lasting = error.domain == Domain::tls || is_proxy_fault(error);
+    made.may_retry = !lasting || is(error, ServiceError::proxy_unreachable) || is(error, ServiceError::proxy_closed);
     return made;
   }
   if (is(error, proto::HttpError::unwritable)) {

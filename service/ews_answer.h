@@ -48,7 +48,8 @@ bool may_be_ews_answer(uint16_t status);
 // response code inside a 200, a plain 503) and nonsense each have their trouble. `wait_max` cuts what Exchange asks for.
 std::optional<EwsTrouble> judge_ews_answer(EwsOperation operation, const EwsReceived& received, Duration wait_max);
 
-// The request brought no answer.
-EwsTrouble judge_http_failure(const Http1Failure& failure);
+// The request brought no answer. `with_certificate`: we had one to show; that the server does not take it is then a
+// refusal of these credentials.
+EwsTrouble judge_http_failure(const Http1Failure& failure, bool with_certificate = false);
 
 }  // namespace bellhop::service

@@ -9,6 +9,7 @@
 #include "core/sleep.h"
 #include "core/sync.h"
 #include "proto/ews_request.h"
+#include "service/client_certificate.h"
 #include "service/error_texts.h"
 #include "service/ews_answer.h"
 #include "service/ews_hosts.h"
@@ -123,7 +124,7 @@ MailItem::~MailItem() {
 }
 
 struct EwsClient::Impl {
-  Impl(const EwsConfig& c, std::shared_ptr<TlsContext> tls, MetricsShard& m, Log& l)
+  Impl(const EwsConfig& c, UpstreamRoutes routes, MetricsShard& m, Log& l)
       : config(c),
         options{.connections_max = c.connections_per_host_max,
                 .connect_timeout = std::chrono::milliseconds(c.connect_timeout_ms),
@@ -136,7 +137,7 @@ struct EwsClient::Impl {
         metrics(m),
         log(l),
         version(proto::parse_exchange_version(c.server_version).value()),
-        hosts(config, options, std::move(tls)),
+        hosts(config, options, std::move(routes)),
         mailboxes(c.requests_per_mailbox_max) {}
 
   // A parsed answer and the reader that owns its texts, which goes back for the next answer.
@@ -188,7 +189,7 @@ struct EwsClient::Impl {
   Task<Outcome<Answer>> run_on_host(Call& call);
   Task<Outcome<Answer>> run_admitted(EwsHost& host, Call& call);
   Task<Outcome<Answer>> attempt(EwsHost& host, Call& call);
-  Task<std::expected<Http1Lease, Http1Failure>> send(EwsHost& host, Call& call);
+  Task<std::expected<Http1Lease, Http1Failure>> send(Http1Pool& pool, Call& call, const TlsIdentity* identity);
   Task<EwsReply<std::vector<MailItem>>> fetch(const EwsTarget& target, std::span<const std::string_view> ids,
                                               std::span<const ItemField> fields, std::vector<size_t>* without_fields);
   bool may_preview(const EwsTarget& target) const;
@@ -214,8 +215,12 @@ struct EwsClient::Impl {
   bool closing = false;
 };
 
-EwsClient::EwsClient(const EwsConfig& config, std::shared_ptr<TlsContext> tls, MetricsShard& metrics, Log& log)
-    : impl_(std::make_unique<Impl>(config, std::move(tls), metrics, log)) {}
+EwsClient::EwsClient(const EwsConfig& config, UpstreamRoutes routes, MetricsShard& metrics, Log& log)
+    : impl_(std::make_unique<Impl>(config, std::move(routes), metrics, log)) {}
+
+void EwsClient::renew(UpstreamRoutes routes, const Tenants& tenants) {
+  impl_->hosts.renew(std::move(routes), tenants);
+}
 
 EwsClient::~EwsClient() { BH_CHECK(impl_->requests == 0); }
 
@@ -307,7 +312,8 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::run_adm
   co_return co_await attempt(host, call);
 }
 
-Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(EwsHost& host, Call& call) {
+Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(Http1Pool& pool, Call& call,
+                                                                    const TlsIdentity* identity) {
   ++call.attempts;
   crypto::Secret authorization = crypto::authorization_of(*call.target.credentials);
   std::array<proto::HeaderField, 8> fields = {{
@@ -323,11 +329,12 @@ Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(EwsHost& hos
   bool anchored = config.anchor_mailbox && !address_of(call.target).empty();
   if (anchored) fields[count++] = {"x-anchormailbox", address_of(call.target)};
   std::string authority = call.url.authority(), path = call.url.target();
-  co_return co_await host.pool.send({.method = "POST",
-                                     .target = path,
-                                     .host = authority,
-                                     .headers = {fields.data(), count},
-                                     .body = call.body});
+  co_return co_await pool.send({.method = "POST",
+                                .target = path,
+                                .host = authority,
+                                .headers = {fields.data(), count},
+                                .body = call.body,
+                                .identity = identity});
 }
 
 Task<Result<const EwsAnswer*>> EwsClient::Impl::parse(proto::EwsAnswerReader& reader, std::string_view text) {
@@ -341,8 +348,12 @@ Task<Result<const EwsAnswer*>> EwsClient::Impl::parse(proto::EwsAnswerReader& re
 }
 
 Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::attempt(EwsHost& host, Call& call) {
-  std::expected<Http1Lease, Http1Failure> lease = co_await send(host, call);
-  if (!lease) co_return std::unexpected(judge_http_failure(lease.error()));
+  std::optional<TlsIdentity> identity = identity_of(*call.target.credentials);
+  std::optional<EwsIdentityName> name;
+  if (identity) name = identity_name(call.target.mailbox, *identity);
+  EwsPoolUse use = co_await host.use(name ? &*name : nullptr);
+  std::expected<Http1Lease, Http1Failure> lease = co_await send(use.pool(), call, identity ? &*identity : nullptr);
+  if (!lease) co_return std::unexpected(judge_http_failure(lease.error(), identity.has_value()));
   const Http1Response& response = lease->response();
   EwsReceived received;
   received.status = response.status;
@@ -370,6 +381,11 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::attempt
       judge_ews_answer(call.operation, received, std::chrono::milliseconds(config.back_off_ms_max));
   if (!trouble) co_return std::move(answer);
   if (trouble->failure.kind == EwsFailureKind::garbage) lease->discard();
+  const TlsEngine* tls = lease->tls();
+  bool not_asked = identity && tls && !tls->certificate_asked() && !tls->resumed();
+  if (not_asked && trouble->failure.kind == EwsFailureKind::unauthorized) {
+    trouble->failure.error = service_error(ServiceError::certificate_not_asked, response.status);
+  }
   if (response.status == 401) trouble->failure.challenge = proto::find_bearer_challenge(*response.headers);
   co_return std::unexpected(*std::move(trouble));
 }
@@ -564,6 +580,10 @@ Task<EwsReply<InboxCounts>> EwsClient::inbox(const EwsTarget& target) {
     return number && *number >= 0 ? std::optional(static_cast<uint32_t>(*number)) : std::nullopt;
   };
   co_return InboxCounts{.total = count(folders.front().total), .unread = count(folders.front().unread)};
+}
+
+std::vector<EwsHostState> EwsClient::hosts() const {
+  return impl_->hosts.states(io::now());
 }
 
 Task<void> EwsClient::close() {

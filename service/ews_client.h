@@ -20,9 +20,12 @@
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 #include "store/ids.h"
 
 namespace bellhop::service {
+
+struct EwsHostState;
 
 // Where and as whom a request goes. Views outlive the call.
 struct EwsTarget {
@@ -79,7 +82,8 @@ struct InboxCounts {
   std::optional<uint32_t> total, unread;
 };
 
-// EWS over HTTPS/1.1 for one core: keep-alive connections pooled per host and port, bounded per host and per mailbox,
+// EWS over HTTPS/1.1 for one core: keep-alive connections pooled per host and port (and, where a certificate logs on, per
+// mailbox and certificate: they are never shared), bounded per host and per mailbox,
 // back-off honoured per host, a circuit breaker per host. Names are resolved once for each connection; every address
 // must satisfy the tenant's policy, and the connection goes to the address that was checked. No redirects. Credentials
 // appear only in the request head of the call and are wiped with it. Owned by the core; joined by close().
@@ -90,7 +94,7 @@ struct InboxCounts {
 // `ews_request_failed`, others as `ews_request` at debug) with our client-request-id and Exchange's request-id.
 class EwsClient {
  public:
-  EwsClient(const EwsConfig& config, std::shared_ptr<TlsContext> tls, MetricsShard& metrics, Log& log);
+  EwsClient(const EwsConfig& config, UpstreamRoutes routes, MetricsShard& metrics, Log& log);
   ~EwsClient();
   EwsClient(const EwsClient&) = delete;
   EwsClient& operator=(const EwsClient&) = delete;
@@ -113,6 +117,10 @@ class EwsClient {
   // m:GetFolder of the Inbox.
   Task<EwsReply<InboxCounts>> inbox(const EwsTarget& target);
 
+  // The hosts that were asked lately, for operators.
+  std::vector<EwsHostState> hosts() const;
+  // At a reload; see EwsHosts::renew.
+  void renew(UpstreamRoutes routes, const Tenants& tenants);
   // Closes idle connections and refuses new requests; those under way end by their deadlines. Awaits them.
   Task<void> close();
 

@@ -6,30 +6,73 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/sync.h"
 #include "core/task.h"
+#include "crypto/hash.h"
 #include "proto/url.h"
 #include "service/circuit_breaker.h"
 #include "service/config.h"
 #include "service/ews_answer.h"
 #include "service/http1_client.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 #include "store/ids.h"
 
 namespace bellhop::service {
+
+// The connections that the certificate of one mailbox's user logged on: no other request goes over them. Its TLS context,
+// and so its sessions, are its own; the key is in no connection once the handshake is over. One core.
+struct EwsIdentity {
+  EwsIdentity(const Http1Pool& host, const Http1ClientOptions& options);
+  Http1Pool pool;
+  size_t users = 0;
+  Instant last_used{};
+};
+// Mailbox and certificate.
+using EwsIdentityName = crypto::Digest;
+EwsIdentityName identity_name(store::MailboxNumber mailbox, const TlsIdentity& identity);
+
+struct EwsHost;
+
+// The pool that a request goes to, held in its place. Outlives the request's lease.
+class EwsPoolUse {
+ public:
+  EwsPoolUse(Http1Pool& pool, EwsIdentity* identity);
+  EwsPoolUse(EwsPoolUse&& other) noexcept
+      : pool_(other.pool_), identity_(std::exchange(other.identity_, nullptr)) {}
+  EwsPoolUse& operator=(EwsPoolUse&&) = delete;
+  ~EwsPoolUse();
+  Http1Pool& pool() const { return *pool_; }
+
+ private:
+  Http1Pool* pool_;
+  EwsIdentity* identity_;
+};
 
 // What is known of one Exchange host of one tenant: its connections, who waits for them, whether it asked to wait, and
 // its breaker. Nothing of it is shared with another tenant, though the host may be the same. One core.
 struct EwsHost {
   EwsHost(const Tenant& tenant, const proto::Url& url, const Http1ClientOptions& options, const EwsConfig& config,
-          std::shared_ptr<TlsContext> tls);
+          UpstreamRoutes& routes);
 
+  // At a reload; what is known of the host's health stays.
+  void renew(const Tenant& tenant, UpstreamRoutes& routes);
   // Why no request may be sent now: a back-off that has not ended, or the breaker. Does not admit.
   std::optional<EwsTrouble> refusal(Instant now) const;
   void back_off(Instant now, Duration duration);
+  // Where a request of this name goes (null: one without a certificate). The caller holds a permit of in_flight, so that
+  // there is room: idle connections of others give way, and the identity that was not used for the longest.
+  Task<EwsPoolUse> use(const EwsIdentityName* name);
+  // Connections that are open, all pools together.
+  size_t open_connections() const;
+  // Closes idle connections. No request may be under way.
+  Task<void> close();
 
-  Http1Pool pool;
+  proto::AddressPolicy addresses;  // the tenant's; a copy, for the host outlives the generation of its tenant
+  Http1Pool pool;           // of requests without a certificate
+  std::map<EwsIdentityName, std::unique_ptr<EwsIdentity>> identities;
   Semaphore in_flight;      // requests on their way
   CircuitBreaker breaker;
   size_t waiting = 0;       // requests that wait for their mailbox or for in_flight
@@ -38,6 +81,28 @@ struct EwsHost {
   Instant last_used{};
   proto::ExchangeProduct product = proto::ExchangeProduct::unknown;  // that answered last
   bool no_previews = false;  // it is older than item:Preview
+
+ private:
+  std::unique_ptr<EwsIdentity> take_unused_identity();
+  void make_room(Http1Pool& wanted);
+  Task<void> sweep();
+
+  const size_t connections_max_;
+  const Http1ClientOptions identity_options_;
+  TaskScope sweeping_{nullptr};
+};
+
+// How a host stands, for operators. `host` is of the configuration or within its allow-list.
+struct EwsHostState {
+  uint32_t tenant = 0;  // its number
+  std::string host;
+  uint16_t port = 0;
+  size_t connections = 0;  // in use and idle
+  size_t waiting = 0;
+  CircuitBreaker::State breaker = CircuitBreaker::State::closed;
+  Duration open_for{};      // of the breaker, from now; 0 where it is not open
+  Duration back_off_for{};  // that the host asked for, from now; 0 where it has ended
+  proto::ExchangeProduct product = proto::ExchangeProduct::unknown;
 };
 
 // Holds a host in its place.
@@ -61,16 +126,20 @@ class EwsHosts {
  public:
   static constexpr size_t kHostsMax = 1024;
 
-  EwsHosts(const EwsConfig& config, const Http1ClientOptions& options, std::shared_ptr<TlsContext> tls)
-      : config_(config), options_(options), tls_(std::move(tls)) {}
+  EwsHosts(const EwsConfig& config, const Http1ClientOptions& options, UpstreamRoutes routes)
+      : config_(config), options_(options), routes_(std::move(routes)) {}
 
   // The host, made where it is new; nothing where all kHostsMax are busy. Awaits the end of one that made room.
   Task<std::optional<EwsHostUse>> use(const Tenant& tenant, const proto::Url& url);
   // The host where it is in use or was lately; null else.
   EwsHost* find(const Tenant& tenant, const proto::Url& url) const;
+  // At a reload, where the authorities or a tenant's networks are others than before: connections made from now on obey
+  // them. A host whose tenant is gone keeps what it has until it makes room.
+  void renew(UpstreamRoutes routes, const Tenants& tenants);
   // Closes idle connections of all. No request may be under way.
   Task<void> close();
   size_t size() const { return hosts_.size(); }
+  std::vector<EwsHostState> states(Instant now) const;
 
  private:
   struct Key {
@@ -83,7 +152,7 @@ class EwsHosts {
 
   const EwsConfig& config_;
   const Http1ClientOptions& options_;
-  std::shared_ptr<TlsContext> tls_;
+  UpstreamRoutes routes_;
   std::map<Key, std::unique_ptr<EwsHost>> hosts_;
 };
 

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 
 #include "core/sleep.h"
+#include "core/tls/error.h"
 #include "service/error_texts.h"
 
 namespace bellhop::service {
@@ -20,11 +20,11 @@ bool has_body(const Http1Request& request) {
 
 }  // namespace
 
-Http1Client::Http1Client(Socket socket, std::unique_ptr<TlsEngine> engine, const Http1ClientOptions& options)
+Http1Client::Http1Client(std::unique_ptr<Stream> stream, const Http1ClientOptions& options)
     : options_(options),
-      stream_(std::move(socket), std::move(engine)),
+      stream_(std::move(stream)),
       parser_(options.header),
-      reader_(stream_, parser_),
+      reader_(*stream_, parser_),
       idle_since_(io::now()) {
   if (options_.metrics) options_.metrics->raise(metric::connections, options_.kind);
 }
@@ -35,33 +35,15 @@ Http1Client::~Http1Client() {
 }
 
 Task<Result<std::unique_ptr<Http1Client>>> Http1Client::open(const Http1Origin& origin,
-                                                             const Http1ClientOptions& options) {
-  BH_CO_TRY(Socket socket, co_await connect_any(origin, options));
-  auto engine = origin.tls ? std::make_unique<TlsEngine>(origin.tls, origin.host) : nullptr;
-  std::unique_ptr<Http1Client> client(new Http1Client(std::move(socket), std::move(engine), options));
-  BH_CO_CHECKED(co_await within(options.handshake_timeout, client->stream_.handshake()));
-  co_return std::move(client);
-}
-
-// One refused address condemns the name: whoever can put one bad answer beside good ones must not choose by chance.
-Task<Result<Socket>> Http1Client::connect_any(const Http1Origin& origin, const Http1ClientOptions& options) {
-  if (!origin.unix_path.empty()) {
-    co_return co_await within(options.connect_timeout, connect(io::Endpoint{.unix_path = origin.unix_path}));
+                                                             const Http1ClientOptions& options,
+                                                             const TlsIdentity* identity) {
+  Result<std::unique_ptr<Stream>> stream = co_await open_outbound(
+      origin, {.connect = options.connect_timeout, .handshake = options.handshake_timeout}, identity);
+  if (!stream) {
+    count_connect_failure(options.metrics, stream.error());
+    co_return fail(stream.error());
   }
-  BH_CO_TRY(std::vector<IpAddress> addresses, co_await within(options.connect_timeout, resolve(origin.host)));
-  if (origin.addresses &&
-      !std::ranges::all_of(addresses, [&](const IpAddress& address) { return origin.addresses->allows(address); })) {
-    co_return fail(service_error(ServiceError::address_not_allowed));
-  }
-  Error last = os_error(EHOSTUNREACH);
-  for (size_t i = 0; i < std::min(addresses.size(), kAddressesMax); ++i) {
-    io::Endpoint endpoint{.tcp = {addresses[i], origin.port}};
-    Result<Socket> socket = co_await within(options.connect_timeout, connect(endpoint));
-    if (socket) co_return std::move(socket);
-    last = socket.error();
-    if (is(last, CoreError::canceled)) break;
-  }
-  co_return fail(last);
+  co_return std::unique_ptr<Http1Client>(new Http1Client(*std::move(stream), options));
 }
 
 Task<Result<Http1Response>> Http1Client::exchange(const Http1Request& request) {
@@ -72,7 +54,13 @@ Task<Result<Http1Response>> Http1Client::exchange(const Http1Request& request) {
   bytes_before_ = reader_.bytes_read();
   refused_early_ = false;
   parser_.start(request.method == "HEAD", options_.body_bytes_max);
-  BH_CO_CHECKED(co_await send(request));
+  Status sent = co_await send(request);
+  if (!sent && sent.error().domain == Domain::os && stream_.tls()) {
+    // A server that does not take our certificate says so and hangs up, perhaps while we still send.
+    Result<Http1Response> last = co_await receive();
+    if (!last && is_certificate_refusal(last.error())) sent = fail(last.error());
+  }
+  BH_CO_CHECKED(sent);
   BH_CO_TRY(Http1Response response, co_await receive());
   good_ = parser_.keep_alive() && !request.close && !refused_early_ && !reader_.has_input();
   idle_since_ = io::now();
@@ -109,7 +97,7 @@ Task<Status> Http1Client::send_written(const Http1Request& request) {
     proto::grow_wiped(outgoing_, request.body.size());
     outgoing_.append(request.body);
   }
-  BH_CO_CHECKED(co_await stream_.write(as_bytes(outgoing_)));
+  BH_CO_CHECKED(co_await stream_->write(as_bytes(outgoing_)));
   if (in_one || request.body.empty()) co_return Status();
   if (request.expect_continue) {
     Status invited = co_await within(kContinueWait, wait_for_continue());
@@ -117,7 +105,7 @@ Task<Status> Http1Client::send_written(const Http1Request& request) {
     if (!invited && !is(invited.error(), CoreError::timed_out)) co_return invited;
     if (refused_early_) co_return Status();
   }
-  co_return co_await stream_.write(as_bytes(request.body));
+  co_return co_await stream_->write(as_bytes(request.body));
 }
 
 Task<Status> Http1Client::wait_for_continue() {
@@ -166,7 +154,7 @@ Task<Result<Http1Response>> Http1Client::receive() {
 }
 
 bool Http1Client::reusable() const {
-  TlsEngine* tls = const_cast<Stream&>(stream_).tls();
+  TlsEngine* tls = stream_->tls();
   return good_ && (!tls || (tls->state() == TlsState::open && !tls->may_read()));
 }
 
@@ -182,11 +170,11 @@ void Http1Client::rest() {
 
 Task<void> Http1Client::close() {
   good_ = false;
-  co_await stream_.close(kLinger);
+  co_await stream_->close(kLinger);
 }
 
 Http1Lease::~Http1Lease() {
-  if (client_ && !discarded_) pool_->give_back(std::move(client_));
+  if (client_ && !discarded_) pool_->give_back(std::move(client_), made_under_);
 }
 
 Http1Pool::Http1Pool(Http1Origin origin, const Http1ClientOptions& options)
@@ -208,6 +196,7 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
   if (!slot) co_return std::unexpected(Http1Failure{slot.error(), Http1Stage::waiting});
   Http1Lease lease(*this, *std::move(slot));
   lease.client_ = take_idle();
+  lease.made_under_ = rules_;
   if (lease.client_) {
     Result<Http1Response> response = co_await lease.client_->exchange(request);
     if (response) {
@@ -220,7 +209,8 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
     if (!stale) co_return std::unexpected(Http1Failure{response.error(), Http1Stage::exchanging});
     lease.client_.reset();
   }
-  Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin_, options_);
+  lease.made_under_ = rules_;
+  Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin_, options_, request.identity);
   if (!opened) co_return std::unexpected(Http1Failure{opened.error(), Http1Stage::connecting});
   lease.client_ = *std::move(opened);
   Result<Http1Response> response = co_await lease.client_->exchange(request);
@@ -229,11 +219,23 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
   co_return std::move(lease);
 }
 
-void Http1Pool::give_back(std::unique_ptr<Http1Client> client) {
-  if (closed_ || !client->reusable()) return;  // closes it
+void Http1Pool::renew(Http1Origin origin) {
+  ++rules_;
+  origin_ = std::move(origin);
+  idle_.clear();
+}
+
+void Http1Pool::give_back(std::unique_ptr<Http1Client> client, uint64_t made_under) {
+  if (closed_ || made_under != rules_ || !client->reusable()) return;  // closes it
   client->rest();
   idle_.push_back(std::move(client));
   if (sweeping_.live() == 0) sweeping_.spawn(sweep());
+}
+
+bool Http1Pool::drop_idle() {
+  if (idle_.empty()) return false;
+  idle_.erase(idle_.begin());
+  return true;
 }
 
 Task<void> Http1Pool::sweep() {

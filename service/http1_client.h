@@ -21,31 +21,25 @@
 #include "proto/wiping_buffer.h"
 #include "service/http1_connection.h"
 #include "service/metrics.h"
+#include "service/outbound.h"
 
 namespace bellhop::service {
 
 // Bounds of our connections to a server; the defaults are those for a hostile one.
 struct Http1ClientOptions {
   size_t connections_max = 16;        // of a pool; it may hold as many again for the moment of closing idle ones
-  Duration connect_timeout = 5s;      // of the name's look-up, and of the connect to each address
+  Duration connect_timeout = 5s;      // of the name's look-up, and of the connect to each address, proxies included
   Duration handshake_timeout = 5s;
   Duration idle_timeout = 60s;        // of an unused connection in a pool
   uint64_t body_bytes_max = 1024 * 1024;
   proto::HeaderBlock::Limits header;
   bool gzip = false;                  // takes gzip bodies; body_bytes_max then bounds both the gzip and its text
-  MetricsShard* metrics = nullptr;    // counts open connections as `kind`; may be null
+  MetricsShard* metrics = nullptr;    // counts open connections as `kind`, and those that could not be made; may be null
   ConnectionKind kind = ConnectionKind::ews;
 };
 
 // Where connections go.
-struct Http1Origin {
-  std::string host;                 // name or address literal (v6 without brackets): resolved, sent as SNI and verified
-  uint16_t port = 443;
-  std::shared_ptr<TlsContext> tls;  // null: plain, for loopback and unix sockets
-  // Every address of `host` must satisfy it, or no connection is made; null: any address. Outlives all users.
-  const proto::AddressPolicy* addresses = nullptr;
-  std::string unix_path;            // instead of host and port
-};
+using Http1Origin = OutboundOrigin;
 
 struct Http1Request {
   std::string_view method = "GET";
@@ -56,6 +50,7 @@ struct Http1Request {
   std::string_view body;          // framed by its length, also where it is empty and the method has a body
   bool expect_continue = false;   // sends Expect, and the body after 100 or kContinueWait (as .NET does)
   bool close = false;             // ask the server to close afterwards
+  const TlsIdentity* identity = nullptr;  // who we are, where a connection has to be made; one for all of a pool
 };
 
 // Views into the connection: valid until its next exchange, rest() or end.
@@ -73,13 +68,14 @@ class Http1Client {
   static constexpr Duration kContinueWait = 350ms;
   static constexpr size_t kRequestHeadersMax = 16;
   static constexpr size_t kOneWriteBytesMax = 16 * 1024;  // head and body leave in one piece up to this size
-  static constexpr size_t kAddressesMax = 16;             // that are tried, of one name
   static constexpr size_t kIdleBodyBytesMax = 16 * 1024;  // memory that an idle connection keeps
   static constexpr Duration kLinger = 50ms;               // a server's time to take note of close()
 
-  // Resolves the name, checks every address, connects to the first that answers, and shakes hands.
-  // Errors: dns, os, tls, canceled, timed_out, ServiceError::address_not_allowed. Origin and options: until the end.
-  static Task<Result<std::unique_ptr<Http1Client>>> open(const Http1Origin& origin, const Http1ClientOptions& options);
+  // Resolves the name, checks every address, connects to the first that answers, and shakes hands; through the origin's
+  // proxy where it has one. Errors: those of open_outbound(). Origin and options: until the end.
+  // `identity`: used until the end of the task; see TlsEngine.
+  static Task<Result<std::unique_ptr<Http1Client>>> open(const Http1Origin& origin, const Http1ClientOptions& options,
+                                                         const TlsIdentity* identity = nullptr);
   Http1Client(const Http1Client&) = delete;
   Http1Client& operator=(const Http1Client&) = delete;
   ~Http1Client();
@@ -97,11 +93,10 @@ class Http1Client {
   Task<void> close();
 
   Instant idle_since() const { return idle_since_; }
-  Stream& stream() { return stream_; }
+  Stream& stream() { return *stream_; }
 
  private:
-  Http1Client(Socket socket, std::unique_ptr<TlsEngine> engine, const Http1ClientOptions& options);
-  static Task<Result<Socket>> connect_any(const Http1Origin& origin, const Http1ClientOptions& options);
+  Http1Client(std::unique_ptr<Stream> stream, const Http1ClientOptions& options);
   Status write_head(const Http1Request& request);
   Task<Status> send(const Http1Request& request);
   Task<Status> send_written(const Http1Request& request);
@@ -111,7 +106,7 @@ class Http1Client {
   Task<Result<Http1Response>> receive();
 
   const Http1ClientOptions& options_;
-  Stream stream_;
+  std::unique_ptr<Stream> stream_;
   proto::Http1ResponseParser parser_;
   Http1Reader<proto::Http1ResponseParser> reader_;
   proto::WipingBuffer body_;
@@ -140,6 +135,7 @@ class Http1Lease {
   ~Http1Lease();
   const Http1Response& response() const { return response_; }
   bool reused() const { return reused_; }  // the connection was not new
+  const TlsEngine* tls() const { return client_->stream().tls(); }
   // The answer makes no sense: the connection is closed instead of kept.
   void discard() { discarded_ = true; }
 
@@ -149,6 +145,7 @@ class Http1Lease {
 
   Http1Pool* pool_;
   Semaphore::Permit slot_;
+  uint64_t made_under_ = 0;  // the pool's rules that the connection was made under
   std::unique_ptr<Http1Client> client_;
   Http1Response response_;
   bool reused_ = false;
@@ -167,16 +164,21 @@ class Http1Pool {
   // Sends over an idle connection or a new one. An idle one that turns out dead before any byte of the answer came is
   // replaced, once, by a new one. The deadline is the caller's. A stopped request closes its connection.
   Task<std::expected<Http1Lease, Http1Failure>> send(const Http1Request& request);
+  // Closes the connection that was unused for the longest, at once; false where none is unused.
+  bool drop_idle();
+  // At a reload: connections made from now on go this way; idle ones, and those in use when they come back, are closed.
+  void renew(Http1Origin origin);
   // Closes idle connections, and from now on those that come back. Awaits the closing, not the requests.
   Task<void> close();
 
   const Http1Origin& origin() const { return origin_; }
   size_t idle() const { return idle_.size(); }
+  size_t open() const { return idle() + in_use(); }
   size_t in_use() const { return options_.connections_max - slots_.available(); }
 
  private:
   friend Http1Lease;
-  void give_back(std::unique_ptr<Http1Client> client);
+  void give_back(std::unique_ptr<Http1Client> client, uint64_t made_under);
   std::unique_ptr<Http1Client> take_idle();
   Task<void> sweep();
 
@@ -185,6 +187,7 @@ class Http1Pool {
   Semaphore slots_;
   std::vector<std::unique_ptr<Http1Client>> idle_;  // longest unused first
   TaskScope sweeping_{nullptr};
+  uint64_t rules_ = 0;  // counts renew()
   bool closed_ = false;
 };
 

@@ -11,10 +11,21 @@ using proto::Http1Event;
 using proto::Http1Step;
 
 Http1ServerConnection::Http1ServerConnection(Stream& stream, HttpHandler& handler, const HttpServerLimits& limits,
-                                             HttpServerStats& stats)
-    : stream_(stream), handler_(handler), limits_(limits), stats_(stats), parser_(limits.header), reader_(stream, parser_) {}
+                                             HttpServerStats& stats, std::optional<SocketAddress> client)
+    : stream_(stream),
+      handler_(handler),
+      limits_(limits),
+      stats_(stats),
+      client_(client),
+      parser_(limits.header),
+      reader_(stream, parser_) {}
 
 Http1ServerConnection::~Http1ServerConnection() { wipe(scratch_); }  // an answer may hold a device secret or an API token
+
+Task<Result<SocketAddress>> Http1ServerConnection::peer_address() {
+  if (client_) co_return *client_;
+  co_return co_await stream_.socket().peer_address();
+}
 
 Task<Status> Http1ServerConnection::run() {
   for (;;) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "core/context.h"
@@ -17,7 +18,9 @@ namespace bellhop::service {
 // `limits` and `stats` outlive it. One core.
 class Http1ServerConnection final : public HttpConnection, HttpExchange {
  public:
-  Http1ServerConnection(Stream& stream, HttpHandler& handler, const HttpServerLimits& limits, HttpServerStats& stats);
+  // `client`: whom the handler takes for the peer; nothing: the socket's own peer.
+  Http1ServerConnection(Stream& stream, HttpHandler& handler, const HttpServerLimits& limits, HttpServerStats& stats,
+                        std::optional<SocketAddress> client = std::nullopt);
   Http1ServerConnection(const Http1ServerConnection&) = delete;
   Http1ServerConnection& operator=(const Http1ServerConnection&) = delete;
   ~Http1ServerConnection();
@@ -30,7 +33,8 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   std::string_view target() const override { return parser_.target(); }
   const proto::HeaderBlock& headers() const override { return parser_.headers(); }
   bool responded() const override { return answered_; }
-  Task<Result<SocketAddress>> peer_address() override { return stream_.socket().peer_address(); }
+  Task<Result<SocketAddress>> peer_address() override;
+  Bytes peer_certificate() override { return stream_.tls() ? stream_.tls()->peer_certificate() : Bytes(); }
   Task<Status> read_body(uint64_t bytes_max, BodySink& sink) override;
   Task<Status> respond(const HttpResponse& response) override;
 
@@ -43,6 +47,7 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   HttpHandler& handler_;
   const HttpServerLimits& limits_;
   HttpServerStats& stats_;
+  const std::optional<SocketAddress> client_;
   proto::Http1RequestParser parser_;
   Http1Reader<proto::Http1RequestParser> reader_;
   std::string scratch_;         // the answer on its way out; small, kept for the next answer

@@ -9,10 +9,9 @@
 namespace bellhop::service {
 namespace {
 
-Task<Result<std::unique_ptr<Stream>>> open_at(SocketAddress address, std::string_view host,
-                                              std::shared_ptr<TlsContext> tls) {
-  BH_CO_TRY(Socket socket, co_await connect({.tcp = address, .unix_path = {}}));
-  auto stream = std::make_unique<Stream>(std::move(socket), std::make_unique<TlsEngine>(std::move(tls), host));
+Task<Result<std::unique_ptr<Stream>>> shake_hands(const OutboundOrigin& origin, std::unique_ptr<Stream> carrier,
+                                                  const TlsIdentity* identity) {
+  std::unique_ptr<Stream> stream = encrypt(std::move(carrier), origin, identity);
   Status shaken = co_await stream->handshake();
   // A peer that chose no protocol would take our preface for nonsense (RFC 9113 section 3.3).
   if (shaken && stream->tls()->alpn() != "h2") shaken = fail(tls_error(TlsError::alpn_not_shared));
@@ -25,19 +24,24 @@ Task<Result<std::unique_ptr<Stream>>> open_at(SocketAddress address, std::string
 
 }  // namespace
 
-Task<Result<std::unique_ptr<Stream>>> open_http2_stream(std::string host, uint16_t port,
-                                                        std::shared_ptr<TlsContext> tls, Duration timeout) {
+Task<Result<std::unique_ptr<Stream>>> open_http2_stream(OutboundOrigin origin, Duration timeout,
+                                                         const TlsIdentity* identity) {
   Instant deadline = io::now() + timeout;
-  BH_CO_TRY(std::vector<IpAddress> addresses, co_await within_until(deadline, resolve(host)));
-  if (addresses.empty()) co_return fail(core_error(CoreError::closed));
-  std::ranges::rotate(addresses, addresses.begin() + static_cast<ptrdiff_t>(io::random_u64() % addresses.size()));
-  size_t tried = std::min(addresses.size(), kHttp2AddressesTried);
+  BH_CO_TRY(std::vector<OutboundTarget> targets, co_await within_until(deadline, find_targets(origin)));
+  std::ranges::rotate(targets, targets.begin() + static_cast<ptrdiff_t>(io::random_u64() % targets.size()));
+  size_t tried = std::min(targets.size(), kHttp2AddressesTried);
   Error last = core_error(CoreError::timed_out);
   for (size_t i = 0; i < tried; ++i) {
     // An address that does not answer must leave time for those after it.
     Instant now = io::now();
     Instant until = now + (deadline - now) / static_cast<int64_t>(tried - i);
-    auto stream = co_await within_until(until, open_at({.ip = addresses[i], .port = port}, host, tls));
+    auto carrier = co_await within_until(until, open_carrier(origin, targets[i]));
+    if (!carrier) {
+      last = blame(origin, carrier.error());
+      if (!may_try_next_target(last)) break;
+      continue;
+    }
+    auto stream = co_await within_until(until, shake_hands(origin, *std::move(carrier), identity));
     if (stream) co_return stream;
     last = stream.error();
     if (is(last, CoreError::canceled)) break;

@@ -2,19 +2,19 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "core/stream/stream.h"
 #include "core/task.h"
-#include "core/tls/context.h"
+#include "service/outbound.h"
 
 namespace bellhop::service {
 
 // Opens a TLS connection that speaks h2: name look-up, TCP (up to kHttp2AddressesTried addresses, beginning with one
-// drawn by chance), handshake, all within `timeout`. `tls` offers h2. `host`: a name, or an address literal (v6 without
-// brackets). Errors: dns, os, tls (alpn_not_shared where the peer chose nothing), timed_out, canceled.
+// drawn by chance) or a proxy's tunnel, handshake, all within `timeout`. The origin's TLS offers h2.
+// `identity`: used until the end of the task; see TlsEngine.
+// Errors: those of open_outbound(); tls alpn_not_shared where the peer chose nothing.
 inline constexpr size_t kHttp2AddressesTried = 4;
-Task<Result<std::unique_ptr<Stream>>> open_http2_stream(std::string host, uint16_t port,
-                                                        std::shared_ptr<TlsContext> tls, Duration timeout);
+Task<Result<std::unique_ptr<Stream>>> open_http2_stream(OutboundOrigin origin, Duration timeout,
+                                                         const TlsIdentity* identity = nullptr);
 
 }  // namespace bellhop::service

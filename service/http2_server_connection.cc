@@ -27,11 +27,13 @@ Task<Status> wait_set(Event& event) {
 }  // namespace
 
 Http2ServerConnection::Http2ServerConnection(Stream& stream, HttpHandler& handler,
-                                             const Http2ServerConnectionLimits& limits, Http2ServerShare* share)
+                                             const Http2ServerConnectionLimits& limits, Http2ServerShare* share,
+                                             std::optional<SocketAddress> client)
     : stream_(stream),
       handler_(handler),
       limits_(limits),
       share_(share),
+      client_(client),
       machine_(limits.http2, share ? &share->bodies : nullptr),
       driver_(stream, machine_, *this, limits.write_stall_timeout) {}
 
@@ -278,7 +280,13 @@ Task<Status> Http2Exchange::respond(const HttpResponse& response) {
 }
 
 Task<Result<SocketAddress>> Http2Exchange::peer_address() {
-  return connection_.stream_.socket().peer_address();
+  if (connection_.client_) co_return *connection_.client_;
+  co_return co_await connection_.stream_.socket().peer_address();
+}
+
+Bytes Http2Exchange::peer_certificate() {
+  const TlsEngine* tls = connection_.stream_.tls();
+  return tls ? tls->peer_certificate() : Bytes();
 }
 
 Status Http2Exchange::reset(Http2Code code) {

@@ -45,8 +45,9 @@ struct Http2ServerShare {
 // for; a stream counts against the limits until its handler has ended.
 class Http2ServerConnection final : public HttpConnection, Http2Driver<proto::Http2Server>::Owner {
  public:
+  // `client`: whom the handler takes for the peer; nothing: the socket's own peer.
   Http2ServerConnection(Stream& stream, HttpHandler& handler, const Http2ServerConnectionLimits& limits,
-                        Http2ServerShare* share = nullptr);
+                        Http2ServerShare* share = nullptr, std::optional<SocketAddress> client = std::nullopt);
   Http2ServerConnection(const Http2ServerConnection&) = delete;
   Http2ServerConnection& operator=(const Http2ServerConnection&) = delete;
 
@@ -90,6 +91,7 @@ class Http2ServerConnection final : public HttpConnection, Http2Driver<proto::Ht
   HttpHandler& handler_;
   const Http2ServerConnectionLimits limits_;
   Http2ServerShare* const share_;  // null: none
+  const std::optional<SocketAddress> client_;
   proto::Http2Server machine_;
   Http2Driver<proto::Http2Server> driver_;
   IntrusiveList<Http2Exchange> exchanges_;
@@ -119,6 +121,7 @@ class Http2Exchange final : public HttpExchange, public ListLink {
   Task<Status> respond(const HttpResponse& response) override;
   bool responded() const override { return responded_; }
   Task<Result<SocketAddress>> peer_address() override;
+  Bytes peer_certificate() override;
   Http2Exchange* http2() override { return this; }
 
   int32_t stream_id() const { return request_.stream_id; }

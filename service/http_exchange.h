@@ -50,6 +50,8 @@ class HttpExchange {
   virtual Task<Status> respond(const HttpResponse& response) = 0;
   virtual bool responded() const = 0;
   virtual Task<Result<SocketAddress>> peer_address() = 0;
+  // DER of the certificate that the client showed in the TLS handshake, where the listener asks for one; else empty.
+  virtual Bytes peer_certificate() { return {}; }
   // What HTTP/2 adds (service/http2_server_connection.h); null where the request came over HTTP/1.1.
   virtual Http2Exchange* http2() { return nullptr; }
 

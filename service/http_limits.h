@@ -6,6 +6,7 @@
 
 #include "core/base/time.h"
 #include "core/task.h"
+#include "proto/address_policy.h"
 #include "proto/http.h"
 #include "proto/http2_server.h"
 
@@ -14,10 +15,16 @@ namespace bellhop::service {
 // Named in the configuration under [listen.*]; the defaults are those of a listener on the open Internet.
 struct HttpServerLimits {
   size_t connections_max = 20'000;         // of this core; more are closed at once
-  size_t connections_per_address_max = 0;  // of this core and one peer address; 0: not counted
+  // Of this core and one client address (IPv6: one /64); 0: not counted. New ones: ten seconds' worth may come at once.
+  size_t connections_per_address_max = 0;
+  uint32_t connections_per_address_per_second = 0;
+  size_t addresses_tracked_max = 65'536;   // for the line above
+  proto::AddressBlocks exempt;             // from these two
+  // Peers that begin with a PROXY protocol header (proto/proxy_protocol.h); its client is taken for the peer.
+  proto::AddressBlocks proxy_protocol_from;
   size_t handshakes_in_flight_max = 2'048;
   uint64_t requests_per_connection_max = 100'000;
-  Duration handshake_timeout = 5s;
+  Duration handshake_timeout = 5s;         // from accepting a connection, a PROXY protocol header included
   Duration header_timeout = 10s;           // from the first byte of a request to the end of its head
   Duration idle_timeout = 60s;             // between requests, and before the first
   Duration body_grace = 10s;               // a body may take this long, plus its size over the rate below
@@ -35,6 +42,8 @@ struct HttpServerStats {
   uint64_t accepted = 0;
   uint64_t refused_full = 0;         // connections_max or handshakes_in_flight_max was reached
   uint64_t refused_address = 0;      // connections_per_address_max was reached
+  uint64_t refused_rate = 0;         // connections_per_address_per_second was reached
+  uint64_t proxy_headers_refused = 0;  // missing, malformed or late
   uint64_t handshakes_failed = 0;
   uint64_t timed_out = 0;            // handshake, head, body or answer too slow
   uint64_t malformed = 0;            // requests that the parser refused

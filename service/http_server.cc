@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/sleep.h"
+#include "proto/proxy_protocol.h"
 #include "service/http1_server_connection.h"
 
 namespace bellhop::service {
@@ -11,6 +12,29 @@ namespace {
 
 // While the process has no free descriptor, accepting is tried again this often.
 constexpr Duration kAcceptPause = 100ms;
+// What connections_per_address_per_second lets come at once.
+constexpr uint32_t kBurstSeconds = 10;
+
+// Takes what has come of the header, and not a byte more: what follows is TLS. True once it is complete.
+Result<bool> take_proxy_header(Stream& stream, proto::ProxyHeaderParser& parser) {
+  uint8_t room[256];
+  for (;;) {
+    size_t size = stream.read(MutableBytes(room).first(std::min(parser.wanted(), sizeof room)));
+    if (size == 0) return false;
+    BH_TRY(proto::ProxyHeaderParser::Step step, parser.feed(Bytes(room).first(size)));
+    if (step.complete) return true;
+  }
+}
+
+Task<Result<proto::ProxyHeader>> read_proxy_header(Stream& stream) {
+  proto::ProxyHeaderParser parser;
+  for (;;) {
+    BH_CO_TRY(bool complete, take_proxy_header(stream, parser));
+    if (complete) co_return parser.header();
+    BH_CO_TRY(bool more, co_await stream.wait_input());
+    if (!more) co_return fail(core_error(CoreError::closed));
+  }
+}
 
 Task<void> close_listener(Listener& listener) { co_await listener.close(); }
 
@@ -18,18 +42,23 @@ Task<void> close_listener(Listener& listener) { co_await listener.close(); }
 
 // One connection, whatever version it speaks. In the server's list while it is open.
 struct HttpServer::Connection final : ListLink {
-  Connection(HttpServer& server, Socket socket)
-      : stream(std::move(socket), server.tls_ ? std::make_unique<TlsEngine>(server.tls_) : nullptr) {}
+  explicit Connection(Socket socket) : stream(std::move(socket)) {}
 
   Stream stream;
-  HttpConnection* version = nullptr;                   // while it is served
-  std::optional<std::array<uint8_t, 17>> address_key;  // where it is counted
+  Instant accepted_at = io::now();
+  std::optional<SocketAddress> client;  // where limits ask for it: the peer, or whom a load balancer names
+  HttpConnection* version = nullptr;    // while it is served
+  std::optional<RateKey> address_key;   // where it is counted
 };
 
 HttpServer::HttpServer(HttpHandler& handler, HttpServerLimits limits, std::shared_ptr<TlsContext> tls)
     : handler_(handler), limits_(limits), tls_(std::move(tls)) {
   http2_.requests_in_work_max = limits.http2_requests_in_work_max;
   http2_.bodies.bytes_max = limits.http2_body_bytes_max;
+  if (uint32_t rate = limits.connections_per_address_per_second; rate > 0) {
+    new_connections_.emplace(rate * kBurstSeconds, Duration(1s) * kBurstSeconds, limits.addresses_tracked_max,
+                             io::random_u64());
+  }
 }
 
 HttpServerStats HttpServer::stats() const {
@@ -81,7 +110,7 @@ void HttpServer::drain() {
 Task<void> HttpServer::serve(Socket socket) {
   ++stats_.connections;
   {
-    Connection connection(*this, std::move(socket));
+    Connection connection(std::move(socket));
     connections_.push_back(&connection);
     if (co_await admit(connection)) {
       Status shaken = co_await shake_hands(connection);
@@ -93,21 +122,45 @@ Task<void> HttpServer::serve(Socket socket) {
   --stats_.connections;
 }
 
-// Counts the connection for its peer's address; false where that address has enough.
+// False where the connection is not to be served: its client has enough, or cannot be known.
 Task<bool> HttpServer::admit(Connection& connection) {
-  if (limits_.connections_per_address_max == 0) co_return true;
-  auto peer = co_await connection.stream.socket().peer_address();
-  if (!peer) co_return false;  // it is gone already
-  std::array<uint8_t, 17> key{peer->ip.v6};
-  std::copy(peer->ip.bytes.begin(), peer->ip.bytes.end(), key.begin() + 1);
+  bool asks = limits_.connections_per_address_max > 0 || new_connections_ || !limits_.proxy_protocol_from.empty();
+  if (!asks) co_return true;
+  Status learned = co_await within_until(connection.accepted_at + limits_.handshake_timeout, learn_client(connection));
+  if (!learned) {
+    bool header = connection.client && !is(learned.error(), CoreError::canceled);
+    stats_.proxy_headers_refused += header;
+    co_return false;  // or it is gone already
+  }
+  co_return count_client(connection);
+}
+
+// The peer's address; or, behind a load balancer that we trust, the one that its header names.
+Task<Status> HttpServer::learn_client(Connection& connection) {
+  BH_CO_TRY(connection.client, co_await connection.stream.socket().peer_address());
+  if (!limits_.proxy_protocol_from.contains(connection.client->ip)) co_return Status();
+  BH_CO_TRY(proto::ProxyHeader header, co_await read_proxy_header(connection.stream));
+  if (header.proxied) connection.client = header.source;
+  co_return Status();
+}
+
+// False where its client has enough connections, or makes them too fast.
+bool HttpServer::count_client(Connection& connection) {
+  if (limits_.exempt.contains(connection.client->ip)) return true;
+  RateKey key = rate_key(connection.client->ip);
+  if (new_connections_ && new_connections_->take(key, connection.accepted_at) > Duration::zero()) {
+    ++stats_.refused_rate;
+    return false;
+  }
+  if (limits_.connections_per_address_max == 0) return true;
   auto [entry, fresh] = addresses_.try_emplace(key, 0);
   if (entry->second >= limits_.connections_per_address_max) {
     ++stats_.refused_address;
-    co_return false;
+    return false;
   }
   ++entry->second;
   connection.address_key = key;
-  co_return true;
+  return true;
 }
 
 void HttpServer::release(Connection& connection) {
@@ -117,13 +170,15 @@ void HttpServer::release(Connection& connection) {
 }
 
 Task<Status> HttpServer::shake_hands(Connection& connection) {
-  if (!connection.stream.tls()) co_return Status();
+  if (!tls_) co_return Status();
   if (handshakes_ >= limits_.handshakes_in_flight_max) {
     ++stats_.refused_full;
     co_return fail(core_error(CoreError::limit));
   }
   ++handshakes_;
-  Status shaken = co_await within(limits_.handshake_timeout, connection.stream.handshake());
+  connection.stream.start_tls(std::make_unique<TlsEngine>(tls_));
+  Status shaken =
+      co_await within_until(connection.accepted_at + limits_.handshake_timeout, connection.stream.handshake());
   --handshakes_;
   stats_.handshakes_failed += !shaken;
   co_return shaken;
@@ -155,7 +210,7 @@ Task<Status> HttpServer::serve_version(Connection& connection, HttpConnection& v
 }
 
 Task<Status> HttpServer::serve_http1(Connection& connection) {
-  Http1ServerConnection served(connection.stream, handler_, limits_, stats_);
+  Http1ServerConnection served(connection.stream, handler_, limits_, stats_, connection.client);
   co_return co_await serve_version(connection, served);
 }
 
@@ -169,7 +224,7 @@ Task<Status> HttpServer::serve_http2(Connection& connection) {
                                 .write_stall_timeout = limits_.write_stall_timeout,
                                 .goaway_grace = limits_.http2_goaway_grace,
                                 .requests_max = limits_.requests_per_connection_max},
-                               &http2_);
+                               &http2_, connection.client);
   ++stats_.http2_connections;
   Status ended = co_await serve_version(connection, served);
   --stats_.http2_connections;

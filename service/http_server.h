@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/io.h"
@@ -14,6 +14,7 @@
 #include "service/http2_server_connection.h"
 #include "service/http_exchange.h"
 #include "service/http_limits.h"
+#include "service/rate_limits.h"
 
 namespace bellhop::service {
 
@@ -36,6 +37,7 @@ class HttpServer {
   bool draining() const { return draining_; }
   // For connections accepted from now on.
   void set_tls(std::shared_ptr<TlsContext> tls) { tls_ = std::move(tls); }
+  WallTime certificate_expires() const { return tls_ ? tls_->certificate_expires() : WallTime::max(); }
   HttpServerStats stats() const;
 
  private:
@@ -44,6 +46,8 @@ class HttpServer {
   Task<void> accept_all(Listener& listener, TaskScope& connections);
   Task<void> serve(Socket socket);
   Task<bool> admit(Connection& connection);
+  Task<Status> learn_client(Connection& connection);
+  bool count_client(Connection& connection);
   void release(Connection& connection);
   Task<Status> shake_hands(Connection& connection);
   Task<Status> serve_stream(Connection& connection);
@@ -61,7 +65,8 @@ class HttpServer {
   std::vector<Context*> accepting_;  // one for each listener that run() serves
   IntrusiveList<Connection> connections_;
   size_t handshakes_ = 0;
-  std::map<std::array<uint8_t, 17>, size_t> addresses_;  // open connections by peer; never more than connections
+  std::map<RateKey, size_t> addresses_;  // open connections by client address; never more than connections
+  std::optional<TokenBuckets> new_connections_;  // by client address
 };
 
 }  // namespace bellhop::service

@@ -152,6 +152,20 @@ void write_head(LineWriter& line, WallTime now, LogLevel level, uint32_t core, s
 
 }  // namespace
 
+namespace {
+
+void note_trouble(LogTrouble& trouble, LogLevel level, WallTime now, std::span<const LogField> fields) {
+  trouble.level = level;
+  trouble.last = now;
+  ++trouble.count;
+  trouble.error = {};
+  for (const LogField& field : fields) {
+    if (field.kind == LogField::Kind::error) trouble.error = field.error;
+  }
+}
+
+}  // namespace
+
 Log::Log(const LogOptions& options) : options_(options) {
   BH_CHECK(options.sink.write != nullptr);
   BH_CHECK(options.wall_now != nullptr);
@@ -184,6 +198,7 @@ void Log::write(LogLevel level, LogEvent event, std::span<const LogField> fields
   if (!enabled(level)) return;
   WallTime now = options_.wall_now();
   Rate& rate = rate_of(event);
+  if (level >= LogLevel::warning) note_trouble(rate.trouble, level, now, fields);
   int64_t second = to_unix_seconds(now);
   if (rate.second != second) {
     rate.second = second;
@@ -235,6 +250,16 @@ void Log::flush_suppressed() {
     BH_CHECK(!line.full());
     send(line.size());
   }
+}
+
+std::vector<LogTrouble> Log::troubles() const {
+  std::vector<LogTrouble> troubles;
+  for (const Rate& rate : rates_) {
+    if (rate.trouble.count == 0) continue;
+    troubles.push_back(rate.trouble);
+    troubles.back().event = rate.name;
+  }
+  return troubles;
 }
 
 Fingerprint Log::fingerprint(LogLiteral kind, Bytes id) const {

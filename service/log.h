@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "core/base/bytes.h"
 #include "core/base/error.h"
@@ -134,6 +135,15 @@ struct LogOptions {
   std::array<uint8_t, kLogSaltBytes> salt = {};  // random, the same on all cores
 };
 
+// What went wrong lately, of one kind: an event of level warning or error. Lines that the rate limit left out count.
+struct LogTrouble {
+  std::string_view event;  // a literal
+  LogLevel level = LogLevel::warning;
+  uint64_t count = 0;  // since start
+  WallTime last{};
+  Error error;  // of the last one; Domain::none where it named none
+};
+
 // The log of one core: owned by main, passed by reference, used on that core only. Takes no heap but for the text of
 // an Error.
 // Of each event at most lines_per_event_per_second_max lines a second are written; the next line after that second says
@@ -146,10 +156,16 @@ class Log {
   ~Log();  // wipes the salt
 
   bool enabled(LogLevel level) const { return level >= options_.level; }
-  void set_level(LogLevel level) { options_.level = level; }  // at reload
+  void renew(const LogConfig& config) {  // at a reload
+    options_.level = config.level;
+    options_.lines_per_event_per_second_max = config.lines_per_event_per_second_max;
+  }
   void write(LogLevel level, LogEvent event, std::span<const LogField> fields);
   // Writes {"event":"log_suppressed","of":NAME,"lines":N} for each event with lines left out; at drain.
   void flush_suppressed();
+
+  // What was logged as warning or error since the start, one entry a kind. Kinds below the log's level are not seen.
+  std::vector<LogTrouble> troubles() const;
 
   // `kind` separates the name spaces ("user", "device", "subscription"); `id` is the stored id or hash.
   Fingerprint fingerprint(LogLiteral kind, Bytes id) const;
@@ -161,6 +177,7 @@ class Log {
     int64_t second = 0;
     uint32_t lines = 0;
     uint64_t suppressed = 0;
+    LogTrouble trouble = {};
   };
   Rate& rate_of(const LogEvent& event);
   void send(size_t size);

@@ -72,7 +72,7 @@ Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant,
     result.end = FetchEnd::no_exchange;
     co_return result;
   }
-  if (!logon_allowed(subscription->logon, io::wall_now(), core_.node.config.ews)) {
+  if (!logon_allowed(subscription->logon, io::wall_now(), core_.config().ews)) {
     result.end = FetchEnd::no_logon;
     co_return result;
   }
@@ -192,7 +192,7 @@ Task<MailFetch::Asked> MailFetch::ask_in_time(const Callback& callback, const Te
                    .url = callback.subscription->ews_url,
                    .mailbox = mailbox.number,
                    .credentials = &opened.record};
-  const NotificationConfig& limits = core_.node.config.notification;
+  const NotificationConfig& limits = core_.config().notification;
   Instant expiry = std::min(io::now() + std::chrono::milliseconds(limits.fetch_timeout_ms),
                             callback.received_at + std::chrono::milliseconds(limits.total_timeout_ms));
   DeadlineContext deadline(&co_await current_context(), expiry);
@@ -201,7 +201,7 @@ Task<MailFetch::Asked> MailFetch::ask_in_time(const Callback& callback, const Te
 
 Task<MailFetch::Asked> MailFetch::ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan,
                                       std::vector<Arrival>& arrivals, FetchResult& result) {
-  const NotificationConfig& limits = core_.node.config.notification;
+  const NotificationConfig& limits = core_.config().notification;
   if (plan.list && !result.listed) {
     core_.metrics.add(metric::catch_ups);
     auto found = co_await core_.ews.find_items(target, plan.since, limits.catch_up_items_max);
@@ -243,7 +243,7 @@ Task<void> MailFetch::note_lost_token(const Callback& callback, Mailbox& mailbox
 }
 
 Task<void> MailFetch::note_refusal(const Callback& callback, Mailbox& mailbox, store::LogonRule rule) {
-  store::LogonRule refused = logon_refused(rule, io::wall_now(), core_.node.config.ews);
+  store::LogonRule refused = logon_refused(rule, io::wall_now(), core_.config().ews);
   log_line(core_.log, LogLevel::warning, "credentials_refused", field("user", core_.fingerprint(mailbox.user)),
            field("refusals", uint32_t{refused.failed}));
   co_await write_logon(callback, mailbox, refused);

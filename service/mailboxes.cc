@@ -64,7 +64,6 @@ CallbackOutcome outcome_of(const Classified& events, size_t arrivals) {
 struct Mailboxes::Impl {
   explicit Impl(Core& c)
       : core(c),
-        limits(c.node.config.notification),
         cache(kMailboxesCachedMax, {.function = &Impl::evicted, .context = this}),
         pusher(c),
         badges(c, pusher),
@@ -89,7 +88,8 @@ struct Mailboxes::Impl {
   static void evicted(void* self, const Mailbox& mailbox);
 
   Core& core;
-  const NotificationConfig& limits;
+  // Of the calling flow, which holds a pin.
+  const NotificationConfig& limits() const { return core.config().notification; }
   MailboxCache cache;
   Pusher pusher;
   Badges badges;
@@ -98,6 +98,7 @@ struct Mailboxes::Impl {
 
 // The home core's part of the way of one notification.
 Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
+  GenerationSlot::Pin pin(core.generations);
   const store::SubscriptionRecord& subscription = *callback.subscription;
   CallbackAnswer answer;
   answer.trace.mailbox = subscription.mailbox;
@@ -150,13 +151,13 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
 
 // Overload of one mailbox must not reach the others; a stolen URL must not keep us busy.
 std::optional<CallbackOutcome> Mailboxes::Impl::refuse(Mailbox& mailbox) const {
-  if (mailbox.callbacks_in_flight >= limits.in_flight_per_mailbox_max) return CallbackOutcome::refused_overload;
+  if (mailbox.callbacks_in_flight >= limits().in_flight_per_mailbox_max) return CallbackOutcome::refused_overload;
   Instant now = io::now();
   if (mailbox.callbacks_this_minute == 0 || now - mailbox.minute_began >= 1min) {
     mailbox.minute_began = now;
     mailbox.callbacks_this_minute = 0;
   }
-  if (mailbox.callbacks_this_minute >= limits.callbacks_per_mailbox_per_minute_max) {
+  if (mailbox.callbacks_this_minute >= limits().callbacks_per_mailbox_per_minute_max) {
     return CallbackOutcome::refused_limit;
   }
   ++mailbox.callbacks_this_minute;
@@ -213,8 +214,8 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   delivery.accept(fetched.caught_up + extra);
   delivery.settle(DeviceOutcome::skipped_gone, gone);
   Instant begin = io::now();
-  Instant deadline = std::min(begin + std::chrono::milliseconds(limits.push_timeout_ms),
-                              callback.received_at + std::chrono::milliseconds(limits.total_timeout_ms));
+  Instant deadline = std::min(begin + std::chrono::milliseconds(limits().push_timeout_ms),
+                              callback.received_at + std::chrono::milliseconds(limits().total_timeout_ms));
   bool complete = co_await delivery.push_all(pushes, deadline);
   trace.push = io::now() - begin;
   if (!pushes.empty()) core.metrics.observe(metric::stage_time, Stage::push, trace.push);
@@ -244,7 +245,7 @@ FetchPlan Mailboxes::Impl::plan_fetch(const Callback& callback, const Mailbox& m
     plan.content |= preview != PreviewPolicy::none;
     plan.preview |= preview == PreviewPolicy::full;
   }
-  bool merged = events.fresh.size() > arrivals_shown_max(limits);
+  bool merged = events.fresh.size() > arrivals_shown_max(limits());
   if (!events.gap && (events.fresh.empty() || merged)) plan.content = false;
   plan.since = mailbox.hot.newest_received;
   // Nothing was noted so far: what is older than the subscription is not ours.
@@ -258,7 +259,7 @@ std::vector<Push> Mailboxes::Impl::plan_pushes(const Mailbox& mailbox, const std
                                                bool more) const {
   const Vault& vault = core.node.vault;
   std::vector<Push> pushes;
-  if (arrivals.size() > arrivals_shown_max(limits)) {
+  if (arrivals.size() > arrivals_shown_max(limits())) {
     auto count = static_cast<uint32_t>(arrivals.size());
     pushes.push_back({.more_mail = count,
                       .hash = arrivals.back().hash,
@@ -324,7 +325,7 @@ void Mailboxes::Impl::note_unread(Mailbox& mailbox, uint32_t unread) {
 // Into the ring goes what is settled for every device, also where the callback is handed back for other mails.
 void Mailboxes::Impl::note_arrivals(Mailbox& mailbox, const std::vector<Arrival>& arrivals,
                                     std::span<const Push> pushes) {
-  bool merged = arrivals.size() > arrivals_shown_max(limits);
+  bool merged = arrivals.size() > arrivals_shown_max(limits());
   for (const Arrival& arrival : arrivals) {
     auto push = merged ? pushes.begin() : std::ranges::find(pushes, arrival.hash, &Push::hash);
     bool settled = push == pushes.end() ? arrival.gone : push->complete;

@@ -102,6 +102,9 @@ inline constexpr auto apns_token_refreshes = detail::find_counter("bellhop_apns_
 inline constexpr auto connections = detail::find_gauge<ConnectionKind>("bellhop_connections");
 inline constexpr auto connections_accepted = detail::find_counter("bellhop_connections_accepted_total");
 inline constexpr auto connection_troubles = detail::find_counter<ConnectionTrouble>("bellhop_connection_troubles_total");
+inline constexpr auto connect_failures =
+    detail::find_counter<ConnectFailure>("bellhop_upstream_connect_failures_total");
+inline constexpr auto rate_limited = detail::find_counter<RateLimit>("bellhop_rate_limited_total");
 inline constexpr auto http_connections = detail::find_gauge<HttpVersion>("bellhop_http_connections");
 inline constexpr auto http_requests = detail::find_counter<HttpVersion>("bellhop_http_requests_total");
 
@@ -110,6 +113,13 @@ inline constexpr auto store_failures = detail::find_counter("bellhop_store_failu
 inline constexpr auto subscriptions = detail::find_gauge<SubscriptionState>("bellhop_subscriptions");
 inline constexpr auto devices = detail::find_gauge("bellhop_devices");
 inline constexpr auto users = detail::find_gauge("bellhop_users");
+
+inline constexpr auto reloads = detail::find_counter<ReloadResult>("bellhop_reloads_total");
+inline constexpr auto reload_last_success = detail::find_gauge("bellhop_reload_last_success");
+inline constexpr auto reload_last_time = detail::find_gauge("bellhop_reload_last_timestamp_seconds");
+inline constexpr auto reload_last_success_time = detail::find_gauge("bellhop_reload_last_success_timestamp_seconds");
+inline constexpr auto generation = detail::find_gauge("bellhop_generation");
+inline constexpr auto generations_alive = detail::find_gauge("bellhop_generations_alive");
 
 inline constexpr auto loop_turns = detail::find_counter("bellhop_loop_turns_total");
 inline constexpr auto loop_turn_longest =

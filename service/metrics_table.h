@@ -19,12 +19,34 @@ enum class RsaEngine : uint8_t { scalar, vector };
 enum class CacheResult : uint8_t { hit, miss };
 enum class ConnectionKind : uint8_t { public_listener, ews, apns, token };
 enum class ConnectionTrouble : uint8_t {
-  connections_limit, address_limit, handshake_failed, timed_out, malformed, http2_flood, http2_violation, streams_limit
+  connections_limit, address_limit, handshake_failed, timed_out, malformed, http2_flood, http2_violation, streams_limit,
+  address_rate, proxy_header
+};
+// Limits on how often something may be done, with a bucket for each address, tenant or user (service/rate_limits.h).
+enum class RateLimit : uint8_t {
+  getpublickey_address,
+  getpublickey_tenant,
+  subscribe_address,
+  subscribe_tenant,
+  unauthorized_address,
+  handover_user,        // new Exchange subscriptions in place of old ones
+  refused_logon_user,   // logons that Exchange refused: an account must not be locked by us
+  refused_credentials,  // one attempt for each text of credentials that Exchange refused
+  spent_refresh_token,  // refresh tokens that a subscribe has spent
+  callbacks_address,
+  unknown_callbacks_address,
+};
+// Why a connection to a server could not be made.
+enum class ConnectFailure : uint8_t {
+  dns, address_not_allowed, unreachable, timed_out, tls, certificate_expired, certificate_not_yet_valid,
+  certificate_other_name, certificate_unknown_authority, certificate_self_signed, certificate_pin_mismatch,
+  certificate_invalid, proxy_unreachable, proxy_timed_out, proxy_tls, proxy_authentication, proxy_refused,
+  proxy_malformed
 };
 enum class HttpVersion : uint8_t { http1, http2 };
 enum class EwsResult : uint8_t {
   ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
-  breaker_open, waiting_limit
+  breaker_open, waiting_limit, certificate_refused
 };
 enum class GrantResult : uint8_t {
   ok, refused, spent, throttled, http_error, redirected, malformed, too_large, timed_out, connect_failed, not_allowed,
@@ -37,6 +59,8 @@ enum class AutodiscoverResult : uint8_t {
   insecure_redirect, foreign_host, redirect_loop, too_many_redirects, unauthorized
 };
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
+// How a reload ended.
+enum class ReloadResult : uint8_t { reloaded, unchanged, refused, restart_needed };
 enum class SubscriptionState : uint8_t { alive, tombstone };
 // The stages of one notification (docs/ARCHITECTURE.md). decrypt holds the wait in the queue of the RSA engine.
 enum class Stage : uint8_t { route, parse, decrypt, fetch, push, total };
@@ -54,11 +78,20 @@ BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
 BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns", "token"});
 BH_LABEL_SET(ConnectionTrouble, "reason",
              {"connections_limit", "address_limit", "handshake_failed", "timed_out", "malformed", "http2_flood",
-              "http2_violation", "streams_limit"});
+              "http2_violation", "streams_limit", "address_rate", "proxy_header"});
+BH_LABEL_SET(RateLimit, "limit",
+             {"getpublickey_address", "getpublickey_tenant", "subscribe_address", "subscribe_tenant",
+              "unauthorized_address", "handover_user", "refused_logon_user", "refused_credentials",
+              "spent_refresh_token", "callbacks_address", "unknown_callbacks_address"});
+BH_LABEL_SET(ConnectFailure, "reason",
+             {"dns", "address_not_allowed", "unreachable", "timed_out", "tls", "certificate_expired",
+              "certificate_not_yet_valid", "certificate_other_name", "certificate_unknown_authority",
+              "certificate_self_signed", "certificate_pin_mismatch", "certificate_invalid", "proxy_unreachable",
+              "proxy_timed_out", "proxy_tls", "proxy_authentication", "proxy_refused", "proxy_malformed"});
 BH_LABEL_SET(HttpVersion, "version", {"1", "2"});
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
-              "timed_out", "connect_failed", "breaker_open", "waiting_limit"});
+              "timed_out", "connect_failed", "breaker_open", "waiting_limit", "certificate_refused"});
 BH_LABEL_SET(GrantResult, "result",
              {"ok", "refused", "spent", "throttled", "http_error", "redirected", "malformed", "too_large", "timed_out",
               "connect_failed", "not_allowed", "breaker_open", "waiting_limit", "not_stored"});
@@ -71,6 +104,7 @@ BH_LABEL_SET(AutodiscoverResult, "result",
               "too_many_redirects", "unauthorized"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
+BH_LABEL_SET(ReloadResult, "result", {"reloaded", "unchanged", "refused", "restart_needed"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
 BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt", "fetch", "push", "total"});
 #undef BH_LABEL_SET
@@ -167,6 +201,9 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row<ConnectionTrouble>("bellhop_connection_troubles_total",
                                            "Connections and requests that the public listener refused or ended early, "
                                            "by reason."),
+    detail::counter_row<ConnectFailure>("bellhop_upstream_connect_failures_total",
+                                        "Connections to Exchange, token endpoints and APNs that could not be made, by reason."),
+    detail::counter_row<RateLimit>("bellhop_rate_limited_total", "Requests refused because something was done too often, by limit."),
     detail::gauge_row<HttpVersion>("bellhop_http_connections",
                                    "Open connections of the public listener, by version of HTTP; those in their "
                                    "handshake count as 1."),
@@ -179,6 +216,14 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row("bellhop_devices", "Devices in the store."),
     detail::gauge_row("bellhop_users", "Users in the store."),
 
+    detail::counter_row<ReloadResult>("bellhop_reloads_total",
+                                      "Reloads that were asked for, and of named files that had changed, by result."),
+    detail::gauge_row("bellhop_reload_last_success", "1 where the last of them found nothing wrong, else 0."),
+    detail::gauge_row("bellhop_reload_last_timestamp_seconds", "When the last of them ended; Unix time, 0: none did."),
+    detail::gauge_row("bellhop_reload_last_success_timestamp_seconds",
+                      "When what is in use now was read; Unix time."),
+    detail::gauge_row("bellhop_generation", "Counts configurations in use: 1 after the start."),
+    detail::gauge_row("bellhop_generations_alive", "Configurations that something still uses; 1 while nothing is reloaded."),
     detail::counter_row("bellhop_loop_turns_total", "Turns of the event loops."),
     detail::row<void>(MetricType::gauge_longest, "bellhop_loop_turn_longest_seconds",
                       "The longest turn of any event loop since start.", MetricUnit::nanoseconds),
@@ -189,6 +234,16 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
 
     detail::counter_row("bellhop_log_lines_total", "Log lines written."),
     detail::counter_row("bellhop_log_lines_suppressed_total", "Log lines left out by the rate limit of their event."),
+});
+
+// Their labels come from the configuration, and their values from certificates and tokens: service/expiry.h shows them.
+inline constexpr auto kExpiryMetrics = std::to_array<MetricFamily>({
+    {.name = "bellhop_certificate_expiry_seconds",
+     .help = "Until a certificate of ours expires, by use (listener, apns) and file; below zero: since then. The soonest 64.",
+     .type = MetricType::gauge},
+    {.name = "bellhop_apns_provider_token_age_seconds",
+     .help = "Since the provider token of a team and key was signed. The oldest 64.",
+     .type = MetricType::gauge},
 });
 
 }  // namespace bellhop::service

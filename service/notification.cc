@@ -9,6 +9,7 @@
 #include "proto/http_error.h"
 #include "proto/target.h"
 #include "proto/xml.h"
+#include "service/callback_limits.h"
 #include "service/store_watch.h"
 
 namespace bellhop::service {
@@ -17,8 +18,7 @@ namespace {
 // Readers and buffers that wait to be used again; beyond that they are freed.
 constexpr size_t kDesksKeptMax = 256;
 
-constexpr std::string_view kPath = "/notify";
-constexpr std::string_view kEns2Path = "/MailNotifications/notify";
+constexpr std::string_view kPaths[] = {"/notify", "/MailNotifications/notify"};  // the second is ENS2's; both by POST
 // All failures of authentication look the same.
 constexpr std::string_view kUnknownBody = "not found\n";
 constexpr std::string_view kMalformedBody = "bad request\n";
@@ -57,7 +57,7 @@ class ParserSink final : public BodySink {
 // The capability and the envelope of a callback URL; both are as we wrote them, or it is not one of ours.
 bool read_target(std::string_view target, Desk& desk) {
   proto::TargetParts parts = proto::split_target(target);
-  if (parts.path != kPath && parts.path != kEns2Path) return false;
+  if (std::ranges::find(kPaths, parts.path) == std::end(kPaths)) return false;
   if (!parts.query || std::ranges::count(*parts.query, '&') != 1) return false;
   auto id = proto::query_parameter(*parts.query, "id");
   auto creds = proto::query_parameter(*parts.query, "creds");
@@ -108,10 +108,14 @@ HttpResponse response_for(CallbackOutcome outcome, proto::SoapVersion version) {
 }  // namespace
 
 struct NotificationHandler::Impl {
-  explicit Impl(Core& c) : core(c), store(c.node.store) { desks.reserve(kDesksKeptMax); }
+  explicit Impl(Core& c)
+      : core(c), store(c.node.store), limits(c.config().limits, c.metrics, io::random_u64()) {
+    desks.reserve(kDesksKeptMax);
+  }
 
   Task<void> handle(HttpExchange& exchange);
   std::optional<CallbackOutcome> unavailable() const;
+  Task<bool> limited(HttpExchange& exchange, Task<Duration> wait);
   Task<std::optional<CallbackOutcome>> route(HttpExchange& exchange, Desk& desk);
   Task<Result<const proto::NotificationMessage*>> parse(HttpExchange& exchange, Desk& desk);
   Task<std::optional<CallbackOutcome>> check_subscription(const proto::NotificationMessage& message, Desk& desk);
@@ -126,6 +130,7 @@ struct NotificationHandler::Impl {
 
   Core& core;
   store::Store& store;
+  CallbackLimits limits;
   size_t in_flight = 0;
   std::vector<std::unique_ptr<Desk>> desks;
 
@@ -149,12 +154,15 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
     co_await respond(exchange, *refused);
     co_return;
   }
+  if (limits.counts_all() && co_await limited(exchange, limits.take_callback(exchange))) co_return;
   Visit visit(*this);
   Desk& desk = *visit.desk;
   desk.callback.received_at = io::now();
 
   // 1 route
   if (std::optional<CallbackOutcome> refused = co_await route(exchange, desk)) {
+    bool unknown = *refused == CallbackOutcome::refused_unknown;
+    if (unknown && co_await limited(exchange, limits.take_unknown(exchange))) co_return;
     co_await respond(exchange, *refused);
     co_return;
   }
@@ -199,8 +207,19 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
 std::optional<CallbackOutcome> NotificationHandler::Impl::unavailable() const {
   if (core.node.draining.load(std::memory_order_relaxed)) return CallbackOutcome::refused_draining;
   if (!core.node.ready.load(std::memory_order_acquire)) return CallbackOutcome::refused_not_ready;
-  if (in_flight >= core.node.config.notification.in_flight_max) return CallbackOutcome::refused_overload;
+  if (in_flight >= core.config().notification.in_flight_max) return CallbackOutcome::refused_overload;
   return std::nullopt;
+}
+
+// True where the address has to wait; it was told so, and has to come by a new connection.
+Task<bool> NotificationHandler::Impl::limited(HttpExchange& exchange, Task<Duration> wait) {
+  Duration left = co_await std::move(wait);
+  if (left == Duration::zero()) co_return false;
+  core.ledger.count(CallbackOutcome::refused_limit);
+  std::string seconds = std::to_string(std::chrono::ceil<std::chrono::seconds>(left).count());
+  proto::HeaderField retry_after = {"retry-after", seconds};
+  (void)co_await exchange.respond({.status = 429, .headers = {&retry_after, 1}, .close = true});
+  co_return true;
 }
 
 // Capability → subscription or tombstone. Whoever does not hold the URL as we made it learns nothing, and costs two
@@ -222,22 +241,24 @@ Task<std::optional<CallbackOutcome>> NotificationHandler::Impl::route(HttpExchan
   if (desk.route.kind == store::RouteKind::tombstone) co_return std::nullopt;
 
   callback.subscription = &desk.route.subscription;
-  callback.tenant = core.node.tenants.find(desk.route.subscription.tenant);
-  if (!callback.tenant) {  // taken out of the configuration
+  callback.tenant = core.tenants().find(desk.route.subscription.tenant);
+  if (!callback.tenant) {
+    // Taken out of the configuration. To Exchange that is no answer: it repeats, and where the tenant comes back within a
+    // status frequency, as after a mistake, nothing was missed.
     log_line(core.log, LogLevel::warning, "tenant_unknown",
              field("user", core.fingerprint(desk.route.subscription.user)));
-    co_return CallbackOutcome::refused_unknown;
+    co_return CallbackOutcome::refused_not_ready;
   }
   co_return std::nullopt;
 }
 
 Task<Result<const proto::NotificationMessage*>> NotificationHandler::Impl::parse(HttpExchange& exchange, Desk& desk) {
   ParserSink sink(desk.parser);
-  BH_CO_CHECKED(co_await exchange.read_body(core.node.config.listen_public.body_bytes_max, sink));
+  BH_CO_CHECKED(co_await exchange.read_body(core.config().listen_public.body_bytes_max, sink));
   BH_CO_TRY(const proto::NotificationMessage* message, desk.parser.finish());
   size_t events = 0;
   for (const proto::Notification& notification : message->notifications) events += notification.events.size();
-  if (events > core.node.config.notification.events_per_callback_max) {
+  if (events > core.config().notification.events_per_callback_max) {
     co_return fail(proto::ews_error(proto::EwsError::too_many));
   }
   desk.callback.notifications = message->notifications;
@@ -321,6 +342,11 @@ void NotificationHandler::Impl::give_back(std::unique_ptr<Desk> desk) {
 
 NotificationHandler::NotificationHandler(Core& core) : impl_(std::make_unique<Impl>(core)) {}
 NotificationHandler::~NotificationHandler() = default;
+std::vector<RouteInfo> NotificationHandler::routes() {
+  std::vector<RouteInfo> routes;
+  for (std::string_view path : kPaths) routes.push_back({proto::HttpMethod::post, std::string(path)});
+  return routes;
+}
 Task<void> NotificationHandler::handle(HttpExchange& exchange) {
   return impl_->handle(exchange);
 }

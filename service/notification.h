@@ -9,6 +9,7 @@
 #include "proto/ews_notification.h"
 #include "service/core.h"
 #include "service/http_exchange.h"
+#include "service/routes.h"
 
 namespace bellhop::service {
 
@@ -20,6 +21,7 @@ class NotificationHandler final : public HttpHandler {
   explicit NotificationHandler(Core& core);
   ~NotificationHandler();
   Task<void> handle(HttpExchange& exchange) override;
+  static std::vector<RouteInfo> routes();
 
  private:
   struct Impl;

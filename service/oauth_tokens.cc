@@ -92,7 +92,7 @@ Task<RenewalEnd> renew_tokens(Core& core, OpenSplit split, std::string_view clai
     if (unspent) (void)co_await write_mark(core, split.capability, split.subscription, WallTime());
     co_return end_of(granted.error().kind);
   }
-  take_grant(split.oauth, *std::move(granted), io::wall_now(), core.node.config.oauth);
+  take_grant(split.oauth, *std::move(granted), io::wall_now(), core.config().oauth);
   auto ciphertext = crypto::split_seal(split.key, split.record, split.binding);
   BH_CHECK(ciphertext);  // every token was found to be within its bounds
   std::vector<uint8_t> box = core.node.vault.seal_split(split.capability, *ciphertext);

@@ -35,7 +35,7 @@ Task<PushEnd> Pusher::push(PushTarget target, const store::DeviceEntry& device, 
       .collapse_id = push.collapse_id,
       .push_type = push.type,
       .priority = push.priority,
-      .expiration_unix_s = to_unix_seconds(io::wall_now()) + int64_t{core_.node.config.apns.expiration_hours} * 3600,
+      .expiration_unix_s = to_unix_seconds(io::wall_now()) + int64_t{core_.config().apns.expiration_hours} * 3600,
       .proven = device.record.proven,
       .registered_at = device.record.registered_at};
   ApnsResult result = co_await core_.apns.push(request, deadline);
@@ -89,17 +89,20 @@ void Pusher::ask_to_resubscribe(PushTarget target, const std::vector<store::Devi
       devices, [&](const store::DeviceEntry& device) { return device.key == source && reachable(device); });
   if (chosen == devices.end()) chosen = std::ranges::find_if(devices, reachable);
   if (chosen == devices.end() || chores_.live() >= kChoresMax) return;
-  chores_.spawn(resubscribe_push(target, *chosen));
+  chores_.spawn(resubscribe_push(target.tenant->config.id, target.user, *chosen));
 }
 
-Task<void> Pusher::resubscribe_push(PushTarget target, store::DeviceEntry device) {
+Task<void> Pusher::resubscribe_push(std::string tenant, store::StoredUserId user, store::DeviceEntry device) {
+  GenerationSlot::Pin pin(core_.generations);
+  PushTarget target{.tenant = core_.tenants().find(tenant), .user = user};
+  if (!target.tenant) co_return;  // the callback came under another generation, and this one has it no more
   std::optional<std::string> payload = proto::write_apns_silent(proto::ApnsWhat::resubscribe);
   BH_CHECK(payload);
   OutgoingPush silent{.payload = *payload,
                       .collapse_id = {},
                       .type = proto::ApnsPushType::background,
                       .priority = proto::ApnsPriority::considerate};
-  Instant deadline = io::now() + std::chrono::milliseconds(core_.node.config.notification.push_timeout_ms);
+  Instant deadline = io::now() + std::chrono::milliseconds(core_.config().notification.push_timeout_ms);
   PushEnd end = co_await push(target, device, silent, deadline);
   log_line(core_.log, LogLevel::info, "resubscribe_asked", field("user", core_.fingerprint(target.user)),
            field("delivered", end == PushEnd::delivered));

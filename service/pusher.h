@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "core/base/time.h"
@@ -52,7 +53,7 @@ class Pusher {
   Task<void> close();
 
  private:
-  Task<void> resubscribe_push(PushTarget target, store::DeviceEntry device);
+  Task<void> resubscribe_push(std::string tenant, store::StoredUserId user, store::DeviceEntry device);
   Task<void> mark_proven(store::StoredUserId user, store::DeviceKey device);
   Task<PushEnd> end_of(const ApnsResult& result, PushTarget target, const store::DeviceEntry& device);
 

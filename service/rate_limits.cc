@@ -2,6 +2,7 @@
 #include "service/rate_limits.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/check.h"
 
@@ -38,10 +39,16 @@ RateKey rate_key(Bytes hash) {
 }
 
 TokenBuckets::TokenBuckets(uint32_t tokens, Duration period, size_t entries_max, uint64_t salt)
-    : interval_(period / std::max(tokens, 1u)),
-      period_(interval_ * std::max(tokens, 1u)),
-      entries_max_(std::max<size_t>(entries_max, 1)),
-      entries_(0, KeyHash{salt}) {}
+    : entries_(0, KeyHash{salt}) {
+  renew(tokens, period, entries_max);
+}
+
+void TokenBuckets::renew(uint32_t tokens, Duration period, size_t entries_max) {
+  interval_ = period / std::max(tokens, 1u);
+  period_ = interval_ * std::max(tokens, 1u);
+  entries_max_ = std::max<size_t>(entries_max, 1);
+  while (entries_.size() > entries_max_) entries_.erase(by_use_.front()->key);
+}
 
 size_t TokenBuckets::KeyHash::operator()(const RateKey& key) const {
   return mix(load_be64(key.data()) ^ salt, load_be64(key.data() + 8) ^ (salt * kOdd | 1));
@@ -71,15 +78,44 @@ Duration TokenBuckets::take(const RateKey& key, Instant now) {
   return wait;
 }
 
+namespace {
+
+struct BucketRule {
+  uint32_t tokens;
+  Duration period;
+  size_t entries_max;
+};
+
+// In the order of RateLimit.
+std::array<BucketRule, kRateLimits> bucket_rules(const LimitsConfig& config) {
+  size_t tracked = config.addresses_tracked_max;
+  return {{{config.getpublickey_per_address_per_minute, 1min, tracked},
+           {config.getpublickey_per_tenant_per_minute, 1min, kTenantsMax},
+           {config.subscribe_per_address_per_minute, 1min, tracked},
+           {config.subscribe_per_tenant_per_minute, 1min, kTenantsMax},
+           {config.unauthorized_per_address_per_minute, 1min, tracked},
+           {config.subscribe_handovers_per_hour, 1h, tracked},
+           {kRefusedLogonsPerUserPerHourMax, 1h, tracked},
+           {1, 1h, tracked},
+           {1, kSpentRefreshTokenMemory, tracked}}};
+}
+
+template <size_t... Index>
+std::array<TokenBuckets, kRateLimits> make_buckets(const LimitsConfig& config, uint64_t salt,
+                                                   std::index_sequence<Index...>) {
+  auto rules = bucket_rules(config);
+  return {TokenBuckets(rules[Index].tokens, rules[Index].period, rules[Index].entries_max, salt)...};
+}
+
+}  // namespace
+
 RateLimits::RateLimits(const LimitsConfig& config, uint64_t salt)
-    : buckets_{TokenBuckets(config.getpublickey_per_address_per_minute, 1min, config.addresses_tracked_max, salt),
-               TokenBuckets(config.getpublickey_per_tenant_per_minute, 1min, kTenantsMax, salt),
-               TokenBuckets(config.subscribe_per_address_per_minute, 1min, config.addresses_tracked_max, salt),
-               TokenBuckets(config.unauthorized_per_address_per_minute, 1min, config.addresses_tracked_max, salt),
-               TokenBuckets(config.subscribe_handovers_per_hour, 1h, config.addresses_tracked_max, salt),
-               TokenBuckets(kRefusedLogonsPerUserPerHourMax, 1h, config.addresses_tracked_max, salt),
-               TokenBuckets(1, 1h, config.addresses_tracked_max, salt),
-               TokenBuckets(1, kSpentRefreshTokenMemory, config.addresses_tracked_max, salt)} {}
+    : buckets_(make_buckets(config, salt, std::make_index_sequence<kRateLimits>())) {}
+
+void RateLimits::renew(const LimitsConfig& config) {
+  auto rules = bucket_rules(config);
+  for (size_t i = 0; i < kRateLimits; ++i) buckets_[i].renew(rules[i].tokens, rules[i].period, rules[i].entries_max);
+}
 
 unsigned RateLimits::core_of(const RateKey& key, unsigned cores) {
   return static_cast<unsigned>(mix(load_be64(key.data()) ^ kOdd, load_be64(key.data() + 8) ^ ~kOdd) % cores);

@@ -10,6 +10,7 @@
 #include "core/base/ip.h"
 #include "core/base/time.h"
 #include "service/config.h"
+#include "service/metrics_table.h"
 
 namespace bellhop::service {
 
@@ -32,6 +33,8 @@ class TokenBuckets {
   Duration take(const RateKey& key, Instant now);
   // The same without taking.
   Duration wait(const RateKey& key, Instant now) const;
+  // Other rules from now on; what was taken stays taken.
+  void renew(uint32_t tokens, Duration period, size_t entries_max);
   size_t size() const { return entries_.size(); }
 
  private:
@@ -46,24 +49,15 @@ class TokenBuckets {
   };
   Duration wait_from(Instant full_at, Instant now) const;
 
-  const Duration interval_;  // between two tokens
-  const Duration period_;
-  const size_t entries_max_;
+  Duration interval_{};  // between two tokens
+  Duration period_{};
+  size_t entries_max_ = 1;
   std::unordered_map<RateKey, Entry, KeyHash> entries_;
   IntrusiveList<Entry> by_use_;  // least recently used first
 };
 
-enum class RateLimit : uint8_t {
-  getpublickey_address,
-  getpublickey_tenant,
-  subscribe_address,
-  unauthorized_address,
-  handover_user,        // new Exchange subscriptions in place of old ones
-  refused_logon_user,   // logons that Exchange refused: an account must not be locked by us
-  refused_credentials,  // one attempt for each text of credentials that Exchange refused
-  spent_refresh_token,  // refresh tokens that a subscribe has spent
-};
-inline constexpr size_t kRateLimits = 8;
+// Those that RateLimits keeps: the first of RateLimit. The rest, of callbacks, is kept by service/callback_limits.h.
+inline constexpr size_t kRateLimits = 9;
 inline constexpr Duration kSpentRefreshTokenMemory = std::chrono::hours(1);
 // Further logons after a refusal, for one user and hour, whatever the credentials.
 inline constexpr uint32_t kRefusedLogonsPerUserPerHourMax = 5;
@@ -73,6 +67,7 @@ inline constexpr uint32_t kRefusedLogonsPerUserPerHourMax = 5;
 class RateLimits {
  public:
   RateLimits(const LimitsConfig& config, uint64_t salt);
+  void renew(const LimitsConfig& config);
 
   Duration take(RateLimit limit, const RateKey& key, Instant now) { return buckets(limit).take(key, now); }
   Duration wait(RateLimit limit, const RateKey& key, Instant now) { return buckets(limit).wait(key, now); }

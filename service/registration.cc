@@ -33,8 +33,8 @@ std::string_view name_of(DeviceStatus status) {
 
 Registrar::Registrar(Core& core)
     : core_(core),
-      limits_(core.node.config.limits, io::random_u64()),
-      subscribes_(core.node.config.limits.subscribes_in_flight_max) {
+      limits_(core.config().limits, io::random_u64()),
+      openings_(core.config().limits.certificates_opening_max) {
   BH_CHECK(core.registrar == nullptr);
   core.registrar = this;
 }
@@ -51,11 +51,18 @@ Task<ApiResult<UserLocks::Held>> Registrar::lock(const store::StoredUserId& user
 }
 
 Task<ApiResult<Subscribed>> Registrar::subscribe(const SubscribeRequest& request) {
-  std::optional<Semaphore::Permit> permit = subscribes_.try_acquire();
-  if (!permit) co_return refuse_unavailable();
+  GenerationSlot::Pin pin(core_.generations);
+  if (subscribes_in_flight_ >= core_.config().limits.subscribes_in_flight_max) co_return refuse_unavailable();
+  struct Place {
+    explicit Place(size_t& c) : count(c) { ++count; }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    ~Place() { --count; }
+    size_t& count;
+  } place(subscribes_in_flight_);
   ApiResult<UserLocks::Held> held = co_await lock(request.who.user);
   if (!held) co_return std::unexpected(std::move(held.error()));
-  SubscribeFlow flow(core_, limits_, request);
+  SubscribeFlow flow(core_, limits_, openings_, request);
   co_return co_await flow.run();
 }
 
@@ -72,6 +79,7 @@ Task<ApiResult<std::optional<store::DeviceRecord>>> Registrar::proven_device(con
 }
 
 Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
+  GenerationSlot::Pin pin(core_.generations);
   ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
   if (!device) co_return std::unexpected(std::move(device.error()));
   if (!*device) co_return CheckIn();
@@ -115,6 +123,7 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
 }
 
 Task<ApiStatus> Registrar::update_token(const DeviceIdentity& who, std::string_view push_token) {
+  GenerationSlot::Pin pin(core_.generations);
   ApiResult<UserLocks::Held> held = co_await lock(who.user);
   if (!held) co_return std::unexpected(std::move(held.error()));
   ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
@@ -131,6 +140,7 @@ Task<ApiStatus> Registrar::update_token(const DeviceIdentity& who, std::string_v
 }
 
 Task<ApiStatus> Registrar::unsubscribe(const DeviceIdentity& who) {
+  GenerationSlot::Pin pin(core_.generations);
   ApiResult<UserLocks::Held> held = co_await lock(who.user);
   if (!held) co_return std::unexpected(std::move(held.error()));
   ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
@@ -138,30 +148,47 @@ Task<ApiStatus> Registrar::unsubscribe(const DeviceIdentity& who) {
   if (!*device) co_return ApiStatus();
   // A blocked device that could leave would come back unblocked.
   if ((*device)->state == store::DeviceState::blocked) co_return refuse_blocked();
-  co_return co_await remove(who);
+  Result<store::RemovedDevice> removed = co_await remove(who.user, who.device);
+  if (!removed) co_return store_failed(who, removed.error());
+  co_return ApiStatus();
 }
 
-Task<ApiStatus> Registrar::remove(const DeviceIdentity& who) {
+Task<Result<store::RemovedDevice>> Registrar::remove_device(store::StoredUserId user, store::DeviceKey device) {
+  BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
+  co_return co_await remove(user, device);
+}
+
+Task<Result<store::RemovedDevice>> Registrar::remove(const store::StoredUserId& user, const store::DeviceKey& device) {
   store::Store& store = core_.node.store;
-  Result<store::UserRecord> user = co_await store.read_user(who.user);
-  if (!user) co_return store_failed(who, user.error());
+  BH_CO_TRY(store::UserRecord record, co_await store.read_user(user));
   WallTime now = io::wall_now();
-  uint16_t frequency = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
+  uint16_t frequency = static_cast<uint16_t>(core_.config().ews.status_frequency_minutes);
   store::DeviceRemoval removal{
-      .user = who.user,
-      .device = who.device,
+      .user = user,
+      .device = device,
       .ending = {.reason = store::TombstoneReason::removed, .expires = tombstone_expiry(now, frequency)},
       .now = now};
-  Result<store::RemovedDevice> removed = co_await store.remove_device(removal);
-  if (!removed) co_return store_failed(who, removed.error());
-  if (removed->last) {
-    core_.decrypter.forget(user->key);
-    core_.mailboxes->forget(who.user);
+  BH_CO_TRY(store::RemovedDevice removed, co_await store.remove_device(removal));
+  if (removed.last) {
+    core_.decrypter.forget(record.key);
+    core_.mailboxes->forget(user);
   }
-  log_line(core_.log, LogLevel::info, "unsubscribed", field("user", core_.fingerprint(who.user)),
-           field("device", core_.log.fingerprint("device", who.device)), field("last_device", removed->last),
-           field("subscriptions_ended", removed->tombstoned.size()));
-  co_return ApiStatus();
+  log_line(core_.log, LogLevel::info, "unsubscribed", field("user", core_.fingerprint(user)),
+           field("device", core_.log.fingerprint("device", device)), field("last_device", removed.last),
+           field("subscriptions_ended", removed.tombstoned.size()));
+  co_return removed;
+}
+
+Task<Status> Registrar::end_subscription(store::StoredUserId user, store::CapabilityHash capability) {
+  BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
+  store::Store& store = core_.node.store;
+  store::Route route;
+  BH_CO_CHECKED(co_await store.read_route(capability, route));
+  bool live = route.kind == store::RouteKind::subscription && route.subscription.user == user;
+  if (!live) co_return fail(store::store_error(StoreError::not_found));
+  store::Ending ending{.reason = store::TombstoneReason::removed,
+                       .expires = tombstone_expiry(io::wall_now(), route.subscription.status_frequency_minutes)};
+  co_return co_await store.end_subscription(capability, ending);
 }
 
 std::unexpected<ApiProblem> Registrar::store_failed(const DeviceIdentity& who, const Error& error) {

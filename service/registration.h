@@ -5,7 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "core/sync.h"
 #include "core/task.h"
 #include "crypto/hash.h"
 #include "service/api_problem.h"
@@ -75,19 +74,28 @@ class Registrar {
   // Fine where the device is gone already: its first answer may have been lost. Problems: forbidden, blocked.
   Task<ApiStatus> unsubscribe(const DeviceIdentity& who);
 
+  // For operators: what unsubscribe does, whatever the device's secret or state. Errors: not_found; store;
+  // CoreError::limit (others wait to change this user), canceled.
+  Task<Result<store::RemovedDevice>> remove_device(store::StoredUserId user, store::DeviceKey device);
+  // For operators: the subscription becomes a tombstone, so that Exchange's next callback is answered Unsubscribe.
+  // Devices and key stay; check-in tells every device to subscribe again. Errors: as of remove_device.
+  Task<Status> end_subscription(store::StoredUserId user, store::CapabilityHash capability);
+
   RateLimits& limits() { return limits_; }
 
  private:
   Task<ApiResult<UserLocks::Held>> lock(const store::StoredUserId& user);
   // The device, once its secret was right and it is not blocked. Nothing where there is no such device.
   Task<ApiResult<std::optional<store::DeviceRecord>>> proven_device(const DeviceIdentity& who);
-  Task<ApiStatus> remove(const DeviceIdentity& who);
+  // The one way in which a device leaves. The user's lock is held.
+  Task<Result<store::RemovedDevice>> remove(const store::StoredUserId& user, const store::DeviceKey& device);
   std::unexpected<ApiProblem> store_failed(const DeviceIdentity& who, const Error& error);
 
   Core& core_;
   RateLimits limits_;
   UserLocks locks_;
-  Semaphore subscribes_;
+  size_t subscribes_in_flight_ = 0;
+  Semaphore openings_;  // of PKCS#12 files
 };
 
 }  // namespace bellhop::service

@@ -2,7 +2,10 @@
 #include "service/server.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <signal.h>
+
+#include <algorithm>
 
 #include "core/cross_core.h"
 #include "core/sleep.h"
@@ -10,10 +13,13 @@
 #include "crypto/arena.h"
 #include "service/admin.h"
 #include "service/autodiscover.h"
+#include "service/cidrs.h"
 #include "service/device_api.h"
+#include "service/expiry.h"
 #include "service/http_server.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
+#include "service/registration.h"
 #include "service/store_watch.h"
 
 namespace bellhop::service {
@@ -21,10 +27,15 @@ namespace {
 
 constexpr Duration kTick = 1s;
 
-HttpServerLimits public_limits(const PublicListenerConfig& config, unsigned cores) {
+HttpServerLimits public_limits(const Config& all, unsigned cores) {
+  const PublicListenerConfig& config = all.listen_public;
   auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
   return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
           .connections_per_address_max = config.connections_per_address_max,
+          .connections_per_address_per_second = config.connections_per_address_per_second,
+          .addresses_tracked_max = all.limits.addresses_tracked_max,
+          .exempt = to_blocks(all.limits.exempt_cidrs),
+          .proxy_protocol_from = config.proxy_protocol ? to_blocks(config.trusted_cidrs) : proto::AddressBlocks(),
           .handshakes_in_flight_max = config.handshakes_in_flight_max,
           .requests_per_connection_max = config.requests_per_connection_max,
           .handshake_timeout = ms(config.handshake_timeout_ms),
@@ -51,13 +62,6 @@ HttpServerLimits admin_limits(const AdminListenerConfig& config) {
   return {.connections_max = config.connections_max, .header_timeout = timeout, .write_stall_timeout = timeout};
 }
 
-std::shared_ptr<TlsContext> client_context(std::shared_ptr<const TlsAuthorities> authorities, const char* alpn) {
-  std::string complaint;
-  auto context = TlsContext::client({.authorities = std::move(authorities), .alpn = {alpn}}, complaint);
-  BH_CHECK(context);  // authorities were parsed before, and the protocol name is ours
-  return *std::move(context);
-}
-
 LogOptions log_options(const Config& config, MetricsShard& shard, unsigned core,
                        const std::array<uint8_t, kLogSaltBytes>& salt) {
   LogOptions options;
@@ -80,6 +84,8 @@ void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpSer
   };
   trouble(ConnectionTrouble::connections_limit, &HttpServerStats::refused_full);
   trouble(ConnectionTrouble::address_limit, &HttpServerStats::refused_address);
+  trouble(ConnectionTrouble::address_rate, &HttpServerStats::refused_rate);
+  trouble(ConnectionTrouble::proxy_header, &HttpServerStats::proxy_headers_refused);
   trouble(ConnectionTrouble::handshake_failed, &HttpServerStats::handshakes_failed);
   trouble(ConnectionTrouble::timed_out, &HttpServerStats::timed_out);
   trouble(ConnectionTrouble::malformed, &HttpServerStats::malformed);
@@ -106,28 +112,30 @@ struct Server::CoreParts {
         log(log_options(server.config_, metrics, index, server.log_salt_)),
         decrypter(server.store_, *server.vault_, crypto::make_scalar_engine(), server.config_.notification,
                   server.config_.keys, metrics),
-        ews(server.config_.ews, client_context(server.files_.ews_authorities, "http/1.1"), metrics, log),
-        tokens(server.config_.oauth, server.config_.ews, client_context(server.files_.oauth_authorities, "http/1.1"),
-               metrics, log),
-        autodiscover(server.config_.autodiscover, server.config_.ews,
-                     client_context(server.files_.ews_authorities, "http/1.1"), *server.vault_, server.store_, metrics,
-                     log),
-        apns(server.config_.apns, *server.apns_tokens_, client_context(server.files_.apns_authorities, "h2"), metrics,
-             log),
+        upstreams(server.files_.upstreams),
+        ews(server.config_.ews, {upstreams, UpstreamKind::ews}, metrics, log),
+        tokens(server.config_.oauth, server.config_.ews, {upstreams, UpstreamKind::token}, metrics, log),
+        autodiscover(server.config_.autodiscover, server.config_.ews, {upstreams, UpstreamKind::ews},
+                     *server.vault_, server.store_, metrics, log),
+        apns(server.config_.apns, *server.apns_tokens_, {upstreams, UpstreamKind::apns}, metrics, log),
         core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
         mailboxes(core),
         handler(core),
-        http(handler, public_limits(server.config_.listen_public, io::cores()), nullptr) {
+        http(handler, public_limits(server.config_, io::cores()), std::move(server.listener_[index])) {
     core.mailboxes = &mailboxes;
     core.autodiscover = &autodiscover;
     core.observer = server.observer_;
     core.key_maker = server.key_maker_.get();
   }
 
+  // Takes what a reload made; in one turn, and nothing here can fail.
+  void take(const Switch& next);
+
   MetricsShard& metrics;
   Ledger ledger;
   Log log;
   Decrypter decrypter;
+  std::shared_ptr<const Upstreams> upstreams;
   EwsClient ews;
   TokenClient tokens;
   Autodiscover autodiscover;
@@ -140,6 +148,25 @@ struct Server::CoreParts {
   Context* serving = nullptr;  // stops what is left when the patience is over
   bool cut = false;
 };
+
+void Server::CoreParts::take(const Switch& next) {
+  core.generations.become(next.generation);
+  const Config& config = core.config();
+  log.renew(config.log);
+  decrypter.renew(config.notification);
+  core.registrar->limits().renew(config.limits);
+  if (!next.listener.empty()) {
+    http.set_tls(next.listener[core.index]);
+    core.node.listener_certificate_expires_s = to_unix_seconds(http.certificate_expires());
+  }
+  if (next.upstreams) {
+    upstreams = next.upstreams;
+    autodiscover.renew({upstreams, UpstreamKind::ews});
+    tokens.renew({upstreams, UpstreamKind::token});
+    apns.renew({upstreams, UpstreamKind::apns});
+  }
+  if (next.upstreams || next.networks_changed) ews.renew({upstreams, UpstreamKind::ews}, core.tenants());
+}
 
 Server::Server(Config config, StartFiles files, store::Store& store)
     : config_(std::move(config)), files_(std::move(files)), store_(store) {}
@@ -165,6 +192,7 @@ LedgerSnapshot Server::ledger() const {
 // On core 0, before any other core does anything: what is shared.
 Task<bool> Server::start() {
   set_tls_clock(&io::wall_now);
+  started_at_ = io::wall_now();
   io::random(log_salt_);
   std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
   io::random(fresh);
@@ -178,7 +206,7 @@ Task<bool> Server::start() {
     fail_start(fmt::format("a tenant's EWS allow-list does not parse: {}", error_text(tenants.error())));
     co_return false;
   }
-  tenants_ = *std::move(tenants);
+  auto first = std::make_shared<const Generation>(1, config_, *std::move(tenants));
   auto vault = co_await Vault::open(*files_.keyring, store_);
   if (!vault) {
     fail_start(fmt::format("{}: the store's index key cannot be opened with this keyring: {}; use the keyring that the "
@@ -193,27 +221,79 @@ Task<bool> Server::start() {
     co_return false;
   }
   apns_tokens_ = *std::move(tokens);
-  node_.emplace(config_, *tenants_, store_, *vault_, *apns_tokens_);
+  for (unsigned core = 0; core < io::cores(); ++core) {
+    auto context = listener_context(config_.listen_public, files_, ticket_keys_, complaint);
+    if (!context) {
+      fail_start(std::move(complaint));
+      co_return false;
+    }
+    listener_.push_back(*std::move(context));
+  }
+  wipe(files_.private_key);
+  files_.private_key.clear();
+  node_.emplace(first, store_, *vault_, *apns_tokens_);
   node_->cores.resize(io::cores());
   key_maker_ = std::make_unique<KeyMaker>(config_.keys, store_, *vault_, *shards_[0]);
+  supervisor_.emplace(supervisor_options_, io::cores());
   co_return open_listeners().has_value();
 }
 
-// All cores' listeners at once, so that a busy port shows before anything is served.
-Status Server::open_listeners() {
-  public_handles_.resize(io::cores());
-  auto open = [&](const io::Endpoint& endpoint, bool shared, std::string_view what) -> Result<io::Handle> {
-    auto handle = io::open_listener(endpoint, shared, static_cast<int>(config_.listen_public.listen_backlog));
-    if (!handle) {
-      fail_start(fmt::format("cannot listen on {} ({}): {}; is another server running, or the port below 1024?",
-                             endpoint.to_string(), what, error_text(handle.error())));
-    }
-    return handle;
+// A socket of the service manager's must be one that the configuration asks for: nothing is served elsewhere unseen.
+Status Server::sort_inherited() {
+  auto refuse = [&](const InheritedListener& given, std::string why) {
+    fail_start(fmt::format("the service manager gave descriptor {} as \"{}\": {}", given.descriptor, given.name, why));
+    return fail(os_error(EINVAL));
   };
+  auto endpoint_of = [](const HostPort& address) {
+    return io::Endpoint{{IpAddress::parse(address.host).value_or(IpAddress()), address.port}, {}}.to_string();
+  };
+  for (const InheritedListener& given : inherited_) {
+    auto endpoint = io::inherited_endpoint(given.descriptor);
+    if (!endpoint) return refuse(given, fmt::format("it is no listening stream socket ({})", error_text(endpoint.error())));
+    std::vector<std::string> wanted;
+    if (given.name == "public") {
+      for (const HostPort& address : config_.listen_public.addresses) wanted.push_back(endpoint_of(address));
+    } else if (given.name == "admin") {
+      wanted = {endpoint_of(config_.listen_admin.address),
+                io::Endpoint{{}, config_.listen_admin.unix_socket}.to_string()};
+    } else {
+      return refuse(given, "the name must be \"public\" or \"admin\"; set FileDescriptorName= in the socket unit");
+    }
+    std::string place = endpoint->to_string();
+    if (std::ranges::find(wanted, place) == wanted.end()) {
+      return refuse(given, fmt::format("it listens on {}, and [listen.{}] names {}; make ListenStream= and the configuration "
+                                       "agree", place, given.name, fmt::join(wanted, ", ")));
+    }
+    if (!inherited_at_.emplace(place, given.descriptor).second) return refuse(given, place + " was given twice");
+  }
+  return {};
+}
+
+Result<io::Handle> Server::open_listener(const io::Endpoint& endpoint, bool shared, std::string_view what) {
+  auto given = inherited_at_.find(endpoint.to_string());
+  if (given != inherited_at_.end()) {
+    auto adopted = io::adopt_listener(given->second);
+    if (!adopted) fail_start(fmt::format("the inherited socket {}: {}", given->first, error_text(adopted.error())));
+    return adopted;
+  }
+  auto handle = io::open_listener(endpoint, shared, static_cast<int>(config_.listen_public.listen_backlog));
+  if (!handle) {
+    fail_start(fmt::format("cannot listen on {} ({}): {}; is another server running, or the port below 1024, which needs "
+                           "CAP_NET_BIND_SERVICE or a socket of the service manager?",
+                           endpoint.to_string(), what, error_text(handle.error())));
+  }
+  return handle;
+}
+
+// All cores' listeners at once, so that a busy port shows before anything is served. Own ones are one a core, and the
+// kernel spreads connections over them; one that we inherited is accepted from by all cores.
+Status Server::open_listeners() {
+  BH_CHECKED(sort_inherited());
+  public_handles_.resize(io::cores());
   for (const HostPort& address : config_.listen_public.addresses) {
     io::Endpoint endpoint{{IpAddress::parse(address.host).value_or(IpAddress()), address.port}, {}};
     for (unsigned core = 0; core < io::cores(); ++core) {
-      BH_TRY(io::Handle handle, open(endpoint, true, "[listen.public] addresses"));
+      BH_TRY(io::Handle handle, open_listener(endpoint, true, "[listen.public] addresses"));
       public_handles_[core].push_back(handle);
       BH_TRY(endpoint.tcp, io::local_address(handle));  // port 0 became a real one
     }
@@ -221,10 +301,10 @@ Status Server::open_listeners() {
   }
   const AdminListenerConfig& admin = config_.listen_admin;
   io::Endpoint tcp{{IpAddress::parse(admin.address.host).value_or(IpAddress()), admin.address.port}, {}};
-  BH_TRY(io::Handle tcp_handle, open(tcp, false, "[listen.admin] address"));
+  BH_TRY(io::Handle tcp_handle, open_listener(tcp, false, "[listen.admin] address"));
   admin_handles_.push_back(tcp_handle);
   BH_TRY(admin_address_, io::local_address(tcp_handle));
-  BH_TRY(io::Handle unix_handle, open({{}, admin.unix_socket}, false, "[listen.admin] unix_socket"));
+  BH_TRY(io::Handle unix_handle, open_listener({{}, admin.unix_socket}, false, "[listen.admin] unix_socket"));
   admin_handles_.push_back(unix_handle);
   return {};
 }
@@ -283,24 +363,6 @@ Task<void> Server::run(unsigned index) {
 
 Task<void> Server::serve(CoreParts& parts) {
   unsigned index = parts.core.index;
-  std::string complaint;
-  auto tls = TlsContext::server({.chain = {config_.listen_public.certificate_file, files_.certificate_chain},
-                                 .key = {config_.listen_public.private_key_file, files_.private_key},
-                                 .alpn = config_.listen_public.http2 ? std::vector<std::string>{"h2", "http/1.1"}
-                                                                     : std::vector<std::string>{"http/1.1"},
-                                 .ticket_keys = ticket_keys_},
-                                complaint);
-  if (!tls) {
-    if (index == 0) fail_start(std::move(complaint));  // the same on every core
-    for (io::Handle handle : public_handles_[index]) io::close(handle);
-    if (index == 0) {
-      for (io::Handle handle : admin_handles_) io::close(handle);
-      ready_.set();
-    }
-    co_return;
-  }
-  parts.http.set_tls(*tls);
-
   Context serving(&co_await current_context());
   parts.serving = &serving;
   TaskScope listeners(&serving);
@@ -309,6 +371,7 @@ Task<void> Server::serve(CoreParts& parts) {
   std::optional<AdminApi> admin[2];  // TCP, unix socket
   std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
+  background.spawn(supervisor_->tick(parts.log));
   if (index == 0) {
     for (size_t i = 0; i < std::size(admin); ++i) {
       admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
@@ -316,11 +379,14 @@ Task<void> Server::serve(CoreParts& parts) {
       background.spawn(admin_http[i]->run(admin_handles_[i]));
     }
     background.spawn(key_maker_->run());
-    if (handle_signals_) background.spawn(watch_signals());
+    begin_reloads(parts);
+    if (!config_file_.empty()) background.spawn(reloader_->watch());
+    if (handle_signals_) background.spawn(watch_signals(background));
     log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
              field("backend", not_personal(io::backend_description())));
     node_->ready = true;
     ready_.set();
+    supervisor_->ready(parts.log, serving_text());
   }
   (void)co_await parts.drain_begun.wait();
   parts.http.drain();
@@ -337,12 +403,14 @@ Task<void> Server::serve(CoreParts& parts) {
     co_await listeners.join();
   }
   parts.serving = nullptr;
-  // The admin listener stays until the last callback is answered, so that readiness and metrics can be watched.
+  // The admin listener stays until the last core has answered its last callback: readiness and metrics can be watched.
+  co_await on_core(0, [this] { return meet(all_drained_, drained_); });
   for (auto& http : admin_http) {
     if (http) http->drain();
   }
   background.request_stop();
   co_await background.join();
+  if (index == 0) reloader_.reset();
   log_line(parts.log, LogLevel::info, "drained", field("requests", parts.http.stats().requests),
            field("connections_left", parts.http.stats().connections), field("balance", ledger_snapshot(parts.metrics).balance()));
 }
@@ -367,7 +435,10 @@ Task<void> Server::drain() {
 }
 
 Task<void> Server::begin_drain(unsigned core) {
-  if (CoreParts* parts = parts_[core]) parts->drain_begun.set();
+  CoreParts* parts = parts_[core];
+  if (!parts) co_return;
+  if (core == 0) supervisor_->stopping(parts->log);
+  parts->drain_begun.set();
   co_return;
 }
 
@@ -378,14 +449,60 @@ Task<void> Server::cut_short(unsigned core) {
   if (parts->serving) parts->serving->request_stop();
 }
 
-Task<void> Server::watch_signals() {
+// On core 0, when all cores have begun.
+void Server::begin_reloads(CoreParts& parts) {
+  std::shared_ptr<const Generation> first = std::exchange(node_->start, nullptr);
+  reloader_ = std::make_unique<Reloader>(
+      Reloader::Parts{.store = store_,
+                      .vault = *vault_,
+                      .apns_tokens = *apns_tokens_,
+                      .ticket_keys = ticket_keys_,
+                      .log = parts.log,
+                      .metrics = parts.metrics,
+                      .cores = io::cores(),
+                      .switch_cores = [this](std::shared_ptr<const Switch> next) { return switch_cores(std::move(next)); }},
+      config_file_, std::move(first), std::move(files_.seen));
+  node_->listener_certificate_expires_s = to_unix_seconds(parts.http.certificate_expires());
+}
+
+// What the service manager shows.
+std::string Server::serving_text() const {
+  return fmt::format("serving, configuration {}", reloader_->generation()->number);
+}
+
+Task<ReloadReport> Server::reload(LogLiteral asked_by) {
+  Log& log = parts_[0]->log;
+  supervisor_->reloading(log);
+  ReloadReport report = co_await reloader_->reload(asked_by);
+  std::string status = serving_text();
+  if (!report.problems.empty()) status += "; the last reload was refused: " + report.problems.front();
+  std::ranges::replace(status, '\n', ' ');
+  supervisor_->ready(log, status);
+  co_return report;
+}
+
+Task<void> Server::switch_cores(std::shared_ptr<const Switch> next) {
+  struct There {
+    static Task<bool> take(Server* server, unsigned core, const Switch* next) {
+      if (CoreParts* parts = server->parts_[core]) parts->take(*next);
+      co_return true;
+    }
+  };
+  const Switch* what = next.get();
+  for (unsigned core = 0; core < io::cores(); ++core) {
+    co_await on_core(core, [this, core, what] { return There::take(this, core, what); });
+  }
+}
+
+Task<void> Server::reload_on_signal() { (void)co_await reload("signal"); }
+
+Task<void> Server::watch_signals(TaskScope& flows) {
   for (;;) {
     auto number = co_await next_signal();
     if (!number) co_return;
     Log& log = parts_[0]->log;
     if (*number == SIGHUP) {
-      log_line(log, LogLevel::warning, "reload_unavailable",
-               field("advice", "this version reads its configuration at start only; restart to change it"));
+      flows.spawn(reload_on_signal());  // beside: a SIGTERM must not wait for it
       continue;
     }
     log_line(log, LogLevel::info, "draining", field("signal", *number));
@@ -399,6 +516,7 @@ Task<void> Server::tick(CoreParts& parts) {
   uint64_t turns = 0, enters = 0;
   HttpServerStats counted;
   StoreWatch store_watch(parts.log, parts.metrics);
+  ExpiryWatch expiry_watch(parts.log);
   for (;;) {
     if (!co_await sleep_for(kTick)) co_return;
     parts.metrics.add(metric::loop_turns, reactor.stats().turns - turns);
@@ -412,6 +530,8 @@ Task<void> Server::tick(CoreParts& parts) {
     note_connections(parts.metrics, parts.http.stats(), counted);
     if (parts.core.index == 0) {
       store_watch.look(store_.write_health(), io::now());
+      expiry_watch.look(parts.core.config(), *node_, io::wall_now(), io::now());
+      parts.metrics.set(metric::generations_alive, Generation::alive());
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {
         std::array<uint8_t, TicketKeys::kFreshBytes> fresh;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,13 +14,22 @@
 #include "core/tls/ticket_keys.h"
 #include "service/core.h"
 #include "service/notification.h"
+#include "service/reload.h"
 #include "service/start_files.h"
+#include "service/supervisor.h"
 #include "store/store.h"
 
 namespace bellhop::service {
 
 class AdminApi;
 class KeyMaker;
+
+// A listening socket that the service manager opened for us: its descriptor, and what the unit calls it: "public" or
+// "admin".
+struct InheritedListener {
+  int descriptor = -1;
+  std::string name;
+};
 
 // The server: makes every object, ties them together, starts and drains them. One per process (the demo and tests run
 // it beside stand-ins in one cluster). Made before the cores start, destroyed after they ended; `store` outlives it.
@@ -42,6 +52,14 @@ class Server {
 
   // Core 0 takes SIGTERM and SIGINT (drain), SIGHUP. Off for tests that run several servers.
   void handle_signals(bool on) { handle_signals_ = on; }
+  // The file that the configuration came from, to be read again at a reload. Without it a reload is refused, and named
+  // files are not watched. Set before run().
+  void set_config_file(std::string path) { config_file_ = std::move(path); }
+  // Sockets to listen on in place of own ones. Each must be where the configuration says, or the start fails. Set before
+  // run().
+  void inherit(std::vector<InheritedListener> listeners) { inherited_ = std::move(listeners); }
+  // Whom to tell how we are. Set before run().
+  void set_supervisor(SupervisorOptions options) { supervisor_options_ = std::move(options); }
   // Hears of every notification that ended, on the core where it did. Set before run().
   void set_observer(NotificationObserver* observer) { observer_ = observer; }
 
@@ -51,11 +69,15 @@ class Server {
   const std::vector<SocketAddress>& public_addresses() const { return public_addresses_; }
   // The admin listener's TCP address, likewise.
   const SocketAddress& admin_address() const { return admin_address_; }
+  WallTime started() const { return started_at_; }
   bool failed() const { return failed_; }
   // For the operator, after a failed start.
   const std::string& complaint() const { return complaint_; }
 
+  // As at the start. What a reload may change is in Core::config().
   const Config& config() const { return config_; }
+  // Reads the configuration file and all that it names again. On core 0, while run() serves.
+  Task<ReloadReport> reload(LogLiteral asked_by);
   std::vector<const MetricsShard*> shards() const;
   LedgerSnapshot ledger() const;
 
@@ -64,9 +86,15 @@ class Server {
 
   Task<bool> start();
   Status open_listeners();
+  Status sort_inherited();
+  Result<io::Handle> open_listener(const io::Endpoint& endpoint, bool shared, std::string_view what);
   Task<bool> meet(Event& event, unsigned& arrived);
   Task<void> serve(CoreParts& parts);
-  Task<void> watch_signals();
+  Task<void> watch_signals(TaskScope& flows);
+  Task<void> reload_on_signal();
+  std::string serving_text() const;
+  void begin_reloads(CoreParts& parts);
+  Task<void> switch_cores(std::shared_ptr<const Switch> next);
   Task<void> tick(CoreParts& parts);
   Task<void> begin_drain(unsigned core);
   Task<void> cut_short(unsigned core);
@@ -78,12 +106,18 @@ class Server {
   bool handle_signals_ = true;
   NotificationObserver* observer_ = nullptr;
 
-  std::optional<Tenants> tenants_;
+  std::string config_file_;
+  std::vector<InheritedListener> inherited_;
+  std::map<std::string, int> inherited_at_;  // descriptors by the text of their endpoints
+  SupervisorOptions supervisor_options_;
+  std::optional<Supervisor> supervisor_;
   std::optional<Vault> vault_;
   std::unique_ptr<ApnsProviderTokens> apns_tokens_;
   std::shared_ptr<TicketKeys> ticket_keys_;
   std::optional<Node> node_;
   std::unique_ptr<KeyMaker> key_maker_;
+  std::unique_ptr<Reloader> reloader_;                  // while core 0 serves
+  std::vector<std::shared_ptr<TlsContext>> listener_;   // one a core, until it takes its own
   std::array<uint8_t, kLogSaltBytes> log_salt_{};
 
   std::vector<std::unique_ptr<MetricsShard>> shards_;  // one a core
@@ -93,10 +127,11 @@ class Server {
   std::vector<io::Handle> admin_handles_;  // TCP, unix socket
   SocketAddress admin_address_;
 
+  WallTime started_at_{};
   // Core 0 only: the cores meet here.
-  Event started_, all_made_, all_served_;
+  Event started_, all_made_, all_drained_, all_served_;
   Event ready_;
-  unsigned made_ = 0, served_ = 0;
+  unsigned made_ = 0, drained_ = 0, served_ = 0;
   bool failed_ = false;
   bool drain_begun_ = false;
   std::string complaint_;

@@ -3,27 +3,28 @@
 
 #include <fmt/format.h>
 
-#include <vector>
-
 #include "core/io.h"
+#include "service/named_files.h"
+#include "service/config_diff.h"
 
 namespace bellhop::service {
 namespace {
 
-Result<std::string> read_named(const std::string& path, std::string_view what, std::string& complaint) {
-  auto content = io::read_file(path);
-  if (!content) complaint = fmt::format("{}: cannot read {}: {}", path, what, error_text(content.error()));
-  return content;
+// A credential is guarded by the service manager, with modes and access lists of its own.
+bool is_credential(const std::string& path, const Config& config) {
+  return !config.credentials_directory.empty() && path.starts_with(config.credentials_directory + "/");
 }
 
-Result<crypto::Keyring> read_keyring(const std::string& path, std::string& complaint) {
+Result<crypto::Keyring> read_keyring(const Config& config, std::string& complaint) {
+  const std::string& path = config.keyring_file;
   auto info = io::file_info(path);
   if (!info) {
     complaint = fmt::format("{}: cannot read the keyring: {}; make one with: bellhop keyring make {}", path,
                             error_text(info.error()), path);
     return fail(info.error());
   }
-  if ((info->mode & 077) != 0 || !info->owned_by_us) {
+  bool guarded = is_credential(path, config) || ((info->mode & 077) == 0 && info->owned_by_us);
+  if (!guarded) {
     complaint = fmt::format("{}: the keyring may be readable by its owner only (mode {:04o} now); run: chmod 0400 {}",
                             path, info->mode, path);
     return fail(os_error(EACCES));
@@ -35,43 +36,56 @@ Result<crypto::Keyring> read_keyring(const std::string& path, std::string& compl
   return keyring;
 }
 
-// The system's roots, and what `ca_file` adds (or, where `instead`, only that).
-Result<std::shared_ptr<const TlsAuthorities>> read_authorities(const std::string& ca_file, bool instead,
-                                                               std::string& complaint) {
-  std::string system, own;
-  std::vector<TlsFile> files;
-  if (!instead || ca_file.empty()) {
-    // A machine without the package ca-certificates still reaches servers that ca_file vouches for.
-    auto roots = io::read_file(kSystemRootsFile);
-    if (roots) {
-      system = *std::move(roots);
-      files.push_back({kSystemRootsFile, system});
-    } else if (ca_file.empty()) {
-      complaint = fmt::format("{}: no certificate authorities: {}; run: apt install ca-certificates", kSystemRootsFile,
-                              error_text(roots.error()));
-      return fail(roots.error());
-    }
+}  // namespace
+
+FilesSeen stat_files(const Config& config) {
+  FilesSeen seen;
+  std::vector<ConfigFileReference> files = config_files(config);
+  files.push_back({"", kSystemRootsFile, {}});
+  for (const ConfigFileReference& file : files) {
+    auto info = io::file_info(file.path);
+    seen[file.path] = info ? FileSeen{.info = *info, .there = true} : FileSeen{};
   }
-  if (!ca_file.empty()) {
-    BH_TRY(own, read_named(ca_file, "certificate authorities", complaint));
-    files.push_back({ca_file, own});
-  }
-  return TlsAuthorities::parse(files, complaint);
+  return seen;
 }
 
-}  // namespace
+FilesSeen look_at_files(const Config& config) {
+  FilesSeen seen = stat_files(config);
+  for (auto& [path, file] : seen) {
+    auto content = io::read_file(path);
+    if (!content) continue;
+    file.digest = crypto::sha256(*content);
+    wipe(*content);
+  }
+  return seen;
+}
 
 StartFiles::~StartFiles() { wipe(private_key); }
 
-Result<StartFiles> read_start_files(const Config& config, std::string& complaint) {
+Result<StartFiles> read_start_files(const Config& config, std::string& complaint, ReadKeyring keyring) {
   StartFiles files;
+  files.seen = look_at_files(config);
   BH_TRY(files.certificate_chain, read_named(config.listen_public.certificate_file, "the certificate", complaint));
   BH_TRY(files.private_key, read_named(config.listen_public.private_key_file, "the private key", complaint));
-  BH_TRY(files.keyring, read_keyring(config.keyring_file, complaint));
-  BH_TRY(files.ews_authorities, read_authorities(config.ews.ca_file, false, complaint));
-  BH_TRY(files.oauth_authorities, read_authorities(config.oauth.ca_file, false, complaint));
-  BH_TRY(files.apns_authorities, read_authorities(config.apns.ca_file, true, complaint));
+  if (keyring == ReadKeyring::yes) {
+    BH_TRY(files.keyring, read_keyring(config, complaint));
+  }
+  UpstreamAuthorities authorities;
+  BH_TRY(authorities.ews, read_authorities(config.ews.ca_file, false, complaint));
+  BH_TRY(authorities.token, read_authorities(config.oauth.ca_file, false, complaint));
+  BH_TRY(authorities.apns, read_authorities(config.apns.ca_file, true, complaint));
+  BH_TRY(files.upstreams, Upstreams::make(config, std::move(authorities), complaint));
   return files;
+}
+
+Result<std::shared_ptr<TlsContext>> listener_context(const PublicListenerConfig& config, const StartFiles& files,
+                                                     std::shared_ptr<TicketKeys> ticket_keys, std::string& complaint) {
+  return TlsContext::server({.chain = {config.certificate_file, files.certificate_chain},
+                             .key = {config.private_key_file, files.private_key},
+                             .alpn = config.http2 ? std::vector<std::string>{"h2", "http/1.1"}
+                                                  : std::vector<std::string>{"http/1.1"},
+                             .ticket_keys = std::move(ticket_keys)},
+                            complaint);
 }
 
 }  // namespace bellhop::service

@@ -5,6 +5,7 @@
 #include "crypto/error.h"
 #include "crypto/tokens.h"
 #include "service/autodiscover.h"
+#include "service/client_certificate.h"
 #include "service/error_texts.h"
 #include "service/notification.h"
 #include "service/oauth_tokens.h"
@@ -25,15 +26,28 @@ constexpr size_t kLeftoversMax = store::kSubscriptionsPerUserMax - 1;
 constexpr Duration kDevicesFullRetry = 1h;
 
 crypto::CredentialTypes types_taken(const Tenant& tenant) {
-  if (!tenant.takes_oauth()) return {crypto::CredentialType::basic};
-  return {crypto::CredentialType::basic, crypto::CredentialType::oauth};
+  using enum crypto::CredentialType;
+  if (!tenant.takes_oauth()) return {basic, certificate, dual};
+  return {basic, oauth, certificate, dual};
+}
+
+// What is wrong with the file itself, which its owner may know. Whether its password is right, or whether it is still good,
+// is like any other refusal of credentials.
+bool is_of_file(const Error& error) {
+  using enum CryptoError;
+  for (CryptoError code : {pkcs12_malformed, pkcs12_too_large, pkcs12_unsupported, pkcs12_iterations, pkcs12_no_key,
+                           pkcs12_many_keys, pkcs12_no_certificate, pkcs12_key_kind, pkcs12_key_size}) {
+    if (is(error, code)) return true;
+  }
+  return false;
 }
 
 }  // namespace
 
-SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequest& request)
+SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, Semaphore& openings, const SubscribeRequest& request)
     : core_(core),
       limits_(limits),
+      openings_(openings),
       request_(request),
       who_(request.who),
       ews_url_(request.ews_url ? request.ews_url->to_string() : std::string()),
@@ -42,9 +56,10 @@ SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequ
 SubscribeFlow::~SubscribeFlow() = default;
 
 Task<ApiResult<Subscribed>> SubscribeFlow::run() {
-  answer_.heartbeat_minutes = static_cast<uint16_t>(core_.node.config.ews.status_frequency_minutes);
+  answer_.heartbeat_minutes = static_cast<uint16_t>(core_.config().ews.status_frequency_minutes);
   BH_CO_STEP(co_await read_user_and_device());
   BH_CO_STEP(co_await open_credentials());
+  BH_CO_STEP(co_await open_certificate());
   BH_CO_STEP(co_await find_live_subscription());
   if (!secret_proven_) give_secret();
   wished_ = wished_record();
@@ -71,7 +86,7 @@ Task<ApiStatus> SubscribeFlow::read_user_and_device() {
   Result<store::DeviceRecord> device = co_await core_.node.store.read_device(who_.user, who_.device);
   if (!device) {
     if (!is(device.error(), StoreError::not_found)) co_return store_failed(device.error());
-    if (user_.devices >= core_.node.config.limits.devices_per_user_max) {
+    if (user_.devices >= core_.config().limits.devices_per_user_max) {
       log_line(core_.log, LogLevel::warning, "subscribe_refused", field("user", core_.fingerprint(who_.user)),
                field("error", service_error(ServiceError::too_many_devices)));
       co_return refuse_unavailable(kDevicesFullRetry);
@@ -92,10 +107,14 @@ Task<ApiStatus> SubscribeFlow::open_credentials() {
   // What Exchange refused is not tried again: an account must not be locked by a device that repeats itself.
   Instant now = io::now();
   if (limits_.wait(RateLimit::refused_credentials, rate_key(credentials_digest_), now) > Duration::zero()) {
+    core_.metrics.add(metric::rate_limited, RateLimit::refused_credentials);
     co_return credentials_not_good("refused_before", service_error(ServiceError::logon_not_allowed));
   }
   Duration wait = limits_.wait(RateLimit::refused_logon_user, rate_key(Bytes(who_.user)), now);
-  if (wait > Duration::zero()) co_return refuse_throttled(wait);
+  if (wait > Duration::zero()) {
+    core_.metrics.add(metric::rate_limited, RateLimit::refused_logon_user);
+    co_return refuse_throttled(wait);
+  }
 
   std::optional<crypto::KeyId> key_id = crypto::KeyId::from_text(request_.key_id);
   if (!key_id || Vault::key_id(*key_id) != user_.key) {
@@ -137,7 +156,7 @@ Task<ApiStatus> SubscribeFlow::open_jwe() {
       *json, {.user_id = who_.address_hash,
               .device_id = who_.device_id,
               .now = io::wall_now(),
-              .age_max = std::chrono::minutes(core_.node.config.limits.credential_age_minutes_max),
+              .age_max = std::chrono::minutes(core_.config().limits.credential_age_minutes_max),
               .types = types_taken(*who_.tenant)});
   if (!record) {
     if (is(record.error(), CryptoError::unsupported_type)) {
@@ -177,6 +196,22 @@ Task<ApiStatus> SubscribeFlow::open_ens2() {
     co_return credentials_not_good("not_bound", service_error(ServiceError::wrong_user));
   }
   co_return ApiStatus();
+}
+
+// Each refusal counts, so that nobody tries passwords, or our CPU, for long.
+Task<ApiStatus> SubscribeFlow::open_certificate() {
+  crypto::CertificateCredentials* certificate = crypto::certificate_of(*credentials_);
+  if (!certificate) co_return ApiStatus();
+  Status opened = co_await service::open_certificate(openings_, *certificate);
+  if (opened) co_return ApiStatus();
+  if (is(opened.error(), ServiceError::overload)) co_return refuse_unavailable();
+  note_refusal();
+  if (!is_of_file(opened.error())) co_return credentials_not_good("certificate", opened.error());
+  log_line(core_.log, LogLevel::info, "subscribe_certificate", field("user", core_.fingerprint(who_.user)),
+           field("error", opened.error()));
+  std::string why = error_text(opened.error());
+  size_t module_end = why.find("PKCS#12");
+  co_return refuse_malformed(std::string_view(why).substr(module_end == why.npos ? 0 : module_end));
 }
 
 // ---- What is there already ----
@@ -245,6 +280,9 @@ std::unexpected<ApiProblem> SubscribeFlow::not_found(AutodiscoverResult result) 
            field("result", not_personal(LabelSet<AutodiscoverResult>::values[static_cast<size_t>(result)])));
   switch (result) {
     case AutodiscoverResult::off:
+      if (credentials_->type() != crypto::CredentialType::basic) {
+        return refuse_malformed("ewsUrl is missing; with credentials of this type the server does not search for it");
+      }
       return refuse_malformed("ewsUrl is missing, and this server does not search for this mailbox");
     case AutodiscoverResult::unauthorized:
       note_refusal();
@@ -305,7 +343,7 @@ Task<ApiStatus> SubscribeFlow::grant_token(std::string_view claims) {
   bool maybe_spent = granted ? !granted->refresh_token.empty() : granted.error().maybe_spent;
   if (maybe_spent) (void)limits_.take(RateLimit::spent_refresh_token, key, io::now());
   if (!granted) co_return grant_failed(granted.error());
-  take_grant(oauth, *std::move(granted), io::wall_now(), core_.node.config.oauth);
+  take_grant(oauth, *std::move(granted), io::wall_now(), core_.config().oauth);
   co_return ApiStatus();
 }
 
@@ -315,7 +353,10 @@ Task<ApiStatus> SubscribeFlow::make_subscription() {
   bool replaces = !user_.subscriptions.empty();
   if (replaces) {
     Duration wait = limits_.wait(RateLimit::handover_user, rate_key(Bytes(who_.user)), io::now());
-    if (wait > Duration::zero()) co_return refuse_throttled(wait);
+    if (wait > Duration::zero()) {
+      core_.metrics.add(metric::rate_limited, RateLimit::handover_user);
+      co_return refuse_throttled(wait);
+    }
   }
   // A stranger's device must not hear of a user's mail while Exchange makes up its mind. And once tokens are stored, only
   // the callbacks renew them: what Exchange has against the first one must come to light before.
@@ -347,7 +388,7 @@ ApiStatus SubscribeFlow::seal_envelope(Attempt& attempt) {
   if (!sealed) return sealed;
   attempt.record.digest = store::Digest::from(crypto::creds_digest(creds));
   attempt.callback_url.reserve(kCallbackUrlBytesMax);
-  attempt.callback_url += core_.node.config.public_url;
+  attempt.callback_url += core_.config().public_url;
   attempt.callback_url += "/notify?id=";
   attempt.callback_url += capability.text();
   attempt.callback_url += "&creds=";
@@ -376,10 +417,11 @@ ApiStatus SubscribeFlow::seal_split(const crypto::Capability& capability, Attemp
   crypto::Secret key = crypto::make_split_key();
   auto ciphertext = crypto::split_seal(key, *credentials_, binding);
   if (!ciphertext) return store_failed(ciphertext.error());
-  creds = vault.split_keys().make_creds(key, binding);
+  const crypto::SplitKeys& keys = vault.split_keys();  // one look: a reload may change what is current
+  creds = keys.make_creds(key, binding);
   attempt.record.envelope = store::EnvelopeKind::split;
   attempt.record.split_ciphertext = vault.seal_split(attempt.capability, *ciphertext);
-  attempt.record.kek = vault.split_keys().current();
+  attempt.record.kek = keys.current();
   return {};
 }
 

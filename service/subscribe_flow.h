@@ -19,13 +19,15 @@ namespace bellhop::service {
 //  1. nothing is stored before the credentials were opened and found to be this user's, for this device, of just now;
 //  2. a device that joins a user who has devices is stored only after Exchange took its credentials;
 //  3. what a known device changes is stored only after Exchange took its credentials;
-//  4. an OAuth refresh token is presented only when nothing but Exchange can still refuse, and what the endpoint gave
+//  4. a PKCS#12 is opened once, here: what is stored, sealed, is the key and the certificates in it, not its password;
+//  5. an OAuth refresh token is presented only when nothing but Exchange can still refuse, and what the endpoint gave
 //     in its place is what is stored;
-//  5. after a failure the user, devices and live subscriptions are what they were; the attempt leaves a tombstone, for
+//  6. after a failure the user, devices and live subscriptions are what they were; the attempt leaves a tombstone, for
 //     Exchange may have made the subscription although its answer did not come.
 class SubscribeFlow {
  public:
-  SubscribeFlow(Core& core, RateLimits& limits, const SubscribeRequest& request);
+  // `openings`: PKCS#12 files that this core may have opened at once.
+  SubscribeFlow(Core& core, RateLimits& limits, Semaphore& openings, const SubscribeRequest& request);
   ~SubscribeFlow();
   SubscribeFlow(const SubscribeFlow&) = delete;
   SubscribeFlow& operator=(const SubscribeFlow&) = delete;
@@ -50,6 +52,7 @@ class SubscribeFlow {
   Task<ApiResult<crypto::Secret>> decrypt(Bytes ciphertext, const crypto::JweParsed* jwe);
   Task<ApiStatus> open_jwe();
   Task<ApiStatus> open_ens2();
+  Task<ApiStatus> open_certificate();
   Task<ApiStatus> find_live_subscription();
   bool joins() const { return live_ && live_->record.source_device != who_.device; }
   // What the device did not say is asked of Autodiscover.
@@ -86,6 +89,7 @@ class SubscribeFlow {
 
   Core& core_;
   RateLimits& limits_;
+  Semaphore& openings_;
   const SubscribeRequest& request_;
   const DeviceIdentity& who_;
   std::string ews_url_;

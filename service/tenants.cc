@@ -3,18 +3,11 @@
 
 #include <algorithm>
 
+#include "service/cidrs.h"
 #include "service/error_texts.h"
 
 namespace bellhop::service {
 namespace {
-
-proto::Cidr to_proto(const Cidr& from) {
-  proto::Cidr to;
-  to.base.v6 = from.v6;
-  std::copy_n(from.address, 16, to.base.bytes.begin());
-  to.prefix_bits = from.bits;
-  return to;
-}
 
 Result<proto::Url> listed_url(std::string_view text, const proto::HostAllowList& hosts,
                               const std::vector<uint16_t>& ports, const proto::AddressPolicy& addresses,
@@ -57,11 +50,13 @@ Result<proto::Url> Tenant::autodiscover_url(std::string_view text, uint16_t port
   return url;
 }
 
-Result<Tenants> Tenants::make(const Config& config) {
+Result<Tenants> Tenants::make(const Config& config, const Tenants* before) {
   Tenants tenants;
+  if (before) tenants.numbers_used_ = before->numbers_used_;
   for (const TenantConfig& from : config.tenants) {
     Tenant& tenant = tenants.tenants_.emplace_back();
-    tenant.number = static_cast<uint32_t>(tenants.tenants_.size() - 1);
+    const Tenant* known = before ? before->find(from.id) : nullptr;
+    tenant.number = known ? known->number : tenants.numbers_used_++;
     tenant.config = from;
     for (const std::string& host : from.ews_hosts) {
       BH_CHECKED(tenant.ews_hosts.add(host));
@@ -72,14 +67,13 @@ Result<Tenants> Tenants::make(const Config& config) {
     for (const std::string& domain : from.autodiscover_domains) BH_CHECKED(tenant.autodiscover_domains.add(domain));
     for (const Cidr& block : from.ews_private_cidrs) BH_CHECKED(tenant.addresses.permit(to_proto(block)));
   }
+  for (const Tenant& tenant : tenants.tenants_) tenants.by_id_.emplace(tenant.config.id, &tenant);
   return tenants;
 }
 
 const Tenant* Tenants::find(std::string_view id) const {
-  for (const Tenant& tenant : tenants_) {
-    if (tenant.config.id == id) return &tenant;
-  }
-  return nullptr;
+  auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second;
 }
 
 }  // namespace bellhop::service

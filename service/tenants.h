@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "proto/address_policy.h"
@@ -15,7 +15,7 @@ namespace bellhop::service {
 
 // One tenant as the service uses it: the configuration, made ready.
 struct Tenant {
-  uint32_t number = 0;  // place in the configuration; for bounds per tenant
+  uint32_t number = 0;  // for bounds per tenant; the same after a reload, and no other tenant's while the process lives
   TenantConfig config;
   proto::HostAllowList ews_hosts;
   proto::HostAllowList token_hosts;
@@ -40,12 +40,18 @@ struct Tenant {
 class Tenants {
  public:
   // Errors: config (an allow-list entry or a CIDR that does not parse; the parser has refused it before).
-  static Result<Tenants> make(const Config& config);
+  // `before`: the tenants that these take the place of. Who is in both keeps its number.
+  static Result<Tenants> make(const Config& config, const Tenants* before = nullptr);
+  Tenants() = default;
+  Tenants(Tenants&&) = default;
+  Tenants& operator=(Tenants&&) = default;
   const Tenant* find(std::string_view id) const;
   const std::vector<Tenant>& all() const { return tenants_; }
 
  private:
-  std::vector<Tenant> tenants_;
+  std::vector<Tenant> tenants_;  // never changed once it is indexed
+  std::unordered_map<std::string_view, const Tenant*> by_id_;
+  uint32_t numbers_used_ = 0;
 };
 
 }  // namespace bellhop::service

@@ -85,10 +85,10 @@ struct TokenClient::Impl {
     TokenHost& host;
   };
 
-  Impl(const OauthConfig& c, const EwsConfig& e, std::shared_ptr<TlsContext> t, MetricsShard& m, Log& l)
+  Impl(const OauthConfig& c, const EwsConfig& e, UpstreamRoutes r, MetricsShard& m, Log& l)
       : config(c),
         limits(e),
-        tls(std::move(t)),
+        routes(std::move(r)),
         metrics(m),
         log(l),
         options{.connections_max = 1,
@@ -106,7 +106,7 @@ struct TokenClient::Impl {
 
   const OauthConfig config;
   const EwsConfig limits;
-  std::shared_ptr<TlsContext> tls;
+  UpstreamRoutes routes;
   MetricsShard& metrics;
   Log& log;
   const Http1ClientOptions options;
@@ -116,9 +116,11 @@ struct TokenClient::Impl {
   bool closing = false;
 };
 
-TokenClient::TokenClient(const OauthConfig& config, const EwsConfig& breaker, std::shared_ptr<TlsContext> tls,
+TokenClient::TokenClient(const OauthConfig& config, const EwsConfig& breaker, UpstreamRoutes routes,
                          MetricsShard& metrics, Log& log)
-    : impl_(std::make_unique<Impl>(config, breaker, std::move(tls), metrics, log)) {}
+    : impl_(std::make_unique<Impl>(config, breaker, std::move(routes), metrics, log)) {}
+
+void TokenClient::renew(UpstreamRoutes routes) { impl_->routes = std::move(routes); }
 
 TokenClient::~TokenClient() {
   BH_CHECK(impl_->requests == 0);
@@ -190,8 +192,8 @@ Task<TokenClient::Impl::Outcome> TokenClient::Impl::run(const GrantRequest& requ
 }
 
 Task<TokenClient::Impl::Outcome> TokenClient::Impl::attempt(const GrantRequest& request, const proto::Url& url) {
-  Http1Origin origin{
-      .host = url.host, .port = url.port, .tls = tls, .addresses = &request.tenant->addresses, .unix_path = {}};
+  Http1Origin origin =
+      routes.fill({.host = url.host, .port = url.port, .addresses = &request.tenant->addresses});
   Result<std::unique_ptr<Http1Client>> client = co_await Http1Client::open(origin, options);
   if (!client) co_return std::unexpected(judge_grant_failure(client.error(), false));
   FormText form;

@@ -6,13 +6,13 @@
 #include <string_view>
 
 #include "core/task.h"
-#include "core/tls/context.h"
 #include "crypto/secret.h"
 #include "proto/oauth.h"
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/tenants.h"
+#include "service/upstreams.h"
 
 namespace bellhop::service {
 
@@ -61,8 +61,8 @@ class TokenClient {
  public:
   static constexpr size_t kHostsMax = 256;  // that are remembered
 
-  TokenClient(const OauthConfig& config, const EwsConfig& breaker, std::shared_ptr<TlsContext> tls,
-              MetricsShard& metrics, Log& log);
+  TokenClient(const OauthConfig& config, const EwsConfig& breaker, UpstreamRoutes routes, MetricsShard& metrics,
+              Log& log);
   ~TokenClient();
   TokenClient(const TokenClient&) = delete;
   TokenClient& operator=(const TokenClient&) = delete;
@@ -70,6 +70,8 @@ class TokenClient {
   // One grant, within config.grant_timeout_ms. A stop of the caller does not cut it short: what the endpoint gives
   // must be kept.
   Task<GrantReply> refresh(const GrantRequest& request);
+  // For grants that begin from now on, at a reload.
+  void renew(UpstreamRoutes routes);
   // Refuses new grants and awaits those under way.
   Task<void> close();
 

@@ -2,6 +2,7 @@
 #include "service/vault.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "crypto/error.h"
 
@@ -31,15 +32,41 @@ uint64_t word_of(const crypto::Digest& digest) {
 }  // namespace
 
 Task<Result<Vault>> Vault::open(const crypto::Keyring& keyring, store::Store& store) {
-  crypto::Sealer sealer(keyring);
+  auto keys = std::make_unique<const VaultKeys>(keyring);
   Bytes name = as_bytes(kIndexKeyName);
   crypto::IndexKey fresh = crypto::IndexKey::random();
-  std::vector<uint8_t> box = sealer.seal(kMetaTable, name, fresh.bytes().reveal());
+  std::vector<uint8_t> box = keys->sealer.seal(kMetaTable, name, fresh.bytes().reveal());
   BH_CO_TRY(std::vector<uint8_t> stored, co_await store.get_or_put_meta(kIndexKeyName, box));
-  BH_CO_TRY(Secret bytes, sealer.unseal(kMetaTable, name, stored));
+  BH_CO_TRY(Secret bytes, keys->sealer.unseal(kMetaTable, name, stored));
   auto index = crypto::IndexKey::from_bytes(bytes);
   if (!index) co_return fail(crypto::crypto_error(crypto::CryptoError::decrypt_failed));
-  co_return Vault(std::move(sealer), crypto::SplitKeys(keyring), *std::move(index));
+  co_return Vault(std::move(keys), *std::move(index));
+}
+
+Vault::Vault(Vault&& other) noexcept
+    : owned_(std::move(other.owned_)), keys_(owned_.get()), index_(std::move(other.index_)) {
+  other.keys_.store(nullptr, std::memory_order_relaxed);
+}
+
+Vault& Vault::operator=(Vault&& other) noexcept {
+  owned_ = std::move(other.owned_);
+  keys_.store(owned_.get(), std::memory_order_relaxed);
+  other.keys_.store(nullptr, std::memory_order_relaxed);
+  index_ = std::move(other.index_);
+  return *this;
+}
+
+Task<Result<std::unique_ptr<const VaultKeys>>> Vault::prepare(const crypto::Keyring& keyring, store::Store& store) {
+  auto keys = std::make_unique<const VaultKeys>(keyring);
+  BH_CO_TRY(std::vector<uint8_t> stored, co_await store.get_meta(kIndexKeyName));
+  BH_CO_TRY(Secret index, keys->sealer.unseal(kMetaTable, as_bytes(kIndexKeyName), stored));
+  co_return std::move(keys);
+}
+
+std::unique_ptr<const VaultKeys> Vault::replace(std::unique_ptr<const VaultKeys> keys) {
+  std::swap(owned_, keys);
+  keys_.store(owned_.get(), std::memory_order_release);
+  return keys;
 }
 
 store::StoredUserId Vault::user_id(std::string_view tenant, const crypto::Digest& address_hash) const {
@@ -92,49 +119,49 @@ std::vector<uint8_t> Vault::seal_private_key(const crypto::RsaPrivateKey& key) c
 }
 
 std::vector<uint8_t> Vault::seal_private_key(const crypto::RsaPrivateKey& key, const store::KeyId& record_id) const {
-  return sealer_.seal(kKeysTable, record_id, key.stored().reveal());
+  return sealer().seal(kKeysTable, record_id, key.stored().reveal());
 }
 
 Result<crypto::RsaPrivateKey> Vault::unseal_private_key(const store::KeyRecord& record) const {
-  BH_TRY(Secret stored, sealer_.unseal(kKeysTable, record.id, record.sealed_private_key));
+  BH_TRY(Secret stored, sealer().unseal(kKeysTable, record.id, record.sealed_private_key));
   return crypto::RsaPrivateKey::from_stored(std::move(stored));
 }
 
 std::vector<uint8_t> Vault::seal_push_token(const store::StoredUserId& user, const store::DeviceKey& device,
                                             std::string_view token) const {
-  return sealer_.seal(kPushTokenTable, device_record_key(user, device), as_bytes(token));
+  return sealer().seal(kPushTokenTable, device_record_key(user, device), as_bytes(token));
 }
 
 Result<Secret> Vault::unseal_push_token(const store::StoredUserId& user, const store::DeviceKey& device,
                                         const store::DeviceRecord& record) const {
-  return sealer_.unseal(kPushTokenTable, device_record_key(user, device), record.sealed_push_token);
+  return sealer().unseal(kPushTokenTable, device_record_key(user, device), record.sealed_push_token);
 }
 
 std::vector<uint8_t> Vault::seal_device_secret_hash(const store::StoredUserId& user, const store::DeviceKey& device,
                                                     const store::Digest& hash) const {
-  return sealer_.seal(kDeviceSecretTable, device_record_key(user, device), hash);
+  return sealer().seal(kDeviceSecretTable, device_record_key(user, device), hash);
 }
 
 bool Vault::device_secret_matches(const store::StoredUserId& user, const store::DeviceKey& device,
                                   const store::DeviceRecord& record, std::string_view device_secret) const {
-  auto stored = sealer_.unseal(kDeviceSecretTable, device_record_key(user, device), record.sealed_secret_hash);
+  auto stored = sealer().unseal(kDeviceSecretTable, device_record_key(user, device), record.sealed_secret_hash);
   return stored && stored->equals(device_secret_hash(device_secret));
 }
 
 std::vector<uint8_t> Vault::seal_meta(std::string_view name, Bytes value) const {
-  return sealer_.seal(kMetaTable, as_bytes(name), value);
+  return sealer().seal(kMetaTable, as_bytes(name), value);
 }
 
 Result<Secret> Vault::unseal_meta(std::string_view name, Bytes box) const {
-  return sealer_.unseal(kMetaTable, as_bytes(name), box);
+  return sealer().unseal(kMetaTable, as_bytes(name), box);
 }
 
 std::vector<uint8_t> Vault::seal_split(const store::CapabilityHash& capability, Bytes ciphertext) const {
-  return sealer_.seal(kSplitTable, capability, ciphertext);
+  return sealer().seal(kSplitTable, capability, ciphertext);
 }
 
 Result<Secret> Vault::unseal_split(const store::CapabilityHash& capability, Bytes box) const {
-  return sealer_.unseal(kSplitTable, capability, box);
+  return sealer().unseal(kSplitTable, capability, box);
 }
 
 }  // namespace bellhop::service

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -16,8 +18,17 @@
 
 namespace bellhop::service {
 
+// What is derived of one keyring file. Immutable.
+struct VaultKeys {
+  explicit VaultKeys(const crypto::Keyring& keyring) : sealer(keyring), split(keyring), ids(keyring.ids()) {}
+  const crypto::Sealer sealer;
+  const crypto::SplitKeys split;
+  const std::vector<uint32_t> ids;
+};
+
 // What the service may do with the keyring: seal and unseal what the store keeps, and turn outside names into the keyed
-// hashes under which the store knows them. Made once at start; immutable; used on every core.
+// hashes under which the store knows them. Made once at start; used on every core. A reload may replace the keys: each
+// function below works with the keys of one moment.
 class Vault {
  public:
   static constexpr std::string_view kIndexKeyName = "index_key";  // in `meta`, sealed
@@ -25,6 +36,17 @@ class Vault {
   // Reads the index key of the store, or makes it (several nodes agree on the first one). Errors: store, crypto (the
   // keyring does not hold the KEK that sealed it).
   static Task<Result<Vault>> open(const crypto::Keyring& keyring, store::Store& store);
+
+  Vault(Vault&& other) noexcept;
+  Vault& operator=(Vault&& other) noexcept;
+
+  // Keys that open what these here have sealed: the store's index key opens with them. Errors: store, crypto.
+  static Task<Result<std::unique_ptr<const VaultKeys>>> prepare(const crypto::Keyring& keyring, store::Store& store);
+  // Seals with the new keys from now on. Gives back the old ones, to be kept until each core has begun another turn.
+  // On core 0.
+  [[nodiscard]] std::unique_ptr<const VaultKeys> replace(std::unique_ptr<const VaultKeys> keys);
+  // Of the present keys; good until the calling flow waits.
+  const VaultKeys& keys() const { return *keys_.load(std::memory_order_acquire); }
 
   // ---- names ----
   store::StoredUserId user_id(std::string_view tenant, const crypto::Digest& address_hash) const;
@@ -63,14 +85,16 @@ class Vault {
   // The store's half of a split envelope: opaque, and sealed once more as everything that the store keeps.
   std::vector<uint8_t> seal_split(const store::CapabilityHash& capability, Bytes ciphertext) const;
   Result<crypto::Secret> unseal_split(const store::CapabilityHash& capability, Bytes box) const;
-  // The URL's half.
-  const crypto::SplitKeys& split_keys() const { return split_keys_; }
+  // The URL's half; as keys().
+  const crypto::SplitKeys& split_keys() const { return keys().split; }
 
  private:
-  Vault(crypto::Sealer sealer, crypto::SplitKeys split_keys, crypto::IndexKey index)
-      : sealer_(std::move(sealer)), split_keys_(std::move(split_keys)), index_(std::move(index)) {}
-  crypto::Sealer sealer_;
-  crypto::SplitKeys split_keys_;
+  Vault(std::unique_ptr<const VaultKeys> keys, crypto::IndexKey index)
+      : owned_(std::move(keys)), keys_(owned_.get()), index_(std::move(index)) {}
+  const crypto::Sealer& sealer() const { return keys().sealer; }
+
+  std::unique_ptr<const VaultKeys> owned_;
+  std::atomic<const VaultKeys*> keys_;  // owned_'s
   crypto::IndexKey index_;
 };
 

@@ -369,19 +369,6 @@ Status read_devices(ReadView& view, const StoredUserId& user, std::vector<Device
   });
 }
 
-Status list_subscriptions(ReadView& view, const std::optional<CapabilityHash>& after,
-                          std::vector<SubscriptionEntry>& entries) {
-  entries.clear();
-  Key from = after ? Key::copy(*after).next() : Key{};
-  return for_each(view, Table::subscriptions, Bytes(), from, [&](Bytes key, Bytes value) -> Result<bool> {
-    SubscriptionEntry& entry = entries.emplace_back();
-    if (key.size() != CapabilityHash::kBytes || !decode(value, entry.record))
-      return fail(corrupt(Table::subscriptions));
-    entry.capability = CapabilityHash::from(key);
-    return entries.size() < kListMax;
-  });
-}
-
 Status extend_tombstone(WriteView& view, const CapabilityHash& capability, WallTime expires) {
   TombstoneRecord record;
   BH_CHECKED(load_existing(view, Table::tombstones, capability, record));

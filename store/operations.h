@@ -43,7 +43,12 @@ Status mark_token_gone(WriteView& view, const StoredUserId& user, const DeviceKe
 
 Status read_route(ReadView& view, const CapabilityHash& capability, Route& route);
 Status read_devices(ReadView& view, const StoredUserId& user, std::vector<DeviceEntry>& devices);
-Status list_subscriptions(ReadView& view, const std::optional<CapabilityHash>& after,
+Status find_subscription(ReadView& view, Bytes start, SubscriptionEntry& entry);
+Status list_users(ReadView& view, const std::optional<StoredUserId>& after, size_t entries_max,
+                  std::vector<UserEntry>& entries);
+Status list_devices(ReadView& view, const std::optional<DevicePlace>& after, size_t entries_max,
+                    std::vector<PlacedDevice>& entries);
+Status list_subscriptions(ReadView& view, const std::optional<CapabilityHash>& after, size_t entries_max,
                           std::vector<SubscriptionEntry>& entries);
 
 Status extend_tombstone(WriteView& view, const CapabilityHash& capability, WallTime expires);

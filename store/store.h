@@ -12,7 +12,9 @@
 #include "core/task.h"
 #include "store/error.h"
 #include "store/ids.h"
+#include "store/keks.h"
 #include "store/records.h"
+#include "store/tables.h"
 
 namespace bellhop::store {
 
@@ -118,6 +120,20 @@ struct DeviceEntry {
   DeviceKey key;
   DeviceRecord record;
 };
+struct UserEntry {
+  StoredUserId id;
+  UserRecord record;
+};
+// Where a device stands among all of them.
+struct DevicePlace {
+  StoredUserId user;
+  DeviceKey device;
+  friend auto operator<=>(const DevicePlace&, const DevicePlace&) = default;
+};
+struct PlacedDevice {
+  DevicePlace place;
+  DeviceRecord record;
+};
 struct SubscriptionEntry {
   CapabilityHash capability;
   SubscriptionRecord record;
@@ -213,9 +229,18 @@ class Store {
   virtual Task<Result<std::vector<DeviceEntry>>> read_devices(const StoredUserId& user) = 0;  // empty where none
   virtual Task<Result<DeviceRecord>> read_device(const StoredUserId& user, const DeviceKey& device) = 0;  // not_found
   virtual Task<Result<StoredUserId>> find_device_owner(const DeviceKey& device) = 0;                      // not_found
-  // Up to kListMax subscriptions after `after` (absent: from the first), in the order of their keys.
-  virtual Task<Result<std::vector<SubscriptionEntry>>> list_subscriptions(
-      const std::optional<CapabilityHash>& after) = 0;
+  // The subscription whose capability hash begins with `start`, which is long enough to be the only one's. not_found.
+  virtual Task<Result<SubscriptionEntry>> find_subscription(Bytes start) = 0;
+
+  // ---- Listings, page by page, each page one short transaction ----
+  // Up to `entries_max` (1 to kListMax) entries after `after` (absent: from the first), in the order of their keys. Less
+  // than that many: there are no more. What is added or removed between two pages may be in neither.
+  virtual Task<Result<std::vector<UserEntry>>> list_users(const std::optional<StoredUserId>& after,
+                                                          size_t entries_max) = 0;
+  virtual Task<Result<std::vector<PlacedDevice>>> list_devices(const std::optional<DevicePlace>& after,
+                                                               size_t entries_max) = 0;
+  virtual Task<Result<std::vector<SubscriptionEntry>>> list_subscriptions(const std::optional<CapabilityHash>& after,
+                                                                          size_t entries_max) = 0;
 
   // ---- Tombstones ----
   virtual Task<Status> extend_tombstone(const CapabilityHash& capability,
@@ -253,8 +278,14 @@ class Store {
 
   virtual Task<Result<Counts>> counts() = 0;
 
+  // Which key-encryption keys sealed records and callback URLs name; see store/keks.h. Blocking and long: for a helper
+  // thread.
+  virtual Result<KekReport> kek_use(FunctionRef<std::optional<uint32_t>(Bytes box)> kek_of) = 0;
+
   // How writing goes, all cores together. Any thread.
   virtual WriteHealth write_health() const = 0;
+  // How full the store is. Any thread; cheap.
+  virtual Result<FileUse> file_use() = 0;
 
   // Each core calls this as the last thing before its root flow ends: flushes hot records and gives back what the core
   // holds. The core must not use the store afterwards.

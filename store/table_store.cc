@@ -182,10 +182,27 @@ Task<Result<StoredUserId>> TableStore::find_device_owner(const DeviceKey& device
     return {};
   });
 }
-Task<Result<std::vector<SubscriptionEntry>>> TableStore::list_subscriptions(
-    const std::optional<CapabilityHash>& after) {
-  return read_for<std::vector<SubscriptionEntry>>(
-      [&](ReadView& view, auto& entries) { return op::list_subscriptions(view, after, entries); });
+Task<Result<SubscriptionEntry>> TableStore::find_subscription(Bytes start) {
+  return read_for<SubscriptionEntry>(
+      [start](ReadView& view, SubscriptionEntry& entry) { return op::find_subscription(view, start, entry); });
+}
+
+Task<Result<std::vector<UserEntry>>> TableStore::list_users(const std::optional<StoredUserId>& after,
+                                                            size_t entries_max) {
+  return read_for<std::vector<UserEntry>>(
+      [&after, entries_max](ReadView& view, auto& entries) { return op::list_users(view, after, entries_max, entries); });
+}
+Task<Result<std::vector<PlacedDevice>>> TableStore::list_devices(const std::optional<DevicePlace>& after,
+                                                                 size_t entries_max) {
+  return read_for<std::vector<PlacedDevice>>([&after, entries_max](ReadView& view, auto& entries) {
+    return op::list_devices(view, after, entries_max, entries);
+  });
+}
+Task<Result<std::vector<SubscriptionEntry>>> TableStore::list_subscriptions(const std::optional<CapabilityHash>& after,
+                                                                            size_t entries_max) {
+  return read_for<std::vector<SubscriptionEntry>>([&after, entries_max](ReadView& view, auto& entries) {
+    return op::list_subscriptions(view, after, entries_max, entries);
+  });
 }
 
 Task<Status> TableStore::extend_tombstone(const CapabilityHash& capability, WallTime expires) {
@@ -273,6 +290,10 @@ Task<Result<std::vector<uint8_t>>> TableStore::get_or_put_meta(std::string_view 
     stored.assign(value.begin(), value.end());
     return op::put_meta(view, name, value);
   });
+}
+
+Result<KekReport> TableStore::kek_use(FunctionRef<std::optional<uint32_t>(Bytes box)> kek_of) {
+  return store::kek_use(*engine_, kek_of);
 }
 
 Task<Result<Counts>> TableStore::counts() {

@@ -54,7 +54,12 @@ class TableStore : public Store {
   Task<Result<std::vector<DeviceEntry>>> read_devices(const StoredUserId& user) override;
   Task<Result<DeviceRecord>> read_device(const StoredUserId& user, const DeviceKey& device) override;
   Task<Result<StoredUserId>> find_device_owner(const DeviceKey& device) override;
-  Task<Result<std::vector<SubscriptionEntry>>> list_subscriptions(const std::optional<CapabilityHash>& after) override;
+  Task<Result<SubscriptionEntry>> find_subscription(Bytes start) override;
+  Task<Result<std::vector<UserEntry>>> list_users(const std::optional<StoredUserId>& after, size_t entries_max) override;
+  Task<Result<std::vector<PlacedDevice>>> list_devices(const std::optional<DevicePlace>& after,
+                                                       size_t entries_max) override;
+  Task<Result<std::vector<SubscriptionEntry>>> list_subscriptions(const std::optional<CapabilityHash>& after,
+                                                                  size_t entries_max) override;
   Task<Status> extend_tombstone(const CapabilityHash& capability, WallTime expires) override;
   Task<Result<size_t>> sweep_tombstones(WallTime now) override;
   Task<Result<HotRecord>> read_hot(MailboxNumber mailbox, const StoredUserId& user) override;
@@ -73,6 +78,8 @@ class TableStore : public Store {
   Task<Status> put_meta(std::string_view name, Bytes value) override;
   Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) override;
   Task<Result<Counts>> counts() override;
+  Result<FileUse> file_use() override { return engine_->file_use(); }
+  Result<KekReport> kek_use(FunctionRef<std::optional<uint32_t>(Bytes box)> kek_of) override;
   WriteHealth write_health() const override { return writer_.stats().health; }
   Task<Status> leave_core() override;
 

@@ -101,6 +101,13 @@ class WriteView : public ReadView {
   uint64_t changes_ = 0;
 };
 
+// What the tables take of the room that there is.
+struct FileUse {
+  uint64_t file_bytes = 0;   // up to the last page that was ever used
+  uint64_t table_bytes = 0;  // pages that hold data now
+  uint64_t map_bytes = 0;    // the most that the file may become
+};
+
 // An ordered, transactional store of byte strings: LMDB or memory.
 class Engine {
  public:
@@ -110,6 +117,8 @@ class Engine {
   // Runs `f` in a write transaction and makes it durable; blocking, one caller at a time. An error, of `f` or of the
   // commit, means that nothing has changed. A failed sync ends the process.
   virtual Status write(FunctionRef<Status(WriteView&)> f) = 0;
+  // Cheap: no row is read. Errors: input_output.
+  virtual Result<FileUse> file_use() = 0;
 };
 
 }  // namespace bellhop::store

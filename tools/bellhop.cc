@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bellhop: the command line. Thin: each command fills an options struct and calls a plain function that does the work.
-// The one file that is compiled with exceptions, because CLI11 reports by them; they end in main.
+// Compiled with exceptions, as tools/cli is, because CLI11 reports by them; they end in main.
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -10,7 +10,10 @@
 #include <string>
 
 #include "service/config.h"
+#include "tools/cli/tree.h"
+#include "tools/commands/healthcheck.h"
 #include "tools/commands/keyring.h"
+#include "tools/commands/reload.h"
 #include "tools/commands/store.h"
 #include "tools/commands/tokens.h"
 #include "tools/server_main.h"
@@ -19,35 +22,43 @@
 namespace bellhop::tools {
 namespace {
 
-// What the arguments chose; runs after they were all read.
-using Action = std::function<int()>;
-
-void choose(CLI::App* command, Action& chosen, Action action) {
-  command->callback([&chosen, action = std::move(action)] { chosen = action; });
-}
-
-CLI::App* group(CLI::App& app, const std::string& name, const std::string& help) {
-  CLI::App* command = app.add_subcommand(name, help);
-  command->require_subcommand(1);
-  return command;
-}
-
 void add_store_target(CLI::App* command, StoreTarget& target) {
   auto* where = command->add_option_group("store", "Which store");
-  where->add_option("--config", target.config, "The configuration that names the store");
-  where->add_option("--store", target.file, "The store's file itself");
+  names_file(where->add_option("--config", target.config, "The configuration that names the store"));
+  names_file(where->add_option("--store", target.file, "The store's file itself"));
   where->require_option(1);
+}
+
+int wrong_arguments(std::string_view what) {
+  fmt::print(stderr, "bellhop: {}\n", what);
+  return kExitUsage;
 }
 
 void add_configuration_commands(CLI::App& app, Action& chosen) {
   auto file = std::make_shared<std::string>();
   CLI::App* check = app.add_subcommand("check", "Check a configuration and every file that it names, without a server");
-  check->add_option("file", *file, "The configuration")->required();
-  check->footer("Each mistake is printed as FILE:LINE:COLUMN: what is wrong; what to do.\n\n"
-                "Example:\n  bellhop check /etc/bellhop/bellhop.toml");
-  choose(check, chosen, [file] { return check_config(*file); });
+  names_file(check->add_option("file", *file, "The configuration"))->required();
+  auto diff = std::make_shared<DiffOptions>();
+  auto differ = std::make_shared<bool>(false);
+  auto* with = check->add_option("--diff", diff->old_one,
+                                 "Also print what differs from this configuration, or, without a value, from what the "
+                                 "running server uses, and whether that takes a reload or a restart");
+  with->expected(0, 1);
+  check->add_flag("--running", *differ, "With --diff: compare with what the running server uses")->needs(with);
+  check->add_option("--socket", diff->socket, "With --diff: its admin socket; as the file names it where absent")->needs(with);
+  teach(check, "bellhop check /etc/bellhop/bellhop.toml\n  bellhop check /etc/bellhop/bellhop.toml --diff --running\n"
+        "  bellhop check new.toml --diff /etc/bellhop/bellhop.toml",
+        "Each mistake is printed as FILE:LINE:COLUMN: what is wrong; what to do.\n\n"
+        "With --diff each key that differs is printed as KEY: OLD → NEW (reload) or (restart). Exit codes then: 0 a reload\n"
+        "is enough, or nothing differs; 4 a restart is needed; 1 the file is no good, or the server does not answer.");
+  choose(check, chosen, [file, diff, differ, with] {
+    diff->file = *file;
+    if (*differ && !diff->old_one.empty()) return wrong_arguments("--diff OLD and --running exclude each other");
+    return with->count() > 0 ? diff_config(*diff) : check_config(*file);
+  });
 
   CLI::App* reference = app.add_subcommand("config-reference", "Print every key of the configuration as Markdown");
+  teach(reference, "bellhop config-reference > docs/configuration.md");
   choose(reference, chosen, [] {
     fmt::print("{}", service::config_reference_markdown());
     return kExitDone;
@@ -56,30 +67,42 @@ void add_configuration_commands(CLI::App& app, Action& chosen) {
   auto keyring = std::make_shared<std::string>();
   CLI::App* keyrings = group(app, "keyring", "The keys that seal the store");
   CLI::App* make = keyrings->add_subcommand("make", "Write a new keyring; an existing file is never touched");
-  make->add_option("file", *keyring, "Where to write it, mode 0400")->required();
-  make->footer("Example:\n  bellhop keyring make /etc/bellhop/keyring");
+  names_file(make->add_option("file", *keyring, "Where to write it, mode 0400"))->required();
+  teach(make, "bellhop keyring make /etc/bellhop/keyring");
   choose(make, chosen, [keyring] { return make_keyring_file(*keyring); });
   auto target = std::make_shared<StoreTarget>();
   CLI::App* status = keyrings->add_subcommand("status", "Which keys the store needs, and which may retire; may run beside a server");
   add_store_target(status, *target);
-  status->footer("A key may retire, that is be taken out of the keyring, when no sealed field and no callback URL of a live\n"
-                 "subscription names it.\n\nExample:\n  bellhop keyring status --config /etc/bellhop/bellhop.toml");
+  teach(status, "bellhop keyring status --config /etc/bellhop/bellhop.toml",
+        "A key may retire, that is be taken out of the keyring, when no sealed field and no callback URL of a live\n"
+        "subscription names it.");
   choose(status, chosen, [target] { return show_keyring_status(*target); });
 }
 
-// --config or --socket, exactly one.
-void add_target(CLI::App* command, AdminTarget& target) {
-  auto* where = command->add_option_group("server", "Which server");
-  where->add_option("--config", target.config, "The server's configuration, which names the admin socket");
-  where->add_option("--socket", target.socket, "The admin socket itself");
-  where->require_option(1);
+void add_reload_command(CLI::App& app, Action& chosen) {
+  auto target = std::make_shared<AdminTarget>();
+  CLI::App* reload = app.add_subcommand("reload", "Let a running server read its configuration again, and print what changed");
+  add_target(reload, *target);
+  teach(reload, "bellhop reload --config /etc/bellhop/bellhop.toml",
+        "All of it is taken, or nothing: a fault, or a key that needs a restart (docs/configuration.md), leaves everything\n"
+        "as it was; each is then printed with file, line and column, and the exit code is 1.");
+  choose(reload, chosen, [target] { return reload_server(*target); });
+
+  auto options = std::make_shared<HealthcheckOptions>();
+  CLI::App* health = app.add_subcommand("healthcheck", "Say in one line whether a server takes callbacks; for containers and balancers");
+  auto* where = health->add_option_group("server", "Which server; the default socket where absent");
+  where->add_option("--socket", options->socket, "The admin socket");
+  where->add_option("--address", options->address, "The admin listener's host:port");
+  where->add_option("--config", options->config, "The server's configuration, which names the admin socket");
+  where->require_option(0, 1);
+  health->add_option("--timeout-ms", options->timeout_ms, "How long the answer may take")->check(CLI::Range(1u, 600'000u));
+  teach(health, "bellhop healthcheck --address 127.0.0.1:9443",
+        "Exit codes: 0 ready, 1 not ready (starting, draining, or no answer in time), 2 wrong arguments.");
+  choose(health, chosen, [options] { return check_health(*options); });
 }
 
 void add_token_commands(CLI::App& app, Action& chosen) {
   CLI::App* tokens = group(app, "token", "API tokens of tenants, on a running server");
-  tokens->footer("Examples:\n  bellhop token add --tenant example --config /etc/bellhop/bellhop.toml\n"
-                 "  bellhop token list --socket /run/bellhop/admin.sock\n"
-                 "  bellhop token revoke 0123456789abcdef --socket /run/bellhop/admin.sock");
   struct Options {
     AdminTarget target;
     std::string tenant, id;
@@ -90,23 +113,24 @@ void add_token_commands(CLI::App& app, Action& chosen) {
   add_target(add, options->target);
   add->add_option("--tenant", options->tenant, "The tenant's id in the configuration")->required();
   add->add_flag("--plain", options->plain, "Print the token alone");
+  teach(add, "bellhop token add --tenant example --config /etc/bellhop/bellhop.toml",
+        "The server keeps a hash: a lost token is revoked and replaced.");
   choose(add, chosen, [options] { return add_token(options->target, options->tenant, options->plain); });
 
   CLI::App* list = tokens->add_subcommand("list", "List tokens, revoked ones included; never the tokens themselves");
   add_target(list, options->target);
+  teach(list, "bellhop token list --socket /run/bellhop/admin.sock");
   choose(list, chosen, [options] { return list_tokens(options->target); });
 
   CLI::App* revoke = tokens->add_subcommand("revoke", "Make a token invalid for good");
   add_target(revoke, options->target);
   revoke->add_option("id", options->id, "The token's id, as add and list print it")->required();
+  teach(revoke, "bellhop token revoke 0123456789abcdef", "Phones that send it are refused from now on.");
   choose(revoke, chosen, [options] { return revoke_token(options->target, options->id); });
 }
 
 void add_store_commands(CLI::App& app, Action& chosen) {
   CLI::App* stores = group(app, "store", "The store's file");
-  stores->footer("Examples:\n  bellhop store check --config /etc/bellhop/bellhop.toml\n"
-                 "  bellhop store dump --redacted --store /var/lib/bellhop/store\n"
-                 "  bellhop store seed --mailboxes 1000000 --config seed.toml");
   struct Options {
     StoreTarget target;
     bool redacted = false;
@@ -114,29 +138,32 @@ void add_store_commands(CLI::App& app, Action& chosen) {
   auto options = std::make_shared<Options>();
   CLI::App* check = stores->add_subcommand("check", "Read every row and prove that the tables agree; may run beside a server");
   add_store_target(check, options->target);
+  teach(check, "bellhop store check --config /etc/bellhop/bellhop.toml");
   choose(check, chosen, [options] { return check_store(options->target); });
 
   CLI::App* dump = stores->add_subcommand("dump", "Print every row as a line of JSON; may run beside a server");
   add_store_target(dump, options->target);
   dump->add_flag("--redacted", options->redacted, "Without anything that may not leave the host; the only form there is")->required();
+  teach(dump, "bellhop store dump --redacted --store /var/lib/bellhop/store");
   choose(dump, chosen, [options] { return dump_store(options->target); });
 
   auto seeding = std::make_shared<SeedOptions>();
   CLI::App* seed = stores->add_subcommand("seed", "Fill a store for tests of scale; no server may have it open");
-  seed->add_option("--config", seeding->config, "Names store, keyring and tenants")->required();
+  names_file(seed->add_option("--config", seeding->config, "Names store, keyring and tenants"))->required();
   seed->add_option("--mailboxes", seeding->mailboxes, "How many to add")->required()->check(CLI::Range(1u, 100'000'000u));
   seed->add_option("--tenant", seeding->tenant, "The tenant's id; the first one where absent");
   seed->add_option("--key-pairs", seeding->key_pairs, "Key pairs that are really made and shared by the mailboxes")
       ->check(CLI::Range(1u, kSeedKeyPairsMax));
+  teach(seed, "bellhop store seed --mailboxes 1000000 --config seed.toml");
   choose(seed, chosen, [seeding] { return seed_store(*seeding); });
 }
 
 void add_folder(CLI::App* command, standin::StandinFolder& folder) {
-  command->add_option("--folder", folder.path, "Folder of certificates and keys; what is missing is made")->required();
+  names_file(command->add_option("--folder", folder.path, "Folder of certificates and keys; what is missing is made"))->required();
 }
 
 void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& options) {
-  command->add_option("--callback-ca", options.callback_ca_file, "Who signed the callback listener's certificate; ca.pem of the folder where absent");
+  names_file(command->add_option("--callback-ca", options.callback_ca_file, "Who signed the callback listener's certificate; ca.pem of the folder where absent"));
   command->add_option("--time-scale", options.time_scale, "Of heartbeats and retries; 0.01 makes them 100 times faster");
   command->add_flag("--first-status-before-answer", options.first_status_before_answer, "Call back before Subscribe is answered");
   command->add_flag("!--no-expect-continue", options.expect_continue, "Callbacks do not wait for 100 Continue");
@@ -145,13 +172,13 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
   command->add_option("--callback-timeout-ms", options.callback_timeout_ms, "How long an answer may take");
   command->add_option("--exchange-version", options.version, "What it is: Exchange2010_SP2 … Exchange2016");
   command->add_flag("--gzip", options.gzip, "Answers are gzip where the client takes it");
+  command->add_option("--logon", options.logon, "What clients of EWS must show: password, certificate, or dual (both)")
+      ->check(CLI::IsMember({"password", "certificate", "dual"}));
   command->add_option("--autodiscover-http", options.autodiscover_http, "Plain listener whose redirect Autodiscover follows last");
 }
 
 void add_standin_commands(CLI::App& app, Action& chosen) {
-  CLI::App* standins = group(app, "stand-in", "Our own Exchange, token endpoint and APNs, for tests and measurements");
-  standins->footer("Examples:\n  bellhop stand-in exchange --folder /tmp/standin --mailboxes 100\n"
-                   "  bellhop stand-in apns --folder /tmp/standin --topic com.example.mail");
+  CLI::App* standins = group(app, "stand-in", "Our own Exchange, token endpoint, APNs and proxy, for tests and measurements");
   auto exchange = std::make_shared<standin::StandinExchangeCommand>();
   CLI::App* one = standins->add_subcommand("exchange", "EWS and its callbacks, until SIGTERM");
   add_folder(one, exchange->folder);
@@ -162,6 +189,7 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   one->add_option("--mailboxes", exchange->mailboxes, "Mailboxes user1@DOMAIN … to begin with");
   one->add_option("--domain", exchange->domain, "Their domain");
   one->add_option("--password", exchange->password, "Their password");
+  teach(one, "bellhop stand-in exchange --folder /tmp/standin --mailboxes 100");
   choose(one, chosen, [exchange] { return standin::run_standin_exchange(*exchange); });
 
   auto apns = std::make_shared<standin::StandinApnsCommand>();
@@ -175,6 +203,7 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   other->add_option("--topic", apns->topics, "A topic that the key may push to; may be repeated");
   other->add_option("--streams", apns->streams_max, "Streams at the same time on one connection");
   other->add_flag("--keep-payloads", apns->keep_payloads, "Show whole payloads in the books");
+  teach(other, "bellhop stand-in apns --folder /tmp/standin --topic com.example.mail");
   choose(other, chosen, [apns] { return standin::run_standin_apns(*apns); });
 
   auto token = std::make_shared<standin::StandinTokenCommand>();
@@ -186,13 +215,34 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   third->add_option("--grace", token->grace_s, "For so many seconds a spent refresh token is taken once more; else its use revokes all");
   third->add_flag("!--no-rotation", token->rotate, "Refresh tokens stay the same");
   third->add_option("--client-id", token->client_id, "Of the app");
+  teach(third, "bellhop stand-in token --folder /tmp/standin --lifetime 60");
   choose(third, chosen, [token] { return standin::run_standin_token(*token); });
+
+  auto proxy = std::make_shared<standin::StandinProxyCommand>();
+  CLI::App* fourth = standins->add_subcommand("proxy", "An HTTP proxy that makes tunnels (CONNECT), until SIGTERM");
+  add_folder(fourth, proxy->folder);
+  fourth->add_option("--listen", proxy->listen, "Where clients come");
+  fourth->add_option("--control", proxy->control, "Control interface: HTTP and JSON, loopback only");
+  fourth->add_flag("--tls", proxy->tls, "Speak TLS with clients, with the folder's certificate");
+  fourth->add_option("--username", proxy->username, "Ask for this user; everybody may where absent");
+  fourth->add_option("--password", proxy->password, "Of the user")->envname("BELLHOP_PASSWORD");
+  teach(fourth, "bellhop stand-in proxy --folder /tmp/standin --username proxyuser");
+  choose(fourth, chosen, [proxy] { return standin::run_standin_proxy(*proxy); });
+
+  auto certificate = std::make_shared<standin::StandinCertificateCommand>();
+  CLI::App* fifth = standins->add_subcommand("certificate", "Write a user's certificate and key as a PKCS#12");
+  add_folder(fifth, certificate->folder);
+  fifth->add_option("--address", certificate->address, "The mailbox that it opens")->required();
+  fifth->add_option("--password", certificate->password, "Of the PKCS#12")->required();
+  fifth->add_option("--out", certificate->file, "The file to write")->required();
+  teach(fifth, "bellhop stand-in certificate --folder /tmp/standin --address user1@example.com --password secret --out user1.p12");
+  choose(fifth, chosen, [certificate] { return standin::run_standin_certificate(*certificate); });
 }
 
 void add_server_options(CLI::App* command, standin::DeviceServer& server, std::string& ca_file) {
   command->add_option("--server", server.url, "The server's public_url")->required();
   command->add_option("--api-token", server.api_token, "The tenant's token")->required()->envname("BELLHOP_API_TOKEN");
-  command->add_option("--ca", ca_file, "Who signed the server's certificate; the system's authorities where absent");
+  names_file(command->add_option("--ca", ca_file, "Who signed the server's certificate; the system's authorities where absent"));
   command->add_flag("--http2", server.http2, "Speak HTTP/2 to the server");
 }
 
@@ -209,35 +259,33 @@ void add_device_options(CLI::App* command, standin::DeviceAccount& account) {
 void add_auth_option(CLI::App* command, standin::DeviceAuth& auth) {
   command->add_option_function<std::string>(
              "--auth", [&auth](const std::string& name) { auth = *standin::parse_device_auth(name); },
-             "How Exchange is logged on to: basic (the default) or oauth")
-      ->check(CLI::IsMember({"basic", "oauth"}));
+             "How Exchange is logged on to: basic (the default), oauth, certificate or dual")
+      ->check(CLI::IsMember({"basic", "oauth", "certificate", "dual"}));
 }
 
-int wrong_arguments(std::string_view what) {
-  fmt::print(stderr, "bellhop: {}\n", what);
-  return kExitUsage;
-}
+constexpr const char* kAsMailApp = "As a mail app, through the device API";
+constexpr const char* kSecretsFromOutside =
+    "Secrets may come from the environment: BELLHOP_API_TOKEN, BELLHOP_DEVICE_SECRET, BELLHOP_PASSWORD, "
+    "BELLHOP_REFRESH_TOKEN, BELLHOP_PKCS12_PASSWORD.";
 
-void add_device_commands(CLI::App& app, Action& chosen) {
-  CLI::App* devices = group(app, "device", "Do what a mail app does, through the device API");
-  devices->footer("Secrets may come from the environment: BELLHOP_API_TOKEN, BELLHOP_DEVICE_SECRET, BELLHOP_PASSWORD, "
-                  "BELLHOP_REFRESH_TOKEN.\n\n"
-                  "Example:\n  bellhop device subscribe --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
-                  "    --address user1@example.com --device-id phone1 --push-token 0011…ff \\\n"
-                  "    --ews-url https://127.0.0.1:8443/EWS/Exchange.asmx");
+void add_device_commands(CLI::App& devices, Action& chosen) {
   auto options = std::make_shared<standin::DeviceCommand>();
   standin::DeviceAccount& account = options->account;
 
-  CLI::App* key = devices->add_subcommand("getpublickey", "Ask for the key that credentials are encrypted to");
+  CLI::App* key = devices.add_subcommand("getpublickey", "Ask for the key that credentials are encrypted to");
   add_account_options(key, *options);
+  key->group(kAsMailApp);
+  teach(key, "bellhop device getpublickey --server https://localhost:8441 --ca /tmp/standin/ca.pem --address user1@example.com", kSecretsFromOutside);
   choose(key, chosen, [options] { return standin::run_device_getpublickey(*options); });
 
-  CLI::App* subscribe = devices->add_subcommand("subscribe", "Register the device; prints its secret the first time");
+  CLI::App* subscribe = devices.add_subcommand("subscribe", "Register the device; prints its secret the first time");
   add_account_options(subscribe, *options);
   add_device_options(subscribe, account);
   subscribe->add_option("--username", account.username, "For Exchange; the address where absent");
   add_auth_option(subscribe, account.auth);
-  subscribe->add_option("--password", account.password, "For Exchange, with --auth=basic")->envname("BELLHOP_PASSWORD");
+  subscribe->add_option("--password", account.password, "For Exchange, with --auth=basic or dual")->envname("BELLHOP_PASSWORD");
+  subscribe->add_option("--pkcs12", options->pkcs12_file, "File of certificate and key, with --auth=certificate or dual");
+  subscribe->add_option("--pkcs12-password", account.pkcs12_password, "Its password")->envname("BELLHOP_PKCS12_PASSWORD");
   subscribe->add_option("--refresh-token", account.refresh_token, "With --auth=oauth; good for one subscribe")
       ->envname("BELLHOP_REFRESH_TOKEN");
   subscribe->add_option("--token-endpoint", account.token_endpoint, "Where the refresh token is good");
@@ -249,35 +297,53 @@ void add_device_commands(CLI::App& app, Action& chosen) {
   subscribe->add_option("--topic", account.topic, "The app's topic; the tenant's only one where absent");
   subscribe->add_option("--preview", account.preview, "What a push may show")
       ->check(CLI::IsMember({"none", "sender", "subject", "full"}));
+  subscribe->group(kAsMailApp);
+  teach(subscribe, "bellhop device subscribe --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
+        "    --address user1@example.com --device-id phone1 --push-token 0011…ff \\\n"
+        "    --ews-url https://127.0.0.1:8443/EWS/Exchange.asmx", kSecretsFromOutside);
   choose(subscribe, chosen, [options] {
-    bool basic = options->account.auth == standin::DeviceAuth::basic;
-    if (basic && options->account.password.empty()) return wrong_arguments("--password is required with --auth=basic");
+    using enum standin::DeviceAuth;
+    standin::DeviceAuth auth = options->account.auth;
+    if ((auth == basic || auth == dual) && options->account.password.empty()) {
+      return wrong_arguments("--password is required with --auth=basic and dual");
+    }
+    if ((auth == certificate || auth == dual) && options->pkcs12_file.empty()) {
+      return wrong_arguments("--pkcs12 is required with --auth=certificate and dual");
+    }
     return standin::run_device_subscribe(*options);
   });
 
-  CLI::App* checkin = devices->add_subcommand("checkin", "Ask how the subscription is");
+  CLI::App* checkin = devices.add_subcommand("checkin", "Ask how the subscription is");
   add_account_options(checkin, *options);
   add_device_options(checkin, account);
+  checkin->group(kAsMailApp);
+  teach(checkin, "bellhop device checkin --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
+        "    --address user1@example.com --device-id phone1", kSecretsFromOutside);
   choose(checkin, chosen, [options] { return standin::run_device_checkin(*options); });
 
-  CLI::App* update = devices->add_subcommand("updatetoken", "Tell a new push token");
+  CLI::App* update = devices.add_subcommand("updatetoken", "Tell a new push token");
   add_account_options(update, *options);
   add_device_options(update, account);
   update->add_option("--push-token", account.push_token, "The new one, in hex")->required();
+  update->group(kAsMailApp);
+  teach(update, "bellhop device updatetoken --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
+        "    --address user1@example.com --device-id phone1 --push-token 0011…ff", kSecretsFromOutside);
   choose(update, chosen, [options] { return standin::run_device_updatetoken(*options); });
 
-  CLI::App* unsubscribe = devices->add_subcommand("unsubscribe", "Remove the device");
+  CLI::App* unsubscribe = devices.add_subcommand("unsubscribe", "Remove the device");
   add_account_options(unsubscribe, *options);
   add_device_options(unsubscribe, account);
+  unsubscribe->group(kAsMailApp);
+  teach(unsubscribe, "bellhop device unsubscribe --server https://localhost:8441 --ca /tmp/standin/ca.pem \\\n"
+        "    --address user1@example.com --device-id phone1", kSecretsFromOutside);
   choose(unsubscribe, chosen, [options] { return standin::run_device_unsubscribe(*options); });
 }
 
 void add_load_command(CLI::App& app, Action& chosen) {
   auto options = std::make_shared<standin::LoadCommand>();
   CLI::App* load = app.add_subcommand("load", "Register mailboxes, let mail arrive, and count what reaches APNs");
-  load->footer("Exit code 0 only if each mail was pushed exactly once.\n\n"
-               "Example, with both stand-ins and a server running:\n  bellhop load --server https://localhost:8441 "
-               "--ca /tmp/standin/ca.pem \\\n    --mailboxes 100 --mails 10000");
+  teach(load, "bellhop load --server https://localhost:8441 --ca /tmp/standin/ca.pem --mailboxes 100 --mails 10000",
+        "Both stand-ins and a server have to run. Ends with 0 only if each mail was pushed exactly once.");
   add_server_options(load, options->server, options->ca_file);
   load->add_option("--mailboxes", options->mailboxes, "Mailboxes to register")->check(CLI::PositiveNumber);
   load->add_option("--mails", options->mails, "Mails to deliver")->check(CLI::PositiveNumber);
@@ -289,6 +355,7 @@ void add_load_command(CLI::App& app, Action& chosen) {
   add_auth_option(load, options->auth);
   load->add_option("--password", options->password, "Of the mailboxes");
   load->add_option("--token-control", options->token_control, "Control address of the token stand-in, with --auth=oauth");
+  load->add_option("--folder", options->folder, "The stand-ins' folder, with --auth=certificate or dual");
   load->add_option("--topic", options->topic, "The app's topic; the tenant's only one where absent");
   load->add_flag("--keep-registered", options->keep_registered, "Leave the devices registered at the end");
   load->add_option("--ews-url", options->ews_url, "Where the Exchange stand-in's EWS is");
@@ -307,20 +374,29 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments.\n"
              "`bellhop COMMAND --help` explains a command. The server itself is bellhopd.");
+  CLI::App* devices = group(app, "device", "Devices: list, show and remove them on a server; or do what a mail app does");
+  add_operator_commands(app, *devices, chosen);
   add_configuration_commands(app, chosen);
+  add_reload_command(app, chosen);
   add_token_commands(app, chosen);
   add_store_commands(app, chosen);
-  add_device_commands(app, chosen);
+  add_device_commands(*devices, chosen);
   add_standin_commands(app, chosen);
   add_load_command(app, chosen);
-  choose(app.add_subcommand("version", "Print the version"), chosen, [] {
+  add_completion_commands(app, chosen);
+  CLI::App* version = app.add_subcommand("version", "Print the version");
+  teach(version, "bellhop version");
+  choose(version, chosen, [] {
     fmt::print("bellhop {}\n", BELLHOP_VERSION);
     return kExitDone;
   });
+  finish_help(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitDone : kExitUsage;
+    if (app.exit(error) == 0) return kExitDone;
+    if (std::string hint = suggestion_for(app, argc, argv); !hint.empty()) fmt::print(stderr, "{}\n", hint);
+    return kExitUsage;
   }
   prepare_process();
   return chosen();

@@ -3,12 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/base/bytes.h"
+#include "service/config_table.h"
 #include "tools/demo.h"
 #include "tools/server_main.h"
 
@@ -18,14 +20,18 @@ namespace {
 constexpr std::string_view kUsage =
     R"(bellhopd: push notifications for Microsoft Exchange
 
-  bellhopd --config FILE   run the server; SIGTERM ends it in good order
+  bellhopd --config FILE   run the server; SIGTERM ends it in good order, SIGHUP reloads (as `bellhop reload`)
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once
-           --auth=basic|oauth   then: how its mailboxes log on (basic)
-           --http=1.1|2         then: how devices and callbacks come (1.1)
+           --auth=basic|oauth|certificate|dual   then: how its mailboxes log on (basic)
+           --http=1.1|2                          then: how devices and callbacks come (1.1)
   bellhopd --version
   bellhopd --help
+
+Examples:
+  bellhopd --check /etc/bellhop/bellhop.toml && bellhopd --config /etc/bellhop/bellhop.toml
+  bellhopd --demo=20
 
 Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments,
 3 the disk failed while the store was being written (start again after the repair; nothing acknowledged is lost).
@@ -82,14 +88,17 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
         return refuse("--http is 1.1 or 2");
       } else if (more.starts_with("--auth=")) {
         auto auth = standin::parse_device_auth(more.substr(7));
-        if (!auth) return refuse("--auth is basic or oauth");
+        if (!auth) return refuse("--auth is basic, oauth, certificate or dual");
         arguments.demo.auth = *auth;
       } else {
         break;
       }
     }
   } else {
-    return refuse(fmt::format("unknown option \"{}\"", option));
+    constexpr std::array<std::string_view, 5> kOptions = {"--config", "--check", "--demo", "--version", "--help"};
+    std::string_view name = option.substr(0, option.find('='));
+    auto near = service::closest_word(name, kOptions);
+    return refuse(fmt::format("unknown option \"{}\"{}", option, near ? fmt::format("; did you mean {}?", *near) : ""));
   }
   if (argc > used) return refuse(fmt::format("unexpected argument \"{}\"", argv[used]));
   return arguments;

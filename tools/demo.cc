@@ -22,6 +22,7 @@
 #include "tools/commands/admin_exchange.h"
 #include "tools/demo_files.h"
 #include "tools/server_main.h"
+#include "tools/standin/client_bundle.h"
 #include "tools/standin/device.h"
 #include "tools/standin/world.h"
 
@@ -136,6 +137,8 @@ Task<bool> Demo::prepare() {
   standin::WorldOptions options;
   options.tokens.lifetime = kTokenLifetime;
   options.exchange.callback_http2 = http2_;
+  if (auth_ == standin::DeviceAuth::certificate) options.exchange.logon = standin::ExchangeLogon::certificate;
+  if (auth_ == standin::DeviceAuth::dual) options.exchange.logon = standin::ExchangeLogon::dual;
   auto world = standin::World::make(std::move(options), complaint);
   if (!world) {
     complain_of("the stand-ins could not start", complaint);
@@ -272,6 +275,16 @@ Task<bool> Demo::enroll(standin::DeviceClient* client, std::string address) {
     account.token_endpoint = tokens.url();
     account.client_id = tokens.options().client_id;
     account.scope = tokens.options().scope;
+  }
+  if (auth_ == standin::DeviceAuth::certificate || auth_ == standin::DeviceAuth::dual) {
+    account.pkcs12_password = to_base64url(Bytes(random).last(12));
+    auto bundle =
+        standin::make_client_bundle(world_->authority(), address, account.pkcs12_password, io::wall_now());
+    if (!bundle) {
+      complain_of(address, "no certificate could be made: " + error_text(bundle.error()));
+      co_return false;
+    }
+    account.pkcs12 = bundle->reveal_text();
   }
   // The server has just begun to make key pairs; until the first is ready it asks to come again.
   for (Instant end = io::now() + kKeyPatience;;) {

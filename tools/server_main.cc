@@ -17,6 +17,7 @@
 #include "service/server.h"
 #include "store/error.h"
 #include "store/lmdb/lmdb_store.h"
+#include "tools/service_manager.h"
 
 namespace bellhop::tools {
 namespace {
@@ -96,7 +97,7 @@ std::optional<service::Config> load_config(const std::string& path, NamedFiles n
     fmt::print(stderr, "{}\n", service::to_text(service::config_unreadable(path, text.error().code)));
     return std::nullopt;
   }
-  service::ConfigOutcome outcome = service::parse_config(*text, path);
+  service::ConfigOutcome outcome = service::parse_config(*text, path, environment("CREDENTIALS_DIRECTORY"));
   for (const service::ConfigFileReference& file : outcome.files) {
     if (named_files == NamedFiles::leave) break;
     if (auto content = io::read_file(file.path); !content) {
@@ -119,12 +120,7 @@ int check_config(const std::string& path) {
     complain(complaint);
     return kExitFailed;
   }
-  auto tls = TlsContext::server({.chain = {config->listen_public.certificate_file, files->certificate_chain},
-                                 .key = {config->listen_public.private_key_file, files->private_key},
-                                 .alpn = {},
-                                 .ticket_keys = nullptr},
-                                complaint);
-  if (!tls) {
+  if (!service::listener_context(config->listen_public, *files, nullptr, complaint)) {
     complain(complaint);
     return kExitFailed;
   }
@@ -134,6 +130,8 @@ int check_config(const std::string& path) {
 }
 
 int run_server(const std::string& config_path) {
+  std::optional<ServiceManager> manager = read_service_manager();
+  if (!manager) return kExitFailed;
   if (Status hardened = crypto::harden_process(); !hardened) {
     complain("core dumps could not be switched off: " + error_text(hardened.error()));
     return kExitFailed;
@@ -157,6 +155,9 @@ int run_server(const std::string& config_path) {
   options.cores = config->cores != 0 ? config->cores : std::max(1u, std::thread::hardware_concurrency());
   options.connections_max = config->listen_public.connections_max / options.cores + 1024;
   service::Server server(*std::move(config), *std::move(files), *store);
+  server.set_config_file(config_path);
+  server.inherit(std::move(manager->listeners));
+  server.set_supervisor(std::move(manager->supervisor));
   Status ran = io::run_cluster(options, [&](unsigned core) { return run_core(&server, store.get(), core); });
   if (!ran) {
     complain(io::explain_start_failure(ran.error()));

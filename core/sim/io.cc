@@ -77,7 +77,7 @@ struct Access {
     size_t slash = path.rfind('/');
     std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
     if (!world().folders_.contains(folder)) return fail(os_error(ENOENT));
-    world().files_[path] = {std::string(as_text(content)), mode, true};
+    world().files_[path] = {std::string(as_text(content)), mode, true, ++world().file_versions_};
     return {};
   }
   static Status make_folder(const std::string& path) {
@@ -91,9 +91,13 @@ struct Access {
   }
   static Result<io::FileInfo> info(const std::string& path) {
     if (const World::File* file = world().file(path)) {
-      return io::FileInfo{file->content.size(), file->mode, file->owned_by_us};
+      return io::FileInfo{.size = file->content.size(),
+                          .mode = file->mode,
+                          .owned_by_us = file->owned_by_us,
+                          .inode = 0,
+                          .changed_ns = static_cast<int64_t>(file->version)};
     }
-    if (world().folders_.contains(path)) return io::FileInfo{0, 0755, true};
+    if (world().folders_.contains(path)) return io::FileInfo{.mode = 0755, .owned_by_us = true};
     return fail(os_error(ENOENT));
   }
   static void log(std::string_view lines) {
@@ -105,10 +109,18 @@ struct Access {
     world().log_file_ = path;
     return {};
   }
+  static Status notify(const std::string& socket_path, std::string_view message) {
+    if (world().notify_error != 0) return fail(os_error(world().notify_error));
+    world().notified_.push_back({socket_path, std::string(message), world().now()});
+    return {};
+  }
   static WallTime wall_now(Instant now) {
     return std::chrono::floor<std::chrono::milliseconds>(kWallStart + (now - last_run.start) + world().wall_shift_);
   }
-  static void begin_run() { world().log_.clear(); }
+  static void begin_run() {
+    world().log_.clear();
+    world().notified_.clear();
+  }
   static void end_run(const Simulator& simulator) {
     last_run.now = simulator.now();
     last_run.trace_hash = simulator.trace_hash();
@@ -136,6 +148,15 @@ uint64_t random_u64() { return sim::application_chance().next(); }
 Result<Handle> open_listener(const Endpoint& endpoint, bool shared, int backlog) {
   return Simulator::current().network().open_listener(endpoint, shared, backlog);
 }
+Result<Endpoint> inherited_endpoint(int descriptor) {
+  const Endpoint* endpoint = sim::world().inherited(descriptor);
+  if (!endpoint) return fail(os_error(EBADF));
+  return *endpoint;
+}
+Result<Handle> adopt_listener(int descriptor) {
+  BH_TRY(Endpoint endpoint, inherited_endpoint(descriptor));
+  return Simulator::current().network().open_listener(endpoint, true, 128);
+}
 Result<Handle> open_socket(const Endpoint& endpoint) { return Simulator::current().network().open_socket(endpoint); }
 Result<SocketAddress> local_address(Handle handle) { return Simulator::current().network().local_address(handle); }
 void close(Handle handle) { Simulator::current().network().close(handle); }
@@ -158,6 +179,8 @@ Status make_folder(const std::string& path, unsigned) { return Access::make_fold
 Result<FileInfo> file_info(const std::string& path) { return Access::info(path); }
 void write_log(std::string_view lines) { Access::log(lines); }
 Status set_log_file(const std::string& path) { return Access::set_log_file(path); }
+
+Status notify(const std::string& socket_path, std::string_view message) { return Access::notify(socket_path, message); }
 
 Status run_cluster(const ClusterOptions& options, const std::function<Task<void>(unsigned core)>& flow) {
   register_error_text(Domain::dns, "dns", &sim::dns_error_text);

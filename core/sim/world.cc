@@ -53,6 +53,8 @@ void World::reset_settings() {
   rules_.clear();
   hosts_.clear();
   write_error = 0;
+  notify_error = 0;
+  inherited_.clear();
   time_max = std::chrono::hours(24 * 30);
   signals_.clear();
   wall_shift_ = {};
@@ -79,7 +81,7 @@ void World::clear_host(std::string_view name) { hosts_.erase(ascii_lower(name));
 
 void World::set_file(const std::string& path, std::string content, unsigned mode, bool owned_by_us) {
   for (std::string folder = parent_folder(path); folders_.insert(folder).second;) folder = parent_folder(folder);
-  files_[path] = File{std::move(content), mode, owned_by_us};
+  files_[path] = File{std::move(content), mode, owned_by_us, ++file_versions_};
 }
 const World::File* World::file(const std::string& path) const {
   auto found = files_.find(path);

@@ -96,6 +96,7 @@ class World {
     std::string content;
     unsigned mode = 0644;
     bool owned_by_us = true;
+    uint64_t version = 0;  // another one after each write
   };
   void set_file(const std::string& path, std::string content, unsigned mode = 0644, bool owned_by_us = true);
   const File* file(const std::string& path) const;  // nothing where it does not exist
@@ -110,6 +111,20 @@ class World {
   void shift_wall_clock(Duration by);
   // The run is aborted with a message past this virtual time: a flow that never ends beside a timer that never stops.
   Duration time_max = std::chrono::hours(24 * 30);
+
+  // ---- The service manager ----
+  struct Notified {
+    std::string socket_path, message;
+    Instant at{};
+  };
+  const std::vector<Notified>& notified() const { return notified_; }  // of the present, or the last, run
+  int notify_error = 0;                                                // errno of every notify; 0 = works
+  // A listening socket that the process is born with.
+  void inherit(int descriptor, const io::Endpoint& endpoint) { inherited_[descriptor] = endpoint; }
+  const io::Endpoint* inherited(int descriptor) const {
+    auto found = inherited_.find(descriptor);
+    return found == inherited_.end() ? nullptr : &found->second;
+  }
 
   // ---- The rest ----
   const std::string& log() const { return log_; }
@@ -133,11 +148,14 @@ class World {
   std::map<std::string, AddressRule> rules_;
   std::map<std::string, Host> hosts_;
   std::map<std::string, File> files_;
+  uint64_t file_versions_ = 0;
   std::set<std::string> folders_;
   std::string log_;
   std::string log_file_;
   Duration wall_shift_{};
   std::vector<int> signals_;
+  std::vector<Notified> notified_;
+  std::map<int, io::Endpoint> inherited_;
 };
 
 // The one world of the process.

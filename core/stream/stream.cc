@@ -17,6 +17,10 @@ Task<Status> Stream::send_output() {
     size_t size = std::min(output.size(), Block::kSize);
     std::copy_n(output.data(), size, block.all().data());
     engine_->consume_output(size);
+    if (carrier_) {
+      BH_CO_CHECKED(co_await carrier_->write(block.all().first(size)));
+      continue;
+    }
     BH_CO_CHECKED(co_await socket_.send(block.all().first(size)));
   }
   co_return Status();
@@ -36,6 +40,33 @@ Task<Status> Stream::flush() {
   co_return status;
 }
 
+void Stream::start_tls(std::unique_ptr<TlsEngine> engine) {
+  BH_CHECK(!engine_ && !sending_);
+  engine_ = std::move(engine);
+  if (!plain_input_) return;
+  Bytes rest = plain_input_->bytes().subspan(plain_taken_);
+  BH_CHECK(engine_->feed(rest) == rest.size());  // one receive buffer; the engine has room for more
+  plain_input_.reset();
+}
+
+// Waits for what the carrier brings, and gives it to the engine; false at the carrier's end.
+Task<Result<bool>> Stream::feed_from_carrier() {
+  for (;;) {
+    {
+      Block block;
+      MutableBytes room = block.all().first(io::kReceiveBufferSize);
+      size_t size = carrier_->read(room);
+      block.used(size);
+      if (size > 0) {
+        if (engine_->feed(room.first(size)) != size) co_return fail(tls_error(TlsError::protocol));
+        co_return true;
+      }
+    }
+    BH_CO_TRY(bool more, co_await carrier_->wait_input());
+    if (!more) co_return false;
+  }
+}
+
 Task<Status> Stream::handshake() {
   if (!engine_) co_return Status();
   for (;;) {
@@ -46,6 +77,11 @@ Task<Status> Stream::handshake() {
     if (state == TlsState::open) co_return Status();
     if (state == TlsState::closed) co_return fail(tls_error(TlsError::ended_in_handshake));
     if (state == TlsState::want_output) continue;
+    if (carrier_) {
+      BH_CO_TRY(bool more, co_await feed_from_carrier());
+      if (!more) engine_->end_input();
+      continue;
+    }
     BH_CO_TRY(Chunk chunk, co_await socket_.receive());
     if (chunk.empty()) {
       engine_->end_input();
@@ -80,15 +116,19 @@ Task<Result<bool>> Stream::wait_input() {
   if (!engine_->output().empty()) BH_CO_CHECKED(co_await flush());
   if (engine_->state() == TlsState::failed) co_return fail(engine_->error());
   if (engine_->state() == TlsState::closed) co_return false;
-  BH_CO_TRY(Chunk chunk, co_await socket_.receive());
-  if (chunk.empty()) {
-    engine_->end_input();
-    TlsState state = engine_->advance();
-    if (state == TlsState::closed) co_return false;
-    co_return fail(state == TlsState::failed ? engine_->error() : tls_error(TlsError::truncated));
+  bool more = true;
+  if (carrier_) {
+    BH_CO_TRY(more, co_await feed_from_carrier());
+  } else {
+    BH_CO_TRY(Chunk chunk, co_await socket_.receive());
+    more = !chunk.empty();
+    if (more && engine_->feed(chunk.bytes()) != chunk.bytes().size()) co_return fail(tls_error(TlsError::protocol));
   }
-  if (engine_->feed(chunk.bytes()) != chunk.bytes().size()) co_return fail(tls_error(TlsError::protocol));
-  co_return true;
+  if (more) co_return true;
+  engine_->end_input();
+  TlsState state = engine_->advance();
+  if (state == TlsState::closed) co_return false;
+  co_return fail(state == TlsState::failed ? engine_->error() : tls_error(TlsError::truncated));
 }
 
 Task<Status> Stream::write(Bytes data) {
@@ -114,6 +154,7 @@ Task<Status> Stream::say_goodbye() {
     engine_->close();
     BH_CO_CHECKED(co_await flush());
   }
+  if (carrier_) co_return Status();  // close() goes on with it
   BH_CO_CHECKED(co_await socket_.shutdown_send());
   for (;;) {
     BH_CO_TRY(Chunk chunk, co_await socket_.receive());
@@ -123,12 +164,15 @@ Task<Status> Stream::say_goodbye() {
 }
 
 Task<void> Stream::close(Duration linger) {
-  if (!socket_) co_return;
+  if (!socket_ && !carrier_) co_return;
   Context unstoppable;
   bool broken = sending_ || damaged_ || (engine_ && engine_->state() == TlsState::failed && engine_->output().empty());
   if (!broken) (void)co_await within(linger, say_goodbye()).under(unstoppable);
   plain_input_.reset();
   socket_.close();
+  if (!carrier_) co_return;
+  co_await carrier_->close(linger);
+  carrier_.reset();
 }
 
 }  // namespace bellhop

@@ -28,8 +28,15 @@ class Stream {
  public:
   explicit Stream(Socket socket) : socket_(std::move(socket)) {}
   Stream(Socket socket, std::unique_ptr<TlsEngine> engine) : socket_(std::move(socket)), engine_(std::move(engine)) {}
+  // TLS inside another open stream, which is this one's alone from now on: a tunnel through a proxy that speaks TLS itself.
+  Stream(std::unique_ptr<Stream> carrier, std::unique_ptr<TlsEngine> engine)
+      : carrier_(std::move(carrier)), engine_(std::move(engine)) {}
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
+
+  // A plain stream speaks TLS from the next byte on, in both directions; what came and was not read is TLS already. To be
+  // followed by handshake(). No operation may be pending.
+  void start_tls(std::unique_ptr<TlsEngine> engine);
 
   // TLS: to the end of the handshake. Plain: nothing to do. Errors: tls, os, canceled.
   Task<Status> handshake();
@@ -48,14 +55,16 @@ class Stream {
   Task<void> close(Duration linger = 200ms);
 
   TlsEngine* tls() { return engine_.get(); }
-  Socket& socket() { return socket_; }
+  Socket& socket() { return carrier_ ? carrier_->socket() : socket_; }
 
  private:
   Task<Status> flush();
   Task<Status> send_output();
   Task<Status> say_goodbye();
+  Task<Result<bool>> feed_from_carrier();
 
   Socket socket_;
+  std::unique_ptr<Stream> carrier_;  // in place of socket_
   std::unique_ptr<TlsEngine> engine_;
   std::optional<Chunk> plain_input_;
   size_t plain_taken_ = 0;

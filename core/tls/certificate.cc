@@ -10,9 +10,11 @@
 #include <openssl/nid.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
 #include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/check.h"
@@ -30,17 +32,37 @@ struct Issuer {
   EVP_PKEY* key;
 };
 
+using KeyKind = ClientCertificateProfile::Key;
+
 struct Profile {
   std::string_view common_name;
   std::string alternative_names;  // "DNS:a.example,IP:192.0.2.1"; empty for an authority
   CertificateValidity validity;
+  KeyKind key = KeyKind::p256;
+  const char* extended_key_usage = "serverAuth,clientAuth";
 };
 
-bssl::UniquePtr<EVP_PKEY> make_key() {
-  bssl::UniquePtr<EC_KEY> pair(EC_KEY_new_by_curve_name(NID_X9_62_prime256v1));
+bssl::UniquePtr<EVP_PKEY> make_key(KeyKind kind) {
   bssl::UniquePtr<EVP_PKEY> key(EVP_PKEY_new());
+  if (kind == KeyKind::rsa2048) {
+    bssl::UniquePtr<RSA> pair(RSA_new());
+    bssl::UniquePtr<BIGNUM> exponent(BN_new());
+    BH_CHECK(pair && exponent && BN_set_word(exponent.get(), RSA_F4) == 1 &&
+             RSA_generate_key_ex(pair.get(), 2048, exponent.get(), nullptr) == 1 &&
+             EVP_PKEY_set1_RSA(key.get(), pair.get()) == 1);
+    return key;
+  }
+  bssl::UniquePtr<EC_KEY> pair(EC_KEY_new_by_curve_name(kind == KeyKind::p384 ? NID_secp384r1 : NID_X9_62_prime256v1));
   BH_CHECK(pair && key && EC_KEY_generate_key(pair.get()) == 1 && EVP_PKEY_set1_EC_KEY(key.get(), pair.get()) == 1);
   return key;
+}
+
+bool is_account(std::string_view text) {
+  auto fine = [](char c) {
+    return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || c == '.' || c == '-' ||
+           c == '_' || c == '+' || c == '@';
+  };
+  return !text.empty() && text.size() <= kCommonNameBytesMax && std::ranges::all_of(text, fine);
 }
 
 void set_serial(X509* certificate) {
@@ -67,7 +89,7 @@ std::string pem_text(BIO* bio) {
 Result<CertificateAndKey> build(const Profile& profile, const Issuer* issuer) {
   int64_t from = to_unix_seconds(profile.validity.from), to = to_unix_seconds(profile.validity.to);
   if (from >= to) return fail(tls_error(TlsError::invalid_chain));
-  auto key = make_key();
+  auto key = make_key(profile.key);
   bssl::UniquePtr<X509> certificate(X509_new());
   X509* made = certificate.get();
   BH_CHECK(made && X509_set_version(made, X509_VERSION_3) == 1 && X509_set_pubkey(made, key.get()) == 1);
@@ -95,7 +117,7 @@ Result<CertificateAndKey> build(const Profile& profile, const Issuer* issuer) {
   } else {
     add_extension(made, &context, NID_basic_constraints, "critical,CA:FALSE");
     add_extension(made, &context, NID_key_usage, "critical,digitalSignature");
-    add_extension(made, &context, NID_ext_key_usage, "serverAuth,clientAuth");
+    add_extension(made, &context, NID_ext_key_usage, profile.extended_key_usage);
     add_extension(made, &context, NID_subject_alt_name, profile.alternative_names.c_str());
   }
   BH_CHECK(X509_sign(made, issuer ? issuer->key : key.get(), EVP_sha256()) > 0);
@@ -141,6 +163,14 @@ Result<bssl::UniquePtr<X509>> first_certificate(std::string_view pem) {
   return certificate;
 }
 
+Result<CertificateAndKey> build_issued(const Profile& profile, const CertificateAndKey& authority) {
+  BH_TRY(auto certificate, first_certificate(authority.chain_pem));
+  auto key = read_pem_key(authority.key_pem);
+  if (!key) return fail(tls_error(TlsError::invalid_chain));
+  Issuer issuer{certificate.get(), key.get()};
+  return build(profile, &issuer);
+}
+
 }  // namespace
 
 CertificateAndKey::~CertificateAndKey() {
@@ -160,12 +190,20 @@ Result<CertificateAndKey> make_authority(std::string_view name, CertificateValid
 
 Result<CertificateAndKey> issue_certificate(const CertificateAndKey& authority, std::span<const std::string> dns_names,
                                             std::span<const std::string> ip_addresses, CertificateValidity validity) {
-  BH_TRY(auto certificate, first_certificate(authority.chain_pem));
-  auto key = read_pem_key(authority.key_pem);
-  if (!key) return fail(tls_error(TlsError::invalid_chain));
   BH_TRY(Profile profile, server_profile(dns_names, ip_addresses, validity));
-  Issuer issuer{certificate.get(), key.get()};
-  return build(profile, &issuer);
+  return build_issued(profile, authority);
+}
+
+Result<CertificateAndKey> issue_client_certificate(const CertificateAndKey& authority,
+                                                   const ClientCertificateProfile& wanted) {
+  if (!is_account(wanted.account)) return fail(tls_error(TlsError::invalid_chain));
+  Profile profile{.common_name = wanted.account,
+                  .alternative_names = "otherName:1.3.6.1.4.1.311.20.2.3;UTF8:" + wanted.account,
+                  .validity = wanted.validity,
+                  .key = wanted.key,
+                  .extended_key_usage = wanted.for_clients ? "clientAuth" : "serverAuth"};
+  if (wanted.account.contains('@')) profile.alternative_names += ",email:" + wanted.account;
+  return build_issued(profile, authority);
 }
 
 Result<CertificateAndKey> make_self_signed(std::span<const std::string> dns_names,

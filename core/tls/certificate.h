@@ -40,6 +40,17 @@ Result<CertificateAndKey> make_authority(std::string_view name, CertificateValid
 Result<CertificateAndKey> issue_certificate(const CertificateAndKey& authority, std::span<const std::string> dns_names,
                                             std::span<const std::string> ip_addresses, CertificateValidity validity);
 
+// A certificate of a person or an app, for TLS clients only.
+struct ClientCertificateProfile {
+  std::string account;  // userPrincipalName, e-mail address and common name: letters, digits, ".-_+@", at most 64
+  CertificateValidity validity;
+  enum class Key : uint8_t { p256, p384, rsa2048 } key = Key::p256;
+  bool for_clients = true;  // false: its extended key usage names servers alone, so that clients cannot use it
+};
+// Errors: invalid_chain (as issue_certificate, or a malformed account).
+Result<CertificateAndKey> issue_client_certificate(const CertificateAndKey& authority,
+                                                   const ClientCertificateProfile& profile);
+
 // A server's certificate that signs itself: clients trust it by naming it as an authority, or by its pin.
 // Errors: as issue_certificate.
 Result<CertificateAndKey> make_self_signed(std::span<const std::string> dns_names,

@@ -7,9 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
-#include <openssl/rsa.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <sys/time.h>
 
 #include <algorithm>
@@ -17,7 +15,7 @@
 
 #include "core/base/check.h"
 #include "core/tls/engine.h"
-#include "core/tls/pem.h"
+#include "core/tls/own_chain.h"
 
 namespace bellhop {
 namespace {
@@ -31,10 +29,6 @@ constexpr char kGroups[] = "X25519:P-256:P-384";
 constexpr char kSessionScope[] = "bellhop";
 
 std::atomic<WallTime (*)()> tls_clock{nullptr};
-
-std::string named(const TlsFile& file, std::string_view why) {
-  return std::string(file.name) + ": " + std::string(why);
-}
 
 }  // namespace
 
@@ -121,6 +115,7 @@ void TlsContext::set_common() {
 }
 
 Status TlsContext::set_alpn(const std::vector<std::string>& names, std::string& complaint) {
+  alpn_ = names;
   for (const std::string& name : names) {
     if (name.empty() || alpn_wire_.size() + 1 + name.size() > kAlpnBytesMax) {
       complaint = "application protocols: a name is empty or all names are longer than 255 bytes together";
@@ -133,62 +128,16 @@ Status TlsContext::set_alpn(const std::vector<std::string>& names, std::string& 
 }
 
 Status TlsContext::set_identity(const TlsServerOptions& options, std::string& complaint) {
-  auto refuse = [&](TlsError code, const TlsFile& file, std::string_view why, uint32_t detail = 0) {
-    complaint = named(file, why);
-    return fail(tls_error(code, detail));
-  };
-  std::vector<bssl::UniquePtr<CRYPTO_BUFFER>> buffers;
-  if (!read_pem_certificates(options.chain.content, kPeerChainMax, certificates_, buffers)) {
-    return refuse(TlsError::invalid_chain, options.chain,
-                  buffers.size() == kPeerChainMax ? "holds more than 8 certificates" : "the PEM text is damaged");
-  }
-  if (buffers.empty()) return refuse(TlsError::invalid_chain, options.chain, "holds no PEM block of type CERTIFICATE");
-
-  std::vector<bssl::UniquePtr<X509>> chain;
+  BH_TRY(OwnChain own, read_own_chain(options.chain, options.key, OwnDates::must_be_good, certificates_, complaint));
   std::vector<CRYPTO_BUFFER*> raw;
-  size_t bytes = 0;
-  int64_t now = tls_clock_seconds(), expires = INT64_MAX;
-  for (auto& buffer : buffers) {
-    std::string which = "certificate " + std::to_string(chain.size() + 1);
-    chain.emplace_back(X509_parse_from_buffer(buffer.get()));
-    X509* certificate = chain.back().get();
-    CertificateDates dates;
-    if (!certificate || !certificate_dates(certificate, dates)) {
-      return refuse(TlsError::invalid_chain, options.chain, which + " does not parse");
-    }
-    which += " (" + certificate_subject(certificate) + ")";
-    if (now > dates.to) {
-      return refuse(TlsError::own_certificate_expired, options.chain, which + " has expired on " + date_text(dates.to));
-    }
-    if (now < dates.from) {
-      return refuse(TlsError::own_certificate_not_yet_valid, options.chain,
-                    which + " is not valid before " + date_text(dates.from));
-    }
-    if (chain.size() > 1 && X509_check_issued(certificate, chain[chain.size() - 2].get()) != X509_V_OK) {
-      return refuse(TlsError::invalid_chain, options.chain, which + " did not issue the one before it");
-    }
-    expires = std::min(expires, dates.to);
-    bytes += CRYPTO_BUFFER_len(buffer.get());
-    raw.push_back(buffer.get());
-  }
-  if (bytes > kOwnChainBytesMax)
-    return refuse(TlsError::invalid_chain, options.chain, "the chain is longer than 32 KB");
-
-  auto key = read_pem_key(options.key.content);
-  if (!key) return refuse(TlsError::invalid_key, options.key, "holds no unencrypted private key in PEM");
-  bssl::UniquePtr<EVP_PKEY> public_key(X509_get_pubkey(chain[0].get()));
-  if (!public_key || EVP_PKEY_cmp(public_key.get(), key.get()) != 1) {
-    return refuse(TlsError::key_mismatch, options.key,
-                  "does not belong to the first certificate in " + std::string(options.chain.name));
-  }
-  if (const RSA* rsa = EVP_PKEY_get0_RSA(key.get());
-      rsa && (RSA_bits(rsa) < kRsaBitsMin || RSA_bits(rsa) > kRsaBitsMax)) {
-    return refuse(TlsError::certificate_key_size, options.key, "RSA keys must have 2048 to 8192 bits", RSA_bits(rsa));
-  }
-  bool set = SSL_CTX_set_chain_and_key(context_, raw.data(), raw.size(), key.get(), nullptr) == 1;
+  for (auto& certificate : own.certificates) raw.push_back(certificate.get());
+  bool set = SSL_CTX_set_chain_and_key(context_, raw.data(), raw.size(), own.key.get(), nullptr) == 1;
   ERR_clear_error();
-  if (!set) return refuse(TlsError::invalid_key, options.key, "this kind of key cannot serve TLS");
-  certificate_expires_ = WallTime(std::chrono::seconds(expires));
+  if (!set) {
+    complaint = std::string(options.key.name) + ": this kind of key cannot serve TLS";
+    return fail(tls_error(TlsError::invalid_key));
+  }
+  certificate_expires_ = WallTime(std::chrono::seconds(own.expires));
   return {};
 }
 
@@ -197,6 +146,12 @@ Result<std::shared_ptr<TlsContext>> TlsContext::server(const TlsServerOptions& o
   context->is_server_ = true;
   context->alpn_required_ = options.alpn_required;
   context->ticket_keys_ = options.ticket_keys;
+  context->client_auth_ = options.client_auth;
+  context->authorities_ = options.client_authorities;
+  if (options.client_auth != TlsClientAuth::none && !options.client_authorities) {
+    complaint = "clients are asked for certificates, but no authorities for these are given";
+    return fail(tls_error(TlsError::invalid_authorities));
+  }
   context->set_common();
   BH_CHECKED(context->set_alpn(options.alpn, complaint));
   BH_CHECKED(context->set_identity(options, complaint));
@@ -229,6 +184,19 @@ Result<std::shared_ptr<TlsContext>> TlsContext::client(const TlsClientOptions& o
   SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(native, TlsContextCallbacks::new_session);
   return context;
+}
+
+std::shared_ptr<TlsContext> TlsContext::sibling() const {
+  BH_CHECK(!is_server_);
+  std::string complaint;
+  auto made = client({.authorities = authorities_, .pins = pins_, .alpn = alpn_}, complaint);
+  BH_CHECK(made);  // this one was made of the same
+  return *std::move(made);
+}
+
+bool TlsContext::claim(const std::array<uint8_t, 32>& identity) {
+  if (!claimed_by_) claimed_by_ = identity;
+  return *claimed_by_ == identity;
 }
 
 TlsContext::~TlsContext() {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,12 +24,21 @@ namespace bellhop {
 // so there is one per process. Set once at start, before the first context (programs pass io::wall_now).
 void set_tls_clock(WallTime (*now)());
 
+// Whether a server asks its clients for a certificate.
+enum class TlsClientAuth : uint8_t {
+  none,
+  optional,  // a client without one goes on; one that shows a bad one does not
+  required,
+};
+
 struct TlsServerOptions {
   TlsFile chain;                  // PEM, server's certificate first, then its issuers; ECDSA P-256 by preference
   TlsFile key;                    // PEM, unencrypted private key of the first certificate; read from, never kept
   std::vector<std::string> alpn;  // in our order of preference, e.g. {"h2", "http/1.1"}
   bool alpn_required = false;     // a client that offers only others: true = alert, false = goes on without
   std::shared_ptr<TicketKeys> ticket_keys;  // shared by the contexts of all cores; null = no resumption
+  TlsClientAuth client_auth = TlsClientAuth::none;
+  std::shared_ptr<const TlsAuthorities> client_authorities;  // whom clients' certificates come from
 };
 
 // SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469 section 2.4).
@@ -49,6 +59,9 @@ struct TlsClientOptions {
 // Make one per core: it is cheap (one certificate parse) and then nothing of it is shared between cores but ticket
 // keys and authorities, which are made for that. Not thread-safe: a client context holds its session cache.
 // Engines keep their context alive, so a reload makes a new one and drops the old.
+//
+// A session speaks for whoever made it. So the first engine of a client context decides which identity (or none) the
+// context is for, and an engine of another identity on it is a bug: sibling() makes a context for each.
 class TlsContext {
  public:
   static constexpr size_t kPeerChainMax = 8;  // certificates
@@ -64,6 +77,8 @@ class TlsContext {
   static Result<std::shared_ptr<TlsContext>> server(const TlsServerOptions& options, std::string& complaint);
   // Errors: invalid_authorities (neither authorities nor pins), invalid_alpn.
   static Result<std::shared_ptr<TlsContext>> client(const TlsClientOptions& options, std::string& complaint);
+  // Of a client context: another one with the same trust and protocols, and no session.
+  std::shared_ptr<TlsContext> sibling() const;
 
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
@@ -76,7 +91,12 @@ class TlsContext {
   // For the engine.
   ssl_ctx_st* native() const { return context_; }
   TlsSessionCache& sessions() { return sessions_; }
+  // Makes the client context one for this identity; false where it is another's already. Zeros: nobody.
+  bool claim(const std::array<uint8_t, 32>& identity);
+  TlsClientAuth client_auth() const { return client_auth_; }
+  crypto_buffer_pool_st* certificates() const { return certificates_; }
   const std::vector<SpkiPin>& pins() const { return pins_; }
+  // Whom peers' certificates come from.
   const TlsAuthorities* authorities() const { return authorities_.get(); }
 
  private:
@@ -88,7 +108,10 @@ class TlsContext {
 
   bool is_server_ = false;
   bool alpn_required_ = false;
+  TlsClientAuth client_auth_ = TlsClientAuth::none;
   WallTime certificate_expires_{};
+  std::optional<std::array<uint8_t, 32>> claimed_by_;
+  std::vector<std::string> alpn_;
   std::string alpn_wire_;  // each name with its length in front, RFC 7301 section 3.1
   std::shared_ptr<TicketKeys> ticket_keys_;
   std::shared_ptr<const TlsAuthorities> authorities_;

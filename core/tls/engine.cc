@@ -3,6 +3,7 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include "core/base/check.h"
 #include "core/tls/boringssl.h"
 #include "core/tls/host_name.h"
+#include "core/tls/own_chain.h"
 #include "core/tls/verify.h"
 
 namespace bellhop {
@@ -20,6 +22,17 @@ constexpr size_t kRecordPlaintextMax = SSL3_RT_MAX_PLAIN_LENGTH;
 constexpr size_t kRecordOverheadMax = 64;
 // Below it, the room left in the output is not worth a record.
 constexpr size_t kRecordWorthBytes = 1024;
+
+std::array<uint8_t, 32> digest_of(const TlsIdentity& identity) {
+  SHA256_CTX hash;
+  std::array<uint8_t, 32> digest;
+  SHA256_Init(&hash);
+  SHA256_Update(&hash, identity.chain.data(), identity.chain.size());
+  SHA256_Update(&hash, identity.private_key.data(), identity.private_key.size());
+  SHA256_Final(digest.data(), &hash);
+  wipe(&hash, sizeof hash);
+  return digest;
+}
 
 }  // namespace
 
@@ -68,12 +81,20 @@ struct TlsEngineCallbacks {
 
   static ssl_verify_result_t verify(SSL* ssl, uint8_t* alert) {
     auto& engine = *static_cast<TlsEngine*>(SSL_get_app_data(ssl));
-    Status verdict = verify_server_chain(*engine.context_, engine.peer_name_, SSL_get0_peer_certificates(ssl));
+    const STACK_OF(CRYPTO_BUFFER)* chain = SSL_get0_peer_certificates(ssl);
+    Status verdict = engine.context_->is_server() ? verify_client_chain(*engine.context_, chain)
+                                                  : verify_server_chain(*engine.context_, engine.peer_name_, chain);
     ERR_clear_error();
     if (verdict) return ssl_verify_ok;
     engine.certificate_error_ = verdict.error();
     *alert = alert_of(verdict.error());
     return ssl_verify_invalid;
+  }
+
+  // A server asks for a certificate.
+  static int choose_certificate(SSL*, void* engine) {
+    static_cast<TlsEngine*>(engine)->certificate_asked_ = true;
+    return 1;
   }
 };
 
@@ -97,10 +118,18 @@ TlsEngine::TlsEngine(std::shared_ptr<TlsContext> context) : context_(std::move(c
   BH_CHECK(context_ && context_->is_server());
   make();
   SSL_set_accept_state(ssl_);
+  if (context_->client_auth() == TlsClientAuth::none) return;
+  bool required = context_->client_auth() == TlsClientAuth::required;
+  SSL_set_custom_verify(ssl_, SSL_VERIFY_PEER | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                        TlsEngineCallbacks::verify);
 }
 
-TlsEngine::TlsEngine(std::shared_ptr<TlsContext> context, std::string_view host) : context_(std::move(context)) {
+TlsEngine::TlsEngine(std::shared_ptr<TlsContext> context, std::string_view host, const TlsIdentity* identity)
+    : context_(std::move(context)) {
   BH_CHECK(context_ && !context_->is_server());
+  std::array<uint8_t, 32> claim{};
+  if (identity) claim = digest_of(*identity);
+  BH_CHECK(context_->claim(claim));
   bool address = valid_ip_literal(host);
   if (!address && !valid_dns_name(host)) {
     fail_with(tls_error(TlsError::invalid_host_name));
@@ -110,6 +139,13 @@ TlsEngine::TlsEngine(std::shared_ptr<TlsContext> context, std::string_view host)
   make();
   SSL_set_connect_state(ssl_);
   SSL_set_custom_verify(ssl_, SSL_VERIFY_PEER, TlsEngineCallbacks::verify);
+  SSL_set_cert_cb(ssl_, TlsEngineCallbacks::choose_certificate, this);
+  if (identity) {
+    if (Status set = set_identity(ssl_, *identity, context_->certificates()); !set) {
+      fail_with(set.error());
+      return;
+    }
+  }
   if (!address) BH_CHECK(SSL_set_tlsext_host_name(ssl_, peer_name_.c_str()) == 1);
   if (SSL_SESSION* session = context_->sessions().take(peer_name_)) {
     SSL_set_session(ssl_, session);
@@ -298,6 +334,8 @@ Error TlsEngine::failure() const {
       return tls_error(TlsError::alpn_not_shared);
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return tls_error(TlsError::certificate_missing);
+    case SSL_R_NO_RENEGOTIATION:
+      return tls_error(TlsError::renegotiation_asked);
     case SSL_R_DECRYPTION_FAILED:
     case SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC:
     case SSL_R_ENCRYPTED_LENGTH_TOO_LONG:
@@ -323,6 +361,13 @@ bool TlsEngine::resumed() const {
 TlsVersion TlsEngine::version() const {
   if (!ssl_ || SSL_in_init(ssl_)) return TlsVersion::none;
   return SSL_version(ssl_) == TLS1_3_VERSION ? TlsVersion::v1_3 : TlsVersion::v1_2;
+}
+
+Bytes TlsEngine::peer_certificate() const {
+  const STACK_OF(CRYPTO_BUFFER)* chain = ssl_ ? SSL_get0_peer_certificates(ssl_) : nullptr;
+  if (!chain || sk_CRYPTO_BUFFER_num(chain) == 0) return {};
+  const CRYPTO_BUFFER* own = sk_CRYPTO_BUFFER_value(chain, 0);
+  return {CRYPTO_BUFFER_data(own), CRYPTO_BUFFER_len(own)};
 }
 
 std::string_view TlsEngine::cipher() const {

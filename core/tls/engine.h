@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/tls/byte_queue.h"
 #include "core/tls/context.h"
+#include "core/tls/identity.h"
 
 struct ssl_st;
 
@@ -50,7 +51,9 @@ class TlsEngine {
   explicit TlsEngine(std::shared_ptr<TlsContext> context);
   // A client's side. `host`: the DNS name or IP address literal (v6 without brackets) that the server must prove; a
   // name is sent as SNI. A malformed one makes an engine that has failed with invalid_host_name.
-  TlsEngine(std::shared_ptr<TlsContext> context, std::string_view host);
+  // `identity`: who we are where the server asks; used here only. One that does not parse makes an engine that has
+  // failed with invalid_chain, invalid_key or key_mismatch. See TlsContext::sibling().
+  TlsEngine(std::shared_ptr<TlsContext> context, std::string_view host, const TlsIdentity* identity = nullptr);
   TlsEngine(const TlsEngine&) = delete;
   TlsEngine& operator=(const TlsEngine&) = delete;
   ~TlsEngine();
@@ -92,6 +95,10 @@ class TlsEngine {
   bool resumed() const;
   TlsVersion version() const;
   std::string_view cipher() const;  // e.g. "TLS_AES_128_GCM_SHA256"
+  // Client: the server asked for a certificate in this handshake. A resumed session asks for none.
+  bool certificate_asked() const { return certificate_asked_; }
+  // DER of the peer's own certificate, from a resumed session too; empty where it showed none.
+  Bytes peer_certificate() const;
   // Client: the host that was verified. Server: the name the client asked for (SNI), lower case, empty for none.
   std::string_view peer_name() const { return peer_name_; }
 
@@ -114,6 +121,7 @@ class TlsEngine {
   TlsState state_ = TlsState::want_input;
   bool input_ended_ = false;
   bool close_sent_ = false;
+  bool certificate_asked_ = false;
   bool tickets_pending_ = false;  // server, 1.3: tickets wait for room in the output
 };
 

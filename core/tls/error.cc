@@ -47,7 +47,7 @@ std::string connection_text(TlsError code, uint32_t detail) {
 std::string tls_error_text(uint16_t code, uint32_t detail) {
   switch (static_cast<TlsError>(code)) {
     case TlsError::certificate_missing:
-      return "the server sent no certificate";
+      return "the peer sent no certificate";
     case TlsError::certificate_expired:
       return "certificate has expired";
     case TlsError::certificate_not_yet_valid:
@@ -82,12 +82,31 @@ std::string tls_error_text(uint16_t code, uint32_t detail) {
       return "trusted certificates are unusable";
     case TlsError::invalid_alpn:
       return "list of application protocols is unusable";
+    case TlsError::renegotiation_asked:
+      return "the server asks to renegotiate, most often for a certificate; it must ask in the first handshake";
     default:
       return connection_text(static_cast<TlsError>(code), detail);
   }
 }
 
 }  // namespace
+
+bool is_certificate_refusal(const Error& error) {
+  if (!is(error, TlsError::peer_alert)) return false;
+  switch (error.detail) {
+    case SSL_AD_BAD_CERTIFICATE:
+    case SSL_AD_UNSUPPORTED_CERTIFICATE:
+    case SSL_AD_CERTIFICATE_REVOKED:
+    case SSL_AD_CERTIFICATE_EXPIRED:
+    case SSL_AD_CERTIFICATE_UNKNOWN:
+    case SSL_AD_UNKNOWN_CA:
+    case SSL_AD_ACCESS_DENIED:
+    case SSL_AD_CERTIFICATE_REQUIRED:
+      return true;
+    default:
+      return false;
+  }
+}
 
 void register_tls_error_texts() {
   register_error_text(Domain::tls, "tls", tls_error_text);

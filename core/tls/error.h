@@ -37,6 +37,8 @@ enum class TlsError : uint16_t {
   own_certificate_not_yet_valid,
   invalid_authorities,
   invalid_alpn,
+  // Of a connection again.
+  renegotiation_asked,  // the server wants to begin anew, most often to ask for a certificate
 };
 
 inline Error tls_error(TlsError code, uint32_t detail = 0) {
@@ -45,6 +47,9 @@ inline Error tls_error(TlsError code, uint32_t detail = 0) {
 inline bool is(const Error& error, TlsError code) {
   return error.domain == Domain::tls && error.code == static_cast<uint16_t>(code);
 }
+
+// The peer's alert says that it does not take our certificate, or wants one (RFC 8446 section 6.2).
+bool is_certificate_refusal(const Error& error);
 
 // Makes error_text() know Domain::tls. Once, at start, before threads.
 void register_tls_error_texts();

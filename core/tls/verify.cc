@@ -79,19 +79,22 @@ Status check_name_and_dates(X509* certificate, const std::string& host) {
   return {};
 }
 
-Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509) * others, const std::string& host) {
+// `host`: of a server; null: it is a client's chain.
+Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509) * others, const std::string* host) {
   bssl::UniquePtr<X509_STORE_CTX> check(X509_STORE_CTX_new());
   BH_CHECK(X509_STORE_CTX_init(check.get(), context.authorities()->store(), certificate, others) == 1);
-  BH_CHECK(X509_STORE_CTX_set_default(check.get(), "ssl_server") == 1);
+  BH_CHECK(X509_STORE_CTX_set_default(check.get(), host ? "ssl_server" : "ssl_client") == 1);
   X509_VERIFY_PARAM* rules = X509_STORE_CTX_get0_param(check.get());
   // A common name is no host name (RFC 6125 section 6.4.4); an anchor need not be self-signed.
   X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
   X509_VERIFY_PARAM_set_flags(rules, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST);
   X509_VERIFY_PARAM_set_depth(rules, static_cast<int>(TlsContext::kPeerChainMax));
   X509_VERIFY_PARAM_set_time_posix(rules, tls_clock_seconds());
-  int named = valid_ip_literal(host) ? X509_VERIFY_PARAM_set1_ip_asc(rules, host.c_str())
-                                     : X509_VERIFY_PARAM_set1_host(rules, host.data(), host.size());
-  BH_CHECK(named == 1);
+  if (host) {
+    int named = valid_ip_literal(*host) ? X509_VERIFY_PARAM_set1_ip_asc(rules, host->c_str())
+                                        : X509_VERIFY_PARAM_set1_host(rules, host->data(), host->size());
+    BH_CHECK(named == 1);
+  }
   if (X509_verify_cert(check.get()) == 1) return {};
   int error = X509_STORE_CTX_get_error(check.get());
   TlsError code = code_of(error);
@@ -101,30 +104,45 @@ Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509) 
   return fail(tls_error(code, static_cast<uint32_t>(error)));
 }
 
-}  // namespace
+struct PeerChain {
+  bssl::UniquePtr<X509> certificate;
+  bssl::UniquePtr<STACK_OF(X509)> others;
+};
 
-Status verify_server_chain(const TlsContext& context, std::string_view host, const STACK_OF(CRYPTO_BUFFER) * chain) {
+Result<PeerChain> parse_chain(const STACK_OF(CRYPTO_BUFFER) * chain) {
   size_t count = sk_CRYPTO_BUFFER_num(chain);
   if (count == 0) return fail(tls_error(TlsError::certificate_missing));
   if (count > TlsContext::kPeerChainMax) {
     return fail(tls_error(TlsError::certificate_chain_too_long, static_cast<uint32_t>(count)));
   }
-  bssl::UniquePtr<X509> certificate;
-  bssl::UniquePtr<STACK_OF(X509)> others(sk_X509_new_null());
+  PeerChain peer;
+  peer.others.reset(sk_X509_new_null());
   for (size_t i = 0; i < count; ++i) {
     bssl::UniquePtr<X509> parsed(X509_parse_from_buffer(sk_CRYPTO_BUFFER_value(chain, i)));
     if (!parsed) return fail(tls_error(TlsError::certificate_invalid));
     BH_CHECKED(check_key_size(parsed.get()));
     if (i == 0) {
-      certificate = std::move(parsed);
+      peer.certificate = std::move(parsed);
     } else {
-      BH_CHECK(bssl::PushToStack(others.get(), std::move(parsed)));
+      BH_CHECK(bssl::PushToStack(peer.others.get(), std::move(parsed)));
     }
   }
+  return peer;
+}
+
+}  // namespace
+
+Status verify_server_chain(const TlsContext& context, std::string_view host, const STACK_OF(CRYPTO_BUFFER) * chain) {
+  BH_TRY(const PeerChain peer, parse_chain(chain));
   std::string name(host);
-  BH_CHECKED(check_pins(context, certificate.get()));
-  if (!context.authorities()) return check_name_and_dates(certificate.get(), name);
-  return check_chain(context, certificate.get(), others.get(), name);
+  BH_CHECKED(check_pins(context, peer.certificate.get()));
+  if (!context.authorities()) return check_name_and_dates(peer.certificate.get(), name);
+  return check_chain(context, peer.certificate.get(), peer.others.get(), &name);
+}
+
+Status verify_client_chain(const TlsContext& context, const STACK_OF(CRYPTO_BUFFER) * chain) {
+  BH_TRY(const PeerChain peer, parse_chain(chain));
+  return check_chain(context, peer.certificate.get(), peer.others.get(), nullptr);
 }
 
 uint8_t alert_of(const Error& error) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/uring/address.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/stat.h>
@@ -99,6 +100,56 @@ Result<Handle> open_listener(const Endpoint& endpoint, bool shared, int backlog)
     return fail(status.error());
   }
   return Handle{fd};
+}
+
+Result<Endpoint> inherited_endpoint(int descriptor) {
+  int listening = 0, type = 0;
+  socklen_t size = sizeof listening;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0) return fail(os_error(errno));
+  size = sizeof type;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return fail(os_error(errno));
+  sockaddr_storage storage{};
+  size = sizeof storage;
+  if (getsockname(descriptor, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return fail(os_error(errno));
+  bool known = storage.ss_family == AF_INET || storage.ss_family == AF_INET6 || storage.ss_family == AF_UNIX;
+  if (!listening || type != SOCK_STREAM || !known) return fail(os_error(EINVAL));
+  Endpoint endpoint{.tcp = uring::from_sockaddr(storage), .unix_path = {}};
+  if (storage.ss_family == AF_UNIX) {
+    const auto& address = reinterpret_cast<const sockaddr_un&>(storage);
+    size_t length = size - offsetof(sockaddr_un, sun_path);
+    endpoint.unix_path.assign(address.sun_path, strnlen(address.sun_path, length));
+    if (endpoint.unix_path.empty()) return fail(os_error(EINVAL));  // abstract: no file mode guards it
+  }
+  return endpoint;
+}
+
+Result<Handle> adopt_listener(int descriptor) {
+  BH_TRY(Endpoint endpoint, inherited_endpoint(descriptor));
+  int own = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+  if (own < 0) return fail(os_error(errno));
+  int on = 1;
+  if (endpoint.unix_path.empty()) setsockopt(own, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  return Handle{own};
+}
+
+Status notify(const std::string& socket_path, std::string_view message) {
+  sockaddr_un address{};
+  if (socket_path.size() >= sizeof address.sun_path || socket_path.empty()) return fail(os_error(ENAMETOOLONG));
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, socket_path.data(), socket_path.size());
+  socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + socket_path.size() + 1);
+  if (socket_path.front() == '@') {
+    address.sun_path[0] = 0;
+    --size;  // an abstract name has no zero at its end
+  }
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return fail(os_error(errno));
+  ssize_t sent = sendto(fd, message.data(), message.size(), MSG_DONTWAIT | MSG_NOSIGNAL,
+                        reinterpret_cast<sockaddr*>(&address), size);
+  int error = errno;
+  ::close(fd);
+  if (sent < 0) return fail(os_error(error));
+  return {};
 }
 
 Result<Handle> open_socket(const Endpoint& endpoint) {

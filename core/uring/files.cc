@@ -109,7 +109,9 @@ Status make_folder(const std::string& path, unsigned mode) {
 Result<FileInfo> file_info(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return fail(os_error(errno));
-  return FileInfo{static_cast<uint64_t>(info.st_size), info.st_mode & 07777u, info.st_uid == geteuid()};
+  int64_t changed_ns = int64_t{info.st_ctim.tv_sec} * 1'000'000'000 + info.st_ctim.tv_nsec;
+  return FileInfo{static_cast<uint64_t>(info.st_size), info.st_mode & 07777u, info.st_uid == geteuid(), info.st_ino,
+                  changed_ns};
 }
 
 void write_log(std::string_view lines) {

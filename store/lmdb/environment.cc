@@ -230,7 +230,7 @@ Result<unsigned> LmdbEnvironment::clear_stale_readers() {
   return unsigned(dead);
 }
 
-Result<LmdbEnvironment::FileUse> LmdbEnvironment::file_use() {
+Result<FileUse> LmdbEnvironment::file_use() {
   MDB_envinfo info;
   MDB_stat stat;
   mdb_env_info(env_, &info);

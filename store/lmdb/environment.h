@@ -40,12 +40,7 @@ class LmdbEnvironment : public Engine {
   // Frees the slots of readers whose processes died; they would keep old pages from being used again. Any thread.
   Result<unsigned> clear_stale_readers();
 
-  struct FileUse {
-    uint64_t file_bytes = 0;   // up to the last page that was ever used
-    uint64_t table_bytes = 0;  // pages that hold data now
-    uint64_t map_bytes = 0;
-  };
-  Result<FileUse> file_use();
+  Result<FileUse> file_use() override;
   uint64_t commits() const { return commits_.load(std::memory_order_relaxed); }  // write transactions with changes
 
   // Reads up to `size` bytes of the file from `offset` on, so that the page cache has them. Blocking. 0 at the end.

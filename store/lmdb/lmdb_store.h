@@ -17,7 +17,6 @@ class LmdbStore : public TableStore {
 
   // Worth calling once a minute: slots of readers that died. See LmdbEnvironment.
   Result<unsigned> clear_stale_readers() { return environment_->clear_stale_readers(); }
-  Result<LmdbEnvironment::FileUse> file_use() { return environment_->file_use(); }
   uint64_t commits() const { return environment_->commits(); }
 
  private:

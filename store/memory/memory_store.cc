@@ -119,6 +119,10 @@ class MemoryEngine : public Engine {
     if (!status) view.roll_back();
     return status;
   }
+  Result<FileUse> file_use() override {
+    std::lock_guard lock(mutex_);
+    return FileUse{.file_bytes = tables_.size, .table_bytes = tables_.size, .map_bytes = tables_.size_max};
+  }
 
  private:
   std::mutex mutex_;  // cores on threads of their own read while the writer writes

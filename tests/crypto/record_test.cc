@@ -137,12 +137,24 @@ CredentialRecord oauth_record() {
 }
 CredentialRecord certificate_record() {
   return {Secret::copy_of(kAddress),
-          CertificateCredentials{Secret::copy_of("\x30\x03 any bytes \xff"), Secret::copy_of("p\xc3\xa4ss")}};
+          CertificateCredentials{Secret::copy_of("\x30\x03 any bytes \xff"), Secret::copy_of("p\xc3\xa4ss"), {}}};
+}
+ClientCertificate opened_certificate() {
+  return {Secret::copy_of("\x30\x04 key\xff"), Secret::copy_of("\x30\x06 chain")};
+}
+// The same after its PKCS#12 was opened.
+CredentialRecord opened_certificate_record() {
+  return {Secret::copy_of(kAddress), CertificateCredentials{{}, {}, opened_certificate()}};
 }
 CredentialRecord dual_record() {
   return {Secret::copy_of(kAddress),
           DualCredentials{BasicCredentials{Secret::copy_of("anna"), Secret::copy_of("password-1")},
-                          CertificateCredentials{Secret::copy_of("\x30\x03 bytes"), Secret::copy_of("password-2")}}};
+                          CertificateCredentials{Secret::copy_of("\x30\x03 bytes"), Secret::copy_of("password-2"), {}}}};
+}
+CredentialRecord opened_dual_record() {
+  CredentialRecord record = dual_record();
+  *certificate_of(record) = CertificateCredentials{{}, {}, opened_certificate()};
+  return record;
 }
 
 // `record` as the device writes it, with the JSON text of one member replaced ("": removed), and read again.
@@ -304,9 +316,11 @@ std::vector<std::string> texts_of(const CredentialRecord& record) {
     add(oauth->access_token), texts.push_back(std::to_string(to_unix_seconds(oauth->expires)));
   } else if (const auto* certificate = std::get_if<CertificateCredentials>(&record.logon)) {
     add(certificate->pkcs12), add(certificate->password);
+    add(certificate->opened.private_key), add(certificate->opened.chain);
   } else {
     const auto& dual = std::get<DualCredentials>(record.logon);
     add(dual.basic.username), add(dual.basic.password), add(dual.certificate.pkcs12), add(dual.certificate.password);
+    add(dual.certificate.opened.private_key), add(dual.certificate.opened.chain);
   }
   return texts;
 }
@@ -320,8 +334,8 @@ CredentialRecord granted_record() {
 CredentialRecord basic_record() {
   return record_of("anna@example.com", "anna", "pw");
 }
-constexpr CredentialRecord (*kSamples[])() = {&basic_record, &oauth_record, &granted_record, &certificate_record,
-                                              &dual_record};
+constexpr CredentialRecord (*kSamples[])() = {&basic_record, &oauth_record, &granted_record,
+                                              &opened_certificate_record, &opened_dual_record};
 
 TEST(PackedRecord, RoundTripsEachType) {
   for (const auto& make : kSamples) {
@@ -344,12 +358,12 @@ TEST(PackedRecord, OfTheLargestRecordFits) {
   fields.scope = Secret::copy_of(std::string(kScopeBytesMax, 's'));
   fields.access_token = Secret::copy_of(std::string(kAccessTokenBytesMax, 'a'));
   oauth.address = Secret::copy_of("a@" + std::string(kAddressBytesMax - 2, 'b'));
-  CredentialRecord dual = dual_record();
+  CredentialRecord dual = opened_dual_record();
   auto& both = std::get<DualCredentials>(dual.logon);
   both.basic.username = Secret::copy_of(std::string(kUsernameBytesMax, 'u'));
   both.basic.password = Secret::copy_of(std::string(kPasswordBytesMax, 'p'));
-  both.certificate.pkcs12 = Secret::copy_of(std::string(kPkcs12BytesMax, 'x'));
-  both.certificate.password = Secret::copy_of(std::string(kPasswordBytesMax, 'p'));
+  both.certificate.opened.private_key = Secret::copy_of(std::string(kPkcs12BytesMax / 2, 'k'));
+  both.certificate.opened.chain = Secret::copy_of(std::string(kPkcs12BytesMax / 2, 'c'));  // both within one bound
   dual.address = oauth.address.clone();
   for (const CredentialRecord* record : {&oauth, &dual}) {
     const auto packed = pack_record(*record, kPackedBytesMax);
@@ -420,7 +434,7 @@ TEST(PackedRecord, TakesNoHeadByteThatItWouldNotWrite) {
 }
 
 TEST(PackedRecord, OfOtherTypesTakesNoHeadByteThatItWouldNotWrite) {
-  for (const auto& make : {&oauth_record, &certificate_record, &dual_record}) {
+  for (const auto& make : {&oauth_record, &opened_certificate_record, &opened_dual_record}) {
     const auto packed = pack_record(make(), kPackedBytesMax);
     ASSERT_TRUE(packed);
     const uint8_t written = packed->reveal()[0];

@@ -66,6 +66,8 @@ class World:
         (self.ews_port, self.exchange_control, self.apns_port, self.apns_control, self.public_port,
          self.admin_port, self.token_port, self.token_control, self.autodiscover_port) = free_ports(9)
         self.socket = f"{self.folder}/admin.sock"
+        # How the app logs on to APNs.
+        self.app_config = f'team_id = "EXAMPLE123"\nkey_id = "KEYEXAMPLE"\nkey_file = "{self.folder}/apns.p8"'
         self.config = f"{self.folder}/bellhop.toml"
         self.url = f"https://localhost:{self.public_port}"
         self.ews_url = f"https://localhost:{self.ews_port}/EWS/Exchange.asmx"
@@ -144,6 +146,7 @@ addresses = ["127.0.0.1:{self.public_port}"]
 certificate_file = "{self.folder}/server.pem"
 private_key_file = "{self.folder}/server-key.pem"
 connections_per_address_max = 100000
+{"" if "per_second" in self.listener_config else "connections_per_address_per_second = 0"}
 {self.listener_config}
 [listen.admin]
 address = "127.0.0.1:{self.admin_port}"
@@ -167,9 +170,7 @@ ews_private_cidrs = ["127.0.0.0/8", "::1/128"]
 {self.tenant_config}
 [[tenant.app]]
 topic = "com.example.mail"
-team_id = "EXAMPLE123"
-key_id = "KEYEXAMPLE"
-key_file = "{self.folder}/apns.p8"
+{self.app_config}
 """)
 
     def start_server(self, token=True, env=None):

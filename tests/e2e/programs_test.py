@@ -33,7 +33,7 @@ def wrong_arguments_are_exit_code_2():
                                ("bellhopd", ["--demo=-1"]), ("bellhopd", ["--demo=1x"]), ("bellhopd", ["--demo", "3"]),
                                ("bellhopd", ["--demo=1", "--http=3"]), ("bellhopd", ["--http=2"]),
                                ("bellhop", []), ("bellhop", ["nothing"]), ("bellhop", ["check"]),
-                               ("bellhop", ["token", "add", "--tenant", "x"]), ("bellhop", ["store", "dump", "--store", "x"]),
+                               ("bellhop", ["token", "add", "--socket", "x"]), ("bellhop", ["store", "dump", "--store", "x"]),
                                ("bellhop", ["token", "list", "--socket", "x", "--config", "y"]),
                                ("bellhop", ["token", "revoke", "xyz", "--socket", "x"]),
                                ("bellhop", ["store", "seed", "--config", "x", "--mailboxes", "0"])]:

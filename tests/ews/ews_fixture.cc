@@ -102,12 +102,20 @@ std::string plain(uint16_t status, std::string_view more_fields) {
 
 Task<void> Peer::start(const CertificateAndKey& authority, uint16_t port) {
   std::vector<std::string> names = {"*.example.test", "*.corp.example.test"}, addresses = {"127.0.0.1", "127.0.0.2", "::1"};
-  auto identity = issue_certificate(authority, names, addresses, valid_now());
-  BH_CHECK(identity);
+  auto issued = issue_certificate(authority, names, addresses, valid_now());
+  BH_CHECK(issued);
   std::string complaint;
-  auto context = TlsContext::server({.chain = {"chain", identity->chain_pem}, .key = {"key", identity->key_pem}}, complaint);
+  TlsFile clients{"ca", authority.chain_pem};
+  auto authorities = TlsAuthorities::parse({&clients, 1}, complaint);
+  BH_CHECK(authorities);
+  auto context = TlsContext::server({.chain = {"chain", issued->chain_pem},
+                                     .key = {"key", issued->key_pem},
+                                     .ticket_keys = ticket_keys,
+                                     .client_auth = client_auth,
+                                     .client_authorities = *authorities},
+                                    complaint);
   BH_CHECK(context);
-  tls_ = *context;
+  tls_ = identity ? identity : *context;
   io::Endpoint bound{.tcp = {.ip = *IpAddress::parse(address_), .port = port}, .unix_path = {}};
   Result<io::Handle> handle = io::open_listener(bound);
   BH_CHECK(handle);
@@ -138,6 +146,8 @@ Task<void> Peer::serve(Socket socket) {
     if (co_await within(10s, stream.handshake())) {
       Status status = co_await serve_requests(stream, number);
       if (status) co_await stream.close();  // else its end is sudden
+    } else {
+      co_await stream.close();  // the alert reaches the client
     }
   }
   ++ended;
@@ -163,6 +173,10 @@ Task<Status> Peer::serve_requests(Stream& stream, size_t connection) {
     request.return_id = copy(headers, "return-client-request-id");
     request.encoding = copy(headers, "accept-encoding");
     request.type = copy(headers, "content-type");
+    if (stream.tls()) {
+      request.account = certificate_account(stream.tls()->peer_certificate());
+      request.resumed = stream.tls()->resumed();
+    }
     parser.set_body_max(1 << 20);
     while (step->event != Http1Event::complete) {
       step = co_await reader.next();
@@ -254,6 +268,25 @@ void Scene::make_client() {
   client = std::make_unique<EwsClient>(config, *tls, metrics, *log);
 }
 
+crypto::CredentialRecord Scene::certified(const std::string& account, bool dual, const CertificateAndKey* issuer) const {
+  auto made = issue_client_certificate(issuer ? *issuer : authority, {.account = account, .validity = valid_now()});
+  BH_CHECK(made);
+  std::string complaint;
+  auto identity = TlsOwnIdentity::read({"chain", made->chain_pem}, {"key", made->key_pem}, complaint);
+  BH_CHECK(identity);
+  crypto::CertificateCredentials certificate;
+  certificate.opened = {.private_key = crypto::Secret::copy_of(identity->view().private_key),
+                        .chain = crypto::Secret::copy_of(identity->view().chain)};
+  crypto::CredentialRecord record{.address = crypto::Secret::copy_of(account)};
+  if (dual) {
+    record.logon = crypto::DualCredentials{
+        {crypto::Secret::copy_of("ada"), crypto::Secret::copy_of(kPassword)}, std::move(certificate)};
+  } else {
+    record.logon = std::move(certificate);
+  }
+  return record;
+}
+
 std::unique_ptr<Tenant> Scene::make_tenant(uint32_t number) {
   auto made = std::make_unique<Tenant>();
   made->number = number;
@@ -270,9 +303,11 @@ EwsTarget Scene::target(store::MailboxNumber mailbox) const {
 
 namespace {
 
-Task<void> run_one(Flow flow, const std::function<void(EwsConfig&)>& prepare) {
+Task<void> run_one(Flow flow, const std::function<void(EwsConfig&)>& prepare,
+                   const std::function<void(Scene&)>& arrange) {
   Scene scene(&co_await current_context());
   if (prepare) prepare(scene.config);
+  if (arrange) arrange(scene);
   co_await scene.start();
   co_await flow(scene);
   co_await scene.stop();
@@ -280,8 +315,8 @@ Task<void> run_one(Flow flow, const std::function<void(EwsConfig&)>& prepare) {
 
 }  // namespace
 
-void run_scene(Flow flow, const std::function<void(EwsConfig&)>& prepare) {
-  test::run_on_cores(1, [&](unsigned) { return run_one(flow, prepare); });
+void run_scene(Flow flow, const std::function<void(EwsConfig&)>& prepare, const std::function<void(Scene&)>& arrange) {
+  test::run_on_cores(1, [&](unsigned) { return run_one(flow, prepare, arrange); });
 }
 
 Task<void> verify_into(Scene& scene, store::MailboxNumber mailbox, Pending<std::monostate>& out) {

@@ -15,6 +15,7 @@
 #include "core/sync.h"
 #include "core/tls/certificate.h"
 #include "core/tls/context.h"
+#include "core/tls/identity.h"
 #include "proto/ews_response.h"
 #include "service/ews_client.h"
 #include "service/log.h"
@@ -29,6 +30,8 @@ struct Seen {
   size_t connection = 0;  // counted from 1
   std::string method, target, host, authorization, anchor, action, user_agent, request_id, return_id, encoding, type;
   std::string body;
+  std::string account;  // that the client's certificate names
+  bool resumed = false;
 };
 
 // What the peer does with one request.
@@ -63,6 +66,9 @@ class Peer {
   Task<void> until_ended(size_t connections);
 
   bool plain = false;                                // set before start()
+  std::shared_ptr<TlsContext> identity;              // set before start(): instead of the certificate that all know
+  TlsClientAuth client_auth = TlsClientAuth::none;   // likewise: of certificates of the authority
+  std::shared_ptr<TicketKeys> ticket_keys;           // likewise
   std::function<std::string(const Seen&)> respond;  // where set: the answer, instead of script and otherwise
   std::deque<Reply> script;
   std::string otherwise;
@@ -95,6 +101,9 @@ struct Scene {
   Task<void> start();
   Task<void> stop();
   void make_client();
+  // Credentials of type certificate or dual for `account`, of the scene's authority or another.
+  crypto::CredentialRecord certified(const std::string& account, bool dual = false,
+                                     const CertificateAndKey* issuer = nullptr) const;
   // A tenant that may reach 127.0.0.1 and *.example.test at the peer's port.
   std::unique_ptr<Tenant> make_tenant(uint32_t number);
   EwsTarget target(store::MailboxNumber mailbox = 1) const;
@@ -115,9 +124,10 @@ struct Scene {
   crypto::CredentialRecord credentials;
 };
 
-// Runs `flow` with a scene on core 0 of one core; `prepare` may change the configuration first.
+// Runs `flow` with a scene on core 0 of one core; `prepare` may change the configuration first, `arrange` the peer.
 using Flow = Task<void> (*)(Scene&);
-void run_scene(Flow flow, const std::function<void(EwsConfig&)>& prepare = {});
+void run_scene(Flow flow, const std::function<void(EwsConfig&)>& prepare = {},
+               const std::function<void(Scene&)>& arrange = {});
 
 // The reply of a call that runs beside the test.
 template <class T>

@@ -12,7 +12,7 @@ proto::Url url_of(size_t number) { return *proto::Url::parse("https://h" + std::
 
 Task<void> bounds_hosts(Scene& s) {
   Http1ClientOptions options;
-  EwsHosts hosts(s.config, options, nullptr);
+  EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));
   std::vector<EwsHostUse> uses;
   for (size_t i = 0; i < EwsHosts::kHostsMax; ++i) {
     auto use = co_await hosts.use(*s.tenant, url_of(i));
@@ -42,8 +42,10 @@ TEST(EwsHosts, AreBoundedAndTheLongestUnusedMakesRoom) { run_scene(bounds_hosts)
 
 Task<void> separates(Scene& s) {
   Http1ClientOptions options;
-  EwsHosts hosts(s.config, options, nullptr);
+  EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));
   std::unique_ptr<Tenant> other = s.make_tenant(1);
+  const IpAddress private_address = IpAddress::parse("10.1.2.3").value();
+  EXPECT_TRUE(other->addresses.permit(*proto::Cidr::parse("10.0.0.0/8")));
   auto one = co_await hosts.use(*s.tenant, url_of(1));
   auto same = co_await hosts.use(*s.tenant, url_of(1));
   auto foreign = co_await hosts.use(*other, url_of(1));
@@ -52,7 +54,10 @@ Task<void> separates(Scene& s) {
   EXPECT_EQ(&**one, &**same);
   EXPECT_NE(&**one, &**foreign);
   EXPECT_NE(&**one, &**port);
-  EXPECT_EQ((**foreign).pool.origin().addresses, &other->addresses);
+  // Each obeys its own tenant's networks, also when a reload has taken the tenant away.
+  other.reset();
+  EXPECT_TRUE((**foreign).pool.origin().addresses->allows(private_address));
+  EXPECT_FALSE((**one).pool.origin().addresses->allows(private_address));
   one.reset(), same.reset(), foreign.reset(), port.reset();
   co_await hosts.close();
 }
@@ -60,7 +65,7 @@ TEST(EwsHosts, AreKeptByTenantHostAndPort) { run_scene(separates); }
 
 Task<void> keeps_longest(Scene& s) {
   Http1ClientOptions options;
-  EwsHosts hosts(s.config, options, nullptr);
+  EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));
   auto use = co_await hosts.use(*s.tenant, url_of(1));
   CO_ASSERT(use);
   EwsHost& host = **use;

@@ -27,7 +27,7 @@ enum class Wire : uint8_t { http1, http1_tls, http2 };
 std::string wire_name(Wire wire);
 
 // Answers with method, target and body. "/wait" waits for `release` first; "/stubborn" does, too, and cannot be stopped;
-// "/refuse" never reads the body; "/large" answers `large`.
+// "/refuse" never reads the body; "/large" answers `large`; "/peer" the address that the request is taken to come from.
 struct EchoHandler final : HttpHandler {
   Event release, waiting, stopped_one;
   uint64_t body_max = 1000;

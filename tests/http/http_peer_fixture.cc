@@ -80,6 +80,12 @@ Task<void> EchoHandler::serve(HttpExchange& exchange) {
     (void)co_await exchange.respond({.status = 403, .body = "no"});
     co_return;
   }
+  if (target == "/peer") {
+    auto peer = co_await exchange.peer_address();
+    std::string text = peer ? peer->to_string() : "nobody";
+    (void)co_await exchange.respond({.content_type = "text/plain", .body = text});
+    co_return;
+  }
   Collected body;
   Status read = co_await exchange.read_body(body_max, body);
   if (!read) {

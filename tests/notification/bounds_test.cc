@@ -53,6 +53,62 @@ SCENE_TEST_WITH(Bounds, OnlySoManyPushesOfAnUnfinishedCallbackAreRemembered,
       << "the collapse id merges the others on the phone";
 }
 
+struct Attempt {
+  uint16_t status = 0;
+  std::string retry_after;
+  bool closed = false;
+};
+Task<Attempt> attempt(Scene& scene, std::string target, std::string body, std::string client) {
+  FakeHttpExchange exchange(std::move(target), std::move(body));
+  exchange.client = std::move(client);
+  co_await scene.deliver(exchange);
+  co_return Attempt{exchange.status, exchange.retry_after, exchange.closed};
+}
+
+SCENE_TEST_WITH(Bounds, AnAddressThatKeepsGuessingIsToldToWait, {.configure = [](Config& config) {
+                  config.limits.unknown_callbacks_per_address_per_minute = 3;
+                  config.limits.exempt_cidrs.push_back({.address = {192, 0, 2, 0}, .bits = 24});
+                }}) {
+  Subscriber anna = co_await scene.subscribe("anna");
+  std::string guess = Subscriber::target_with(crypto::Capability::random().text(), "AAAA");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ((co_await attempt(scene, guess, "", "203.0.113.9")).status, 404);
+  Attempt fourth = co_await attempt(scene, guess, "", "203.0.113.9");
+  EXPECT_EQ(fourth.status, 429);
+  EXPECT_EQ(fourth.retry_after, "20");
+  EXPECT_TRUE(fourth.closed);
+  EXPECT_EQ((co_await attempt(scene, "/somewhere", "", "203.0.113.9")).status, 429) << "other paths are guesses, too";
+  EXPECT_EQ((co_await attempt(scene, guess, "", "203.0.113.10")).status, 404) << "another address";
+  for (int i = 0; i < 10; ++i) EXPECT_EQ((co_await attempt(scene, guess, "", "192.0.2.1")).status, 404) << "exempt";
+  EXPECT_EQ((co_await attempt(scene, anna.target(), scene.heartbeat_body(anna), "203.0.113.9")).status, 200)
+      << "a good callback is never held up";
+  const MetricsShard& metrics = scene.parts[0]->core.metrics;
+  EXPECT_EQ(metrics.value(metric::rate_limited, RateLimit::unknown_callbacks_address), 2u);
+  EXPECT_EQ(scene.outcomes(CallbackOutcome::refused_limit), 2u);
+}
+
+SCENE_TEST_WITH(Bounds, AnAddressMayBeHeldToSoManyCallbacks, {.configure = [](Config& config) {
+                  config.limits.callbacks_per_address_per_minute = 2;
+                }}) {
+  Subscriber anna = co_await scene.subscribe("anna");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ((co_await attempt(scene, anna.target(), scene.heartbeat_body(anna), "2001:db8:0:1::1")).status, 200);
+  }
+  std::string body = scene.heartbeat_body(anna);
+  Attempt third = co_await attempt(scene, anna.target(), body, "2001:db8:0:1:ffff::2");
+  EXPECT_EQ(third.status, 429) << "of the same /64";
+  EXPECT_EQ(third.retry_after, "30");
+  EXPECT_EQ((co_await attempt(scene, anna.target(), body, "2001:db8:0:2::1")).status, 200);
+  EXPECT_EQ(scene.parts[0]->core.metrics.value(metric::rate_limited, RateLimit::callbacks_address), 1u);
+}
+
+SCENE_TEST(Bounds, ByDefaultNoNumberOfGoodCallbacksIsTooMany) {
+  Subscriber anna = co_await scene.subscribe("anna");
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ((co_await attempt(scene, anna.target(), scene.heartbeat_body(anna), "203.0.113.9")).status, 200);
+  }
+  EXPECT_EQ(scene.parts[0]->core.metrics.value(metric::rate_limited, RateLimit::callbacks_address), 0u);
+}
+
 SCENE_TEST(Bounds, OnlySoManyMailboxesHaveABadgeOnItsWay) {
   Subscriber subscriber = co_await scene.subscribe("anna");
   Core& core = scene.parts[0]->core;

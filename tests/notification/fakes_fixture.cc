@@ -76,7 +76,7 @@ bool shows(std::string_view text) {
 MailItem::~MailItem() = default;
 
 struct EwsClient::Impl {};
-EwsClient::EwsClient(const EwsConfig&, std::shared_ptr<TlsContext>, MetricsShard&, Log&) {}
+EwsClient::EwsClient(const EwsConfig&, UpstreamRoutes, MetricsShard&, Log&) {}
 EwsClient::~EwsClient() = default;
 
 Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& target,
@@ -128,7 +128,7 @@ Task<EwsReply<EwsClient::Found>> EwsClient::find_items(const EwsTarget& target, 
 }
 
 struct TokenClient::Impl {};
-TokenClient::TokenClient(const OauthConfig&, const EwsConfig&, std::shared_ptr<TlsContext>, MetricsShard&, Log&) {}
+TokenClient::TokenClient(const OauthConfig&, const EwsConfig&, UpstreamRoutes, MetricsShard&, Log&) {}
 TokenClient::~TokenClient() = default;
 
 Task<GrantReply> TokenClient::refresh(const GrantRequest& request) {
@@ -181,7 +181,7 @@ Result<std::unique_ptr<ApnsProviderTokens>> ApnsProviderTokens::make(const Confi
 }
 
 struct ApnsSender::Impl {};
-ApnsSender::ApnsSender(const ApnsConfig&, ApnsProviderTokens&, std::shared_ptr<TlsContext>, MetricsShard&, Log&) {}
+ApnsSender::ApnsSender(const ApnsConfig&, ApnsProviderTokens&, UpstreamRoutes, MetricsShard&, Log&) {}
 ApnsSender::~ApnsSender() = default;
 
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {

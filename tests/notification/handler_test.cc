@@ -295,11 +295,21 @@ SCENE_TEST(NotificationHandler, ATombstoneIsAnsweredUnsubscribeInTheCallersSoapV
   expect_no_work(scene);
 }
 
-SCENE_TEST(NotificationHandler, ATenantThatWasTakenOutOfTheConfigurationIsUnknown) {
+SCENE_TEST(NotificationHandler, ATenantThatWasTakenOutOfTheConfigurationGetsNoAnswerUntilItIsBack) {
   Subscriber subscriber = co_await scene.subscribe("anna");
-  scene.tenants = Tenants();
-  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 404);
+  GenerationSlot& generations = scene.parts[0]->core.generations;
+  std::shared_ptr<const Generation> first = generations.share();
+  Config without = scene.config;
+  without.tenants.clear();
+  auto second = std::make_shared<Generation>(2, without, Tenants::make(without, &first->tenants).value());
+  generations.become(second);
+  Scene::Reply reply = co_await scene.heartbeat(subscriber);
+  EXPECT_EQ(reply.status, 503) << "Exchange repeats it";
+  EXPECT_TRUE(reply.closed);
+  EXPECT_EQ(scene.outcomes(CallbackOutcome::refused_not_ready), 1u);
   expect_no_work(scene);
+  generations.become(std::make_shared<Generation>(3, scene.config, Tenants::make(scene.config, &second->tenants).value()));
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
 }
 
 SCENE_TEST_WITH(NotificationHandler, WorksAlikeOnEveryAcceptingCore, {.cores = 3}) {

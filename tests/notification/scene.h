@@ -29,10 +29,11 @@ class FakeHttpExchange final : public HttpExchange {
   std::optional<Error> body_error;  // after the first half of the body
   Event* body_gate = nullptr;       // the body comes when it is set
   size_t piece_bytes = 1460;
+  std::string client = "198.51.100.7";  // address that the request comes from
   bool body_read = false;
   int answers = 0;
   uint16_t status = 0;
-  std::string content_type, body;
+  std::string content_type, body, retry_after;
   bool closed = false;
 
   proto::HttpMethod method() const override { return request_method; }

@@ -59,11 +59,14 @@ Task<Status> FakeHttpExchange::respond(const HttpResponse& response) {
   content_type = response.content_type;
   body = response.body;
   closed = response.close;
+  for (const proto::HeaderField& field : response.headers) {
+    if (field.name == "retry-after") retry_after = field.value;
+  }
   co_return Status();
 }
 
 Task<Result<SocketAddress>> FakeHttpExchange::peer_address() {
-  co_return SocketAddress();
+  co_return SocketAddress{.ip = *IpAddress::parse(client), .port = 40'000};
 }
 
 std::string Subscriber::target_with(std::string_view id, std::string_view creds_text) {
@@ -76,9 +79,9 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
     : log(log_options(scene, *metrics, index)),
       decrypter(*scene.store, *scene.vault, crypto::make_scalar_engine(), scene.config.notification, scene.config.keys,
                 *metrics),
-      ews(scene.config.ews, nullptr, *metrics, log),
-      tokens(scene.config.oauth, scene.config.ews, nullptr, *metrics, log),
-      apns(scene.config.apns, *scene.apns_tokens, nullptr, *metrics, log),
+      ews(scene.config.ews, UpstreamRoutes(nullptr), *metrics, log),
+      tokens(scene.config.oauth, scene.config.ews, UpstreamRoutes(nullptr), *metrics, log),
+      apns(scene.config.apns, *scene.apns_tokens, UpstreamRoutes(nullptr), *metrics, log),
       core{.node = *scene.node,
            .index = index,
            .metrics = *metrics,
@@ -354,8 +357,9 @@ struct SceneRun {
     auto made = Tenants::make(scene.config);
     BH_CHECK(made);
     scene.tenants = *std::move(made);
-    scene.node.reset(new Node{.config = scene.config,
-                              .tenants = scene.tenants,
+    auto tenants = Tenants::make(scene.config);
+    BH_CHECK(tenants);
+    scene.node.reset(new Node{.start = std::make_shared<Generation>(1, scene.config, *std::move(tenants)),
                               .store = *scene.store,
                               .vault = *scene.vault,
                               .apns_tokens = *scene.apns_tokens,

@@ -5,146 +5,16 @@
 
 #include <gtest/gtest.h>
 
-#include <optional>
 #include <string>
 
-#include "core/cross_core.h"
-#include "core/sleep.h"
-#include "core/tls/certificate.h"
-#include "core/tls/context.h"
 #include "proto/json.h"
-#include "service/http1_client.h"
-#include "service/server.h"
-#include "store/memory/memory_store.h"
-#include "tests/core/run.h"
+#include "tests/service/admin_fixture.h"
 
-namespace bellhop::service {
+namespace bellhop::service::admin_test {
 namespace {
 
 using testing::HasSubstr;
 using testing::Not;
-
-constexpr unsigned kCores = 2;
-
-struct Answer {
-  uint16_t status = 0;
-  std::string content_type, allow, body;
-};
-
-enum class Way { unix_socket, tcp };
-
-// A server with one tenant, and a client of its admin listener. A scenario runs on core 0 while the server is ready.
-class AdminWorld {
- public:
-  using Scenario = Task<void> (*)(AdminWorld&);
-
-  static void run(Scenario scenario) {
-    AdminWorld world(scenario);
-    test::run_on_cores(kCores, [&](unsigned core) { return world.run_core(core); });
-    EXPECT_EQ(world.ended_, kCores);
-  }
-
-  Task<Answer> ask(Way way, std::string method, std::string target, std::string body = {}) {
-    Http1Origin origin{.host = "127.0.0.1", .port = server_->admin_address().port, .tls = nullptr, .addresses = nullptr, .unix_path = {}};
-    if (way == Way::unix_socket) origin.unix_path = server_->config().listen_admin.unix_socket;
-    Http1ClientOptions options;
-    Answer answer;
-    auto client = co_await Http1Client::open(origin, options);
-    if (!client) {
-      ADD_FAILURE() << "no connection: " << error_text(client.error());
-      co_return answer;
-    }
-    Http1Request request{.method = method, .target = target, .host = "localhost", .headers = {}, .body = body};
-    auto response = co_await within(10s, (*client)->exchange(request));
-    if (response) {
-      answer.status = response->status;
-      answer.content_type = response->headers->find("content-type").value_or("");
-      answer.allow = response->headers->find("allow").value_or("");
-      answer.body = response->text();
-    }
-    co_await (*client)->close();
-    co_return answer;
-  }
-  Task<Answer> ask(std::string method, std::string target, std::string body = {}) {
-    return ask(Way::unix_socket, std::move(method), std::move(target), std::move(body));
-  }
-
-  store::Store& store() { return *store_; }
-  bool drain_asked = false;  // by the scenario itself
-
- private:
-  explicit AdminWorld(Scenario scenario) : scenario_(scenario) {}
-
-  static Config make_config() {
-    Config config;
-    config.public_url = "https://localhost";
-    config.listen_public.addresses = {{"127.0.0.1", 0}};
-    config.listen_admin.address = {"127.0.0.1", 0};
-    config.listen_admin.unix_socket = test::unix_endpoint().unix_path;
-    config.keys.pool_target = 1;
-    config.log.level = LogLevel::error;
-    config.tenants.push_back({.id = "example", .name = "Example Ltd", .ews_hosts = {"mail.example.com"}});
-    return config;
-  }
-
-  static StartFiles make_files() {
-    StartFiles files;
-    std::string names[] = {"localhost"}, complaint;
-    auto certificate = make_self_signed(names, {}, {io::wall_now() - 1h, io::wall_now() + 1h});
-    BH_CHECK(certificate);
-    files.certificate_chain = certificate->chain_pem;
-    files.private_key = certificate->key_pem;
-    auto keyring = crypto::Keyring::parse(crypto::make_keyring());
-    BH_CHECK(keyring);
-    files.keyring = *std::move(keyring);
-    const TlsFile authority{"test", files.certificate_chain};
-    auto authorities = TlsAuthorities::parse(std::span(&authority, 1), complaint);
-    BH_CHECK(authorities);
-    files.ews_authorities = files.oauth_authorities = files.apns_authorities = *authorities;
-    return files;
-  }
-
-  Task<bool> wait_made() { co_return (co_await made_.wait()).has_value(); }
-  Task<bool> count_end() {
-    ++ended_;
-    co_return true;
-  }
-
-  Task<void> run_core(unsigned core) {
-    if (core == 0) {
-      set_tls_clock(&io::wall_now);
-      server_.emplace(make_config(), make_files(), *store_);
-      server_->handle_signals(false);
-      made_.set();
-      TaskScope serving(&co_await current_context());
-      serving.spawn(server_->run(0));
-      bool ready = co_await server_->wait_ready();
-      EXPECT_TRUE(ready) << server_->complaint();
-      if (ready) {
-        co_await scenario_(*this);
-        if (!drain_asked) co_await server_->drain();
-      }
-      co_await serving.join();
-    } else {
-      co_await on_core(0, [this] { return wait_made(); });
-      co_await server_->run(core);
-    }
-    co_await on_core(0, [this] { return count_end(); });
-  }
-
-  const Scenario scenario_;
-  std::unique_ptr<store::MemoryStore> store_ = store::MemoryStore::create();
-  std::optional<Server> server_;
-  Event made_;
-  unsigned ended_ = 0;
-};
-
-std::string text_member(const std::string& body, std::string_view name) {
-  auto document = proto::JsonDocument::parse(body);
-  if (!document) return "";
-  auto text = document->root().string(name);
-  return text && *text ? std::string(**text) : "";
-}
 
 Task<void> health_and_metrics(AdminWorld& world) {
   for (Way way : {Way::unix_socket, Way::tcp}) {
@@ -282,4 +152,4 @@ Task<void> drain(AdminWorld& world) {
 TEST(Admin, DrainIsAnsweredAndEndsTheServer) { AdminWorld::run(&drain); }
 
 }  // namespace
-}  // namespace bellhop::service
+}  // namespace bellhop::service::admin_test

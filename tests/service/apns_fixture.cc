@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "core/base/bytes.h"
+#include "core/tls/identity.h"
 #include "crypto/es256.h"
 
 namespace bellhop::service::apns_test {
@@ -116,6 +117,7 @@ Task<void> ApnsPeer::handle(HttpExchange& exchange) {
             .expiration = field_of(exchange, "apns-expiration"),
             .authorization = field_of(exchange, "authorization"),
             .payload = body.text,
+            .account = certificate_account(exchange.peer_certificate()),
             .connection = number_of_[&exchange.http2()->connection()]};
   requests.push_back(seen);
   in_work_max = std::max(in_work_max, ++in_work);

@@ -40,6 +40,7 @@ struct Seen {
   std::string expiration;
   std::string authorization;
   std::string payload;
+  std::string account;    // that the client's certificate names
   size_t connection = 0;  // 0: the first that was accepted
 };
 

@@ -2,7 +2,9 @@
 #include "tests/service/device_api_fixture.h"
 
 #include "core/cross_core.h"
+#include "core/tls/identity.h"
 #include "proto/json_writer.h"
+#include "tools/standin/client_bundle.h"
 
 namespace bellhop::service::device_api_test {
 namespace {
@@ -128,6 +130,13 @@ Task<void> FakeExchangeServer::handle(HttpExchange& exchange) {
     (void)co_await exchange.respond(refusal);
     co_return;
   }
+  bool by_certificate = certificate_account(exchange.peer_certificate()) == kAddress;
+  certified += by_certificate;
+  if (authorization.empty() && by_certificate) {
+    co_await answer(exchange, **request);
+    co_return;
+  }
+  if (certificate_required && !by_certificate) authorization.clear();
   auto decoded = from_base64(std::string_view(authorization).substr(std::min<size_t>(6, authorization.size())));
   if (!decoded || !as_text(*decoded).ends_with(":" + std::string(kPassword))) {
     ++unauthorized;
@@ -228,6 +237,9 @@ Task<bool> Bed::start() {
   auto signed_by_itself = make_self_signed({}, addresses, {now - 24h, now + 24h * 90});
   BH_CHECK(signed_by_itself);
   certificate = *std::move(signed_by_itself);
+  auto issuer = make_authority("users", {io::wall_now() - 1h, io::wall_now() + 1h});
+  BH_CHECK(issuer);
+  client_authority = *std::move(issuer);
   auto listener = io::open_listener(test::loopback());
   BH_CHECK(listener);
   ews_listener = *listener;
@@ -253,7 +265,7 @@ Task<bool> Bed::start() {
   vault.emplace(*std::move(opened));
   std::string complaint;
   apns_tokens = ApnsProviderTokens::make(config_without_apps, *store, *vault, complaint).value();
-  node.emplace(config, *tenants, *store, *vault, *apns_tokens);
+  node.emplace(std::make_shared<Generation>(1, config, Tenants::make(config).value()), *store, *vault, *apns_tokens);
   node->cores.resize(io::cores());
   parts.resize(io::cores());
   node->ready = true;
@@ -373,6 +385,25 @@ Fields Phone::oauth_fields(std::string_view refresh_token, std::string_view endp
   return subscribe_fields().set("credentials", crypto::jwe_encrypt(*key, json.reveal()).value());
 }
 
+Fields Phone::certificate_fields(Bytes pkcs12, std::string_view password, bool dual) const {
+  using crypto::Secret;
+  crypto::CertificateCredentials certificate{
+      .pkcs12 = Secret::copy_of(pkcs12), .password = Secret::copy_of(password), .opened = {}};
+  crypto::CredentialRecord record{.address = Secret::copy_of(address)};
+  if (dual) {
+    record.logon = crypto::DualCredentials{{Secret::copy_of(kUsername), Secret::copy_of(device_api_test::kPassword)},
+                                           std::move(certificate)};
+  } else {
+    record.logon = std::move(certificate);
+  }
+  Secret json = crypto::write_credential_record(record, device_id, io::wall_now());
+  return subscribe_fields().set("credentials", crypto::jwe_encrypt(*key, json.reveal()).value());
+}
+
+crypto::Secret Phone::pkcs12(std::string_view password) const {
+  return standin::make_client_bundle(core.bed.client_authority, address, password, io::wall_now()).value();
+}
+
 Task<Answered> Phone::send(Fields fields) {
   Answered answer = co_await core.post("subscribe", fields.json());
   if (std::string given = answer.text("deviceSecret"); !given.empty()) secret = given;
@@ -448,9 +479,14 @@ Task<void> run_core(Cluster& cluster, Event& started, unsigned index) {
   co_await on_core(0, [&] { return cluster.arrive(cluster.made, cluster.cores_made); });
   if (index == 0) {
     std::string complaint;
+    TlsFile users{"users.pem", cluster.bed.client_authority.chain_pem};
+    auto authorities = TlsAuthorities::parse({&users, 1}, complaint);
+    BH_CHECK(authorities);
     auto tls = TlsContext::server({.chain = {"chain.pem", cluster.bed.certificate.chain_pem},
                                    .key = {"key.pem", cluster.bed.certificate.key_pem},
-                                   .alpn = {"http/1.1"}},
+                                   .alpn = {"http/1.1"},
+                                   .client_auth = TlsClientAuth::optional,
+                                   .client_authorities = *authorities},
                                   complaint);
     BH_CHECK(tls);
     HttpServer server(cluster.bed.exchange, {}, *tls);

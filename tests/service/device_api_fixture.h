@@ -37,12 +37,15 @@ inline constexpr std::string_view kPassword = "right-password";
 inline const std::string kPushToken(64, 'a');
 inline const std::string kOtherPushToken(64, 'b');
 
-// The other side of EWS. Takes kPassword with any user name.
+// The other side of EWS. Takes kPassword with any user name, or the certificate of kAddress; where certificate_required,
+// both.
 class FakeExchangeServer final : public HttpHandler {
  public:
   enum class Mood : uint8_t { well, busy, broken, garbage, refusing };
   Mood mood = Mood::well;
   int requests = 0, subscribes = 0, verifies = 0, unauthorized = 0;
+  int certified = 0;  // requests with the certificate
+  bool certificate_required = false;
   int claims_asked = 0;  // so many bearer tokens are refused for want of claims
   std::vector<std::string> callback_urls;
   std::vector<std::string> mailboxes;                        // that requests named
@@ -119,6 +122,7 @@ struct Bed {
   std::optional<Node> node;
   std::vector<std::unique_ptr<MetricsShard>> shards;
   CertificateAndKey certificate;
+  CertificateAndKey client_authority;  // of users' certificates
   io::Handle ews_listener;
   std::string ews_url;
   FakeExchangeServer exchange;
@@ -170,6 +174,10 @@ struct Phone {
   // With OAuth: a refresh token that the endpoint has just given to this user.
   std::string fresh_refresh_token() const { return core.bed.tokens->families().begin(address); }
   Fields oauth_fields(std::string_view refresh_token, std::string_view endpoint = {}) const;
+  // With a certificate (and kPassword, where `dual`).
+  Fields certificate_fields(Bytes pkcs12, std::string_view password, bool dual = false) const;
+  // One of this user's.
+  crypto::Secret pkcs12(std::string_view password) const;
   // Remembers the secret that it is given.
   Task<Answered> subscribe(std::string_view password = kPassword);
   Task<Answered> send(Fields fields);

@@ -128,7 +128,7 @@ TEST(DeviceApiTest, RevokedTokenIsOfNoUseWithinTwoSeconds) {
 
 Task<void> expect_bounded_memory(BedCore& core) {
   Bed& bed = core.bed;
-  ApiTokens tokens(*bed.store, *bed.vault, *bed.tenants);
+  ApiTokens tokens(*bed.store, *bed.vault, core.core.generations);
   EXPECT_TRUE(co_await tokens.check(kToken));
   EXPECT_EQ(tokens.remembered(), 1u);
   for (int i = 0; i < 100; ++i) EXPECT_FALSE(co_await tokens.check("guess " + std::to_string(i)));
@@ -241,6 +241,46 @@ TEST(DeviceApiTest, LimitsCountForAllCoresTogether) {
                  c.limits.getpublickey_per_tenant_per_minute = 5;
                }},
           expect_key_limits, 2);
+}
+
+Task<void> expect_tenant_subscribes_limited(BedCore& core) {
+  Asked asked{.path = "/api/ens/subscribe", .body = "{}"};
+  for (int i = 0; i < 4; ++i) {
+    asked.address = "198.51.100." + std::to_string(i + 1);
+    EXPECT_EQ((co_await core.ask(asked)).status, 422);
+  }
+  asked.address = "198.51.100.100";
+  Answered fifth = co_await core.ask(asked);
+  EXPECT_EQ(fifth.status, 429) << "the tenant's four are used up, whatever the address";
+  EXPECT_EQ(fifth.headers["retry-after"], "15");
+  asked.address = "192.0.2.1";
+  EXPECT_EQ((co_await core.ask(asked)).status, 429) << "an exempt address is exempt from limits per address";
+  EXPECT_EQ(core.metrics.value(metric::rate_limited, RateLimit::subscribe_tenant), 2u);
+}
+TEST(DeviceApiTest, ATenantsSubscribesAreLimited) {
+  run_bed({.configure =
+               [](Config& c) {
+                 c.limits.subscribe_per_tenant_per_minute = 4;
+                 c.limits.exempt_cidrs.push_back({.address = {192, 0, 2, 0}, .bits = 24});
+               }},
+          expect_tenant_subscribes_limited);
+}
+
+Task<void> expect_exempt(BedCore& core) {
+  Asked asked{.path = "/api/ens/subscribe", .body = "{}", .address = "192.0.2.1"};
+  for (int i = 0; i < 5; ++i) EXPECT_EQ((co_await core.ask(asked)).status, 422);
+  asked.address = "198.51.100.7";
+  EXPECT_EQ((co_await core.ask(asked)).status, 422);
+  EXPECT_EQ((co_await core.ask(asked)).status, 429);
+  EXPECT_EQ(core.metrics.value(metric::rate_limited, RateLimit::subscribe_address), 1u);
+}
+TEST(DeviceApiTest, ExemptAddressesAreNotCounted) {
+  run_bed({.configure =
+               [](Config& c) {
+                 c.limits.subscribe_per_address_per_minute = 1;
+                 c.limits.exempt_cidrs.push_back({.address = {192, 0, 2, 0}, .bits = 24});
+               }},
+          expect_exempt);
 }
 
 }  // namespace

@@ -224,12 +224,15 @@ TEST(ConfigTable, EveryExampleIsAcceptedByItsOwnRow) {
   for (const SectionRow& section : config_sections()) {
     for (const KeyRow& key : section.keys) {
       if (key.example.empty()) continue;
-      // Only the problems of this key count; the rest of the file is missing.
+      // Only the problems of this value count: the rest of the file is missing, and with it what some keys go with.
       std::string text = (section.path.empty() ? "" : section_text(section) + "\n") + std::string(key.name) + " = " +
                          std::string(key.example) + "\n";
       if (section.path == "tenant.app") text = "[[tenant]]\n" + text;
       for (const ConfigProblem& problem : parse_config(text, "x").problems) {
-        EXPECT_THAT(problem.message, testing::AnyOf(HasSubstr("missing"), HasSubstr("there is no"))) << text;
+        EXPECT_THAT(problem.message, testing::AnyOf(HasSubstr("missing"), HasSubstr("there is no"), HasSubstr("of no use without"),
+                                                    HasSubstr("belong together"), HasSubstr("names no [[proxy]]"),
+                                                    HasSubstr("names neither")))
+            << text;
       }
     }
   }
@@ -271,6 +274,53 @@ TEST(ConfigTable, KeysAreNamedOnceAndExplained) {
   }
 }
 
+TEST(Config, ReadsProxiesUpstreamsAndLoadBalancers) {
+  std::string text = changed("[log]\n",
+                             "[[proxy]]\n"
+                             "name = \"outside\"\n"
+                             "address = \"[2001:db8::1]:3128\"\n"
+                             "tls = true\n"
+                             "ca_file = \"proxy-ca.pem\"\n"
+                             "username = \"bellhop\"\n"
+                             "password_file = \"proxy-password\"\n"
+                             "resolve = \"local\"\n"
+                             "[[upstream]]\n"
+                             "hosts = [\"mail.example.com\", \"*.example.net\"]\n"
+                             "ca_file = \"exchange-ca.pem\"\n"
+                             "spki_pins = [\"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]\n"
+                             "[[upstream]]\n"
+                             "hosts = [\"*\"]\n"
+                             "proxy = \"outside\"\n"
+                             "[log]\n");
+  ConfigOutcome outcome = parse_config(text, "/etc/bellhop/bellhop.toml");
+  ASSERT_THAT(texts_of(outcome), IsEmpty());
+  const Config& config = outcome.config;
+  ASSERT_EQ(config.proxies.size(), 1u);
+  EXPECT_EQ(config.proxies[0].address, (HostPort{"2001:db8::1", 3128}));
+  EXPECT_TRUE(config.proxies[0].tls);
+  EXPECT_EQ(config.proxies[0].resolve, ProxyResolve::local);
+  ASSERT_EQ(config.upstreams.size(), 2u);
+  EXPECT_THAT(config.upstreams[0].hosts, ElementsAre("mail.example.com", "*.example.net"));
+  EXPECT_EQ(config.upstreams[1].proxy, "outside");
+  std::vector<std::string> files;  // `bellhop check` opens each
+  for (const ConfigFileReference& file : outcome.files) files.push_back(file.key + " " + file.path);
+  EXPECT_THAT(files, testing::IsSupersetOf({"proxy[0].ca_file /etc/bellhop/proxy-ca.pem",
+                                            "proxy[0].password_file /etc/bellhop/proxy-password",
+                                            "upstream[0].ca_file /etc/bellhop/exchange-ca.pem"}));
+}
+
+TEST(ConfigValues, AProxysUrlIsSchemeHostAndPort) {
+  auto plain = parse_proxy_url("http://proxy.example.com:3128"), tls = parse_proxy_url("https://[2001:db8::1]:443");
+  ASSERT_TRUE(plain && tls);
+  EXPECT_EQ(plain->address, (HostPort{"proxy.example.com", 3128}));
+  EXPECT_FALSE(plain->tls);
+  EXPECT_TRUE(tls->tls);
+  for (std::string_view bad : {"", "proxy", "proxy.example.com:3128", "http://proxy.example.com", "http://a:1/", "ftp://a:1",
+                               "http://user:secret@a:1", "http://:1", "http://a:0"}) {
+    EXPECT_FALSE(parse_proxy_url(bad)) << bad;
+  }
+}
+
 TEST(ConfigReference, TheDocumentIsWhatTheTableSays) {
   std::ifstream file(BELLHOP_SOURCE_DIR "/docs/configuration.md");
   ASSERT_TRUE(file.is_open());
@@ -288,6 +338,30 @@ TEST(ConfigValues, HostNamesAreNotAddressesInDisguise) {
   }
   EXPECT_TRUE(is_host_name(std::string(63, 'a') + ".com"));
   EXPECT_FALSE(is_host_name(std::string(64, 'a') + ".com"));
+}
+
+// The reference is made from the table: what is left out there would be left out here.
+TEST(ConfigTable, EveryKeyTellsItsMeaningRangeAndUnit) {
+  constexpr std::pair<std::string_view, std::string_view> kUnits[] = {
+      {"_ms", "ms"}, {"seconds", "seconds"}, {"minutes", "minutes"}, {"hours", "hours"}, {"percent", "%"}, {"bits", "bits"}};
+  for (const SectionRow& section : config_sections()) {
+    EXPECT_THAT(std::string(section.help), testing::EndsWith(".")) << section.path;
+    for (const KeyRow& key : section.keys) {
+      std::string name = full_key(section, key.name);
+      EXPECT_THAT(std::string(key.help), testing::EndsWith(".")) << name;
+      bool is_number = key.kind == KeyKind::number32 || key.kind == KeyKind::number64;
+      if (is_number) {
+        EXPECT_TRUE(!key.numbers.empty() || key.min < key.max) << name;
+        bool bytes = key.name.find("bytes") != std::string_view::npos;
+        if (bytes) EXPECT_TRUE(key.unit == "bytes" || key.unit == "bytes/s") << name;
+        for (auto [word, unit] : kUnits) {
+          if (key.name.find(word) != std::string_view::npos) EXPECT_EQ(key.unit, unit) << name;
+        }
+      } else if (key.kind != KeyKind::boolean && key.kind != KeyKind::choice) {
+        EXPECT_FALSE(key.example.empty()) << name;
+      }
+    }
+  }
 }
 
 TEST(ConfigValues, OnlyLoopbackIsLoopback) {

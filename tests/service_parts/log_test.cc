@@ -114,10 +114,10 @@ TEST_F(LogTest, AnEventWithoutFieldsIsALine) {
 TEST_F(LogTest, LinesBelowTheLevelAreNotWritten) {
   log_line(*log_, LogLevel::debug, "detail");
   EXPECT_THAT(lines_, IsEmpty());
-  log_->set_level(LogLevel::debug);
+  log_->renew({.level = LogLevel::debug});
   log_line(*log_, LogLevel::debug, "detail");
   EXPECT_EQ(lines_.size(), 1u);
-  log_->set_level(LogLevel::error);
+  log_->renew({.level = LogLevel::error});
   log_line(*log_, LogLevel::warning, "detail");
   EXPECT_EQ(lines_.size(), 1u);
 }

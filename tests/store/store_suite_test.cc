@@ -2,6 +2,8 @@
 // What every store does, run against each of them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/sleep.h"
 #include "tests/store/support.h"
 
@@ -382,11 +384,101 @@ STORE_TEST(lists_subscriptions_in_pages) {
     Status made = co_await make_mailbox(store, i);
     CO_ASSERT(made);
   }
-  auto page = co_await store.list_subscriptions(std::nullopt);
+  auto page = co_await store.list_subscriptions(std::nullopt, kListMax);
   CO_ASSERT(page && page->size() == kListMax);
-  auto rest = co_await store.list_subscriptions(page->back().capability);
+  auto rest = co_await store.list_subscriptions(page->back().capability, kListMax);
   CO_ASSERT(rest && rest->size() == 5);
   EXPECT_LT(page->back().capability, rest->front().capability);
+  auto one = co_await store.list_subscriptions(std::nullopt, 1);
+  CO_ASSERT(one && one->size() == 1);
+  EXPECT_EQ(one->front().capability, page->front().capability);
+}
+
+STORE_TEST(lists_every_user_once_whatever_the_size_of_a_page) {
+  constexpr uint64_t kUsers = 23;
+  for (uint64_t i = 0; i < kUsers; ++i) {
+    Status made = co_await make_user(store, i);
+    CO_ASSERT(made);
+  }
+  for (size_t size : {size_t{1}, size_t{7}, size_t{kUsers}, kListMax}) {
+    std::vector<StoredUserId> seen;
+    std::optional<StoredUserId> after;
+    for (;;) {
+      auto page = co_await store.list_users(after, size);
+      CO_ASSERT(page && page->size() <= size);
+      for (const UserEntry& entry : *page) {
+        EXPECT_EQ(entry.record, *co_await store.read_user(entry.id));
+        seen.push_back(entry.id);
+      }
+      if (page->size() < size) break;
+      after = page->back().id;
+    }
+    EXPECT_EQ(seen.size(), kUsers) << size;
+    EXPECT_TRUE(std::ranges::is_sorted(seen) && std::ranges::adjacent_find(seen) == seen.end()) << size;
+  }
+}
+
+STORE_TEST(goes_on_behind_a_user_who_left_meanwhile) {
+  for (uint64_t i = 0; i < 3; ++i) EXPECT_TRUE(co_await make_mailbox(store, i));
+  auto all = co_await store.list_users(std::nullopt, kListMax);
+  CO_ASSERT(all && all->size() == 3);
+  auto devices = co_await store.read_devices((*all)[0].id);
+  CO_ASSERT(devices && devices->size() == 1);
+  DeviceRemoval removal{.user = (*all)[0].id, .device = devices->front().key, .ending = kEnding, .now = at_ms(9)};
+  EXPECT_TRUE(co_await store.remove_device(removal));
+  auto rest = co_await store.list_users((*all)[0].id, kListMax);
+  CO_ASSERT(rest && rest->size() == 2);
+  EXPECT_EQ((*rest)[0].id, (*all)[1].id);
+}
+
+STORE_TEST(lists_the_devices_of_all_users_in_pages) {
+  for (uint64_t user = 0; user < 3; ++user) {
+    EXPECT_TRUE(co_await make_user(store, user));
+    for (uint64_t device = 0; device < 3; ++device) {
+      EXPECT_TRUE(co_await store.register_device(a_registration(user, user * 10 + device, std::nullopt)));
+    }
+  }
+  std::vector<DevicePlace> seen;
+  std::optional<DevicePlace> after;
+  for (;;) {
+    auto page = co_await store.list_devices(after, 2);
+    CO_ASSERT(page);
+    for (const PlacedDevice& device : *page) {
+      EXPECT_EQ(device.record, *co_await store.read_device(device.place.user, device.place.device));
+      seen.push_back(device.place);
+    }
+    if (page->size() < 2) break;
+    after = page->back().place;
+  }
+  EXPECT_EQ(seen.size(), 9u);
+  EXPECT_TRUE(std::ranges::is_sorted(seen) && std::ranges::adjacent_find(seen) == seen.end());
+}
+
+STORE_TEST(finds_a_subscription_by_the_start_of_its_hash) {
+  for (uint64_t i = 0; i < 3; ++i) EXPECT_TRUE(co_await make_mailbox(store, i));
+  for (uint64_t i = 0; i < 3; ++i) {
+    CapabilityHash hash = id_of<CapabilityHash>(i);
+    auto found = co_await store.find_subscription(Bytes(hash).first(16));
+    CO_ASSERT(found);
+    EXPECT_EQ(found->capability, hash);
+    EXPECT_EQ(found->record.user, id_of<StoredUserId>(i));
+  }
+  CapabilityHash other = id_of<CapabilityHash>(9), last;
+  last.bytes.fill(0xff);
+  EXPECT_TRUE(failed_with(co_await store.find_subscription(Bytes(other).first(16)), StoreError::not_found));
+  EXPECT_TRUE(failed_with(co_await store.find_subscription(Bytes(last).first(16)), StoreError::not_found));
+}
+
+STORE_TEST(tells_how_much_of_the_room_is_used) {
+  auto before = store.file_use();
+  CO_ASSERT(before);
+  EXPECT_LT(before->table_bytes, before->map_bytes);
+  for (uint64_t i = 0; i < 20; ++i) EXPECT_TRUE(co_await make_mailbox(store, i));
+  auto after = store.file_use();
+  CO_ASSERT(after);
+  EXPECT_GT(after->table_bytes, before->table_bytes);
+  EXPECT_LE(after->table_bytes, after->file_bytes);
+  EXPECT_EQ(after->map_bytes, before->map_bytes);
 }
 
 STORE_TEST(remembers_compliance_urls_and_meta) {

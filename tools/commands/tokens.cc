@@ -6,23 +6,10 @@
 #include "core/base/bytes.h"
 #include "proto/json.h"
 #include "proto/json_writer.h"
+#include "tools/commands/answers.h"
 #include "tools/server_main.h"
 
 namespace bellhop::tools {
-namespace {
-
-std::string_view text_of(const proto::JsonObject& object, std::string_view name) {
-  auto text = object.string(name);
-  return text && *text ? **text : std::string_view("-");
-}
-
-int not_understood() {
-  complain("the server's answer is not what this version of bellhop expects; use the bellhop that came with the server");
-  return kExitFailed;
-}
-
-}  // namespace
-
 int add_token(const AdminTarget& target, const std::string& tenant, bool plain) {
   std::string body;
   proto::JsonWriter json(body);

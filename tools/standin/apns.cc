@@ -6,6 +6,7 @@
 
 #include "core/sleep.h"
 #include "core/stream/stream.h"
+#include "core/tls/identity.h"
 #include "proto/json_writer.h"
 #include "tools/standin/apns_control.h"
 #include "tools/standin/apns_part.h"
@@ -32,7 +33,7 @@ std::optional<ApnsAction> parse_apns_action(std::string_view name) {
 ApnsBooks& ApnsBooks::operator+=(const ApnsBooks& other) {
   for (auto member : {&ApnsBooks::requests, &ApnsBooks::accepted, &ApnsBooks::alerts, &ApnsBooks::duplicates,
                       &ApnsBooks::unseen, &ApnsBooks::badges, &ApnsBooks::silent, &ApnsBooks::ruled, &ApnsBooks::bytes,
-                      &ApnsBooks::connections, &ApnsBooks::connections_opened}) {
+                      &ApnsBooks::connections, &ApnsBooks::connections_opened, &ApnsBooks::certified}) {
     this->*member += other.*member;
   }
   tokens_seen = std::max(tokens_seen, other.tokens_seen);
@@ -56,14 +57,23 @@ Apns::~Apns() {
   if (shared_->control_listener) io::close(shared_->control_listener);
 }
 
+Result<std::shared_ptr<TlsContext>> Apns::make_context(const Shared& shared, std::string& complaint) {
+  return make_server_context(shared.options.certificate_pem, shared.options.key_pem, "h2", shared.ticket_keys, complaint,
+                             shared.client_authorities ? TlsClientAuth::optional : TlsClientAuth::none,
+                             shared.client_authorities);
+}
+
 Result<std::unique_ptr<Apns>> Apns::make(ApnsOptions options, std::string& complaint) {
   std::unique_ptr<Apns> apns(new Apns);
   apns->shared_ = std::make_unique<Shared>();
   Shared& shared = *apns->shared_;
   shared.options = std::move(options);
   BH_TRY(shared.ticket_keys, make_ticket_keys());
-  BH_CHECKED(
-      make_server_context(shared.options.certificate_pem, shared.options.key_pem, "h2", shared.ticket_keys, complaint));
+  if (!shared.options.client_ca_pem.empty()) {
+    TlsFile clients{"the authority of app certificates", shared.options.client_ca_pem};
+    BH_TRY(shared.client_authorities, TlsAuthorities::parse({&clients, 1}, complaint));
+  }
+  BH_CHECKED(make_context(shared, complaint));
   for (unsigned n = 0; n < shared.options.cores; ++n) {
     auto gate = ProviderGate::make(shared.options.keys);
     if (!gate) {
@@ -106,8 +116,7 @@ Task<void> Apns::Part::run() {
   auto handle = take_listener();
   if (!handle) co_return;
   std::string complaint;
-  auto context = make_server_context(shared.options.certificate_pem, shared.options.key_pem, "h2", shared.ticket_keys,
-                                     complaint);
+  auto context = make_context(shared, complaint);
   BH_CHECK(context);  // make() tried it
   tls = *context;
   std::optional<ApnsControl> control;
@@ -159,7 +168,11 @@ Task<void> Apns::Part::serve(Socket socket) {
       limits.http2.streams_max = 1;
       limits.http2.connection_window_bytes = 16 * 1024 * 1024;  // a thousand pushes at once never wait for it
       limits.idle_timeout = shared.options.idle_timeout;
+      std::string topic = certificate_account(stream.tls()->peer_certificate());
+      if (!topic.empty()) limits.http2.streams_max = streams_max;
       Connection connection(*this, stream, limits);
+      if (!topic.empty()) connection.certified_for.push_back(std::move(topic));
+      connection.proven = !connection.certified_for.empty();
       connections.push_back(&connection);
       (void)co_await connection.http2.run();
     }

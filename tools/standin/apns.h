@@ -14,6 +14,7 @@
 #include "core/base/time.h"
 #include "core/io.h"
 #include "core/task.h"
+#include "core/tls/context.h"
 #include "proto/apns.h"
 #include "proto/apns_answer.h"
 
@@ -36,6 +37,9 @@ struct ApnsOptions {
   std::string certificate_pem;
   std::string key_pem;
   std::vector<ApnsKey> keys;
+  // Whom app certificates come from, instead of a provider token; each is good for the topic that it names. Empty: no
+  // certificates.
+  std::string client_ca_pem;
   uint32_t streams_max = 1'000;       // per connection, once it sent a valid token; 1 before
   uint32_t connections_max = 10'000;  // per core
   bool refuse_fast_token_updates = true;  // 429 for a second new token within 20 minutes on one connection
@@ -95,6 +99,7 @@ struct ApnsBooks {
   uint64_t bytes = 0;       // of accepted payloads
   uint64_t connections = 0;         // open now
   uint64_t connections_opened = 0;
+  uint64_t certified = 0;           // requests over connections of a certificate
   uint64_t tokens_seen = 0;         // different provider tokens that were valid
   std::map<std::string, uint64_t> refused;  // by reason
   ApnsBooks& operator+=(const ApnsBooks& other);
@@ -110,7 +115,7 @@ class ApnsObserver {
 };
 
 // A stand-in for the APNs provider API: HTTP/2 over TLS, with Apple's checks of path, header fields, provider token
-// (signature, key id, team, age) and payload, its stream limits and its reasons. The members may be called on any core
+// (signature, key id, team, age) or certificate, and payload, its stream limits and its reasons. The members may be called on any core
 // of the cluster. Made on a core of the cluster, destroyed after run() has returned on every one of its cores.
 class Apns {
  public:
@@ -147,6 +152,7 @@ class Apns {
   class Part;
   friend class ApnsControl;
   Apns();
+  static Result<std::shared_ptr<TlsContext>> make_context(const Shared& shared, std::string& complaint);
 
   std::unique_ptr<Shared> shared_;
   std::vector<std::unique_ptr<Part>> parts_;

@@ -78,7 +78,8 @@ Task<ControlAnswer> ApnsControl::books() {
       .member("bytes", books.bytes)
       .member("connections", books.connections)
       .member("connectionsOpened", books.connections_opened)
-      .member("tokensSeen", books.tokens_seen);
+      .member("tokensSeen", books.tokens_seen)
+      .member("certified", books.certified);
   json.name("refused").begin_object();
   for (const auto& [reason, count] : books.refused) json.member(reason, count);
   json.end_object().end_object();

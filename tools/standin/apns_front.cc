@@ -41,7 +41,10 @@ Task<void> Apns::Part::Connection::handle(service::HttpExchange& exchange) {
   PushRequest push;
   const std::vector<std::string>* topics = nullptr;
   ApnsReason reason = check_path(exchange.method(), exchange.target(), push);
-  if (reason == ApnsReason::none) {
+  if (!certified_for.empty()) {
+    ++part.counts.certified;
+    topics = &certified_for;
+  } else if (reason == ApnsReason::none) {
     reason = part.gate.check(exchange.headers().find("authorization"), io::wall_now(),
                              part.shared.options.refuse_fast_token_updates, session, topics);
     if (reason == ApnsReason::none && !proven) {

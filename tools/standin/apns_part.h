@@ -25,6 +25,7 @@ struct Apns::Shared {
   io::Handle listener;  // of the first part; the others open theirs on the same address
   io::Handle control_listener;
   std::shared_ptr<TicketKeys> ticket_keys;
+  std::shared_ptr<const TlsAuthorities> client_authorities;
   ApnsObserver* observer = nullptr;
   std::atomic<uint64_t> next_number{1};  // of accepted pushes
 };
@@ -48,7 +49,8 @@ class Apns::Part {
     Part& part;
     service::Http2ServerConnection http2;
     ProviderSession session;
-    bool proven = false;  // a valid token came: more than one stream
+    bool proven = false;  // a valid token came, or a certificate was shown: more than one stream
+    std::vector<std::string> certified_for;  // topic of the certificate
   };
 
   Task<void> run();

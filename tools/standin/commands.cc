@@ -11,10 +11,12 @@
 #include "core/sleep.h"
 #include "core/socket.h"
 #include "tools/standin/apns.h"
+#include "tools/standin/client_bundle.h"
 #include "tools/standin/client_tls.h"
 #include "tools/standin/control_client.h"
 #include "tools/standin/exchange.h"
 #include "tools/standin/folder.h"
+#include "tools/standin/proxy.h"
 #include "tools/standin/token_endpoint.h"
 
 namespace bellhop::standin {
@@ -146,6 +148,12 @@ Task<int> subscribe(DeviceClient& client, const DeviceCommand& command) {
     co_await tokens->close();
     if (!taken) co_return fail_with(command.token_control + ": the token stand-in gives no refresh token");
   }
+  if (!command.pkcs12_file.empty()) {
+    auto file = io::read_file(command.pkcs12_file);
+    if (!file) co_return fail_with(fmt::format("{}: {}", command.pkcs12_file, error_text(file.error())));
+    account.pkcs12 = *file;
+    wipe(*file);
+  }
   auto subscribed = co_await client.enroll(account);
   if (!subscribed) co_return fail_with(subscribed.error().to_string());
   fmt::print("subscription {} {}, heartbeat every {} min, envelope {}\n", subscribed->subscription_id,
@@ -191,7 +199,7 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   options.control = *control;
   options.certificate_pem = texts->standin_chain_pem;
   options.key_pem = texts->standin_key_pem;
-  options.callback_ca_pem = texts->ca_pem;
+  options.callback_ca_pem = texts->authority.chain_pem;
   options.token_key = texts->token_key;
   if (!command.callback_ca_file.empty()) {
     auto ca = io::read_file(command.callback_ca_file);
@@ -210,6 +218,9 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   }
   options.version = *version;
   options.gzip = command.gzip;
+  if (command.logon == "certificate") options.logon = ExchangeLogon::certificate;
+  if (command.logon == "dual") options.logon = ExchangeLogon::dual;
+  options.client_ca_pem = texts->authority.chain_pem;
   if (!command.autodiscover_http.empty()) {
     auto http = parse_listen(command.autodiscover_http, complaint);
     if (!http) return fail_with(complaint);
@@ -234,6 +245,7 @@ int run_standin_apns(const StandinApnsCommand& command) {
   options.control = *control;
   options.certificate_pem = texts->standin_chain_pem;
   options.key_pem = texts->standin_key_pem;
+  options.client_ca_pem = texts->authority.chain_pem;
   options.keys.push_back({command.team_id, command.key_id, texts->provider_public_key, command.topics});
   options.streams_max = command.streams_max;
   options.pushes_kept = command.pushes_kept;
@@ -242,6 +254,40 @@ int run_standin_apns(const StandinApnsCommand& command) {
                   .prepare = &nothing_to_prepare<Apns>,
                   .name = "APNs stand-in"};
   return run_host(host, command.cores);
+}
+
+int run_standin_proxy(const StandinProxyCommand& command) {
+  std::string complaint;
+  auto texts = open_folder(command.folder, complaint);
+  if (!texts) return fail_with(complaint);
+  auto listen = parse_listen(command.listen, complaint);
+  auto control = parse_listen(command.control, complaint);
+  if (!listen || !control) return fail_with(complaint);
+  ProxyOptions options;
+  options.listen = *listen;
+  options.control = *control;
+  options.tls = command.tls;
+  options.certificate_pem = texts->standin_chain_pem;
+  options.key_pem = texts->standin_key_pem;
+  options.username = command.username;
+  options.password = command.password;
+  Host<Proxy> host{.make = [&](std::string& why) { return Proxy::make(std::move(options), why); },
+                   .prepare = &nothing_to_prepare<Proxy>,
+                   .name = "proxy stand-in"};
+  return run_host(host, 1);
+}
+
+int run_standin_certificate(const StandinCertificateCommand& command) {
+  std::string complaint;
+  auto texts = open_folder(command.folder, complaint);
+  if (!texts) return fail_with(complaint);
+  auto bundle = make_client_bundle(texts->authority, command.address, command.password, io::wall_now());
+  if (!bundle) {
+    return fail_with(fmt::format("no certificate for \"{}\" can be made: {}", command.address, error_text(bundle.error())));
+  }
+  Status written = io::write_file(command.file, bundle->reveal(), 0600);
+  if (!written) return fail_with(fmt::format("{}: {}", command.file, error_text(written.error())));
+  return kDone;
 }
 
 int run_standin_token(const StandinTokenCommand& command) {

@@ -14,7 +14,7 @@ namespace bellhop::standin {
 // The process was prepared (error texts, set_tls_clock).
 
 // A folder with what the stand-ins and the server share: ca.pem, ca-key.pem, standin.pem, standin-key.pem, server.pem,
-// server-key.pem (for the server's own listener), apns.p8, apns-key.pub (its public half, base64 of the DER), token.key
+// server-key.pem (for the server's own listener), app.pem, app-key.pem (a push app's certificate), apns.p8, apns-key.pub (its public half, base64 of the DER), token.key
 // (signs access tokens). What is missing is made; so the stand-ins, started one after the other with the same folder,
 // belong together. Files with keys have mode 0600.
 struct StandinFolder {
@@ -38,6 +38,7 @@ struct StandinExchangeCommand {
   uint32_t callback_timeout_ms = 30'000;
   std::string version = "Exchange2016";
   bool gzip = false;
+  std::string logon = "password";  // or "certificate", "dual"; certificates are those of the folder's authority
   std::string autodiscover_http;  // address of Autodiscover's plain listener; empty: none
   // Mailboxes to begin with: user1@domain … userN@domain, one password.
   uint32_t mailboxes = 0;
@@ -73,6 +74,25 @@ struct StandinTokenCommand {
 };
 int run_standin_token(const StandinTokenCommand& command);
 
+// `bellhop stand-in proxy`: until SIGTERM or SIGINT.
+struct StandinProxyCommand {
+  StandinFolder folder;
+  std::string listen = "127.0.0.1:8449";
+  std::string control = "127.0.0.1:8450";
+  bool tls = false;  // with the folder's certificate
+  std::string username, password;
+};
+int run_standin_proxy(const StandinProxyCommand& command);
+
+// `bellhop stand-in certificate`: writes a user's certificate, of the folder's authority, and its key as a PKCS#12.
+struct StandinCertificateCommand {
+  StandinFolder folder;
+  std::string address;
+  std::string password;
+  std::string file;
+};
+int run_standin_certificate(const StandinCertificateCommand& command);
+
 // `bellhop device …`
 struct DeviceCommand {
   DeviceServer server;
@@ -80,6 +100,7 @@ struct DeviceCommand {
   DeviceAccount account;
   // With OAuth and without a refresh token: where the token stand-in gives one, as the logon at the phone would.
   std::string token_control;
+  std::string pkcs12_file;  // with a certificate
 };
 int run_device_getpublickey(const DeviceCommand& command);
 int run_device_subscribe(const DeviceCommand& command);  // prints the device secret the first time
@@ -107,6 +128,7 @@ struct LoadCommand {
   std::string domain = "example.com";
   DeviceAuth auth = DeviceAuth::basic;
   std::string password = "correct horse";
+  std::string folder;                    // with a certificate: the stand-ins' folder, whose authority signs them
   std::string topic;
   bool keep_registered = false;          // else the devices unsubscribe at the end
 };

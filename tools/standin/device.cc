@@ -53,10 +53,24 @@ crypto::CredentialRecord record_of(const DeviceAccount& account) {
                                             .client_id = Secret::copy_of(account.client_id),
                                             .scope = Secret::copy_of(account.scope),
                                             .access_token = Secret()};
-  } else {
-    record.logon =
-        crypto::BasicCredentials{Secret::copy_of(account.username.empty() ? account.address : account.username),
+    return record;
+  }
+  crypto::BasicCredentials basic{Secret::copy_of(account.username.empty() ? account.address : account.username),
                                  Secret::copy_of(account.password)};
+  crypto::CertificateCredentials certificate{.pkcs12 = Secret::copy_of(account.pkcs12),
+                                             .password = Secret::copy_of(account.pkcs12_password),
+                                             .opened = {}};
+  switch (account.auth) {
+    case DeviceAuth::certificate:
+      record.logon = std::move(certificate);
+      break;
+    case DeviceAuth::dual:
+      record.logon = crypto::DualCredentials{std::move(basic), std::move(certificate)};
+      break;
+    case DeviceAuth::basic:
+    case DeviceAuth::oauth:
+      record.logon = std::move(basic);
+      break;
   }
   return record;
 }
@@ -66,12 +80,16 @@ crypto::CredentialRecord record_of(const DeviceAccount& account) {
 std::optional<DeviceAuth> parse_device_auth(std::string_view name) {
   if (name == "basic") return DeviceAuth::basic;
   if (name == "oauth") return DeviceAuth::oauth;
+  if (name == "certificate") return DeviceAuth::certificate;
+  if (name == "dual") return DeviceAuth::dual;
   return std::nullopt;
 }
 
 DeviceAccount::~DeviceAccount() {
   wipe(password);
   wipe(refresh_token);
+  wipe(pkcs12);
+  wipe(pkcs12_password);
   wipe(device_secret);
 }
 

@@ -26,7 +26,7 @@ struct DeviceServer {
 };
 
 // How the app logs on to Exchange.
-enum class DeviceAuth : uint8_t { basic, oauth };
+enum class DeviceAuth : uint8_t { basic, oauth, certificate, dual };
 std::optional<DeviceAuth> parse_device_auth(std::string_view name);
 
 // One mail app on one phone.
@@ -36,6 +36,7 @@ struct DeviceAccount {
   std::string username;  // empty: the address
   std::string password;
   std::string refresh_token, token_endpoint, client_id, scope;  // with OAuth; good for one subscribe
+  std::string pkcs12, pkcs12_password;  // with certificate and dual; the first is the file's bytes
   std::string ews_url;
   std::string device_id;
   std::string device_secret;  // what the first subscribe returned; empty before
@@ -46,7 +47,7 @@ struct DeviceAccount {
   std::string preview;        // empty: the server's choice
   std::optional<bool> badge;
   std::string locale;
-  ~DeviceAccount();  // wipes password, refresh token and secret
+  ~DeviceAccount();  // wipes passwords, refresh token, PKCS#12 and secret
   DeviceAccount() = default;
   DeviceAccount(const DeviceAccount&) = default;
   DeviceAccount(DeviceAccount&&) = default;

@@ -85,14 +85,26 @@ Exchange::~Exchange() {
   if (shared_->autodiscover_http_listener) io::close(shared_->autodiscover_http_listener);
 }
 
+Result<std::shared_ptr<TlsContext>> make_ews_context(const ExchangeOptions& options,
+                                                     std::shared_ptr<const TlsAuthorities> client_authorities,
+                                                     std::shared_ptr<TicketKeys> ticket_keys, std::string& complaint) {
+  bool certificates = options.logon != ExchangeLogon::password;
+  return make_server_context(options.certificate_pem, options.key_pem, "http/1.1", std::move(ticket_keys), complaint,
+                             certificates ? TlsClientAuth::required : TlsClientAuth::none,
+                             std::move(client_authorities));
+}
+
 Result<std::unique_ptr<Exchange>> Exchange::make(ExchangeOptions options, std::string& complaint) {
   std::unique_ptr<Exchange> exchange(new Exchange);
   exchange->shared_ = std::make_unique<Shared>();
   Shared& shared = *exchange->shared_;
   shared.options = std::move(options);
   BH_TRY(shared.ticket_keys, make_ticket_keys());
-  BH_CHECKED(make_server_context(shared.options.certificate_pem, shared.options.key_pem, "http/1.1",
-                                 shared.ticket_keys, complaint));
+  if (shared.options.logon != ExchangeLogon::password) {
+    TlsFile clients{"the authority of clients", shared.options.client_ca_pem};
+    BH_TRY(shared.client_authorities, TlsAuthorities::parse({&clients, 1}, complaint));
+  }
+  BH_CHECKED(make_ews_context(shared.options, shared.client_authorities, shared.ticket_keys, complaint));
   TlsFile ca{"the authority of callbacks", shared.options.callback_ca_pem};
   BH_TRY(shared.callback_authorities, TlsAuthorities::parse({&ca, 1}, complaint));
   shared.address = shared.options.listen;
@@ -141,8 +153,7 @@ Task<void> Exchange::Part::run() {
   auto listener = take_listener();
   if (!listener) co_return;
   std::string complaint;
-  auto server = make_server_context(shared.options.certificate_pem, shared.options.key_pem, "http/1.1",
-                                    shared.ticket_keys, complaint);
+  auto server = make_ews_context(shared.options, shared.client_authorities, shared.ticket_keys, complaint);
   const char* callback_protocol = shared.options.callback_http2 ? "h2" : "http/1.1";
   auto client = TlsContext::client({.authorities = shared.callback_authorities, .alpn = {callback_protocol}}, complaint);
   BH_CHECK(server && client);  // make() tried both
@@ -396,6 +407,7 @@ Task<ExchangeBooks> Exchange::books() {
     for (size_t i = 0; i < std::size(sum.requests); ++i) sum.requests[i] += one.requests[i];
     sum.unauthorized += one.unauthorized;
     sum.bearer += one.bearer;
+    sum.certified += one.certified;
     sum.faulted += one.faulted;
     sum.refused += one.refused;
     sum.connections += one.connections;

@@ -25,6 +25,13 @@ enum class FirstStatus : uint8_t {
   before_answer,  // the callback is over (or failed) before the Subscribe answer leaves
 };
 
+// How clients of EWS prove who they are.
+enum class ExchangeLogon : uint8_t {
+  password,     // Basic, or a bearer token
+  certificate,  // of the authority client_ca_pem, for the mailbox that it names; no TLS without one
+  dual,         // both, for one mailbox
+};
+
 struct ExchangeOptions {
   // The stand-in lives on the cores [first_core, first_core + cores) of the cluster.
   unsigned first_core = 0;
@@ -53,6 +60,8 @@ struct ExchangeOptions {
   // What it is: its ServerVersionInfo, and the latest RequestServerVersion that it takes.
   proto::ExchangeVersion version = proto::ExchangeVersion::exchange2016;
   std::shared_ptr<const TokenKey> token_key;  // bearer tokens signed with it are taken; null: Basic only
+  ExchangeLogon logon = ExchangeLogon::password;
+  std::string client_ca_pem;  // whom clients' certificates come from
   bool gzip = false;  // answers are gzip where the client takes it
   std::optional<SocketAddress> autodiscover_http;  // the plain listener of Autodiscover's last way; loopback only
 };
@@ -159,6 +168,7 @@ struct ExchangeBooks {
   uint64_t requests[kEwsOperationCount] = {};  // by EwsOperation
   uint64_t unauthorized = 0;
   uint64_t bearer = 0;         // requests with a good bearer token
+  uint64_t certified = 0;      // requests with a certificate for their mailbox
   uint64_t faulted = 0;        // requests that met a fault on demand
   uint64_t refused = 0;        // answered with an error of Exchange's own rules
   uint64_t connections = 0;    // of the EWS listener, open now
@@ -193,7 +203,7 @@ class ExchangeObserver {
   ~ExchangeObserver() = default;
 };
 
-// A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic and bearer authentication (Subscribe,
+// A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic, bearer and certificate authentication (Subscribe,
 // GetItem, FindItem, GetFolder), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
 // retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
 // in memory. Made on its first core, destroyed after run() has returned on every one of its cores.

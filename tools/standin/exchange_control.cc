@@ -197,6 +197,7 @@ Task<ControlAnswer> ExchangeControl::books(const ControlRequest& request) {
   json.end_object()
       .member("unauthorized", books.unauthorized)
       .member("bearer", books.bearer)
+      .member("certified", books.certified)
       .member("faulted", books.faulted)
       .member("refused", books.refused)
       .member("connections", books.connections)

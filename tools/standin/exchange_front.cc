@@ -3,6 +3,7 @@
 // The EWS front of the stand-in: what Exchange's /EWS/Exchange.asmx does with a request.
 
 #include "core/sleep.h"
+#include "core/tls/identity.h"
 #include "proto/gzip.h"
 #include "proto/http_error.h"
 #include "proto/target.h"
@@ -89,10 +90,13 @@ Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   if (auto token = parse_bearer(authorization); token && exchange.shared_->options.token_key) {
     if (auto said = exchange.shared_->options.token_key->read(*token)) account = said->user;
   }
+  std::string certified;
+  if (shared.options.logon != ExchangeLogon::password) certified = certificate_account(request.peer_certificate());
+  if (shared.options.logon == ExchangeLogon::certificate) account = certified;
   Part& home = exchange.home(account);
   std::string text = std::move(body.text);
-  EwsReply reply = co_await on_core(home.core, [&home, &authorization, &text] {
-    return home.answer(std::move(authorization), std::move(text));
+  EwsReply reply = co_await on_core(home.core, [&home, &authorization, &certified, &text] {
+    return home.answer(std::move(authorization), std::move(certified), std::move(text));
   });
   if (reply.delay > Duration(0) && !co_await sleep_for(reply.delay)) co_return;
   if (reply.fault == EwsFaultKind::drop) co_return;  // unanswered: the server ends the connection
@@ -120,9 +124,16 @@ Task<void> Exchange::Part::handle(service::HttpExchange& request) {
   }
 }
 
-// The mailbox of good credentials; null where they are not. Wipes them. `bearer`: a token was shown.
-Mailbox* Exchange::Part::authenticate(std::string& authorization, bool& bearer) {
+// The mailbox of good credentials; null where they are not. Wipes them. `certified`: whom the client's certificate names.
+// `bearer`: a token was shown.
+Mailbox* Exchange::Part::authenticate(std::string& authorization, std::string_view certified, bool& bearer) {
   Mailbox* mailbox = nullptr;
+  if (shared.options.logon == ExchangeLogon::certificate) {
+    wipe(authorization);
+    mailbox = find_by_address(certified);
+    if (mailbox) ++counts.certified;
+    return mailbox;
+  }
   auto token = parse_bearer(authorization);
   bearer = token.has_value();
   if (auto credentials = parse_basic(authorization)) {
@@ -136,6 +147,10 @@ Mailbox* Exchange::Part::authenticate(std::string& authorization, bool& bearer) 
     if (mailbox) ++counts.bearer;
   }
   wipe(authorization);
+  if (shared.options.logon == ExchangeLogon::dual) {
+    if (mailbox != find_by_address(certified)) mailbox = nullptr;
+    if (mailbox) ++counts.certified;
+  }
   return mailbox;
 }
 
@@ -151,14 +166,14 @@ void Exchange::Part::refuse_logon(std::string_view error, EwsReply& reply) {
 }
 
 // On the home core of the user.
-Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string body) {
+Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string certified, std::string body) {
   EwsReply reply;
   if (!flows) {  // not yet started, or about to end
     reply.status = 503;
     co_return reply;
   }
   bool bearer = false;
-  Mailbox* mailbox = authenticate(authorization, bearer);
+  Mailbox* mailbox = authenticate(authorization, certified, bearer);
 
   reader.reset();
   Result<const proto::EwsRequest*> parsed = fail(Error());

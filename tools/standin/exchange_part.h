@@ -45,7 +45,7 @@ struct Exchange::Shared {
   io::Handle listener;  // of the first part; the others open theirs on the same address
   io::Handle control_listener;
   io::Handle autodiscover_http_listener;
-  std::shared_ptr<const TlsAuthorities> callback_authorities;
+  std::shared_ptr<const TlsAuthorities> callback_authorities, client_authorities;
   std::shared_ptr<TicketKeys> ticket_keys;
   ExchangeObserver* observer = nullptr;
 };
@@ -62,6 +62,11 @@ struct EwsReply {
   Mailbox* mailbox = nullptr;   // home core's
   std::string subscription_id;  // whose first status event is to be sent after the answer
 };
+
+// The EWS listener's context. Errors: tls.
+Result<std::shared_ptr<TlsContext>> make_ews_context(const ExchangeOptions& options,
+                                                     std::shared_ptr<const TlsAuthorities> client_authorities,
+                                                     std::shared_ptr<TicketKeys> ticket_keys, std::string& complaint);
 
 // The plain listener of Autodiscover: a redirect, and a count of what should not come.
 class AutodiscoverHttp final : public service::HttpHandler {
@@ -84,8 +89,8 @@ class Exchange::Part final : public service::HttpHandler {
 
   // ---- EWS front (exchange_front.cc) ----
   Task<void> handle(service::HttpExchange& exchange) override;
-  Task<EwsReply> answer(std::string authorization, std::string body);
-  Mailbox* authenticate(std::string& authorization, bool& bearer);
+  Task<EwsReply> answer(std::string authorization, std::string certified, std::string body);
+  Mailbox* authenticate(std::string& authorization, std::string_view certified, bool& bearer);
   void refuse_logon(std::string_view error, EwsReply& reply);
   EwsReply answer_operation(Mailbox& mailbox, const proto::EwsRequest& request, EwsOperation operation);
   EwsReply answer_subscribe(Mailbox& mailbox, const proto::EwsRequest& request);

@@ -49,6 +49,8 @@ Status make_folder(const StandinFolder& folder, std::string& complaint) {
   BH_CHECKED(write_named(folder, "standin-key.pem", identity->standin.key_pem, kKeyMode, complaint));
   BH_CHECKED(write_named(folder, "server.pem", identity->server.chain_pem, kPublicMode, complaint));
   BH_CHECKED(write_named(folder, "server-key.pem", identity->server.key_pem, kKeyMode, complaint));
+  BH_CHECKED(write_named(folder, "app.pem", identity->app.chain_pem, kPublicMode, complaint));
+  BH_CHECKED(write_named(folder, "app-key.pem", identity->app.key_pem, kKeyMode, complaint));
   BH_CHECKED(write_named(folder, "apns.p8", p8.reveal_text(), kKeyMode, complaint));
   BH_CHECKED(write_named(folder, "apns-key.pub", public_key, kPublicMode, complaint));
   BH_CHECKED(write_named(folder, "token.key", TokenKey::random()->text(), kKeyMode, complaint));
@@ -60,7 +62,8 @@ Status make_folder(const StandinFolder& folder, std::string& complaint) {
 Result<FolderTexts> open_folder(const StandinFolder& folder, std::string& complaint) {
   if (!io::file_info(folder.path + "/ca.pem")) BH_CHECKED(make_folder(folder, complaint));
   FolderTexts texts;
-  BH_TRY(texts.ca_pem, read_named(folder, "ca.pem", complaint));
+  BH_TRY(texts.authority.chain_pem, read_named(folder, "ca.pem", complaint));
+  BH_TRY(texts.authority.key_pem, read_named(folder, "ca-key.pem", complaint));
   BH_TRY(texts.standin_chain_pem, read_named(folder, "standin.pem", complaint));
   BH_TRY(texts.standin_key_pem, read_named(folder, "standin-key.pem", complaint));
   BH_TRY(std::string public_key, read_named(folder, "apns-key.pub", complaint));

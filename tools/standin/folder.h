@@ -6,6 +6,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/error.h"
+#include "core/tls/certificate.h"
 #include "tools/standin/access_token.h"
 #include "tools/standin/commands.h"
 
@@ -13,9 +14,13 @@ namespace bellhop::standin {
 
 // The texts of a StandinFolder's files.
 struct FolderTexts {
-  std::string ca_pem, standin_chain_pem, standin_key_pem;
+  CertificateAndKey authority;  // whose chain is ca.pem
+  std::string standin_chain_pem, standin_key_pem;
   std::vector<uint8_t> provider_public_key;  // SubjectPublicKeyInfo, DER
   std::shared_ptr<const TokenKey> token_key;
+  FolderTexts() = default;
+  FolderTexts(FolderTexts&&) = default;
+  FolderTexts& operator=(FolderTexts&&) = delete;  // would leave a key unwiped
   ~FolderTexts() { wipe(standin_key_pem); }
 };
 

@@ -70,7 +70,7 @@ Task<Result<std::shared_ptr<HttpOrigin::Connection>>> HttpOrigin::connection_of(
     if (lane.connection && lane.connection->http2.streams_available() > 0) co_return lane.connection;
     if (!lane.connection && !lane.connecting) {
       lane.connecting = true;
-      auto stream = co_await service::open_http2_stream(origin_.host, origin_.port, origin_.tls, options_.connect_timeout);
+      auto stream = co_await service::open_http2_stream(origin_, options_.connect_timeout);
       lane.connecting = false;
       lane.changed.set();
       if (!stream) co_return fail(stream.error());

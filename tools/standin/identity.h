@@ -11,9 +11,10 @@
 namespace bellhop::standin {
 
 // Who is who in a world of stand-ins: an authority that all trust, a certificate for the stand-ins, one for the server,
-// and the provider's key.
+// the provider's key, and a certificate that may stand for it, of the app kAppTopic.
+inline constexpr const char* kAppTopic = "com.example.mail";
 struct Identity {
-  CertificateAndKey authority, standin, server;
+  CertificateAndKey authority, standin, server, app;
   crypto::Es256PrivateKey provider_key;
 };
 

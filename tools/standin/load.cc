@@ -14,6 +14,7 @@
 #include "proto/json_writer.h"
 #include "proto/url.h"
 #include "service/http1_client.h"
+#include "tools/standin/client_bundle.h"
 #include "tools/standin/client_tls.h"
 #include "tools/standin/commands.h"
 #include "tools/standin/control_client.h"
@@ -66,7 +67,22 @@ Task<void> register_some(Run* run, size_t* next) {
   }
 }
 
+// The same certificate authority that the Exchange stand-in trusts.
+Result<CertificateAndKey> read_authority(const std::string& folder) {
+  CertificateAndKey authority;
+  BH_TRY(authority.chain_pem, io::read_file(folder + "/ca.pem"));
+  BH_TRY(authority.key_pem, io::read_file(folder + "/ca-key.pem"));
+  return authority;
+}
+
 Task<bool> register_all(Run& run) {
+  bool certificates = run.command.auth == DeviceAuth::certificate || run.command.auth == DeviceAuth::dual;
+  Result<CertificateAndKey> authority = CertificateAndKey();
+  if (certificates) authority = read_authority(run.command.folder);
+  if (!authority) {
+    print_problem(run.command.folder + ": no certificate authority: " + error_text(authority.error()));
+    co_return false;
+  }
   for (uint32_t i = 1; i <= run.command.mailboxes; ++i) {
     DeviceAccount account;
     account.address = fmt::format("user{}@{}", i, run.command.domain);
@@ -76,6 +92,15 @@ Task<bool> register_all(Run& run) {
     account.device_id = fmt::format("load-{}", i);  // the same at the next run, which then takes over
     account.push_token = fmt::format("{:064x}", i);
     account.topic = run.command.topic;
+    if (certificates) {
+      account.pkcs12_password = run.command.password;
+      auto bundle = make_client_bundle(*authority, account.address, account.pkcs12_password, io::wall_now());
+      if (!bundle) {
+        print_problem("no certificate can be made: " + error_text(bundle.error()));
+        co_return false;
+      }
+      account.pkcs12 = bundle->reveal_text();
+    }
     run.accounts.push_back(std::move(account));
   }
   Instant begun = io::now();

@@ -15,12 +15,15 @@ Result<std::shared_ptr<TicketKeys>> make_ticket_keys() {
 
 Result<std::shared_ptr<TlsContext>> make_server_context(const std::string& chain_pem, const std::string& key_pem,
                                                         const char* alpn, std::shared_ptr<TicketKeys> ticket_keys,
-                                                        std::string& complaint) {
+                                                        std::string& complaint, TlsClientAuth client_auth,
+                                                        std::shared_ptr<const TlsAuthorities> client_authorities) {
   return TlsContext::server({.chain = {"the stand-in's certificate", chain_pem},
                              .key = {"the stand-in's key", key_pem},
                              .alpn = {alpn},
                              .alpn_required = true,
-                             .ticket_keys = std::move(ticket_keys)},
+                             .ticket_keys = std::move(ticket_keys),
+                             .client_auth = client_auth,
+                             .client_authorities = std::move(client_authorities)},
                             complaint);
 }
 

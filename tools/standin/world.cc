@@ -25,6 +25,7 @@ Result<std::unique_ptr<World>> World::make(WorldOptions options, std::string& co
   texts.server_chain_pem = identity->server.chain_pem;
   texts.server_key_pem = identity->server.key_pem;
   texts.p8_pem = std::string(identity->provider_key.to_pem().reveal_text());
+  world->authority_ = std::move(identity->authority);
   texts.team_id = options.team_id;
   texts.key_id = options.key_id;
   texts.topic = options.topic;
@@ -34,6 +35,7 @@ Result<std::unique_ptr<World>> World::make(WorldOptions options, std::string& co
   exchange.certificate_pem = identity->standin.chain_pem;
   exchange.key_pem = identity->standin.key_pem;
   exchange.callback_ca_pem = texts.ca_pem;
+  exchange.client_ca_pem = texts.ca_pem;
   std::shared_ptr<const TokenKey> token_key = TokenKey::random();
   exchange.token_key = token_key;
   BH_TRY(world->exchange_, Exchange::make(std::move(exchange), complaint));
@@ -42,6 +44,7 @@ Result<std::unique_ptr<World>> World::make(WorldOptions options, std::string& co
   if (apns.listen.port == 0) apns.listen = loopback;
   apns.certificate_pem = identity->standin.chain_pem;
   apns.key_pem = identity->standin.key_pem;
+  apns.client_ca_pem = texts.ca_pem;
   apns.keys.push_back(
       {options.team_id, options.key_id, identity->provider_key.public_key().spki(), {options.topic}});
   BH_TRY(world->apns_, Apns::make(std::move(apns), complaint));

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "core/tls/certificate.h"
 #include "tools/standin/apns.h"
 #include "tools/standin/exchange.h"
 #include "tools/standin/token_endpoint.h"
@@ -57,10 +58,13 @@ class World {
   Apns& apns() { return *apns_; }
   TokenEndpoint& tokens() { return *tokens_; }
   const WorldTexts& texts() const { return texts_; }
+  // Signs users' certificates, see make_client_bundle(); the Exchange takes them where its options ask for some.
+  const CertificateAndKey& authority() const { return authority_; }
 
  private:
   World() = default;
   WorldTexts texts_;
+  CertificateAndKey authority_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Apns> apns_;
   std::unique_ptr<TokenEndpoint> tokens_;

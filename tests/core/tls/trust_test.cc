@@ -120,7 +120,7 @@ TEST_F(Trust, RefusesChainsOfMoreThanEight) {
   auto leaf = der_of(server_certificate().chain_pem);
   bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> chain(sk_CRYPTO_BUFFER_new_null());
   EXPECT_EQ(error_text(verify_server_chain(*context, kHost, chain.get()).error()),
-            "tls: the server sent no certificate");
+            "tls: the peer sent no certificate");
   for (size_t i = 0; i < TlsContext::kPeerChainMax; ++i) {
     ASSERT_TRUE(bssl::PushToStack(chain.get(), bssl::UpRef(leaf[0].get())));
   }

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Devices: a page of them, one, and its removal. A device's id here is the store's: a hash of its user and of what the
+// device calls itself.
+#include <algorithm>
+
+#include "core/cross_core.h"
+#include "core/io.h"
+#include "service/admin_listing.h"
+#include "service/registration.h"
+#include "service/vault.h"
+#include "store/error.h"
+
+namespace bellhop::service::admin {
+namespace {
+
+using proto::JsonWriter;
+using proto::ProblemCode;
+
+struct Row {
+  store::PlacedDevice device;
+  std::string tenant;
+};
+struct Page {
+  std::vector<Row> rows;
+  std::optional<store::DevicePlace> next;
+};
+
+// The devices of one user; none where there is no such user.
+Task<Result<Page>> find_of_user(Core& core, const ListQuery& query) {
+  Page page;
+  auto user = co_await core.node.store.read_user(*query.user);
+  if (!user && is(user.error(), store::StoreError::not_found)) co_return page;
+  if (!user) co_return fail(user.error());
+  if (query.tenant && user->tenant != query.tenant->config.id) co_return page;
+  BH_CO_TRY(auto devices, co_await core.node.store.read_devices(*query.user));
+  store::DeviceKey wanted;
+  if (!query.device_id.empty()) wanted = core.node.vault.device_key(*query.user, query.device_id);
+  for (store::DeviceEntry& entry : devices) {
+    if (!query.device_id.empty() && entry.key != wanted) continue;
+    page.rows.push_back({{{*query.user, entry.key}, std::move(entry.record)}, user->tenant});
+  }
+  co_return page;
+}
+
+Task<Result<Page>> find_page(Core& core, const ListQuery& query) {
+  Page page;
+  std::optional<store::DevicePlace> after;
+  if (!query.after.empty()) {
+    Bytes cursor = as_bytes(query.after);
+    after = store::DevicePlace{store::StoredUserId::from(cursor),
+                               store::DeviceKey::from(cursor.subspan(store::StoredUserId::kBytes))};
+  }
+  store::StoredUserId owner;  // of the row before: devices of one user lie together
+  std::string tenant;
+  for (size_t reads = 0; reads < kReadsMax; ++reads) {
+    BH_CO_TRY(auto entries, co_await core.node.store.list_devices(after, kRowsPerRead));
+    bool end = entries.size() < kRowsPerRead;
+    for (size_t i = 0; i < entries.size(); ++i) {
+      after = entries[i].place;
+      if (owner != after->user || tenant.empty()) {
+        auto user = co_await core.node.store.read_user(after->user);
+        if (!user && !is(user.error(), store::StoreError::not_found)) co_return fail(user.error());
+        owner = after->user;
+        tenant = user ? user->tenant : "";  // left between the two reads
+      }
+      bool wanted = !tenant.empty() && (!query.tenant || tenant == query.tenant->config.id);
+      if (!wanted) continue;
+      page.rows.push_back({std::move(entries[i]), tenant});
+      if (page.rows.size() < query.limit) continue;
+      if (!end || i + 1 < entries.size()) page.next = after;
+      co_return page;
+    }
+    if (end) co_return page;
+    co_await yield_now();
+  }
+  page.next = after;
+  co_return page;
+}
+
+Task<Result<Row>> find_device(Core& core, std::string_view id_text) {
+  auto id = read_id<store::DeviceKey>(id_text);
+  if (!id) co_return fail(store::store_error(store::StoreError::not_found));
+  BH_CO_TRY(store::StoredUserId user, co_await core.node.store.find_device_owner(*id));
+  BH_CO_TRY(store::UserRecord record, co_await core.node.store.read_user(user));
+  BH_CO_TRY(store::DeviceRecord device, co_await core.node.store.read_device(user, *id));
+  co_return Row{{{user, *id}, std::move(device)}, std::move(record.tenant)};
+}
+
+Task<void> refuse(Call& call, Error error) {
+  if (is(error, store::StoreError::not_found)) {
+    co_await respond_problem(call.exchange, 404, ProblemCode::unknown, "no device has this id; an id is 32 hex digits");
+  } else {
+    co_await respond_store_failure(call.exchange, error);
+  }
+}
+
+}  // namespace
+
+Task<void> list_devices(Call& call) {
+  std::string complaint;
+  auto query = read_query(call, {"tenant", "user", "userId", "deviceId", "after", "limit"},
+                          store::StoredUserId::kBytes + store::DeviceKey::kBytes, {}, complaint);
+  if (!query) {
+    co_await respond_problem(call.exchange, 422, ProblemCode::malformed, complaint);
+    co_return;
+  }
+  Result<Page> page = query->user ? co_await find_of_user(call.core, *query) : co_await find_page(call.core, *query);
+  if (!page) {
+    co_await respond_store_failure(call.exchange, page.error());
+    co_return;
+  }
+  std::string body;
+  JsonWriter json(body);
+  json.begin_object().name("devices").begin_array();
+  for (const Row& row : page->rows) {
+    json.begin_object();
+    append_device(json, call.core, row.device.place, row.tenant, row.device.record);
+    json.end_object();
+  }
+  json.end_array();
+  if (page->next) json.member("next", to_hex(page->next->user) + to_hex(page->next->device));
+  json.end_object();
+  co_await respond_json(call.exchange, body);
+}
+
+Task<void> show_device(Call& call) {
+  auto row = co_await find_device(call.core, call.argument);
+  if (!row) {
+    co_await refuse(call, row.error());
+    co_return;
+  }
+  std::string body;
+  JsonWriter json(body);
+  json.begin_object();
+  append_device(json, call.core, row->device.place, row->tenant, row->device.record);
+  json.end_object();
+  co_await respond_json(call.exchange, body);
+}
+
+// As the device's own unsubscribe, whatever its secret or state.
+Task<void> remove_device(Call& call) {
+  auto row = co_await find_device(call.core, call.argument);
+  if (!row) {
+    co_await refuse(call, row.error());
+    co_return;
+  }
+  store::DevicePlace place = row->device.place;
+  unsigned home = call.core.node.home_core(place.user);
+  Registrar* registrar = call.core.node.cores[home]->registrar;
+  Result<store::RemovedDevice> removed =
+      co_await on_core(home, [registrar, place] { return registrar->remove_device(place.user, place.device); });
+  if (!removed) {
+    co_await refuse(call, removed.error());
+    co_return;
+  }
+  log_line(call.core.log, LogLevel::info, "admin_device_removed", field("user", call.core.fingerprint(place.user)),
+           field("device", call.core.log.fingerprint("device", place.device)), field("tenant", not_personal(row->tenant)),
+           field("last_device", removed->last), field("subscriptions_ended", removed->tombstoned.size()));
+  std::string body;
+  JsonWriter json(body);
+  json.begin_object()
+      .member("lastDevice", removed->last)
+      .member("subscriptionsEnded", removed->tombstoned.size())
+      .member("resubscribeNeeded", !removed->orphaned.empty())
+      .end_object();
+  co_await respond_json(call.exchange, body);
+}
+
+}  // namespace bellhop::service::admin

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/config_diff.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/check.h"
+#include "service/config_table.h"
+
+namespace bellhop::service {
+namespace {
+
+constexpr std::string_view kExists = "present";
+
+const SectionRow& section_of(std::string_view path) {
+  const SectionRow* section = find_config_section(path);
+  BH_CHECK(section != nullptr);
+  return *section;
+}
+
+// The table's accessors serve the parser too, which writes: they take the struct without const.
+const void* member_of(const KeyRow& key, const void* values) { return key.member(const_cast<void*>(values)); }
+
+std::string app_name(const AppConfig& app) {
+  return fmt::format("{}, {}", app.topic, app.environment == ApnsEnvironment::production ? "production" : "sandbox");
+}
+
+class Comparison {
+ public:
+  explicit Comparison(std::vector<ConfigChange>& changes) : changes_(changes) {}
+
+  // `name` and `place` are what the section is called in the change and in the file's positions.
+  void values(const SectionRow& section, const void* before, const void* after, std::string_view name,
+              std::string_view place) {
+    for (const KeyRow& key : section.keys) {
+      std::string old_value = value_text(key, member_of(key, before)), new_value = value_text(key, member_of(key, after));
+      if (old_value == new_value) continue;
+      changes_.push_back({.key = joined(name, key.name),
+                          .before = std::move(old_value),
+                          .after = std::move(new_value),
+                          .reload = takes_reload(section, key),
+                          .position_key = joined(place, key.name)});
+    }
+  }
+
+  void tenants(const std::vector<TenantConfig>& before, const std::vector<TenantConfig>& after) {
+    for (const TenantConfig& tenant : before) {
+      if (find(after, tenant) == after.end()) exists(fmt::format("tenant[{}]", tenant.id), "", false);
+    }
+    for (size_t i = 0; i < after.size(); ++i) {
+      std::string name = fmt::format("tenant[{}]", after[i].id), place = fmt::format("tenant[{}]", i);
+      auto old_one = find(before, after[i]);
+      if (old_one == before.end()) {
+        exists(name, place, true);
+        continue;
+      }
+      values(section_of("tenant"), &*old_one, &after[i], name, place);
+      apps(*old_one, after[i], name, place);
+    }
+  }
+
+ private:
+  static std::string joined(std::string_view name, std::string_view key) {
+    return name.empty() ? std::string(key) : fmt::format("{}.{}", name, key);
+  }
+  static std::vector<TenantConfig>::const_iterator find(const std::vector<TenantConfig>& tenants,
+                                                        const TenantConfig& like) {
+    return std::ranges::find(tenants, like.id, &TenantConfig::id);
+  }
+  static std::vector<AppConfig>::const_iterator find(const std::vector<AppConfig>& apps, const AppConfig& like) {
+    return std::ranges::find_if(apps, [&](const AppConfig& app) {
+      return app.topic == like.topic && app.environment == like.environment;
+    });
+  }
+
+  void exists(std::string name, std::string place, bool now) {
+    changes_.push_back({.key = std::move(name),
+                        .before = now ? "" : std::string(kExists),
+                        .after = now ? std::string(kExists) : "",
+                        .reload = true,
+                        .position_key = std::move(place)});
+  }
+
+  void apps(const TenantConfig& before, const TenantConfig& after, std::string_view name, std::string_view place) {
+    for (const AppConfig& app : before.apps) {
+      if (find(after.apps, app) == after.apps.end()) exists(fmt::format("{}.app[{}]", name, app_name(app)), "", false);
+    }
+    for (size_t i = 0; i < after.apps.size(); ++i) {
+      std::string app = fmt::format("{}.app[{}]", name, app_name(after.apps[i]));
+      std::string app_place = fmt::format("{}.app[{}]", place, i);
+      auto old_one = find(before.apps, after.apps[i]);
+      if (old_one == before.apps.end()) {
+        exists(app, app_place, true);
+      } else {
+        values(section_of("tenant.app"), &*old_one, &after.apps[i], app, app_place);
+      }
+    }
+  }
+
+  std::vector<ConfigChange>& changes_;
+};
+
+}  // namespace
+
+std::vector<ConfigChange> config_changes(const Config& before, const Config& after) {
+  std::vector<ConfigChange> changes;
+  Comparison comparison(changes);
+  for (const SectionRow& section : config_sections()) {
+    if (section.repeated) continue;
+    const void* old_values = section.enter(const_cast<Config*>(&before));
+    const void* new_values = section.enter(const_cast<Config*>(&after));
+    comparison.values(section, old_values, new_values, section.path, section.path);
+  }
+  comparison.tenants(before.tenants, after.tenants);
+  return changes;
+}
+
+std::string to_text(const ConfigChange& change) {
+  auto shown = [](const std::string& value) { return value.empty() ? std::string_view("(none)") : std::string_view(value); };
+  return fmt::format("{}: {} → {} ({})", change.key, shown(change.before), shown(change.after),
+                     change.reload ? "reload" : "restart");
+}
+
+namespace {
+
+// Calls `visit(section, values, place)` for each table of the configuration, as it stands in a file.
+template <class Visit>
+void for_each_table(const Config& config, Visit visit) {
+  for (const SectionRow& section : config_sections()) {
+    if (!section.repeated) visit(section, section.enter(const_cast<Config*>(&config)), std::string(section.path));
+  }
+  for (size_t i = 0; i < config.tenants.size(); ++i) {
+    const TenantConfig& tenant = config.tenants[i];
+    std::string place = fmt::format("tenant[{}]", i);
+    visit(section_of("tenant"), &tenant, place);
+    for (size_t j = 0; j < tenant.apps.size(); ++j) {
+      visit(section_of("tenant.app"), &tenant.apps[j], fmt::format("{}.app[{}]", place, j));
+    }
+  }
+}
+
+bool is_string(KeyKind kind) {
+  return kind == KeyKind::text || kind == KeyKind::path || kind == KeyKind::file || kind == KeyKind::log_output;
+}
+
+// A basic string of TOML.
+std::string toml_string(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text) {
+    auto byte = static_cast<uint8_t>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte == 0x7f) {
+      out += fmt::format("\\u{:04X}", byte);
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+}  // namespace
+
+std::vector<ConfigFileReference> config_files(const Config& config) {
+  std::vector<ConfigFileReference> files;
+  for_each_table(config, [&](const SectionRow& section, const void* values, const std::string& place) {
+    for (const KeyRow& key : section.keys) {
+      if (key.kind != KeyKind::file) continue;
+      const auto& path = *static_cast<const std::string*>(member_of(key, values));
+      std::string name = place.empty() ? std::string(key.name) : fmt::format("{}.{}", place, key.name);
+      if (!path.empty()) files.push_back({std::move(name), path, {}});
+    }
+  });
+  return files;
+}
+
+std::string config_toml(const Config& config) {
+  std::string out;
+  for_each_table(config, [&](const SectionRow& section, const void* values, const std::string&) {
+    if (!section.path.empty()) out += fmt::format("\n{}\n", section_text(section));
+    for (const KeyRow& key : section.keys) {
+      const void* member = member_of(key, values);
+      std::string value = is_string(key.kind) ? *static_cast<const std::string*>(member) : value_text(key, member);
+      if (value.empty() || value == "[]") continue;
+      out += fmt::format("{} = {}\n", key.name, is_string(key.kind) ? toml_string(value) : value);
+    }
+  });
+  return out;
+}
+
+ConfigPosition position_of(const ConfigChange& change, const ConfigPositions& positions) {
+  for (std::string key = change.position_key; !key.empty();) {
+    if (auto found = positions.find(key); found != positions.end()) return found->second;
+    size_t dot = key.rfind('.');
+    key.resize(dot == std::string::npos ? 0 : dot);
+  }
+  return {};
+}
+
+}  // namespace bellhop::service

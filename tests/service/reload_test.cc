@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reloads of a whole server, asked for and by changed files. Runs on both back ends.
+
+#include "service/reload.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+#include "core/cross_core.h"
+#include "core/sleep.h"
+#include "core/tls/certificate.h"
+#include "proto/json.h"
+#include "service/http1_client.h"
+#include "service/server.h"
+#include "store/memory/memory_store.h"
+#include "tests/core/run.h"
+
+namespace bellhop::service {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr unsigned kCores = 2;
+
+struct Answer {
+  uint16_t status = 0;
+  std::string body;
+};
+
+// What the configuration file says; the rest is as the server began.
+struct FileOptions {
+  std::string more;                                  // tables at the end
+  std::string limits = "[limits]\n";
+  std::string certificate = "server.pem";
+  std::vector<std::string> tenants = {"first"};
+};
+
+// A server that was started from files, and what an operator does to them. A scenario runs on core 0.
+class ReloadWorld {
+ public:
+  using Scenario = Task<void> (*)(ReloadWorld&);
+  static void run(Scenario scenario) {
+    ReloadWorld world(scenario);
+    test::run_on_cores(kCores, [&](unsigned core) { return world.run_core(core); });
+    EXPECT_EQ(world.ended_, kCores);
+  }
+
+  std::string path(std::string_view name) const { return folder_ + "/" + std::string(name); }
+  void write(std::string_view name, std::string_view content, unsigned mode = 0600) {
+    EXPECT_TRUE(io::write_file(path(name), as_bytes(content), mode)) << name;
+  }
+  void write_config(const FileOptions& options = {}) {
+    std::string text = fmt::format(R"(public_url = "https://localhost"
+data_dir = "data"
+keyring_file = "keyring"
+[listen.public]
+addresses = ["127.0.0.1:0"]
+certificate_file = "{}"
+private_key_file = "server.key"
+[listen.admin]
+address = "127.0.0.1:0"
+unix_socket = "{}"
+[ews]
+ca_file = "ca.pem"
+[oauth]
+ca_file = "ca.pem"
+[apns]
+ca_file = "ca.pem"
+[keys]
+pool_target = 1
+[log]
+level = "error"
+[reload]
+watch_interval_seconds = 1
+{})", options.certificate, socket_, options.limits);
+    for (const std::string& tenant : options.tenants) {
+      text += fmt::format("[[tenant]]\nid = \"{}\"\nname = \"Tenant\"\news_hosts = [\"mail.example.com\"]\n", tenant);
+    }
+    write("bellhop.toml", text + options.more);
+  }
+  // A new pair for the listener. `key`: false writes the certificate alone.
+  SpkiPin write_certificate(bool key = true, std::string_view name = "server.pem") {
+    std::string names[] = {"localhost"}, addresses[] = {"127.0.0.1"};
+    CertificateValidity validity{io::wall_now() - 1h, io::wall_now() + std::chrono::days(90)};
+    pair_ = issue_certificate(*authority_, names, addresses, validity).value();
+    write(name, pair_.chain_pem);
+    if (key) write("server.key", pair_.key_pem);
+    return spki_pin(pair_.chain_pem).value();
+  }
+  void write_waiting_key() { write("server.key", pair_.key_pem); }
+
+  Task<Answer> admin(std::string method, std::string target, std::string body = {}) {
+    Http1Origin origin{.host = "localhost", .port = 0, .tls = nullptr, .addresses = nullptr, .unix_path = socket_};
+    co_return co_await ask(origin, std::move(method), std::move(target), std::move(body));
+  }
+  Task<Answer> reload() { co_return co_await admin("POST", "/v1/reload"); }
+  // 200 where a new handshake gets a certificate with this key.
+  Task<uint16_t> handshake(SpkiPin pin) {
+    Http1Origin origin = public_origin(pin);
+    Answer answer = co_await ask(origin, "GET", "/api/ens/alive", "");
+    co_return answer.status;
+  }
+  Http1Origin public_origin(SpkiPin pin) {
+    std::string complaint;
+    auto tls = TlsContext::client({.authorities = authorities_, .pins = {pin}, .alpn = {"http/1.1"}}, complaint).value();
+    return {.host = "127.0.0.1", .port = server_->public_addresses()[0].port, .tls = tls, .addresses = nullptr, .unix_path = {}};
+  }
+  uint64_t metric(MetricId<MetricType::gauge, void> id) { return server_->shards()[0]->value(id); }
+  uint64_t reloads(ReloadResult result) { return server_->shards()[0]->value(metric::reloads, result); }
+  Task<bool> wait_generation(uint64_t number) {
+    for (int i = 0; i < 400 && metric(metric::generation) < number; ++i) (void)co_await sleep_for(25ms);
+    co_return metric(metric::generation) == number;
+  }
+
+  SpkiPin first_pin{};
+
+ private:
+  explicit ReloadWorld(Scenario scenario) : scenario_(scenario) {}
+
+  Task<Answer> ask(const Http1Origin& origin, std::string method, std::string target, std::string body) {
+    Http1ClientOptions options;
+    Answer answer;
+    auto client = co_await Http1Client::open(origin, options);
+    if (!client) co_return answer;
+    Http1Request request{.method = method, .target = target, .host = "localhost", .headers = {}, .body = body};
+    auto response = co_await within(30s, (*client)->exchange(request));
+    if (response) answer = {response->status, std::string(response->text())};
+    co_await (*client)->close();
+    co_return answer;
+  }
+
+  void make_files() {
+    folder_ = "/tmp/bellhop-reload-" + std::to_string(io::random_u64());
+    socket_ = folder_ + "/admin.sock";
+    EXPECT_TRUE(io::make_folder(folder_, 0700));
+    authority_ = make_authority("Test", {io::wall_now() - 1h, io::wall_now() + std::chrono::days(365)}).value();
+    write("ca.pem", authority_->chain_pem);
+    std::string complaint;
+    const TlsFile file{"ca.pem", authority_->chain_pem};
+    authorities_ = TlsAuthorities::parse(std::span(&file, 1), complaint).value();
+    write("keyring", crypto::make_keyring(1).reveal_text(), 0400);
+    first_pin = write_certificate();
+    write_config();
+  }
+
+  Task<bool> wait_made() { co_return (co_await made_.wait()).has_value(); }
+  Task<bool> count_end() {
+    ++ended_;
+    co_return true;
+  }
+
+  Task<void> run_core(unsigned core) {
+    if (core == 0) {
+      set_tls_clock(&io::wall_now);
+      make_files();
+      auto text = io::read_file(path("bellhop.toml"));
+      ConfigOutcome outcome = parse_config(text.value(), path("bellhop.toml"));
+      for (const ConfigProblem& problem : outcome.problems) ADD_FAILURE() << to_text(problem);
+      std::string complaint;
+      auto files = read_start_files(outcome.config, complaint);
+      EXPECT_TRUE(files) << complaint;
+      server_.emplace(outcome.config, std::move(files.value()), *store_);
+      server_->set_config_file(path("bellhop.toml"));
+      server_->handle_signals(false);
+      made_.set();
+      TaskScope serving(&co_await current_context());
+      serving.spawn(server_->run(0));
+      bool ready = co_await server_->wait_ready();
+      EXPECT_TRUE(ready) << server_->complaint();
+      if (ready) {
+        co_await scenario_(*this);
+        co_await server_->drain();
+      }
+      co_await serving.join();
+    } else {
+      co_await on_core(0, [this] { return wait_made(); });
+      co_await server_->run(core);
+    }
+    co_await on_core(0, [this] { return count_end(); });
+  }
+
+  const Scenario scenario_;
+  std::unique_ptr<store::MemoryStore> store_ = store::MemoryStore::create();
+  std::string folder_, socket_;
+  std::optional<CertificateAndKey> authority_;
+  std::shared_ptr<const TlsAuthorities> authorities_;
+  CertificateAndKey pair_;
+  std::optional<Server> server_;
+  Event made_;
+  unsigned ended_ = 0;
+};
+
+std::string member(const Answer& answer, std::string_view name) {
+  auto document = proto::JsonDocument::parse(answer.body);
+  if (!document) return "";
+  auto text = document->root().string(name);
+  return text && *text ? std::string(**text) : "";
+}
+
+Task<void> tenants_come_and_go(ReloadWorld& world) {
+  Answer same = co_await world.reload();
+  EXPECT_EQ(same.status, 200);
+  EXPECT_EQ(member(same, "result"), "unchanged") << same.body;
+  EXPECT_EQ(world.metric(metric::generation), 1u);
+
+  EXPECT_EQ((co_await world.admin("POST", "/v1/tokens", R"({"tenant":"second"})")).status, 422);
+  world.write_config({.tenants = {"second", "first"}});
+  Answer added = co_await world.reload();
+  EXPECT_EQ(added.status, 200) << added.body;
+  EXPECT_EQ(member(added, "result"), "reloaded");
+  EXPECT_THAT(added.body, HasSubstr(R"({"key":"tenant[second]","before":"","after":"present"})"));
+  EXPECT_EQ((co_await world.admin("POST", "/v1/tokens", R"({"tenant":"second"})")).status, 201);
+
+  world.write_config();
+  EXPECT_EQ((co_await world.reload()).status, 200);
+  EXPECT_EQ((co_await world.admin("POST", "/v1/tokens", R"({"tenant":"second"})")).status, 422);
+  EXPECT_EQ((co_await world.admin("POST", "/v1/tokens", R"({"tenant":"first"})")).status, 201);
+  EXPECT_EQ(world.metric(metric::generation), 3u);
+  EXPECT_EQ(world.metric(metric::reload_last_success), 1u);
+}
+TEST(Reload, TenantsComeAndGo) { ReloadWorld::run(&tenants_come_and_go); }
+
+Task<void> faults_change_nothing(ReloadWorld& world) {
+  auto expect_refused = [&](const Answer& answer, uint16_t status, std::string_view why) {
+    EXPECT_EQ(answer.status, status) << answer.body;
+    EXPECT_THAT(member(answer, "detail"), HasSubstr(std::string(why)));
+    EXPECT_EQ(world.metric(metric::generation), 1u);
+    EXPECT_EQ(world.metric(metric::reload_last_success), 0u);
+  };
+  world.write_config({.more = "[broken\n"});
+  expect_refused(co_await world.reload(), 422, "not TOML");
+  world.write_config({.limits = "[limits]\ndevices_per_user_max = 0\n"});
+  expect_refused(co_await world.reload(), 422, ":24:24: limits.devices_per_user_max is 0");
+  // One key needs a restart: what a reload could take is not taken either.
+  world.write_config({.limits = "[limits]\ndevices_per_user_max = 3\n[store]\nmailboxes_max = 5\n", .tenants = {"other"}});
+  Answer restart = co_await world.reload();
+  expect_refused(restart, 409, ":26:17: store.mailboxes_max cannot change from 2000000 to 5 by a reload");
+  EXPECT_EQ(member(restart, "result"), "restart_needed");
+  EXPECT_EQ((co_await world.admin("POST", "/v1/tokens", R"({"tenant":"other"})")).status, 422);
+
+  world.write_config({.certificate = "ca.pem"});
+  Answer foreign = co_await world.reload();
+  expect_refused(foreign, 422, "server.key");  // does not belong to the first certificate in ca.pem
+  world.write_config({.certificate = "absent.pem"});
+  expect_refused(co_await world.reload(), 422, world.path("absent.pem"));
+  EXPECT_EQ(co_await world.handshake(world.first_pin), 200);
+
+  world.write_config();
+  EXPECT_EQ((co_await world.reload()).status, 200);
+  EXPECT_EQ(world.metric(metric::reload_last_success), 1u);
+  EXPECT_EQ(world.reloads(ReloadResult::refused), 4u);
+  EXPECT_EQ(world.reloads(ReloadResult::restart_needed), 1u);
+}
+TEST(Reload, AFaultIsNamedWithItsPlaceAndChangesNothing) { ReloadWorld::run(&faults_change_nothing); }
+
+Task<void> new_certificate(ReloadWorld& world) {
+  Http1Origin origin = world.public_origin(world.first_pin);
+  Http1ClientOptions options;
+  auto client = co_await Http1Client::open(origin, options);
+  CO_ASSERT(client);
+  Http1Request alive{.method = "GET", .target = "/api/ens/alive", .host = "localhost", .headers = {}, .body = {}};
+  auto before = co_await (*client)->exchange(alive);
+  EXPECT_TRUE(before && before->status == 200);
+
+  SpkiPin pin = world.write_certificate();
+  Answer answer = co_await world.reload();
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  EXPECT_THAT(answer.body, HasSubstr(world.path("server.pem")));
+  EXPECT_EQ(co_await world.handshake(pin), 200);
+  EXPECT_EQ(co_await world.handshake(world.first_pin), 0);
+  auto after = co_await (*client)->exchange(alive);
+  EXPECT_TRUE(after && after->status == 200) << "an established connection lives on";
+  co_await (*client)->close();
+}
+TEST(Reload, NewHandshakesGetTheNewCertificateAndOldConnectionsLiveOn) { ReloadWorld::run(&new_certificate); }
+
+// The configuration file holds a change that needs a restart: files that it names are renewed all the same.
+Task<void> watched_files(ReloadWorld& world) {
+  world.write_config({.more = "[store]\nmailboxes_max = 5\n"});
+  SpkiPin pin = world.write_certificate(/*key=*/false);
+  for (int i = 0; i < 400 && world.reloads(ReloadResult::refused) < 2; ++i) (void)co_await sleep_for(25ms);
+  EXPECT_GE(world.reloads(ReloadResult::refused), 2u) << "a half-written pair is tried again";
+  EXPECT_EQ(world.metric(metric::generation), 1u);
+  EXPECT_EQ(co_await world.handshake(world.first_pin), 200);
+  world.write_waiting_key();
+  EXPECT_TRUE(co_await world.wait_generation(2));
+  EXPECT_EQ(co_await world.handshake(pin), 200);
+  EXPECT_EQ(co_await world.handshake(world.first_pin), 0);
+  EXPECT_EQ(world.metric(metric::reload_last_success), 1u);
+}
+TEST(Reload, AChangedCertificateIsTakenOnceItsKeyFits) { ReloadWorld::run(&watched_files); }
+
+std::string keyring_line(uint32_t id, bool current) {
+  return fmt::format("kek {} {}{}\n", id, to_base64(std::vector<uint8_t>(32, static_cast<uint8_t>(id))), current ? " current" : "");
+}
+
+Task<void> keyrings(ReloadWorld& world) {
+  auto text = io::read_file(world.path("keyring"));
+  CO_ASSERT(text);
+  std::string first = *text;
+  std::string without_current = first;
+  without_current.replace(without_current.find(" current"), 8, "");
+  // Another keyring altogether does not open the store.
+  world.write("keyring", keyring_line(1, true), 0400);
+  EXPECT_EQ((co_await world.reload()).status, 422);
+  // A new key beside the old one becomes current.
+  world.write("keyring", without_current + keyring_line(2, true), 0400);
+  Answer rotated = co_await world.reload();
+  EXPECT_EQ(rotated.status, 200) << rotated.body;
+  EXPECT_EQ(world.metric(metric::generation), 2u);
+  EXPECT_EQ((co_await world.admin("POST", "/v1/tokens", R"({"tenant":"first"})")).status, 201);
+  // The key that seals the store's index key may not vanish, and the one in use may not either.
+  world.write("keyring", keyring_line(2, true), 0400);
+  EXPECT_EQ((co_await world.reload()).status, 422);
+  world.write("keyring", first + keyring_line(3, false), 0400);
+  Answer current_gone = co_await world.reload();
+  EXPECT_EQ(current_gone.status, 422);
+  EXPECT_THAT(member(current_gone, "detail"), HasSubstr("key 2 is missing"));
+  // A key that nothing names may go.
+  world.write("keyring", without_current + keyring_line(2, false) + keyring_line(3, true), 0400);
+  EXPECT_EQ((co_await world.reload()).status, 200);
+  for (int i = 0; i < 400 && world.metric(metric::key_pool_keys) < 1; ++i) (void)co_await sleep_for(25ms);
+  world.write("keyring", without_current + keyring_line(3, true), 0400);
+  Answer retired = co_await world.reload();
+  EXPECT_TRUE(retired.status == 200 || member(retired, "detail").find("still name it") != std::string::npos) << retired.body;
+  // Whoever may read it besides us makes it no keyring.
+  world.write("keyring", without_current + keyring_line(3, true), 0644);
+  EXPECT_EQ((co_await world.reload()).status, 422);
+}
+TEST(Reload, AKeyOfTheKeyringThatIsStillNamedMayNotVanish) { ReloadWorld::run(&keyrings); }
+
+Task<void> hundred_reloads(ReloadWorld& world) {
+  for (int i = 0; i < 100; ++i) {
+    world.write_config({.limits = fmt::format("[limits]\ndevices_per_user_max = {}\n", 1 + i % 50),
+                        .tenants = i % 2 ? std::vector<std::string>{"first", "second"} : std::vector<std::string>{"first"}});
+    Answer answer = co_await world.reload();
+    EXPECT_EQ(answer.status, 200) << answer.body;
+  }
+  EXPECT_EQ(world.metric(metric::generation), 101u);
+  // The answer to the last reload still held the one before.
+  EXPECT_LE(Generation::alive(), 2u);
+}
+TEST(Reload, OldGenerationsAreFreed) {
+  ReloadWorld::run(&hundred_reloads);
+  EXPECT_EQ(Generation::alive(), 0u);
+}
+
+Task<void> running_configuration(ReloadWorld& world) {
+  world.write_config({.limits = "[limits]\ndevices_per_user_max = 7\n", .tenants = {"first", "second"}});
+  EXPECT_EQ((co_await world.reload()).status, 200);
+  Answer answer = co_await world.admin("GET", "/v1/config");
+  EXPECT_EQ(answer.status, 200);
+  ConfigOutcome running = parse_config(answer.body, "running");
+  for (const ConfigProblem& problem : running.problems) ADD_FAILURE() << to_text(problem);
+  ConfigOutcome file = parse_config(io::read_file(world.path("bellhop.toml")).value(), world.path("bellhop.toml"));
+  EXPECT_THAT(config_changes(running.config, file.config), IsEmpty());
+  EXPECT_EQ(running.config.limits.devices_per_user_max, 7u);
+}
+TEST(Reload, TheRunningConfigurationCanBeRead) { ReloadWorld::run(&running_configuration); }
+
+}  // namespace
+}  // namespace bellhop::service

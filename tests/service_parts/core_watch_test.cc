@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/core_watch.h"
+
+#include <gtest/gtest.h>
+
+namespace bellhop::service {
+namespace {
+
+const Instant kStart{std::chrono::hours(5)};
+
+TEST(CoreWatchTest, AllCoresMustHaveTicked) {
+  CoreWatch watch(3, 5s);
+  watch.ticked(0, kStart);
+  watch.ticked(2, kStart);
+  EXPECT_EQ(watch.silent(kStart), 1u);
+  watch.ticked(1, kStart);
+  EXPECT_EQ(watch.silent(kStart), std::nullopt);
+}
+
+TEST(CoreWatchTest, ABlockedCoreIsFoundAndForgivenWhenItTurnsAgain) {
+  CoreWatch watch(3, 5s);
+  for (unsigned core = 0; core < 3; ++core) watch.ticked(core, kStart);
+  EXPECT_EQ(watch.silent(kStart + 5s), std::nullopt);
+  watch.ticked(0, kStart + 5s);
+  watch.ticked(1, kStart + 5s);
+  EXPECT_EQ(watch.silent(kStart + 5s + 1ns), 2u);
+  watch.ticked(2, kStart + 8s);
+  EXPECT_EQ(watch.silent(kStart + 8s), std::nullopt);
+}
+
+}  // namespace
+}  // namespace bellhop::service

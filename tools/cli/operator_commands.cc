@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands for people who run a server: what they take. What they do is in tools/commands.
+#include <memory>
+
+#include "tools/cli/tree.h"
+#include "tools/commands/operate.h"
+
+namespace bellhop::tools {
+namespace {
+
+constexpr const char* kOnServer = "On a running server";
+
+void add_user_choice(CLI::App* command, UserChoice& who) {
+  command->add_option("--tenant", who.tenant, "The tenant's id in the configuration");
+  auto* user = command->add_option("--user", who.user, "The user, as `bellhop users` shows it");
+  auto* user_id = command->add_option("--user-id", who.user_id, "The user by what devices send: SHA-256 of the lower-cased address in hex");
+  auto* address = command->add_option("--address", who.address, "The user by the address, which is hashed here and goes nowhere");
+  user->excludes(user_id)->excludes(address);
+  user_id->excludes(address);
+}
+
+void add_listing(CLI::App* command, Listing& listing) {
+  add_target(command, listing.target);
+  add_user_choice(command, listing.who);
+  command->add_option("--limit", listing.limit, "Rows at most")->check(CLI::Range(1u, 1'000'000u));
+  auto* after = command->add_option("--after", listing.after, "Go on behind a page, with what it printed at its end");
+  command->add_flag("--all", listing.all, "All rows, page after page")->excludes(after);
+  command->add_flag("--json", listing.json, "JSON, as docs/openapi.json describes it");
+}
+
+void add_choice(CLI::App* command, Choice& choice, const std::string& what) {
+  command->add_option("id", choice.id, "The " + what + "'s id, as `bellhop " + what + " list` shows it");
+  add_target(command, choice.target);
+  command->add_flag("--json", choice.json, "JSON, as docs/openapi.json describes it");
+}
+
+void add_device_choice(CLI::App* command, Choice& choice) {
+  add_choice(command, choice, "device");
+  add_user_choice(command, choice.who);
+  command->add_option("--device-id", choice.device_id, "The device by what it calls itself; needs its user");
+}
+
+template <class Options>
+CLI::App* command_with(CLI::App& parent, const std::string& name, const std::string& help, Action& chosen,
+                       const std::shared_ptr<Options>& options, int (*function)(const Options&)) {
+  CLI::App* command = parent.add_subcommand(name, help);
+  choose(command, chosen, [options, function] { return function(*options); });
+  return command;
+}
+
+void add_device_commands(CLI::App& devices, Action& chosen) {
+  auto listing = std::make_shared<Listing>();
+  CLI::App* list = command_with(devices, "list", "List devices, of one user or of all", chosen, listing, &list_devices);
+  list->group(kOnServer);
+  add_listing(list, *listing);
+  teach(list, "bellhop device list --tenant example --address ann@example.com");
+
+  auto shown = std::make_shared<Choice>();
+  CLI::App* show = command_with(devices, "show", "Show one device", chosen, shown, &show_device);
+  show->group(kOnServer);
+  add_device_choice(show, *shown);
+  teach(show, "bellhop device show --tenant example --address ann@example.com --device-id phone1",
+        "logName is the name under which the server's log speaks of the device until it is restarted.");
+
+  auto removed = std::make_shared<Choice>();
+  CLI::App* remove = command_with(devices, "remove", "Remove a device, as its own unsubscribe would", chosen, removed, &remove_device);
+  remove->group(kOnServer);
+  add_device_choice(remove, *removed);
+  teach(remove, "bellhop device remove 00112233445566778899aabbccddeeff",
+        "Its pushes stop at once. The last device of a user ends the mailbox's subscription and deletes the key pair. The\n"
+        "app may register again; a device that was blocked comes back unblocked.");
+}
+
+void add_subscription_commands(CLI::App& root, Action& chosen) {
+  CLI::App* subscriptions = group(root, "subscription", "Subscriptions at Exchange, on a running server");
+  subscriptions->footer("A mailbox has one, shared by its user's devices.");
+  auto listing = std::make_shared<Listing>();
+  CLI::App* list = command_with(*subscriptions, "list", "List subscriptions", chosen, listing, &list_subscriptions);
+  add_listing(list, *listing);
+  list->add_option("--state", listing->state, "Only these; refused: Exchange refused the credentials")
+      ->check(CLI::IsMember({"pending", "active", "late", "lost", "refused"}));
+  list->add_option("--host", listing->host, "Only those at this EWS host");
+  teach(list, "bellhop subscription list --state lost --all",
+        "pending: no callback yet; active: heard of within 1.25 heartbeats; late: within two; lost: longer ago.");
+
+  auto shown = std::make_shared<Choice>();
+  CLI::App* show = command_with(*subscriptions, "show", "Show one subscription", chosen, shown, &show_subscription);
+  add_choice(show, *shown, "subscription");
+  show->get_option("id")->required();
+  teach(show, "bellhop subscription show 00112233445566778899aabbccddeeff");
+
+  auto ended = std::make_shared<Choice>();
+  CLI::App* end = command_with(*subscriptions, "end", "End a subscription: Exchange is told with its next callback", chosen, ended, &end_subscription);
+  add_choice(end, *ended, "subscription");
+  end->get_option("id")->required();
+  teach(end, "bellhop subscription end 00112233445566778899aabbccddeeff",
+        "Devices and key stay. At their next check-in the user's devices are told to subscribe again.");
+}
+
+}  // namespace
+
+void add_operator_commands(CLI::App& root, CLI::App& devices, Action& chosen) {
+  struct Status {
+    AdminTarget target;
+    bool json = false;
+  };
+  auto status = std::make_shared<Status>();
+  CLI::App* command = root.add_subcommand("status", "How a running server is: one page");
+  add_target(command, status->target);
+  command->add_flag("--json", status->json, "JSON, as docs/openapi.json describes it");
+  choose(command, chosen, [status] { return show_status(status->target, status->json); });
+  teach(command, "bellhop status --socket /run/bellhop/admin.sock",
+        "States of subscriptions are counted in a sample of up to 1,024; warnings and errors are counted since the start.");
+
+  auto listing = std::make_shared<Listing>();
+  CLI::App* users = command_with(root, "users", "List users of a running server, with devices and subscription", chosen, listing, &list_users);
+  add_listing(users, *listing);
+  teach(users, "bellhop users --tenant example --limit 20",
+        "The store knows no address: a user is shown as a keyed hash, and found by address with --address, which hashes it\n"
+        "here. Ends with 1 where a user was named and is not there.");
+
+  add_device_commands(devices, chosen);
+  add_subscription_commands(root, chosen);
+}
+
+}  // namespace bellhop::tools
