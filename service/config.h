@@ -210,6 +210,8 @@ struct ProxyConfig {
   std::string username;
   std::string password_file;  // one line; with username
   ProxyResolve resolve = ProxyResolve::proxy;
+
+  friend bool operator==(const ProxyConfig&, const ProxyConfig&) = default;
 };
 
 // [[upstream]]: hosts that need more than their section says. See service/upstreams.h.
@@ -218,6 +220,8 @@ struct UpstreamConfig {
   std::string ca_file;                 // PEM, instead of the section's; empty: those
   std::vector<std::string> spki_pins;  // "sha256/BASE64"
   std::string proxy;                   // name of a [[proxy]], or "http://host:port"; empty: directly
+
+  friend bool operator==(const UpstreamConfig&, const UpstreamConfig&) = default;
 };
 
 // [log]: JSON lines.
