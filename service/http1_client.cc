@@ -55,7 +55,7 @@ Task<Result<Http1Response>> Http1Client::exchange(const Http1Request& request) {
   refused_early_ = false;
   parser_.start(request.method == "HEAD", options_.body_bytes_max);
   Status sent = co_await send(request);
-  if (!sent && sent.error().domain == Domain::os && stream_.tls()) {
+  if (!sent && sent.error().domain == Domain::os && stream_->tls()) {
     // A server that does not take our certificate says so and hangs up, perhaps while we still send.
     Result<Http1Response> last = co_await receive();
     if (!last && is_certificate_refusal(last.error())) sent = fail(last.error());
