@@ -94,6 +94,7 @@ class Walk {
   Status authenticated_safe(CBS octets);
   Status content_info(CBS& info);
   Status encrypted_data(CBS& wrapped);
+  Status encrypted_contents(CBS cipher, const std::vector<uint8_t>& text, const char* password);
   Status safe_contents(CBS octets);
   Status safe_bag(CBS& bag);
   Status algorithm(CBS algorithm, uint32_t times);
@@ -174,12 +175,25 @@ Status Walk::encrypted_data(CBS& wrapped) {
                CBS_get_asn1(&info, &type, CBS_ASN1_OBJECT) && CBS_get_asn1(&info, &cipher, CBS_ASN1_SEQUENCE);
   std::vector<uint8_t> text;
   if (!whole || !take_ciphertext(info, text)) return malformed();
-  BH_CHECKED(algorithm(cipher, 2));
+  // Of an empty password there are two encodings (RFC 7292 appendix B.1): a NUL, and nothing. The reader takes the one
+  // that makes the MAC right; which that is we do not know, so what either of them shows is counted.
+  const bool two_encodings = password_ && password_->empty();
+  BH_CHECKED(algorithm(cipher, two_encodings ? 3 : 2));
   if (!password_) return {};
+  Status walked = encrypted_contents(cipher, text, two_encodings ? "" : password_->data());
+  // An encoding that decrypts to nonsense is no more than that; whatever else is found under one of them decides.
+  bool decided = !two_encodings || (!walked && !is(walked.error(), CryptoError::pkcs12_password));
+  if (decided) return walked;
+  Status other = encrypted_contents(cipher, text, nullptr);
+  return other || !is(other.error(), CryptoError::pkcs12_password) ? other : walked;
+}
+
+// `password`: null for the encoding of an empty one as nothing.
+Status Walk::encrypted_contents(CBS cipher, const std::vector<uint8_t>& text, const char* password) {
   uint8_t* plain = nullptr;
   size_t plain_bytes = 0;
-  bool decrypted = pkcs8_pbe_decrypt(&plain, &plain_bytes, &cipher, password_->data(), password_->size(),
-                                     text.data(), text.size()) == 1;
+  bool decrypted = pkcs8_pbe_decrypt(&plain, &plain_bytes, &cipher, password, password_->size(), text.data(),
+                                     text.size()) == 1;
   if (!decrypted) return fail(pkcs12_error_of_library(CryptoError::pkcs12_password));
   CBS inner;
   CBS_init(&inner, plain, plain_bytes);
@@ -233,7 +247,7 @@ Status Walk::file(Bytes bytes) {
   if (CBS_len(&salt) > kSaltBytesMax) return refuse(CryptoError::pkcs12_too_large);
   uint64_t iterations = 1;
   if (CBS_len(&mac) > 0 && !CBS_get_asn1_uint64(&mac, &iterations)) return malformed();
-  BH_CHECKED(add(iterations, 1));
+  BH_CHECKED(add(iterations, password_ && password_->empty() ? 2 : 1));
   return authenticated_safe(octets);
 }
 

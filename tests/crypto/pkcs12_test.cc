@@ -133,6 +133,23 @@ TEST(Pkcs12, WithAWrongPasswordIsRefused) {
   }
 }
 
+// An empty password has two encodings. OpenSSL writes one, others write the other, and a file opens with whichever it has.
+TEST(Pkcs12, WithAnEmptyPasswordOpensInEitherEncoding) {
+  for (std::string_view name : {"empty_password", "no_password"}) {
+    for (std::string_view password : {std::string_view(), std::string_view("")}) {
+      auto opened = open(name, password);
+      ASSERT_TRUE(opened) << name << ": " << error_text(opened.error());
+      EXPECT_EQ(certificates(opened->chain), 1u) << name;
+    }
+    EXPECT_TRUE(is(open(name).error(), CryptoError::pkcs12_password)) << name;
+  }
+  for (std::string_view password : {std::string_view(), std::string_view("")}) {
+    double before = cpu_seconds();
+    EXPECT_TRUE(is(open("bomb_no_password", password).error(), CryptoError::pkcs12_iterations));
+    EXPECT_LT(cpu_seconds() - before, 0.05);
+  }
+}
+
 TEST(Pkcs12, IsGoodBetweenItsDatesOnly) {
   const WallTime early{std::chrono::sys_days(std::chrono::year(2001) / 1 / 1)};
   const WallTime late{std::chrono::sys_days(std::chrono::year(2190) / 1 / 1)};

@@ -57,19 +57,25 @@ DATA, ENCRYPTED = oid("1.2.840.113549.1.7.1"), oid("1.2.840.113549.1.7.6")
 BAG = "1.2.840.113549.1.12.10.1."
 
 
-def mac_key(password, salt, iterations):
-    """RFC 7292 appendix B.2 for SHA-1, which needs one round for 20 bytes."""
-    text = (password + "\0").encode("utf-16-be")
-    fill = lambda data: (data * (64 // len(data) + 1))[:-(-len(data) // 64) * 64] if len(data) <= 64 else (data * 2)[:-(-len(data) // 64) * 64]
-    digest = b"\x03" * 64 + fill(salt) + fill(text)
-    for _ in range(iterations):
-        digest = hashlib.sha1(digest).digest()
-    return digest
+def derive(password, salt, iterations, purpose, size):
+    """RFC 7292 appendix B.2 for SHA-1. None is no password: nothing, where an empty one is a NUL."""
+    text = b"" if password is None else (password + "\0").encode("utf-16-be")
+    fill = lambda data: (data * (64 // len(data) + 1))[:-(-len(data) // 64) * 64] if data else b""
+    mixed, out = fill(salt) + fill(text), b""
+    while len(out) < size:
+        digest = bytes([purpose]) * 64 + mixed
+        for _ in range(iterations):
+            digest = hashlib.sha1(digest).digest()
+        out += digest
+        step = int.from_bytes((digest * 4)[:64], "big") + 1
+        mixed = b"".join(((int.from_bytes(mixed[at:at + 64], "big") + step) % (1 << 512)).to_bytes(64, "big")
+                         for at in range(0, len(mixed), 64))
+    return out[:size]
 
 
-def pfx(*contents, iterations=2048, stated=None, salt=SALT, octet_string=octets, outer=sequence):
+def pfx(*contents, iterations=2048, stated=None, salt=SALT, octet_string=octets, outer=sequence, password=PASSWORD):
     safe = outer(*contents)
-    tag = hmac.new(mac_key(PASSWORD, salt, iterations), safe, "sha1").digest()
+    tag = hmac.new(derive(password, salt, iterations, 3, 20), safe, "sha1").digest()
     digest = sequence(sequence(oid("1.3.14.3.2.26"), tlv(0x05)), octets(tag))
     return outer(integer(3), outer(DATA, explicit(octet_string(safe))),
                  sequence(digest, octets(salt), integer(stated or iterations)))
@@ -94,6 +100,11 @@ def pbes1(iterations): return sequence(oid("1.2.840.113549.1.12.1.3"), sequence(
 def encrypt(plain, iterations=1000):
     key = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), SALT, iterations, 32)
     return openssl("enc", "-aes-256-cbc", "-K", key.hex(), "-iv", "00" * 16, data=plain)
+
+
+def encrypt_pbes1(plain, password, iterations=1000):
+    key, iv = derive(password, SALT, iterations, 1, 24), derive(password, SALT, iterations, 2, 8)
+    return openssl("enc", "-des-ede3-cbc", "-K", key.hex(), "-iv", iv.hex(), data=plain)
 
 
 def encrypted(text, algorithm):
@@ -130,8 +141,8 @@ class Maker:
         with open(os.path.join(HERE, name + ".p12"), "wb") as file:
             file.write(content)
 
-    def export(self, name, key, certificate, *more):
-        self.write(name, openssl("pkcs12", "-export", "-passout", "pass:" + PASSWORD, "-inkey", self.path(key + ".key"),
+    def export(self, name, key, certificate, *more, password=PASSWORD):
+        self.write(name, openssl("pkcs12", "-export", "-passout", "pass:" + password, "-inkey", self.path(key + ".key"),
                                  "-in", self.path(certificate + ".pem"), *more))
 
     def make(self):
@@ -160,6 +171,8 @@ class Maker:
         for name in kinds:
             if name != "p256":
                 self.export(name, name, name)
+        self.export("empty_password", "p256", "p256", "-certpbe", "PBE-SHA1-3DES", "-keypbe", "PBE-SHA1-3DES", "-macalg", "sha1",
+                    password="")
         self.write("no_key", openssl("pkcs12", "-export", "-passout", "pass:" + PASSWORD, "-nokeys", "-in",
                                      self.path("p256.pem")))
         self.write("no_certificate", openssl("pkcs12", "-export", "-passout", "pass:" + PASSWORD, "-nocerts", "-inkey",
@@ -186,6 +199,10 @@ class Maker:
         self.write("bomb_sum", pfx(*[data(shrouded(bytes(64), pbes2(600_000))) for _ in range(5)]))
         hidden = sequence(shrouded(bytes(64), pbes2(99_000_000)), cert_bag(own))
         self.write("bomb_hidden", pfx(encrypted(encrypt(hidden), pbes2(1000))))
+        none = lambda plain: encrypted(encrypt_pbes1(plain, None), pbes1(1000))
+        self.write("no_password", pfx(none(sequence(cert_bag(own))), data(shrouded(encrypt_pbes1(key, None), pbes1(1000))),
+                                      password=None))
+        self.write("bomb_no_password", pfx(none(hidden), password=None))
         self.write("iterations_0", pfx(data(shrouded(bytes(64), pbes2(0)))))
         self.write("many_parts", pfx(*[data() for _ in range(33)]))
         self.write("scrypt", pfx(encrypted(bytes(64), pbes2(1, derivation="1.3.6.1.4.1.11591.4.11"))))
