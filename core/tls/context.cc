@@ -25,8 +25,15 @@ constexpr char kCiphers[] =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
     "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 constexpr char kGroups[] = "X25519:P-256:P-384";
-// All our servers accept each other's tickets; what they may be used for does not differ.
-constexpr char kSessionScope[] = "bellhop";
+// Our servers accept the tickets of those that ask for certificates as they do; a ticket says that the client had passed.
+constexpr std::string_view session_scope(TlsClientAuth auth) {
+  switch (auth) {
+    case TlsClientAuth::none: return "bellhop";
+    case TlsClientAuth::optional: return "bellhop, certificate";
+    case TlsClientAuth::required: return "bellhop, with certificate";
+  }
+  return {};
+}
 
 std::atomic<WallTime (*)()> tls_clock{nullptr};
 
@@ -157,7 +164,8 @@ Result<std::shared_ptr<TlsContext>> TlsContext::server(const TlsServerOptions& o
   BH_CHECKED(context->set_identity(options, complaint));
   SSL_CTX* native = context->context_;
   if (!options.alpn.empty()) SSL_CTX_set_alpn_select_cb(native, TlsContextCallbacks::select_alpn, context.get());
-  SSL_CTX_set_session_id_context(native, reinterpret_cast<const uint8_t*>(kSessionScope), sizeof kSessionScope - 1);
+  Bytes scope = as_bytes(session_scope(options.client_auth));
+  BH_CHECK(SSL_CTX_set_session_id_context(native, scope.data(), scope.size()) == 1);
   if (options.ticket_keys) {
     SSL_CTX_set_tlsext_ticket_key_cb(native, TlsContextCallbacks::ticket_key);
   } else {

@@ -139,6 +139,17 @@ TEST_P(ClientCertificate, StaysKnownToAResumedSession) {
   }
 }
 
+TEST_P(ClientCertificate, IsAskedForAgainAfterASessionOfAServerThatDidNot) {
+  auto keys = ticket_keys(7);
+  TlsServerOptions lax = server_options(server_certificate());
+  lax.ticket_keys = keys;
+  EXPECT_TRUE(Mutual(client_, make_server(lax), nullptr).talks());
+  EXPECT_GT(client_->sessions().sessions(), 0u);
+  Mutual m(client_, asking_server(TlsClientAuth::required, keys), nullptr);
+  EXPECT_FALSE(m.talks());
+  EXPECT_TRUE(is(m.server.error(), TlsError::certificate_missing)) << error_text(m.server.error());
+}
+
 TEST_P(ClientCertificate, SharesNoSessionWithAnother) {
   auto keys = ticket_keys(7);
   TlsOwnIdentity ann = identity_of({.account = "ann@example.com", .validity = kGood});
