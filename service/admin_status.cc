@@ -236,10 +236,9 @@ void append_routes(JsonWriter& json, const std::vector<ApnsRouteState>& routes) 
   json.name("apns").begin_object().member("routeCount", routes.size()).name("routes").begin_array();
   for (size_t i = 0; i < std::min(routes.size(), kRoutesShownMax); ++i) {
     const ApnsRouteState& route = routes[i];
-    json.begin_object()
-        .member("team", route.name.team_id)
-        .member("key", route.name.key_id)
-        .member("environment", route.name.environment == ApnsEnvironment::production ? "production" : "sandbox")
+    json.begin_object().member("team", route.name.team_id).member("key", route.name.key_id);
+    if (!route.name.certificate.empty()) json.member("certificate", route.name.certificate);
+    json.member("environment", route.name.environment == ApnsEnvironment::production ? "production" : "sandbox")
         .member("tokens", route.name.proven ? "proven" : "unproven")
         .member("connections", route.connections)
         .member("freeStreams", route.free_streams)

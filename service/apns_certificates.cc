@@ -61,6 +61,8 @@ void ApnsCertificates::replace(ApnsCertificateMap fresh) {
   }
   previous_ = std::move(current_);
   current_ = std::move(fresh);
+  std::erase_if(previous_, [&](const auto& entry) { return current_.contains(entry.first); });
+  version_.fetch_add(1, std::memory_order_release);
 }
 
 std::vector<std::shared_ptr<const ApnsCertificate>> ApnsCertificates::all() const {

@@ -93,18 +93,29 @@ void ApnsRoute::fail_waiting(const Error& error) {
   }
 }
 
-// Takes up the certificate as it is now, and looks at its dates.
+Status ApnsRoute::take_up_certificate() {
+  if (name_.certificate.empty()) return {};
+  const ApnsCertificates& all = parts_.tokens.certificates();
+  if (uint64_t version = all.version(); version != certificate_version_) {
+    certificate_version_ = version;
+    std::shared_ptr<const ApnsCertificate> current = all.find(name_.certificate);
+    if (current != certificate_) {
+      bool replaced = certificate_ != nullptr;
+      certificate_ = std::move(current);
+      tls_.reset();  // no session of the old one
+      refused_.reset();
+      if (!certificate_) fail_waiting(core_error(CoreError::closed));
+      if (replaced) retire_connections();
+    }
+  }
+  if (!certificate_) return fail(core_error(CoreError::closed));
+  return {};
+}
+
+// The certificate as it is now, and its dates.
 Status ApnsRoute::check_certificate() {
   if (name_.certificate.empty()) return {};
-  std::shared_ptr<const ApnsCertificate> current = parts_.tokens.certificates().find(name_.certificate);
-  if (!current) return fail(core_error(CoreError::closed));  // the app left the configuration
-  if (current != certificate_) {
-    bool replaced = certificate_ != nullptr;
-    certificate_ = std::move(current);
-    tls_.reset();  // no session of the old one
-    refused_.reset();
-    if (replaced) retire_connections();
-  }
+  BH_CHECKED(take_up_certificate());
   WallTime now = io::wall_now();
   if (now > certificate_->identity.expires()) return fail(tls_error(TlsError::own_certificate_expired));
   if (now < certificate_->identity.valid_from()) return fail(tls_error(TlsError::own_certificate_not_yet_valid));
@@ -166,7 +177,8 @@ void ApnsRoute::on_goaway(const proto::Http2GoAway& goaway, const proto::ApnsAns
   std::string_view reason = why.reason == proto::ApnsReason::unknown ? std::string_view(why.unknown_name)
                                                                      : proto::apns_reason_info(why.reason).name;
   log_line(parts_.log, LogLevel::info, "apns_goaway", field("environment", text_of(name_.environment)),
-           field("team", not_personal(name_.team_id)), field("proven", name_.proven),
+           field("team", not_personal(name_.team_id)), field("certificate", not_personal(name_.certificate)),
+           field("proven", name_.proven),
            field("code", not_personal(proto::http2_code_name(goaway.code))), field("reason", not_personal(reason)));
 }
 
@@ -211,7 +223,8 @@ Task<std::shared_ptr<ApnsConnection>> ApnsRoute::connect_when_due() {
     if (is(stream.error(), CoreError::canceled)) co_return nullptr;
     note_refusal(stream.error());
     log_line(parts_.log, LogLevel::warning, "apns_connect_failed", field("host", not_personal(host().host)),
-             field("team", not_personal(name_.team_id)), field("error", stream.error()),
+             field("team", not_personal(name_.team_id)), field("certificate", not_personal(name_.certificate)),
+             field("error", stream.error()),
              field("next_ms", std::max(Duration(0), connect_not_before_ - io::now())));
   }
 }
@@ -222,7 +235,8 @@ Task<void> ApnsRoute::serve(std::shared_ptr<ApnsConnection> connection) {
   if (ended) co_return;
   note_refusal(ended.error());  // with TLS 1.3, that comes after the handshake
   log_line(parts_.log, LogLevel::warning, "apns_connection_lost", field("host", not_personal(host().host)),
-           field("team", not_personal(name_.team_id)), field("error", ended.error()));
+           field("team", not_personal(name_.team_id)), field("certificate", not_personal(name_.certificate)),
+           field("error", ended.error()));
 }
 
 }  // namespace bellhop::service

@@ -83,6 +83,9 @@ class ApnsRoute final : public ApnsConnection::Owner {
   // Waits for a stream. Errors: canceled, CoreError::limit (too many wait), closed (after close()); and of the route's
   // certificate: tls own_certificate_*, peer_alert (APNs does not take it).
   Task<Result<Slot>> acquire();
+  // Takes up the certificate as it is now: another one gets new connections, and of the old one nothing is kept. Without
+  // effect where the route has none. Errors: closed (no app has it any more).
+  Status take_up_certificate();
   // The next push gets a new connection; those that are open end when their streams have.
   void retire_connections();
   // The next connection makes its TLS anew: the routes are others.
@@ -121,6 +124,7 @@ class ApnsRoute final : public ApnsConnection::Owner {
   ApnsRouteParts& parts_;
   std::string authority_;
   std::shared_ptr<const ApnsCertificate> certificate_;  // of connections from now on
+  uint64_t certificate_version_ = 0;  // of all certificates, when it was found
   std::shared_ptr<TlsContext> tls_;  // with a certificate: its own
   std::optional<Error> refused_;  // APNs did not take the certificate
   Instant refused_until_{};       // when another connection tries

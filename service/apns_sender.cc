@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/apns_sender.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -193,6 +194,20 @@ ApnsSender::~ApnsSender() = default;
 void ApnsSender::renew(UpstreamRoutes routes) {
   impl_->parts.routes = std::move(routes);
   for (auto& [name, route] : impl_->routes) route->forget_tls();
+}
+
+void ApnsSender::take_up(const Config& config) {
+  auto needs = [](const AppConfig& app, const ApnsRouteName& name) {
+    return app.team_id == name.team_id && app.key_id == name.key_id && app.certificate_file == name.certificate &&
+           app.environment == name.environment;
+  };
+  for (auto& [name, route] : impl_->routes) {
+    (void)route->take_up_certificate();  // closed: it has none any more, and says so to its pushes
+    bool needed = std::ranges::any_of(config.tenants, [&](const TenantConfig& tenant) {
+      return std::ranges::any_of(tenant.apps, [&](const AppConfig& app) { return needs(app, name); });
+    });
+    if (!needed) route->retire_connections();
+  }
 }
 
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {

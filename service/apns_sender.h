@@ -115,6 +115,9 @@ class ApnsSender {
   std::vector<ApnsRouteState> routes() const;
   // For connections made from now on, at a reload.
   void renew(UpstreamRoutes routes);
+  // At a reload: certificates as they are now. Connections that no app of the configuration needs any more end when
+  // their pushes have.
+  void take_up(const Config& config);
   // GOAWAY to ourselves: no new pushes, connections end when their streams did. Awaits it.
   Task<void> close();
 

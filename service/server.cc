@@ -165,6 +165,7 @@ void Server::CoreParts::take(const Switch& next) {
     tokens.renew({upstreams, UpstreamKind::token});
     apns.renew({upstreams, UpstreamKind::apns});
   }
+  apns.take_up(config);
   if (next.upstreams || next.networks_changed) ews.renew({upstreams, UpstreamKind::ews}, core.tenants());
 }
 

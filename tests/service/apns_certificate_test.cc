@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "crypto/es256.h"
+#include "service/apns_route.h"
 #include "service/expiry.h"
 #include "tests/service/apns_fixture.h"
 
@@ -157,6 +158,39 @@ Task<void> renewed_flow(unsigned) {
   co_await bench.stop();
 }
 TEST(ApnsCertificate, IsReplacedWhilePushesGoOn) { test::run_on_cores(1, renewed_flow); }
+
+// What a reload replaced or took away is in nobody's hands any more, though no push ever asks for it again.
+Task<void> forgotten_flow(unsigned) {
+  CertificateBench bench;
+  CO_ASSERT(co_await bench.start_asking());
+  bench.write("com.example.one", good());
+  bench.write("com.example.two", good());
+  size_t one = bench.add("com.example.one"), two = bench.add("com.example.two");
+  bench.reload();
+  EXPECT_EQ((co_await bench.push_now(0, 5s, true, one)).verdict, Verdict::delivered);
+  EXPECT_EQ((co_await bench.push_now(1, 5s, true, two)).verdict, Verdict::delivered);
+  const ApnsCertificates& all = bench.provider.tokens->certificates();
+  std::weak_ptr<const ApnsCertificate> first = all.find(bench.path("com.example.one", "pem"));
+  std::weak_ptr<const ApnsCertificate> second = all.find(bench.path("com.example.two", "pem"));
+  bench.write("com.example.one", good());  // another key
+  bench.reload();
+  bench.sender->apns->take_up(bench.provider.config);
+  EXPECT_TRUE(first.expired()) << "replaced";
+  EXPECT_FALSE(second.expired()) << "did not change";
+  bench.provider.config.tenants[0].apps.pop_back();
+  bench.reload();
+  bench.sender->apns->take_up(bench.provider.config);
+  EXPECT_FALSE(second.expired()) << "pushes may be on their way";
+  for (const ApnsRouteState& route : bench.sender->apns->routes()) {
+    if (route.name.certificate == bench.path("com.example.two", "pem")) EXPECT_EQ(route.free_streams, 0u);
+  }
+  bench.reload();
+  bench.sender->apns->take_up(bench.provider.config);
+  EXPECT_TRUE(second.expired()) << "left the configuration";
+  EXPECT_EQ((co_await bench.push_now(2, 5s, true, one)).verdict, Verdict::delivered);
+  co_await bench.stop();
+}
+TEST(ApnsCertificate, ThatWasReplacedOrLeftIsForgotten) { test::run_on_cores(1, forgotten_flow); }
 
 Task<void> mended_flow(unsigned) {
   CertificateBench bench;

@@ -71,9 +71,12 @@ void print_routes(const JsonObject& apns) {
   for (size_t i = 0; i < routes->size(); ++i) {
     auto route = routes->at(i).object();
     if (!route) continue;
-    fmt::print("{:<14} {}/{} {}, {} tokens: {} connections, {} streams free, {} pushes wait\n", i == 0 ? "APNs" : "",
-               text_of(*route, "team"), text_of(*route, "key"), text_of(*route, "environment"), text_of(*route, "tokens"),
-               number_of(*route, "connections"), number_of(*route, "freeStreams"), number_of(*route, "waiting"));
+    auto certificate = route->string("certificate");
+    std::string key = certificate && *certificate ? std::string(**certificate)
+                                                  : fmt::format("{}/{}", text_of(*route, "team"), text_of(*route, "key"));
+    fmt::print("{:<14} {} {}, {} tokens: {} connections, {} streams free, {} pushes wait\n", i == 0 ? "APNs" : "", key,
+               text_of(*route, "environment"), text_of(*route, "tokens"), number_of(*route, "connections"),
+               number_of(*route, "freeStreams"), number_of(*route, "waiting"));
   }
 }
 
