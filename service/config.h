@@ -195,7 +195,7 @@ struct LimitsConfig {
   std::vector<Cidr> exempt_cidrs;
   uint32_t subscribe_handovers_per_hour = 3;
   uint32_t subscribes_in_flight_max = 256;  // per core
-  uint32_t certificates_opening_max = 8;    // per core
+  uint32_t certificates_opening_max = 8;    // in the process
   uint32_t devices_per_user_max = 10;
   uint32_t credential_age_minutes_max = 10;
   uint32_t addresses_tracked_max = 65'536;  // per core

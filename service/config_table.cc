@@ -392,8 +392,8 @@ constexpr KeyRow kLimitsKeys[] = {
     number<&LimitsConfig::subscribes_in_flight_max>("subscribes_in_flight_max", 1, 100'000, "",
         "subscribe requests at the same time on one core."),
     at_restart(number<&LimitsConfig::certificates_opening_max>("certificates_opening_max", 1, 1'000, "",
-        "PKCS#12 files of devices that are being opened for one core; each may take a second of CPU on the worker "
-        "thread. More are refused for the moment.")),
+        "PKCS#12 files of devices that are being opened at once, shared out evenly among the cores, at least one for each; "
+        "each may take a second of CPU on the one worker thread. More are refused for the moment.")),
     number<&LimitsConfig::devices_per_user_max>("devices_per_user_max", 1, 100, "", "Devices of one user."),
     number<&LimitsConfig::credential_age_minutes_max>("credential_age_minutes_max", 1, 60, "minutes",
         "How old the credentials in a subscribe request may be (iat)."),

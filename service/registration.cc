@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/registration.h"
 
+#include <algorithm>
+
 #include "core/io.h"
 #include "proto/apns.h"
 #include "service/error_texts.h"
@@ -34,7 +36,8 @@ std::string_view name_of(DeviceStatus status) {
 Registrar::Registrar(Core& core)
     : core_(core),
       limits_(core.config().limits, io::random_u64()),
-      openings_(core.config().limits.certificates_opening_max) {
+      // One worker thread opens them all, and what waits for it delays a stop: each core has its share of the limit.
+      openings_(std::max(1u, core.config().limits.certificates_opening_max / io::cores())) {
   BH_CHECK(core.registrar == nullptr);
   core.registrar = this;
 }
