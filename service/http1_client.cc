@@ -210,7 +210,8 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
     lease.client_.reset();
   }
   lease.made_under_ = rules_;
-  Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin_, options_, request.identity);
+  const Http1Origin origin = origin_;  // renew() may come meanwhile, and its proxy and TLS are to stay until it is open
+  Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin, options_, request.identity);
   if (!opened) co_return std::unexpected(Http1Failure{opened.error(), Http1Stage::connecting});
   lease.client_ = *std::move(opened);
   Result<Http1Response> response = co_await lease.client_->exchange(request);

@@ -7,6 +7,7 @@
 #include "core/tls/error.h"
 #include "proto/http_error.h"
 #include "service/error_texts.h"
+#include "service/http1_client.h"
 #include "tests/ews/proxy_fixture.h"
 #include "tests/ews/token_scene.h"
 
@@ -137,6 +138,45 @@ Task<void> is_down(Scene& s) {
   EXPECT_EQ(s.peer.connections, 0u) << "no way around the proxy";
 }
 TEST(EwsProxy, WithoutItsProxyAHostIsNotReached) { run_scene(is_down); }
+
+Task<void> send_to(Http1Pool* pool, Error* failed) {
+  auto lease = co_await pool->send({.method = "POST", .target = "/EWS/Exchange.asmx", .host = "127.0.0.1", .body = "<a/>"});
+  if (!lease) *failed = lease.error().error;
+}
+
+// The way that a connection began on is held until it is open, though nobody else has it any more.
+Task<void> is_replaced(Scene& s) {
+  Way way(s, {.tls = true, .username = "bellhop", .password = "open, sesame"});
+  TestFile ca(s.authority.chain_pem), password("open, sesame\n");
+  ProxyConfig& proxy = way.config.proxies[0];
+  proxy.tls = true;
+  proxy.ca_file = ca.path;
+  proxy.username = "bellhop";
+  proxy.password_file = password.path;
+  s.peer.otherwise = found(0, true);
+  auto origin = [&] { return way.routes(UpstreamKind::ews).fill({.host = "127.0.0.1", .port = s.peer.port()}); };
+  const Http1ClientOptions options;
+  Http1Pool pool(origin(), options);
+  Error failed;
+  TaskScope scope(&co_await current_context());
+  scope.spawn(send_to(&pool, &failed));
+  for (int i = 0; i < 1000 && way.proxy->books().connections == 0; ++i) co_await yield_now();
+  EXPECT_EQ(way.proxy->books().tunnels, 0u) << "still on its way";
+  way.config.upstreams.clear();
+  pool.renew(origin());  // directly
+  co_await scope.join();
+  EXPECT_EQ(failed, Error()) << error_text(failed);
+  EXPECT_EQ(way.proxy->books().tunnels, 1u);
+  EXPECT_EQ(pool.idle(), 0u) << "not kept: it is not the way any more";
+  scope.spawn(send_to(&pool, &failed));
+  co_await scope.join();
+  EXPECT_EQ(failed, Error()) << error_text(failed);
+  EXPECT_EQ(way.proxy->books().tunnels, 1u);
+  co_await pool.close();
+  co_await s.client->close();
+  co_await way.stop();
+}
+TEST(EwsProxy, ThatIsReplacedWhileATunnelIsMadeServesThatTunnel) { run_scene(is_replaced); }
 
 // The proxy's own TLS, and Exchange's inside it.
 Task<void> speaks_tls(Scene& s) {
