@@ -21,7 +21,9 @@ import urllib.parse
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from processes import World, wait_until  # noqa: E402
 
-AUTHS = {"basic", "oauth"}  # what `bellhop device subscribe` offers; a new one must be walked here too
+# What Exchange asks for, and how phones log on there. All that `bellhop device subscribe` offers must be walked.
+WAYS = {"password": ("basic", "oauth"), "certificate": ("certificate",), "dual": ("dual",)}
+AUTHS = {auth for auths in WAYS.values() for auth in auths}
 DOMAIN = "marker-domain.example.com"
 
 
@@ -71,7 +73,8 @@ class Person:
         self.device = f"device-{mark}"
         self.push_token = secrets.token_hex(32)
         self.secret = None
-        self.refresh_token = None
+        self.file_password = f"Pf~{secrets.token_urlsafe(15)}ß"
+        self.bundle = None  # the file of the certificate and its key
 
 
 class Walk:
@@ -90,12 +93,38 @@ class Walk:
         return self.world.run("device", command, *account, *own, *more, check=check)
 
     def logon(self, person, **changed):
+        password = ["--username", person.username, "--password", changed.get("password", person.password)]
         if person.auth == "basic":
-            return ["--username", person.username, "--password", changed.get("password", person.password)]
+            return password
+        if person.auth in ("certificate", "dual"):
+            certificate = ["--auth", person.auth, "--pkcs12", changed.get("bundle", person.bundle), "--pkcs12-password",
+                           changed.get("file_password", person.file_password)]
+            return certificate + (password if person.auth == "dual" else [])
         given = self.world.tokens("POST", "/tokens", {"user": person.address.lower()})
         self.search.add("refresh token", given["refreshToken"])
         return ["--auth", "oauth", "--refresh-token", given["refreshToken"], "--token-endpoint", given["tokenEndpoint"],
                 "--client-id", given["clientId"], "--scope", given["scope"]]
+
+    def make_certificate(self, person):
+        person.bundle = f"{self.world.folder}/{person.device}.p12"
+        self.world.run("stand-in", "certificate", "--folder", self.world.folder, "--address", person.address, "--password",
+                       person.file_password, "--out", person.bundle)
+        self.search.add("file password", person.file_password)
+        with open(person.bundle, "rb") as file:
+            content = file.read()
+        self.search.add("PKCS#12", content)
+        self.search.add("PKCS#12's middle", content[len(content) // 2:][:64])
+        openssl = lambda *command, data=None: subprocess.run(["openssl", *command], input=data, capture_output=True, check=True).stdout
+        pem = openssl("pkcs12", "-in", person.bundle, "-nodes", "-nocerts", "-passin", f"pass:{person.file_password}")
+        pem = pem[pem.index(b"-----BEGIN"):]
+        der = openssl("pkcs8", "-topk8", "-nocrypt", "-outform", "DER", data=pem)
+        self.search.add("private key", der)
+        self.search.add("private key as SEC 1", openssl("ec", "-outform", "DER", data=pem))
+        self.search.add("private key's number", der[der.index(b"\x04\x20") + 2:][:32])
+        for form in (pem, openssl("ec", data=pem)):
+            for line in form.decode().splitlines():
+                if not line.startswith("-----"):
+                    self.search.add("line of the private key's PEM", line)
 
     def subscribe(self, person, check=True, **changed):
         done = self.device(person, "subscribe", "--push-token", person.push_token, "--ews-url", changed.pop("ews_url", self.world.ews_url),
@@ -116,11 +145,16 @@ class Walk:
         self.search.add("user id", hashlib.sha256(person.address.lower().encode()).hexdigest())
         self.search.add("user id's bytes", hashlib.sha256(person.address.lower().encode()).digest())
         self.world.exchange("POST", "/mailboxes", {"address": person.address, "username": person.username, "password": person.password})
+        certified = person.auth in ("certificate", "dual")
+        if certified:
+            self.make_certificate(person)
         self.device(person, "getpublickey")
-        refused = self.subscribe(person, check=False, password=person.password + "-wrong")
-        assert (refused.returncode == 1) == (person.auth == "basic"), refused
-        if person.auth == "basic":
-            self.subscribe(person)
+        wrong = {"password": person.password + "-wrong"} if person.auth == "basic" else {}
+        if certified:
+            wrong = {"file_password": person.file_password + "-wrong"}
+        if wrong:
+            assert self.subscribe(person, check=False, **wrong).returncode == 1
+        self.subscribe(person)
         subscription = self.world.exchange("GET", f"/subscriptions?address={urllib.parse.quote(person.address)}")["subscriptions"][-1]
         capability, creds = re.search(r"id=([^&]+)&creds=(.+)$", subscription["url"]).groups()
         self.search.add("capability", capability)
@@ -180,6 +214,11 @@ class Walk:
         world.exchange("POST", "/faults", {"kind": "unauthorized", "operation": "subscribe", "count": 1, "mailbox": person.address})
         self.subscribe(person, check=False)
         self.subscribe(person, check=False, ews_url="https://marked-host.example.org/EWS/Exchange.asmx")
+        if person.bundle:
+            junk = f"{world.folder}/{person.device}-junk.p12"
+            with open(person.bundle, "rb") as whole, open(junk, "wb") as file:
+                file.write(whole.read()[:-40] + person.password.encode())
+            assert self.subscribe(person, check=False, bundle=junk).returncode == 1
         world.apns("POST", "/rules", {"deviceToken": person.push_token, "reason": "BadDeviceToken", "count": 1})
         self.deliver(person, "dead token")
 
@@ -241,23 +280,25 @@ def the_data_was_used(world, walk, people):
     urls = b" ".join(s["url"].encode() for person in people
                      for s in world.exchange("GET", f"/subscriptions?address={urllib.parse.quote(person.address)}")["subscriptions"])
     assert any(re.match(r"creds #\d+, raw", hit) for hit in walk.search.hits("callback URLs", urls))
+    books = world.exchange("GET", "/books")
+    assert (books["certified"] > 0) == any(person.bundle for person in people), books
     log = world.log_of("server")
     assert '"level":"debug"' in log, "the log is not at level debug"
     for event in ("subscribed", "subscription_active", "ews_", "admin_device_removed"):
         assert event in log, f"nothing of {event} in the log: the walk did not get there"
 
 
-def run(http2):
+def run(http2, logon):
     config = '[log]\nlevel = "debug"\nlines_per_event_per_second_max = 10000\n'
     search = Search()
-    with World(mailboxes=1, server_config=config, time_scale=0.05, http2=http2) as world:
+    with World(mailboxes=1, server_config=config, time_scale=0.05, http2=http2, exchange_options=("--logon", logon)) as world:
         world.tenant_config = f'oauth_token_hosts = ["localhost"]\noauth_token_ports = [{world.token_port}]'
         world.start_standins()
         world.start_tokens()
         world.start_server()
         search.add("API token", world.token)
         walk = Walk(world, search)
-        people = [Person(number, auth) for number, auth in enumerate(sorted(AUTHS))]
+        people = [Person(number, auth) for number, auth in enumerate(WAYS[logon])]
         seen = []  # metrics and answers, while it goes on
         for person in people:
             walk.register(person)
@@ -283,7 +324,7 @@ def run(http2):
         hits = [hit for where, content in seen for hit in search.hits(where, content)]
         assert not hits, "personal data is where it must not be:\n" + "\n".join(sorted(set(hits)))
         size = sum(len(content) for _, content in seen)
-        print(f"ok: HTTP/{2 if http2 else 1.1}: {len(search.needles)} spellings of {len(search.values)} secrets in none of {len(seen)} "
+        print(f"ok: HTTP/{2 if http2 else 1.1}, {' and '.join(WAYS[logon])}: {len(search.needles)} spellings of {len(search.values)} secrets in none of {len(seen)} "
               f"texts and files ({size >> 10} KiB)")
 
 
@@ -291,13 +332,14 @@ def every_way_to_log_on_is_walked():
     from processes import BIN
     text = subprocess.run([f"{BIN}/bellhop", "device", "subscribe", "--help"], capture_output=True, text=True, timeout=60).stdout
     offered = set(re.search(r"--auth .*\{([^}]*)\}", text)[1].split(","))
-    assert offered == AUTHS, f"bellhop offers {offered}, this test walks {AUTHS}: add what is missing to Walk.logon"
+    assert offered == AUTHS, f"bellhop offers {offered}, this test walks {AUTHS}: add what is missing to WAYS and Walk.logon"
 
 
 def main():
     every_way_to_log_on_is_walked()
     for http2 in (False, True):
-        run(http2)
+        for logon in WAYS:
+            run(http2, logon)
     return 0
 
 
