@@ -234,7 +234,7 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   add_folder(fifth, certificate->folder);
   fifth->add_option("--address", certificate->address, "The mailbox that it opens")->required();
   fifth->add_option("--password", certificate->password, "Of the PKCS#12")->required();
-  fifth->add_option("--out", certificate->file, "The file to write")->required();
+  names_file(fifth->add_option("--out", certificate->file, "The file to write"))->required();
   teach(fifth, "bellhop stand-in certificate --folder /tmp/standin --address user1@example.com --password secret --out user1.p12");
   choose(fifth, chosen, [certificate] { return standin::run_standin_certificate(*certificate); });
 }
@@ -284,7 +284,7 @@ void add_device_commands(CLI::App& devices, Action& chosen) {
   subscribe->add_option("--username", account.username, "For Exchange; the address where absent");
   add_auth_option(subscribe, account.auth);
   subscribe->add_option("--password", account.password, "For Exchange, with --auth=basic or dual")->envname("BELLHOP_PASSWORD");
-  subscribe->add_option("--pkcs12", options->pkcs12_file, "File of certificate and key, with --auth=certificate or dual");
+  names_file(subscribe->add_option("--pkcs12", options->pkcs12_file, "File of certificate and key, with --auth=certificate or dual"));
   subscribe->add_option("--pkcs12-password", account.pkcs12_password, "Its password")->envname("BELLHOP_PKCS12_PASSWORD");
   subscribe->add_option("--refresh-token", account.refresh_token, "With --auth=oauth; good for one subscribe")
       ->envname("BELLHOP_REFRESH_TOKEN");
@@ -355,7 +355,7 @@ void add_load_command(CLI::App& app, Action& chosen) {
   add_auth_option(load, options->auth);
   load->add_option("--password", options->password, "Of the mailboxes");
   load->add_option("--token-control", options->token_control, "Control address of the token stand-in, with --auth=oauth");
-  load->add_option("--folder", options->folder, "The stand-ins' folder, with --auth=certificate or dual");
+  names_file(load->add_option("--folder", options->folder, "The stand-ins' folder, with --auth=certificate or dual"));
   load->add_option("--topic", options->topic, "The app's topic; the tenant's only one where absent");
   load->add_flag("--keep-registered", options->keep_registered, "Leave the devices registered at the end");
   load->add_option("--ews-url", options->ews_url, "Where the Exchange stand-in's EWS is");

@@ -125,6 +125,13 @@ def bash_completes(commands):
     print("ok: bash completes commands, options, choices and files")
 
 
+def what_is_installed_is_what_is_printed():
+    for shell, name in (("bash", "bellhop"), ("zsh", "_bellhop"), ("fish", "bellhop.fish")):
+        with open(os.path.join(BIN, "..", "completion", name)) as file:
+            assert file.read() == run("completion", shell).stdout, shell
+    print("ok: the completion scripts beside the programs are theirs")
+
+
 def other_shells_take_their_scripts():
     for shell, check in (("zsh", ["-n"]), ("fish", ["--no-execute"])):
         text = run("completion", shell).stdout
@@ -145,6 +152,7 @@ def main():
     every_command_explains_itself(commands)
     what_is_unknown_is_refused(commands)
     bash_completes(commands)
+    what_is_installed_is_what_is_printed()
     other_shells_take_their_scripts()
     return 0
 

@@ -218,7 +218,12 @@ _bellhop() {{
     _files
   fi
 }
-compdef _bellhop bellhop
+# In a folder of $fpath this file is the function's body until its first call; else it was sourced.
+if [[ ${funcstack[1]} == _bellhop ]]; then
+  _bellhop "$@"
+else
+  compdef _bellhop bellhop
+fi
 )";
   return text;
 }
