@@ -171,6 +171,31 @@ TEST(Pkcs12, ThatIsJunkOrCutOffIsRefusedWithoutADerivation) {
   EXPECT_TRUE(is(count_pkcs12_iterations(as_bytes(large)).error(), CryptoError::pkcs12_too_large));
 }
 
+// Tags within tags, with lengths and without, ended and not: a conversion from BER may go deep or do work again at each level.
+TEST(Pkcs12, ThatIsNestedDeeplyCostsLittle) {
+  for (char tag : {'\x30', '\x24', '\xa0'}) {
+    std::string open_ended, lengths;
+    while (open_ended.size() + 2 <= kPkcs12BytesMax) open_ended += {tag, '\x80'};
+    std::string ended = open_ended.substr(0, kPkcs12BytesMax / 2);
+    ended.append(kPkcs12BytesMax / 2, '\0');
+    while (lengths.size() + 4 <= kPkcs12BytesMax) {
+      lengths.insert(lengths.begin(), {tag, '\x82', char(lengths.size() >> 8), char(lengths.size() & 0xff)});
+    }
+    // The last level without a length, so that all of it has to be converted.
+    std::string mixed = lengths.substr(lengths.size() - 8'000);
+    for (size_t at = 0; at < mixed.size(); at += 4) {
+      size_t rest = mixed.size() - at - 4;
+      mixed[at + 2] = char(rest >> 8), mixed[at + 3] = char(rest & 0xff);
+    }
+    mixed.replace(mixed.size() - 4, 4, std::string{tag, '\x80', '\0', '\0'});
+    for (const std::string& file : {open_ended, ended, lengths, mixed}) {
+      double before = cpu_seconds();
+      EXPECT_FALSE(count_pkcs12_iterations(as_bytes(file)));
+      EXPECT_LT(cpu_seconds() - before, 0.05);
+    }
+  }
+}
+
 // A changed byte gives another file, a named refusal, or (in what neither MAC nor key covers) the same content.
 TEST(Pkcs12, ThatIsDamagedOpensToNothingElse) {
   std::string whole = file("unencrypted");
