@@ -113,7 +113,7 @@ class ApnsSender {
   Task<ApnsResult> push(const ApnsPush& push, Instant deadline);
   // The routes that were used since the start, for operators.
   std::vector<ApnsRouteState> routes() const;
-  // For connections made from now on, at a reload.
+  // At a reload: pushes from now on go this way; connections made before end when their streams did.
   void renew(UpstreamRoutes routes);
   // GOAWAY to ourselves: no new pushes, connections end when their streams did. Awaits it.
   Task<void> close();
