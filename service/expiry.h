@@ -18,6 +18,8 @@ inline constexpr size_t kExpirySeriesMax = 64;
 // From when on the log warns.
 inline constexpr Duration kExpiryWarning = std::chrono::days(14);
 inline constexpr Duration kExpiryReminder = std::chrono::days(1);
+// How often is looked, beside the look that follows each reload: it walks all certificates, and takes memory for it.
+inline constexpr Duration kExpiryLook = std::chrono::hours(1);
 
 struct CertificateExpiry {
   std::string_view use;  // "listener", "apns"

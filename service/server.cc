@@ -524,6 +524,8 @@ Task<void> Server::tick(CoreParts& parts) {
   HttpServerStats counted;
   StoreWatch store_watch(parts.log, parts.metrics);
   ExpiryWatch expiry_watch(parts.log);
+  Instant expiry_due = io::now();
+  uint64_t generation = 0;
   for (;;) {
     if (!co_await sleep_for(kTick)) co_return;
     parts.metrics.add(metric::loop_turns, reactor.stats().turns - turns);
@@ -537,7 +539,11 @@ Task<void> Server::tick(CoreParts& parts) {
     note_connections(parts.metrics, parts.http.stats(), counted);
     if (parts.core.index == 0) {
       store_watch.look(store_.write_health(), io::now());
-      expiry_watch.look(parts.core.config(), *node_, io::wall_now(), io::now());
+      if (uint64_t number = parts.core.generations.now().number; number != generation || io::now() >= expiry_due) {
+        generation = number;
+        expiry_due = io::now() + kExpiryLook;
+        expiry_watch.look(parts.core.config(), *node_, io::wall_now(), io::now());
+      }
       parts.metrics.set(metric::generations_alive, Generation::alive());
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       if (ticket_keys_->rotation_due(io::wall_now())) {
