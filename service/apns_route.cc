@@ -131,6 +131,11 @@ void ApnsRoute::note_refusal(const Error& error) {
   fail_waiting(error);
 }
 
+void ApnsRoute::renew_ways() {
+  tls_.reset();
+  retire_connections();
+}
+
 void ApnsRoute::retire_connections() {
   for (const auto& connection : std::vector(connections_)) connection->retire();
 }
@@ -205,6 +210,7 @@ Task<std::shared_ptr<ApnsConnection>> ApnsRoute::connect_when_due() {
     std::shared_ptr<const ApnsCertificate> certificate = certificate_;
     TlsIdentity identity;
     if (certificate) identity = certificate->identity.view();
+    uint64_t ways = parts_.ways;
     OutboundOrigin origin = parts_.routes.fill({.host = host().host, .port = host().port});
     if (certificate) {  // its sessions are not for other apps
       if (!tls_) tls_ = origin.tls->sibling();
@@ -212,10 +218,10 @@ Task<std::shared_ptr<ApnsConnection>> ApnsRoute::connect_when_due() {
     }
     auto stream = co_await open_http2_stream(std::move(origin), milliseconds(parts_.config.connect_timeout_ms),
                                              certificate ? &identity : nullptr);
-    if (stream && certificate == certificate_) {
+    if (stream && certificate == certificate_ && ways == parts_.ways) {
       co_return std::make_shared<ApnsConnection>(*std::move(stream), *this, parts_.config, certificate != nullptr);
     }
-    if (stream) {  // the certificate was replaced meanwhile
+    if (stream) {  // the certificate or the way was replaced meanwhile
       co_await (*stream)->close();
       continue;
     }

@@ -47,6 +47,7 @@ struct ApnsRouteParts {
   MetricsShard& metrics;
   Log& log;
   TaskScope& scope;    // connections run here
+  uint64_t ways = 0;   // counts replacements of `routes`
   size_t waiting = 0;  // pushes that wait for a stream, all routes
 };
 
@@ -88,8 +89,8 @@ class ApnsRoute final : public ApnsConnection::Owner {
   Status take_up_certificate();
   // The next push gets a new connection; those that are open end when their streams have.
   void retire_connections();
-  // The next connection makes its TLS anew: the routes are others.
-  void forget_tls() { tls_.reset(); }
+  // The ways are others (ApnsRouteParts::routes): pushes from now on go by connections that are made by them.
+  void renew_ways();
   // Nothing new: waiting pushes fail, connections end when their streams have.
   void close();
 

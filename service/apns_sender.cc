@@ -193,7 +193,8 @@ ApnsSender::~ApnsSender() = default;
 
 void ApnsSender::renew(UpstreamRoutes routes) {
   impl_->parts.routes = std::move(routes);
-  for (auto& [name, route] : impl_->routes) route->forget_tls();
+  ++impl_->parts.ways;
+  for (auto& [name, route] : impl_->routes) route->renew_ways();
 }
 
 void ApnsSender::take_up(const Config& config) {

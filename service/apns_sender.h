@@ -113,7 +113,7 @@ class ApnsSender {
   Task<ApnsResult> push(const ApnsPush& push, Instant deadline);
   // The routes that were used since the start, for operators.
   std::vector<ApnsRouteState> routes() const;
-  // For connections made from now on, at a reload.
+  // At a reload: pushes from now on go this way; connections made before end when their streams did.
   void renew(UpstreamRoutes routes);
   // At a reload: certificates as they are now. Connections that no app of the configuration needs any more end when
   // their pushes have.

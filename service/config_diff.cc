@@ -44,6 +44,38 @@ class Comparison {
     }
   }
 
+  void proxies(const std::vector<ProxyConfig>& before, const std::vector<ProxyConfig>& after) {
+    auto named = [](const std::vector<ProxyConfig>& all, const ProxyConfig& like) {
+      return std::ranges::find(all, like.name, &ProxyConfig::name);
+    };
+    for (const ProxyConfig& proxy : before) {
+      if (named(after, proxy) == after.end()) exists(fmt::format("proxy[{}]", proxy.name), "", false);
+    }
+    for (size_t i = 0; i < after.size(); ++i) {
+      std::string name = fmt::format("proxy[{}]", after[i].name), place = fmt::format("proxy[{}]", i);
+      auto old_one = named(before, after[i]);
+      if (old_one == before.end()) {
+        exists(name, place, true);
+      } else {
+        values(section_of("proxy"), &*old_one, &after[i], name, place);
+      }
+    }
+  }
+
+  // They have no names, and the first that fits a host counts: each is its place in the file.
+  void upstreams(const std::vector<UpstreamConfig>& before, const std::vector<UpstreamConfig>& after) {
+    for (size_t i = 0; i < std::max(before.size(), after.size()); ++i) {
+      std::string place = fmt::format("upstream[{}]", i);
+      if (i >= before.size()) {
+        exists(place, place, true);
+      } else if (i >= after.size()) {
+        exists(place, "", false);
+      } else {
+        values(section_of("upstream"), &before[i], &after[i], place, place);
+      }
+    }
+  }
+
   void tenants(const std::vector<TenantConfig>& before, const std::vector<TenantConfig>& after) {
     for (const TenantConfig& tenant : before) {
       if (find(after, tenant) == after.end()) exists(fmt::format("tenant[{}]", tenant.id), "", false);
@@ -112,6 +144,8 @@ std::vector<ConfigChange> config_changes(const Config& before, const Config& aft
     const void* new_values = section.enter(const_cast<Config*>(&after));
     comparison.values(section, old_values, new_values, section.path, section.path);
   }
+  comparison.proxies(before.proxies, after.proxies);
+  comparison.upstreams(before.upstreams, after.upstreams);
   comparison.tenants(before.tenants, after.tenants);
   return changes;
 }
@@ -129,6 +163,12 @@ template <class Visit>
 void for_each_table(const Config& config, Visit visit) {
   for (const SectionRow& section : config_sections()) {
     if (!section.repeated) visit(section, section.enter(const_cast<Config*>(&config)), std::string(section.path));
+  }
+  for (size_t i = 0; i < config.proxies.size(); ++i) {
+    visit(section_of("proxy"), &config.proxies[i], fmt::format("proxy[{}]", i));
+  }
+  for (size_t i = 0; i < config.upstreams.size(); ++i) {
+    visit(section_of("upstream"), &config.upstreams[i], fmt::format("upstream[{}]", i));
   }
   for (size_t i = 0; i < config.tenants.size(); ++i) {
     const TenantConfig& tenant = config.tenants[i];

@@ -9,8 +9,8 @@
 
 namespace bellhop::service {
 
-// One key whose value is another. Tenants are named by their id, apps by topic and environment, wherever they stand in
-// the file: "tenant[example].ews_hosts", "tenant[example].app[com.example.mail, production].key_id".
+// One key whose value is another. Tenants and proxies are named by their id or name, apps by topic and environment, wherever
+// they stand in the file: "tenant[example].app[com.example.mail, production].key_id"; upstreams by their place: "upstream[0]".
 struct ConfigChange {
   std::string key;
   std::string before, after;  // as in the file; "" where the key has no value, or the tenant or app does not exist

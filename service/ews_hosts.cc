@@ -183,6 +183,7 @@ Task<std::optional<EwsHostUse>> EwsHosts::use(const Tenant& tenant, const proto:
       if (!removed) co_return std::nullopt;
     }
     place = hosts_.emplace(std::move(key), std::make_unique<EwsHost>(tenant, url, options_, config_, routes_)).first;
+    if (auto newest = newest_.find(tenant.number); newest != newest_.end()) place->second->addresses = newest->second;
   }
   EwsHostUse use(*place->second);
   place->second->last_used = io::now();
@@ -197,7 +198,9 @@ EwsHost* EwsHosts::find(const Tenant& tenant, const proto::Url& url) const {
 
 void EwsHosts::renew(UpstreamRoutes routes, const Tenants& tenants) {
   routes_ = std::move(routes);
+  newest_.clear();
   for (const Tenant& tenant : tenants.all()) {
+    newest_.emplace(tenant.number, tenant.addresses);
     auto place = hosts_.lower_bound({tenant.number, "", 0});
     for (; place != hosts_.end() && place->first.tenant == tenant.number; ++place) {
       place->second->renew(tenant, routes_);

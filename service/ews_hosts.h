@@ -154,6 +154,8 @@ class EwsHosts {
   const Http1ClientOptions& options_;
   UpstreamRoutes routes_;
   std::map<Key, std::unique_ptr<EwsHost>> hosts_;
+  // Networks of the tenants, by number, as of the last renew(): a request may come with a tenant of before.
+  std::map<uint32_t, proto::AddressPolicy> newest_;
 };
 
 // Requests at once for one mailbox. An entry exists while somebody holds or awaits its permit.

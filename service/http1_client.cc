@@ -209,9 +209,13 @@ Task<std::expected<Http1Lease, Http1Failure>> Http1Pool::send(const Http1Request
     if (!stale) co_return std::unexpected(Http1Failure{response.error(), Http1Stage::exchanging});
     lease.client_.reset();
   }
-  lease.made_under_ = rules_;
-  const Http1Origin origin = origin_;  // renew() may come meanwhile, and its proxy and TLS are to stay until it is open
-  Result<std::unique_ptr<Http1Client>> opened = co_await Http1Client::open(origin, options_, request.identity);
+  Result<std::unique_ptr<Http1Client>> opened = nullptr;
+  do {
+    opened = nullptr;
+    lease.made_under_ = rules_;
+    const Http1Origin origin = origin_;  // renew() may replace the pool's meanwhile; then nothing is said this way
+    opened = co_await Http1Client::open(origin, options_, request.identity);
+  } while (lease.made_under_ != rules_ && (opened || !is(opened.error(), CoreError::canceled)));
   if (!opened) co_return std::unexpected(Http1Failure{opened.error(), Http1Stage::connecting});
   lease.client_ = *std::move(opened);
   Result<Http1Response> response = co_await lease.client_->exchange(request);

@@ -166,7 +166,7 @@ class Http1Pool {
   Task<std::expected<Http1Lease, Http1Failure>> send(const Http1Request& request);
   // Closes the connection that was unused for the longest, at once; false where none is unused.
   bool drop_idle();
-  // At a reload: connections made from now on go this way; idle ones, and those in use when they come back, are closed.
+  // At a reload: the way from now on. Connections of before are closed: idle and half-made ones, others once unused.
   void renew(Http1Origin origin);
   // Closes idle connections, and from now on those that come back. Awaits the closing, not the requests.
   Task<void> close();

@@ -148,7 +148,10 @@ void Reloader::prepare(Prepared& p) {
 bool Reloader::ways_changed(const Prepared& p) {
   const Config &before = p.running->config, &now = *p.config;
   if (before.proxies != now.proxies || before.upstreams != now.upstreams) return true;
-  std::vector<std::string> files = {before.ews.ca_file, before.oauth.ca_file, before.apns.ca_file, kSystemRootsFile};
+  bool others = p.changed(before.ews.ca_file, now.ews.ca_file) || p.changed(before.oauth.ca_file, now.oauth.ca_file) ||
+                p.changed(before.apns.ca_file, now.apns.ca_file);
+  if (others) return true;
+  std::vector<std::string> files = {kSystemRootsFile};
   for (const ProxyConfig& proxy : now.proxies) files.insert(files.end(), {proxy.ca_file, proxy.password_file});
   for (const UpstreamConfig& upstream : now.upstreams) files.push_back(upstream.ca_file);
   return std::ranges::any_of(files, [&](const std::string& path) { return !path.empty() && p.changed(path); });

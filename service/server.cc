@@ -26,6 +26,7 @@ namespace bellhop::service {
 namespace {
 
 constexpr Duration kTick = 1s;
+constexpr size_t kSignalReloadsMax = 2;  // one under way, one that waits
 
 HttpServerLimits public_limits(const Config& all, unsigned cores) {
   const PublicListenerConfig& config = all.listen_public;
@@ -382,7 +383,7 @@ Task<void> Server::serve(CoreParts& parts) {
     background.spawn(key_maker_->run());
     begin_reloads(parts);
     if (!config_file_.empty()) background.spawn(reloader_->watch());
-    if (handle_signals_) background.spawn(watch_signals(background));
+    if (handle_signals_) background.spawn(watch_signals());
     log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
              field("backend", not_personal(io::backend_description())));
     node_->ready = true;
@@ -464,6 +465,9 @@ void Server::begin_reloads(CoreParts& parts) {
                       .switch_cores = [this](std::shared_ptr<const Switch> next) { return switch_cores(std::move(next)); }},
       config_file_, std::move(first), std::move(files_.seen));
   node_->listener_certificate_expires_s = to_unix_seconds(parts.http.certificate_expires());
+  // All cores have taken what they need. What a reload replaces is not kept here, passwords and keys above all.
+  files_.upstreams.reset();
+  files_.keyring.reset();
 }
 
 // What the service manager shows.
@@ -478,7 +482,7 @@ Task<ReloadReport> Server::reload(LogLiteral asked_by) {
   std::string status = serving_text();
   if (!report.problems.empty()) status += "; the last reload was refused: " + report.problems.front();
   std::ranges::replace(status, '\n', ' ');
-  supervisor_->ready(log, status);
+  if (!node_->draining) supervisor_->ready(log, status);  // else "stopping" was the last word
   co_return report;
 }
 
@@ -497,18 +501,21 @@ Task<void> Server::switch_cores(std::shared_ptr<const Switch> next) {
 
 Task<void> Server::reload_on_signal() { (void)co_await reload("signal"); }
 
-Task<void> Server::watch_signals(TaskScope& flows) {
+Task<void> Server::watch_signals() {
+  TaskScope reloads(&co_await current_context());  // beside: a SIGTERM must not wait for one
   for (;;) {
     auto number = co_await next_signal();
-    if (!number) co_return;
+    if (!number) break;
     Log& log = parts_[0]->log;
     if (*number == SIGHUP) {
-      flows.spawn(reload_on_signal());  // beside: a SIGTERM must not wait for it
+      // One that waits for its turn reads what a third one would.
+      if (!node_->draining && reloads.live() < kSignalReloadsMax) reloads.spawn(reload_on_signal());
       continue;
     }
     log_line(log, LogLevel::info, "draining", field("signal", *number));
     co_await drain();
   }
+  co_await reloads.join();
 }
 
 // Once a second: gauges, the store's health, ticket keys.

@@ -90,7 +90,7 @@ class Server {
   Result<io::Handle> open_listener(const io::Endpoint& endpoint, bool shared, std::string_view what);
   Task<bool> meet(Event& event, unsigned& arrived);
   Task<void> serve(CoreParts& parts);
-  Task<void> watch_signals(TaskScope& flows);
+  Task<void> watch_signals();
   Task<void> reload_on_signal();
   std::string serving_text() const;
   void begin_reloads(CoreParts& parts);

@@ -34,6 +34,7 @@ void Supervisor::stopping(Log& log) { send(log, "STOPPING=1\nSTATUS=draining"); 
 Task<void> Supervisor::tick(Log& log) {
   if (options_.watchdog <= Duration::zero()) co_return;
   unsigned core = io::core();
+  if (core == 0) watch_.begin(io::now());
   do {
     watch_.ticked(core, io::now());
     if (core == 0) ping(log);

@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -32,6 +34,33 @@ constexpr uint16_t kBufferGroup = 0;
 
 bool is_direct(io::Handle handle) { return handle.value >= kDirect; }
 int descriptor(io::Handle handle) { return is_direct(handle) ? handle.value - kDirect : handle.value; }
+
+// On a listener without SO_REUSEPORT other cores may accept, too: one that we were given. The kernel wakes the first of
+// those who wait, and a multishot accept stays the first for ever: one core would get all connections. Who asks for one
+// at a time joins the end of the queue each time, and does not while it is busy.
+bool is_ours_alone(int listener) {
+  int on = 0;
+  socklen_t size = sizeof on;
+  return getsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &on, &size) == 0 && on != 0;
+}
+
+void prepare_accept(io_uring_sqe* sqe, int listener, bool direct) {
+  if (is_ours_alone(listener)) {
+    if (direct) return io_uring_prep_multishot_accept_direct(sqe, listener, nullptr, nullptr, 0);
+    return io_uring_prep_multishot_accept(sqe, listener, nullptr, nullptr, SOCK_CLOEXEC);
+  }
+  if (direct) return io_uring_prep_accept_direct(sqe, listener, nullptr, nullptr, 0, IORING_FILE_INDEX_ALLOC);
+  io_uring_prep_accept(sqe, listener, nullptr, nullptr, SOCK_CLOEXEC);
+}
+
+// A socket of both families (we are given such) shows its IPv4 clients as IPv6 ones, all in one /64.
+SocketAddress unmapped(SocketAddress address) {
+  constexpr std::array<uint8_t, 12> kMapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (!address.ip.v6 || !std::equal(kMapped.begin(), kMapped.end(), address.ip.bytes.begin())) return address;
+  IpAddress v4;
+  std::copy_n(address.ip.bytes.begin() + kMapped.size(), 4, v4.bytes.begin());
+  return {v4, address.port};
+}
 
 }  // namespace
 
@@ -158,11 +187,7 @@ void Ring::prepare(io_uring_sqe* sqe, io::Operation& operation) {
   int fd = descriptor(operation.handle);
   switch (operation.kind) {
     case io::OperationKind::accept:
-      if (features_.fd_install) {
-        io_uring_prep_multishot_accept_direct(sqe, fd, nullptr, nullptr, 0);
-      } else {
-        io_uring_prep_multishot_accept(sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
-      }
+      prepare_accept(sqe, fd, features_.fd_install);
       break;
     case io::OperationKind::receive:
       io_uring_prep_recv(sqe, fd, nullptr, io::kReceiveBufferSize, 0);
@@ -358,7 +383,7 @@ void Ring::complete(io::Operation& operation, int32_t result, uint32_t flags) {
       int fd = is_direct(operation.handle) ? result : static_cast<int>(operation.backend[0]);
       completion.result = getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &size) == 0 ? 0 : -errno;
       if (is_direct(operation.handle)) ::close(fd);
-      if (completion.result == 0) *operation.peer = from_sockaddr(storage);
+      if (completion.result == 0) *operation.peer = unmapped(from_sockaddr(storage));
       break;
     }
     case io::OperationKind::signal:

@@ -157,9 +157,9 @@ def wrong_password(world):
     assert "barley" not in log and world.proxy_password not in log
     assert world.proxy("exchange", "GET", "/books")["unauthorized"] > before
     world.write("proxy-password", world.proxy_password + "\n")
-    restart(world)
+    reload(world)
     world.device("subscribe", 1)
-    print("ok: a wrong password is named, in log and metric, and appears in neither")
+    print("ok: a wrong password is named, in log and metric, and appears in neither; a reload takes the right one")
 
 
 def stalls(world):
@@ -190,6 +190,32 @@ def restart(world):
     world.server.terminate()
     assert world.server.wait(20) == 0, world.log_of("server")
     world.start_server()
+
+
+def reload(world):
+    done = world.run("reload", "--socket", world.socket)
+    assert "reloaded" in done.stdout, done.stdout
+    return done.stdout
+
+
+def leaves_proxies(world):
+    """A reload takes the proxies out and in again: the next notification goes the new way, old connections end."""
+    with open(world.config) as file:
+        through = file.read()
+    assert world.proxy_config() in through
+    for text, direct in ((through.replace(world.proxy_config(), ""), True), (through, False)):
+        with open(world.config, "w") as file:
+            file.write(text)
+        assert "proxy[for-apns]" in reload(world)
+        before, tunnels = delivered(world)[0], [world.proxy(name, "GET", "/books")["tunnels"] for name in ("exchange", "apns")]
+        world.exchange("POST", "/deliver", {"address": "user1@example.com", "subject": "Another way", "senderName": "Ann"})
+        wait_until("a push with content", lambda: delivered(world)[0] > before, 30)
+        now = [world.proxy(name, "GET", "/books")["tunnels"] for name in ("exchange", "apns")]
+        assert now == tunnels if direct else all(new > old for new, old in zip(now, tunnels)), (direct, tunnels, now)
+        if direct:
+            wait_until("no tunnel is left", lambda: all(world.proxy(name, "GET", "/books")["open"] == 0
+                                                        for name in ("exchange", "apns")), 30)
+    print("ok: a reload takes proxies out and in, for Exchange and APNs")
 
 
 def checks(world):
@@ -258,6 +284,7 @@ def main():
         dies_under_load(world)
         wrong_password(world)
         stalls(world)
+        leaves_proxies(world)
         checks(world)
     behind_balancers()
     return 0

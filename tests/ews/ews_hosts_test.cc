@@ -63,6 +63,34 @@ Task<void> separates(Scene& s) {
 }
 TEST(EwsHosts, AreKeptByTenantHostAndPort) { run_scene(separates); }
 
+// A request that was begun before a reload may be the first to go to a host after it.
+Task<void> newest_networks(Scene& s) {
+  Http1ClientOptions options;
+  EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));
+  const IpAddress private_address = IpAddress::parse("10.1.2.3").value();
+  std::unique_ptr<Tenant> before = s.make_tenant(0);
+  EXPECT_TRUE(before->addresses.permit(*proto::Cidr::parse("10.0.0.0/8")));
+  Config now;
+  now.tenants.push_back({.id = "first"});
+  auto tenants = Tenants::make(now);
+  CO_ASSERT(tenants);
+  CO_ASSERT(tenants->all()[0].number == before->number);
+  hosts.renew(UpstreamRoutes(nullptr), *tenants);
+  auto use = co_await hosts.use(*before, url_of(1));
+  CO_ASSERT(use);
+  EXPECT_FALSE((**use).pool.origin().addresses->allows(private_address));
+  use.reset();
+  // A tenant that came after that reload brings its own.
+  std::unique_ptr<Tenant> later = s.make_tenant(7);
+  EXPECT_TRUE(later->addresses.permit(*proto::Cidr::parse("10.0.0.0/8")));
+  auto other = co_await hosts.use(*later, url_of(1));
+  CO_ASSERT(other);
+  EXPECT_TRUE((**other).pool.origin().addresses->allows(private_address));
+  other.reset();
+  co_await hosts.close();
+}
+TEST(EwsHosts, ANewHostObeysTheNewestNetworksOfItsTenant) { run_scene(newest_networks); }
+
 Task<void> keeps_longest(Scene& s) {
   Http1ClientOptions options;
   EwsHosts hosts(s.config, options, UpstreamRoutes(nullptr));

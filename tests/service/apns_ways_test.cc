@@ -76,6 +76,49 @@ Task<void> through_proxy(unsigned) {
 }
 TEST(ApnsWays, PushesGoThroughAProxyAndOutliveItsTunnels) { test::run_on_cores(1, through_proxy); }
 
+// After a reload neither an open connection nor one that is being made leads through the old proxy.
+Task<void> renewed(unsigned) {
+  Bench bench;
+  CO_ASSERT(co_await bench.start());
+  std::string complaint;
+  auto proxy = standin::Proxy::make({.listen = *SocketAddress::parse("127.0.0.1:0")}, complaint);
+  CO_ASSERT(proxy);
+  TaskScope serving(&co_await current_context());
+  serving.spawn((*proxy)->run());
+  TlsFile file{"ca.pem", bench.identity.certificate.chain_pem};
+  auto all = TlsAuthorities::parse({&file, 1}, complaint);
+  Config through, direct;
+  through.upstreams.push_back({.hosts = {"*"}, .proxy = "http://" + (*proxy)->address().to_string()});
+  auto routes = [&](const Config& config) {
+    return UpstreamRoutes(Upstreams::make(config, {*all, *all, *all}, complaint).value(), UpstreamKind::apns);
+  };
+  use_upstreams(bench, through);
+  EXPECT_EQ((co_await bench.push_now(0)).verdict, proto::ApnsVerdict::delivered);
+  EXPECT_EQ((*proxy)->books().open, 1u);
+  bench.sender->apns->renew(routes(direct));
+  EXPECT_EQ((co_await bench.push_now(1, 10s)).verdict, proto::ApnsVerdict::delivered);
+  EXPECT_EQ((*proxy)->books().tunnels, 1u);
+  EXPECT_EQ(bench.peer.connections(), 2u);
+  for (int i = 0; i < 400 && (*proxy)->books().open > 0; ++i) (void)co_await sleep_for(5ms);
+  EXPECT_EQ((*proxy)->books().open, 0u) << "the old connection ended";
+
+  bench.sender->apns->renew(routes(through));
+  CO_ASSERT((*proxy)->add_fault({.kind = standin::ProxyFaultKind::slow, .count = 1}));
+  uint64_t connections = (*proxy)->books().connections;
+  TaskScope pushes(&co_await current_context());
+  bench.push(pushes, 2);
+  while ((*proxy)->books().connections == connections) (void)co_await sleep_for(1ms);
+  bench.sender->apns->renew(routes(direct));
+  co_await pushes.join();
+  EXPECT_TRUE(bench.each_accepted_once(3));
+  EXPECT_EQ(bench.peer.requests.back().connection, bench.peer.connections() - 1) << "not the tunnel";
+  EXPECT_EQ(bench.peer.connections(), 4u);
+  co_await bench.stop();
+  co_await (*proxy)->stop();
+  co_await serving.join();
+}
+TEST(ApnsWays, NoPushGoesAWayThatAReloadReplaced) { test::run_on_cores(1, renewed); }
+
 Task<void> bad_certificates(unsigned) {
   Bench bench;
   CO_ASSERT(co_await bench.start());

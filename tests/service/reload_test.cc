@@ -37,6 +37,7 @@ struct FileOptions {
   std::string more;                                  // tables at the end
   std::string limits = "[limits]\n";
   std::string certificate = "server.pem";
+  std::string ews_ca = "ca.pem", oauth_ca = "ca.pem";
   std::vector<std::string> tenants = {"first"};
 };
 
@@ -66,9 +67,9 @@ private_key_file = "server.key"
 address = "127.0.0.1:0"
 unix_socket = "{}"
 [ews]
-ca_file = "ca.pem"
+ca_file = "{}"
 [oauth]
-ca_file = "ca.pem"
+ca_file = "{}"
 [apns]
 ca_file = "ca.pem"
 [keys]
@@ -77,7 +78,7 @@ pool_target = 1
 level = "error"
 [reload]
 watch_interval_seconds = 1
-{})", options.certificate, socket_, options.limits);
+{})", options.certificate, socket_, options.ews_ca, options.oauth_ca, options.limits);
     for (const std::string& tenant : options.tenants) {
       text += fmt::format("[[tenant]]\nid = \"{}\"\nname = \"Tenant\"\news_hosts = [\"mail.example.com\"]\n", tenant);
     }
@@ -349,6 +350,114 @@ TEST(Reload, OldGenerationsAreFreed) {
   ReloadWorld::run(&hundred_reloads);
   EXPECT_EQ(Generation::alive(), 0u);
 }
+
+// A reloader by itself, with the configuration file as it is now; what the cores would be told is kept.
+struct LoneReloader {
+  explicit LoneReloader(ReloadWorld& world) : file(world.path("bellhop.toml")) {}
+
+  Task<bool> make() {
+    ConfigOutcome outcome = parse_config(io::read_file(file).value(), file);
+    std::string complaint;
+    auto files = read_start_files(outcome.config, complaint);
+    EXPECT_TRUE(files) << complaint;
+    if (!files) co_return false;
+    vault.emplace((co_await Vault::open(*files->keyring, *store)).value());
+    tokens = ApnsProviderTokens::make(outcome.config, *store, *vault, complaint).value();
+    LogOptions options;
+    options.sink.write = [](void*, std::string_view line) { io::write_log(line); };
+    options.wall_now = &io::wall_now;
+    log.emplace(options);
+    auto first = std::make_shared<const Generation>(1, outcome.config, Tenants::make(outcome.config).value());
+    auto keep = [this](std::shared_ptr<const Switch> next) { return take(std::move(next)); };
+    reloader.emplace(Reloader::Parts{.store = *store,
+                                     .vault = *vault,
+                                     .apns_tokens = *tokens,
+                                     .ticket_keys = nullptr,
+                                     .log = *log,
+                                     .metrics = metrics,
+                                     .cores = 1,
+                                     .switch_cores = keep},
+                     file, std::move(first), files->seen);
+    co_return true;
+  }
+  Task<void> take(std::shared_ptr<const Switch> next) {
+    taken = std::move(next);
+    co_return;
+  }
+
+  const std::string file;
+  std::unique_ptr<store::MemoryStore> store = store::MemoryStore::create();
+  std::optional<Vault> vault;
+  std::unique_ptr<ApnsProviderTokens> tokens;
+  std::optional<Log> log;
+  MetricsShard metrics;
+  std::shared_ptr<const Switch> taken;
+  std::optional<Reloader> reloader;
+};
+
+Task<void> other_authorities(ReloadWorld& world) {
+  world.write("other.pem", io::read_file(world.path("ca.pem")).value());
+  world.write_config({.oauth_ca = "other.pem"});
+  LoneReloader lone(world);
+  CO_ASSERT(co_await lone.make());
+  // Neither file has other content than before; who vouches for whom is another.
+  world.write_config({.ews_ca = "other.pem", .oauth_ca = "ca.pem"});
+  EXPECT_EQ((co_await lone.reloader->reload("admin")).result, ReloadResult::reloaded);
+  CO_ASSERT(lone.taken);
+  EXPECT_TRUE(lone.taken->upstreams) << "the cores must hear of it";
+  // What says nothing of authorities leaves connections as they are.
+  world.write_config(
+      {.limits = "[limits]\ndevices_per_user_max = 7\n", .ews_ca = "other.pem", .oauth_ca = "ca.pem"});
+  EXPECT_EQ((co_await lone.reloader->reload("admin")).result, ReloadResult::reloaded);
+  EXPECT_FALSE(lone.taken->upstreams);
+}
+TEST(Reload, AnotherFileOfAuthoritiesIsTaken) { ReloadWorld::run(&other_authorities); }
+
+// Of [[upstream]] and [[proxy]] the keys and what their files hold.
+Task<void> other_ways(ReloadWorld& world) {
+  auto use = [&](std::string_view proxy) {
+    world.write_config({.more = fmt::format(R"([[proxy]]
+name = "outside"
+address = "127.0.0.1:3128"
+username = "bellhop"
+password_file = "proxy-password"
+[[upstream]]
+hosts = ["mail.example.com"]
+ca_file = "mail-ca.pem"
+proxy = "{}"
+)", proxy)});
+  };
+  world.write("mail-ca.pem", io::read_file(world.path("ca.pem")).value());
+  world.write("proxy-password", "open, sesame\n");
+  use("outside");
+  LoneReloader lone(world);
+  CO_ASSERT(co_await lone.make());
+  EXPECT_EQ((co_await lone.reloader->reload("admin")).result, ReloadResult::unchanged);
+
+  use("http://127.0.0.1:3129");
+  ReloadReport other_proxy = co_await lone.reloader->reload("admin");
+  EXPECT_EQ(other_proxy.result, ReloadResult::reloaded);
+  CO_ASSERT(other_proxy.changes.size() == 1 && lone.taken);
+  EXPECT_EQ(other_proxy.changes[0].key, "upstream[0].proxy");
+  EXPECT_TRUE(lone.taken->upstreams);
+
+  world.write("proxy-password", "barley\n");
+  ReloadReport other_password = co_await lone.reloader->reload("admin");
+  EXPECT_EQ(other_password.result, ReloadResult::reloaded);
+  EXPECT_THAT(other_password.files, ElementsAre(world.path("proxy-password")));
+  EXPECT_TRUE(lone.taken->upstreams);
+
+  world.write("server.pem", io::read_file(world.path("server.pem")).value() + "\n");
+  EXPECT_EQ((co_await lone.reloader->reload("admin")).result, ReloadResult::reloaded);
+  EXPECT_FALSE(lone.taken->upstreams) << "the ways are as before, and so are their connections";
+
+  world.write("mail-ca.pem", "no certificate");
+  ReloadReport bad = co_await lone.reloader->reload("admin");
+  EXPECT_EQ(bad.result, ReloadResult::refused);
+  CO_ASSERT(bad.problems.size() == 1);
+  EXPECT_THAT(bad.problems[0], HasSubstr("upstream[0].ca_file: " + world.path("mail-ca.pem")));
+}
+TEST(Reload, OtherProxiesAndUpstreamsAreTaken) { ReloadWorld::run(&other_ways); }
 
 Task<void> running_configuration(ReloadWorld& world) {
   world.write_config({.limits = "[limits]\ndevices_per_user_max = 7\n", .tenants = {"first", "second"}});

@@ -13,6 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::SizeIs;
 
 Config good(std::string_view find = "", std::string_view replace = "") {
   std::string text(kGoodConfig);
@@ -78,6 +79,36 @@ TEST(ConfigDiff, EveryKeyThatDiffersIsNoticed) {
   }
 }
 
+// A list that the comparison does not know would make a reload do nothing, and say that all is well.
+TEST(ConfigDiff, EveryListIsCompared) {
+  for (const SectionRow& section : config_sections()) {
+    if (!section.repeated) continue;
+    Config before = good(), after = good();
+    bool of_tenant = section.path == "tenant.app";
+    section.enter(of_tenant ? static_cast<void*>(&after.tenants[0]) : &after);
+    EXPECT_THAT(config_changes(before, after), SizeIs(1)) << section.path;
+    EXPECT_THAT(config_changes(after, before), SizeIs(1)) << section.path;
+  }
+}
+
+TEST(ConfigDiff, ProxiesAreKnownByNameAndUpstreamsByPlace) {
+  Config before = good();
+  before.proxies = {{.name = "one", .address = {"p1.example.com", 3128}}, {.name = "two", .address = {"p2.example.com", 3128}}};
+  before.upstreams = {{.hosts = {"mail.example.com"}, .proxy = "one"}, {.hosts = {"*"}, .proxy = "two"}};
+  Config after = before;
+  std::swap(after.proxies[0], after.proxies[1]);
+  EXPECT_THAT(diff(before, after), IsEmpty());
+  after.proxies[0].password_file = "/etc/bellhop/password";
+  after.proxies.push_back({.name = "three", .address = {"p3.example.com", 3128}});
+  after.upstreams[1].proxy = "three";
+  after.upstreams.push_back({.hosts = {"apns.example.com"}});
+  EXPECT_THAT(diff(before, after),
+              ElementsAre(HasSubstr("proxy[two].password_file: (none) → "), "proxy[three]: (none) → present (reload)",
+                          HasSubstr("upstream[1].proxy: "), "upstream[2]: (none) → present (reload)"));
+  EXPECT_THAT(diff(after, before), ElementsAre("proxy[three]: present → (none) (reload)", HasSubstr("password_file"),
+                                               HasSubstr("upstream[1].proxy"), "upstream[2]: present → (none) (reload)"));
+}
+
 TEST(ConfigDiff, ThePositionIsThatOfTheKeyOrOfItsTable) {
   std::string text(kGoodConfig);
   ConfigOutcome outcome = parse_config(text, "x.toml");
@@ -91,11 +122,19 @@ TEST(ConfigDiff, TheWrittenFileMeansTheSame) {
   Config config = good("ews_hosts = [", "ews_private_cidrs = [\"10.0.0.0/8\"]\news_hosts = [\"*.example.net\", ");
   config.tenants[0].name = "Quote \" backslash \\ ü";
   config.log.output = "/var/log/be\"ll\\hop.log";
+  config.proxies.push_back({.name = "outside", .address = {"proxy.example.com", 3128}, .tls = true, .ca_file = "/etc/ca.pem",
+                            .username = "be\\ll", .password_file = "/etc/password", .resolve = ProxyResolve::local});
+  config.upstreams.push_back({.hosts = {"mail.example.com"}, .ca_file = "/etc/mail-ca.pem"});
+  config.upstreams.push_back({.hosts = {"*"},
+                              .spki_pins = {"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
+                              .proxy = "outside"});
   config.tenants.push_back({.id = "second", .name = "Second", .ews_hosts = {"b.example.com"}});
   ConfigOutcome outcome = parse_config(config_toml(config), "/elsewhere/x.toml");
   for (const ConfigProblem& problem : outcome.problems) ADD_FAILURE() << to_text(problem);
   EXPECT_THAT(diff(config, outcome.config), IsEmpty());
   EXPECT_EQ(outcome.config.tenants[0].name, config.tenants[0].name);
+  EXPECT_EQ(outcome.config.proxies, config.proxies);
+  EXPECT_EQ(outcome.config.upstreams, config.upstreams);
 }
 
 TEST(ConfigDiff, NamedFilesAreListedByTheirKeys) {
@@ -105,6 +144,15 @@ TEST(ConfigDiff, NamedFilesAreListedByTheirKeys) {
   EXPECT_EQ(files[1].key, "listen.public.certificate_file");
   EXPECT_EQ(files[3].key, "tenant[0].app[0].key_file");
   EXPECT_EQ(files[3].path, "/etc/bellhop/apns/key.p8");
+
+  Config more = good();
+  more.proxies.push_back({.name = "outside", .ca_file = "/etc/proxy-ca.pem", .password_file = "/etc/password"});
+  more.upstreams.push_back({.hosts = {"*"}, .ca_file = "/etc/mail-ca.pem"});
+  files = config_files(more);
+  ASSERT_EQ(files.size(), 7u);
+  EXPECT_EQ(files[3].key, "proxy[0].ca_file");
+  EXPECT_EQ(files[4].key, "proxy[0].password_file");
+  EXPECT_EQ(files[5].key, "upstream[0].ca_file");
 }
 
 TEST(Config, APathMayBeginWithTheFolderOfCredentials) {

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <thread>
@@ -79,6 +81,92 @@ TEST(Ring, SurvivesAnExhaustedReceivePool) {
   auto status = io::run_cluster({.cores = 1, .receive_buffers = 16}, [&](unsigned core) { return echo_flow(core, 3000, &passed); });
   ASSERT_TRUE(status);
   EXPECT_TRUE(passed);
+}
+
+// A listening socket that was opened for us, as a service manager does it.
+struct GivenSocket {
+  GivenSocket(int family, const char* ip) {
+    descriptor = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    sockaddr_in6 six{};
+    sockaddr_in four{};
+    six.sin6_family = AF_INET6, four.sin_family = AF_INET;
+    bool v6 = family == AF_INET6;
+    inet_pton(family, ip, v6 ? static_cast<void*>(&six.sin6_addr) : &four.sin_addr);
+    int off = 0;
+    if (v6) setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    auto* address = v6 ? reinterpret_cast<sockaddr*>(&six) : reinterpret_cast<sockaddr*>(&four);
+    socklen_t size = v6 ? sizeof six : sizeof four;
+    good = descriptor >= 0 && bind(descriptor, address, size) == 0 && listen(descriptor, 128) == 0 &&
+           getsockname(descriptor, address, &size) == 0;
+    port = ntohs(v6 ? six.sin6_port : four.sin_port);
+  }
+  GivenSocket(const GivenSocket&) = delete;
+  GivenSocket& operator=(const GivenSocket&) = delete;
+  ~GivenSocket() { ::close(descriptor); }
+  SocketAddress at_loopback() const { return {*IpAddress::parse("127.0.0.1"), port}; }
+
+  int descriptor = -1;
+  uint16_t port = 0;
+  bool good = false;
+};
+
+Task<void> accept_from_ipv4(const GivenSocket* given, std::string* peer) {
+  auto handle = io::adopt_listener(given->descriptor);
+  EXPECT_TRUE(handle);
+  Listener listener(*handle);
+  auto client = co_await within(5s, connect({given->at_loopback(), {}}));
+  auto accepted = co_await within(5s, listener.accept());
+  EXPECT_TRUE(client && accepted);
+  auto address = co_await accepted->peer_address();
+  EXPECT_TRUE(address);
+  if (address) *peer = address->ip.to_string();
+  co_await listener.close();
+}
+
+// A socket of both families names its IPv4 clients in IPv6; limits by address and lists of networks must see through it.
+TEST(GivenListener, AClientOfIpv4IsKnownByItsOwnAddress) {
+  GivenSocket given(AF_INET6, "::");
+  if (!given.good) GTEST_SKIP() << "no sockets of both families here";
+  std::string peer;
+  ASSERT_TRUE(io::run_cluster({.cores = 1}, [&](unsigned) { return accept_from_ipv4(&given, &peer); }));
+  EXPECT_EQ(peer, "127.0.0.1");
+}
+
+struct SharedAccepting {
+  static constexpr unsigned kCores = 2;
+  static constexpr int kConnections = 40;
+  GivenSocket given{AF_INET, "127.0.0.1"};
+  std::array<std::atomic<int>, kCores> accepted{};
+  std::atomic<unsigned> armed{0};
+  int all() const { return accepted[0] + accepted[1]; }
+
+  Task<void> accept_all(Listener* listener, unsigned core) {
+    while (co_await listener->accept()) ++accepted[core];
+  }
+  Task<void> run(unsigned core) {
+    Listener listener(*io::adopt_listener(given.descriptor));
+    TaskScope scope(&co_await current_context());
+    scope.spawn(accept_all(&listener, core));
+    (void)co_await sleep_for(20ms);
+    ++armed;
+    while (armed < kCores) (void)co_await sleep_for(1ms);
+    for (int i = 0; core == 0 && i < kConnections; ++i) {
+      auto client = co_await within(5s, connect({given.at_loopback(), {}}));
+      EXPECT_TRUE(client);
+      for (int wait = 0; all() <= i && wait < 5000; ++wait) (void)co_await sleep_for(1ms);
+    }
+    for (int wait = 0; all() < kConnections && wait < 5000; ++wait) (void)co_await sleep_for(1ms);
+    co_await listener.close();
+    co_await scope.join();
+  }
+};
+
+TEST(GivenListener, CoresThatShareItTakeTurns) {
+  SharedAccepting shared;
+  ASSERT_TRUE(shared.given.good);
+  ASSERT_TRUE(io::run_cluster({.cores = SharedAccepting::kCores}, [&](unsigned core) { return shared.run(core); }));
+  EXPECT_EQ(shared.all(), SharedAccepting::kConnections);
+  for (int accepted : shared.accepted) EXPECT_GE(accepted, SharedAccepting::kConnections / 4);
 }
 
 Task<int> add(int a, int b) { co_return a + b; }
