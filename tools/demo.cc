@@ -32,8 +32,9 @@ namespace {
 constexpr unsigned kCoresMax = 2;
 constexpr Duration kPause = 1s;              // between mails, where they are not counted
 constexpr Duration kMailPatience = 40s;      // one repetition of Exchange fits
-constexpr Duration kKeyPatience = 20s;       // three key pairs are made meanwhile
-constexpr Duration kKeyPause = 100ms;
+constexpr Duration kKeyPatience = 60s;       // three key pairs are made meanwhile, on a busy machine slowly
+constexpr Duration kKeyPauseMin = 100ms;     // doubled each time: the server limits how often an address may ask
+constexpr Duration kKeyPauseMax = 2s;
 constexpr Duration kRequestPatience = 10s;
 constexpr Duration kTokenLifetime = 5s;      // so that some renewals are seen
 constexpr size_t kLogShownMax = 4096;        // bytes of the server's log, after a failure
@@ -287,11 +288,12 @@ Task<bool> Demo::enroll(standin::DeviceClient* client, std::string address) {
     account.pkcs12 = bundle->reveal_text();
   }
   // The server has just begun to make key pairs; until the first is ready it asks to come again.
-  for (Instant end = io::now() + kKeyPatience;;) {
+  Duration pause = kKeyPauseMin;
+  for (Instant end = io::now() + kKeyPatience;; pause = std::min(pause * 2, kKeyPauseMax)) {
     auto reply = co_await client->enroll(account);
     if (reply) co_return true;
     bool again = reply.error().code == "unavailable" && io::now() < end;
-    if (again && co_await sleep_for(kKeyPause)) continue;
+    if (again && co_await sleep_for(pause)) continue;
     if (!interrupted_) complain_of(address + " could not be registered", reply.error().to_string());
     co_return false;
   }
