@@ -37,6 +37,9 @@ struct Callback {
   Bytes creds;                                         // envelope, digest matched
   std::span<const proto::Notification> notifications;  // all of this subscription
   Instant received_at{};
+  // Its new mails go into the journal and are pushed from there, content-free: nothing is decrypted and nothing fetched.
+  // For what may be refused no longer.
+  bool journal_only = false;
 };
 
 // What happened to one callback: times and counts, nothing of the mail or its owner. A stage that was not needed is 0.
