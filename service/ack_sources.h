@@ -16,7 +16,10 @@ namespace bellhop::service {
 // callback with new mail until its pushes are made, answered or not: the answers alone would say nothing about the
 // load. Only sources with work are known here, so their number is bounded by the callbacks. One per core.
 class AckSources {
-  struct Source;
+  struct Source {
+    size_t in_work = 0;
+    bool after_journal = false;
+  };
   using Sources = std::map<std::pair<std::string, std::string>, Source, std::less<>>;
 
  public:
@@ -49,12 +52,8 @@ class AckSources {
   size_t size() const { return sources_.size(); }
 
  private:
-  struct Source {
-    size_t in_work = 0;
-    bool after_journal = false;
-  };
   void leave(Sources::iterator place);
-  void note(const Sources::value_type& entry, size_t in_work);
+  void note(const Sources::value_type& entry);
 
   Core& core_;
   Sources sources_;

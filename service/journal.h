@@ -2,10 +2,13 @@
 #pragma once
 
 #include <deque>
+#include <expected>
 #include <map>
+#include <optional>
 #include <set>
-#include <string_view>
+#include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "core/sync.h"
@@ -97,8 +100,8 @@ class Journal {
     store::JournalRecord record;
     State state = State::adding;
     DeviceOutcome outcome{};  // ending
-    bool changed = false;     // `record` is newer than the disk's
-    Instant due{};            // waiting, ending
+    bool found = false;       // restore() met it in the store
+    Instant due{};            // waiting; ending, where it could not be erased
   };
   using Entries = std::map<store::JournalKey, Entry>;
   // Team, key, certificate file, environment.
@@ -106,41 +109,43 @@ class Journal {
   struct Route {
     size_t in_flight = 0;
     size_t window = 1;
-    std::deque<store::JournalKey> waiting;  // those that are no more `queued` are passed over
+    std::deque<store::JournalKey> waiting;  // those that are not `queued` any more are passed over
   };
+  using Routes = std::map<RouteName, Route>;
+  using Sought = std::expected<void, std::optional<DeviceOutcome>>;
   class RoutePlace;
   struct Destination;
 
   const JournalConfig& limits() const { return core_.config().journal; }
-  Entry* find(const store::JournalKey& key);
+  void begin(Entries::iterator place, JournalStart start);
+  Instant due_of(const store::JournalRecord& record) const;
   void set_due(Entries::iterator place, State state, Instant due);
-  void take_due(Entries::iterator place);
   void await_retry(Entries::iterator place);
   Duration retry_wait(uint16_t attempts) const;
+  Task<void> write_changes();
   size_t take_page(const std::vector<store::JournalEntry>& page);
+  Task<Status> wait_for_work();
   bool start_due();
   Task<void> attempt(store::JournalKey key);
   Task<std::optional<DeviceOutcome>> make(const store::JournalKey& key);
-  Task<std::expected<Destination, std::optional<DeviceOutcome>>> find_destination(const store::JournalKey& key,
-                                                                                  const store::JournalRecord& record);
+  Task<Sought> find_destination(const store::JournalKey& key, const store::JournalRecord& record, Destination& to);
+  void serve(Routes::iterator place);
   Task<void> finish(store::JournalKey key, DeviceOutcome outcome);
   void drop(Entries::iterator place, DeviceOutcome outcome);
-  void serve(const RouteName& name);
-  Task<void> write_changes();
-  Task<Status> wait_for_work();
+  Task<void> cut_after_patience();
 
   Core& core_;
   Pusher& pusher_;
   Entries entries_;
   std::set<std::pair<Instant, store::JournalKey>> due_;
-  std::map<RouteName, Route> routes_;
-  std::vector<store::JournalKey> changed_;
+  Routes routes_;
+  std::set<store::JournalKey> changed_;  // `record` is newer than the store's
   bool writing_changes_ = false;
   Event wake_;  // run() has something to look at
   Event room_;  // a record left
   TaskScope tries_;
+  TaskScope upkeep_;
   bool restored_ = false;
-  bool closing_ = false;
 };
 
 }  // namespace bellhop::service

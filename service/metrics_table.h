@@ -176,6 +176,11 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
                         "New-mail events times devices given back to Exchange by a 503; it sends them again."),
     detail::gauge_row("bellhop_events_in_flight", "New-mail events times devices that have not ended yet."),
     detail::gauge_row("bellhop_journal_records", "Content-free pushes in the journal that still have to be made."),
+    detail::counter_row("bellhop_journal_attempts_total", "Pushes out of the journal that were tried."),
+    detail::gauge_row("bellhop_sources_after_journal",
+                      "Sources (tenant and Exchange host, counted once for each core) that hear OK when the journal has "
+                      "their pushes, because too many of their callbacks are in work."),
+    detail::gauge_row("bellhop_pushes_behind", "Callbacks that were answered and whose pushes are still being made."),
     detail::counter_row("bellhop_catch_ups_total", "Listings of a mailbox because events were missed."),
     detail::seconds_row<Stage>("bellhop_stage_seconds", "Time of one notification, by stage."),
 
