@@ -141,6 +141,7 @@ struct EwsConfig {
   uint32_t breaker_failure_percent = 50;
   uint32_t breaker_window_requests = 20;
   uint32_t breaker_open_ms = 10'000;
+  uint32_t retry_share_percent_max = 10;
   uint32_t back_off_ms_max = 300'000;
   uint32_t logons_after_refusal_per_hour_max = 1;
   uint32_t logons_after_refusal_max = 3;

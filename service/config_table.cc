@@ -304,6 +304,9 @@ constexpr KeyRow kEwsKeys[] = {
         "Latest requests that the share is counted over."),
     number<&EwsConfig::breaker_open_ms>("breaker_open_ms", 100, 600'000, "ms",
         "How long a failing host is left alone."),
+    number<&EwsConfig::retry_share_percent_max>("retry_share_percent_max", 0, 100, "%",
+        "Retries of connections that failed and of 503 answers, as a share of the requests to a host over two minutes; "
+        "128 of them are free."),
     number<&EwsConfig::back_off_ms_max>("back_off_ms_max", 1'000, 3'600'000, "ms",
         "Longest wait that we accept when Exchange asks for one (BackOffMilliseconds)."),
     number<&EwsConfig::logons_after_refusal_per_hour_max>("logons_after_refusal_per_hour_max", 0, 10, "",

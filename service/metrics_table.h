@@ -58,7 +58,7 @@ enum class AutodiscoverResult : uint8_t {
   found, cached, failed_before, off, overload, no_permitted_host, not_found, unavailable, timed_out, refused, garbage,
   insecure_redirect, foreign_host, redirect_loop, too_many_redirects, unauthorized
 };
-enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
+enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out, throttled };
 // How a reload ended.
 enum class ReloadResult : uint8_t { reloaded, unchanged, refused, restart_needed };
 enum class SubscriptionState : uint8_t { alive, tombstone };
@@ -103,7 +103,7 @@ BH_LABEL_SET(AutodiscoverResult, "result",
               "timed_out", "refused", "garbage", "insecure_redirect", "foreign_host", "redirect_loop",
               "too_many_redirects", "unauthorized"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
-             {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
+             {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out", "throttled"});
 BH_LABEL_SET(ReloadResult, "result", {"reloaded", "unchanged", "refused", "restart_needed"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
 BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt", "fetch", "push", "total"});
