@@ -187,6 +187,7 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
     answered->devices = std::move(work->devices);
     answered->arrivals = std::move(work->arrivals);
     answered->plan = work->plan;
+    answered->limits = limits();
     behind.begin(std::move(answered));
   }
   co_return answer;

@@ -46,7 +46,7 @@ Task<void> PushesBehind::fetch(AnsweredCallback& answered) {
 }
 
 Task<void> PushesBehind::push(AnsweredCallback& answered) {
-  const NotificationConfig& limits = core_.config().notification;
+  const NotificationConfig& limits = answered.limits;
   Mailbox& mailbox = *answered.mailbox;
   Delivery delivery(core_, pusher_, {.tenant = answered.callback.tenant, .user = mailbox.user}, answered.devices, mailbox);
   if (answered.callback.tenant) {

@@ -30,6 +30,7 @@ struct AnsweredCallback {
   std::vector<store::DeviceEntry> devices;
   std::vector<Arrival> arrivals;
   FetchPlan plan;
+  NotificationConfig limits;  // as they were when the journal got its records: a reload must not plan other pushes
 };
 
 // Steps 4 to 6 after step 8: fetches and pushes what the journal holds (JournalStart::held) for callbacks that have been
