@@ -90,12 +90,13 @@ EwsClient::~EwsClient() = default;
 Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& target,
                                                            std::span<const std::string_view> ids, bool with_preview) {
   ++exchange.gets;
-  exchange.ids.assign(ids.begin(), ids.end());
+  std::vector<std::string> asked(ids.begin(), ids.end());  // others may ask meanwhile
+  exchange.ids = asked;
   exchange.preview = with_preview;
   if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
   if (exchange.get_items_failure) co_return std::unexpected(EwsFailure{.kind = *exchange.get_items_failure});
   std::vector<MailItem> items;
-  for (const std::string& id : exchange.ids) {
+  for (const std::string& id : asked) {
     auto mail = exchange.mails.find(id);
     MailItem item;
     if (mail == exchange.mails.end()) {

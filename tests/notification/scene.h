@@ -43,6 +43,7 @@ class SceneStore : public store::TableStore {
 class FakeHttpExchange : public HttpExchange {
  public:
   FakeHttpExchange(std::string target, std::string body) : target_(std::move(target)), body_(std::move(body)) {}
+  virtual ~FakeHttpExchange() = default;
 
   proto::HttpMethod request_method = proto::HttpMethod::post;
   std::optional<Error> body_error;  // after the first half of the body
