@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which pushes share a connection, and how connections are made.
+#include "service/retry_budget.h"
 #include "tests/service/apns_fixture.h"
 
 namespace bellhop::service {
