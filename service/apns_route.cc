@@ -41,7 +41,8 @@ ApnsRoute::Slot::~Slot() {
 }
 
 ApnsRoute::ApnsRoute(ApnsRouteName name, ApnsRouteParts& parts)
-    : name_(std::move(name)),
+    : retries(parts.config.retry_share_percent_max),
+      name_(std::move(name)),
       parts_(parts),
       reconnect_wait_(milliseconds(parts.config.reconnect_first_ms)) {
   authority_ = host().port == kHttpsPort ? host().host : to_text(host());

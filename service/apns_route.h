@@ -16,6 +16,7 @@
 #include "service/config.h"
 #include "service/log.h"
 #include "service/metrics.h"
+#include "service/retry_budget.h"
 #include "service/upstreams.h"
 
 namespace bellhop::service {
@@ -93,6 +94,9 @@ class ApnsRoute final : public ApnsConnection::Owner {
   void renew_ways();
   // Nothing new: waiting pushes fail, connections end when their streams have.
   void close();
+
+  RetryBudget retries;
+  AdaptiveThrottle throttle;
 
   const ApnsRouteName& name() const { return name_; }
   size_t connections() const { return connections_.size(); }

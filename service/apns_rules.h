@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 
 #include "core/base/time.h"
@@ -38,49 +37,6 @@ inline bool apns_token_reusable(Duration wall_age, Duration refresh_after) {
 }
 
 // ---- Retries ----
-
-// Retries as a share of requests over two minutes, so that an APNs in trouble is not burdened with more than it
-// refuses. Requests that APNs did not process at all (GOAWAY, REFUSED_STREAM) are not counted: sending them again adds
-// nothing.
-class ApnsRetryBudget {
- public:
-  static constexpr uint32_t kRetriesFree = 128;  // within the window, whatever the share: for small tenants
-  static constexpr Duration kSliceLength = 10s;
-  static constexpr size_t kSlices = 12;
-
-  explicit ApnsRetryBudget(uint32_t share_percent_max) : share_percent_max_(share_percent_max) {}
-
-  void count_request(Instant now) { ++slice(now).requests; }
-  // Counts the retry where it may be made.
-  [[nodiscard]] bool take_retry(Instant now) {
-    Slice& current = slice(now);
-    uint64_t requests = 0, retries = 0;
-    for (const Slice& each : slices_) {
-      if (each.number + static_cast<int64_t>(kSlices) <= current.number) continue;
-      requests += each.requests;
-      retries += each.retries;
-    }
-    if (retries >= std::max<uint64_t>(kRetriesFree, requests * share_percent_max_ / 100)) return false;
-    ++current.retries;
-    return true;
-  }
-
- private:
-  struct Slice {
-    int64_t number = -static_cast<int64_t>(kSlices);
-    uint64_t requests = 0;
-    uint64_t retries = 0;
-  };
-  Slice& slice(Instant now) {
-    int64_t number = now.time_since_epoch() / kSliceLength;
-    Slice& found = slices_[static_cast<uint64_t>(number) % kSlices];
-    if (found.number != number) found = {.number = number};
-    return found;
-  }
-
-  uint32_t share_percent_max_;
-  std::array<Slice, kSlices> slices_;
-};
 
 // The longest wait before attempt number `attempt + 1`; the wait itself is drawn between `first` and this.
 inline Duration apns_retry_wait_max(uint32_t attempt, Duration first, Duration most) {

@@ -104,6 +104,11 @@ ApnsAnswer answer_of_payload(std::string_view payload, size_t bytes_max) {
   return {.status = proto::apns_reason_info(reason).status, .reason = reason};
 }
 
+// APNs has done its part, whatever it said.
+bool judged(const ApnsResult& result) {
+  return result.verdict != Verdict::retry && result.verdict != Verdict::retry_new_token;
+}
+
 ApnsVerdict metric_of(Verdict verdict) {
   switch (verdict) {
     case Verdict::delivered:
@@ -134,8 +139,7 @@ struct ApnsSender::Impl {
         tokens(t),
         metrics(m),
         log(l),
-        parts{c, t, std::move(routes_of), m, l, scope},
-        budgets{ApnsRetryBudget(c.retry_share_percent_max), ApnsRetryBudget(c.retry_share_percent_max)} {}
+        parts{c, t, std::move(routes_of), m, l, scope} {}
 
   // One push on its way.
   struct Way {
@@ -168,9 +172,6 @@ struct ApnsSender::Impl {
   void note_broken(const AppConfig& app, const ApnsResult& result);
   void note_working(const AppConfig& app);
   void log_answer(const AppConfig& app, const ApnsAnswer& answer);
-  ApnsRetryBudget& budget(const Way& way) {
-    return budgets[way.push.app->environment == ApnsEnvironment::production ? 0 : 1];
-  }
   Task<void> cut_after_patience();
 
   const ApnsConfig& config;
@@ -179,7 +180,6 @@ struct ApnsSender::Impl {
   Log& log;
   TaskScope scope{nullptr};
   ApnsRouteParts parts;
-  ApnsRetryBudget budgets[2];  // production, sandbox
   std::map<ApnsRouteName, std::unique_ptr<ApnsRoute>> routes;
   std::map<KeyName, std::shared_ptr<TokenCall>> token_calls;
   ApnsFaults faults;
@@ -213,7 +213,13 @@ void ApnsSender::take_up(const Config& config) {
 
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
   Impl::Way way{.push = push, .deadline = deadline, .route = impl_->route_of(push)};
+  if (!way.route.throttle.admit(io::now(), io::random_u64())) {
+    impl_->metrics.add(metric::apns_pushes, ApnsVerdict::throttled);
+    co_return ApnsResult{};
+  }
   Result<ApnsResult> result = co_await within_until(deadline, impl_->deliver(way));
+  bool stopped = !result && is(result.error(), CoreError::canceled);
+  if (!stopped) way.route.throttle.ended(io::now(), result && judged(*result));
   if (result) {
     bool lost = way.lost && result->verdict == Verdict::retry;
     impl_->metrics.add(metric::apns_pushes, lost ? ApnsVerdict::lost : metric_of(result->verdict));
@@ -299,7 +305,7 @@ Task<bool> ApnsSender::Impl::wait_before_retry(Way& way, AttemptEnd end) {
   Duration wait = first + Duration(static_cast<int64_t>(io::random_u64() % (span + 1)));
   // Waiting for the deadline helps nobody: Exchange, or the journal, comes back later.
   if (now + wait >= way.deadline) co_return false;
-  if (end != AttemptEnd::unprocessed && !budget(way).take_retry(now)) co_return false;
+  if (end != AttemptEnd::unprocessed && !way.route.retries.take_retry(now)) co_return false;
   co_return (co_await sleep_until(now + wait)).has_value();
 }
 
@@ -346,7 +352,7 @@ Task<Result<Attempt>> ApnsSender::Impl::send(Way& way, std::string_view token) {
     co_return fail(slot.error());
   }
   std::shared_ptr<ApnsConnection> connection = slot->use();
-  budget(way).count_request(io::now());
+  way.route.retries.count_request(io::now());
   metrics.raise(metric::apns_streams_in_flight);
   Result<Http2Answer> ended = co_await connection->send({.authority = way.route.authority(),
                                                          .path = headers.path(),

@@ -32,7 +32,9 @@ struct Cidr {
   friend bool operator==(const Cidr&, const Cidr&) = default;
 };
 
-enum class AckMode : uint8_t { after_push };
+// When Exchange hears OK for new mail: when every push was accepted or refused for good, or else is in the journal; when
+// all are in the journal, before they are made; or the one or the other, as many callbacks of their source are in work.
+enum class AckMode : uint8_t { after_push, after_journal, automatic };
 enum class LogLevel : uint8_t { debug, info, warning, error };
 // How much of a mail a push may show; an order: a device's own wish is cut to the tenant's maximum.
 enum class PreviewPolicy : uint8_t { none, sender, subject, full };
@@ -91,7 +93,10 @@ struct StoreConfig {
 
 // [notification]: from the callback to the answer.
 struct NotificationConfig {
-  AckMode ack = AckMode::after_push;
+  AckMode ack = AckMode::automatic;
+  uint32_t auto_journal_above = 64;  // per source and core
+  uint32_t auto_push_below = 16;     // per source and core
+  uint32_t pushes_behind_max = 1'024;  // per core
   uint32_t fetch_timeout_ms = 3'000;
   uint32_t push_timeout_ms = 4'000;
   uint32_t total_timeout_ms = 8'000;
@@ -104,6 +109,15 @@ struct NotificationConfig {
   uint32_t badge_interval_ms = 15'000;
   uint32_t merge_above = 20;
   uint32_t catch_up_items_max = 20;
+};
+
+// [journal]: pushes that have to be made although Exchange has heard OK.
+struct JournalConfig {
+  uint32_t records_max = 250'000;  // per core
+  uint32_t retry_first_ms = 10'000;
+  uint32_t retry_max_ms = 600'000;
+  uint32_t keep_hours = 24;
+  uint32_t pushes_in_flight_max = 256;  // per core
 };
 
 // [ews]: what we ask Exchange.
@@ -127,6 +141,7 @@ struct EwsConfig {
   uint32_t breaker_failure_percent = 50;
   uint32_t breaker_window_requests = 20;
   uint32_t breaker_open_ms = 10'000;
+  uint32_t retry_share_percent_max = 10;
   uint32_t back_off_ms_max = 300'000;
   uint32_t logons_after_refusal_per_hour_max = 1;
   uint32_t logons_after_refusal_max = 3;
@@ -277,6 +292,7 @@ struct Config {
   AdminListenerConfig listen_admin;
   StoreConfig store;
   NotificationConfig notification;
+  JournalConfig journal;
   EwsConfig ews;
   OauthConfig oauth;
   AutodiscoverConfig autodiscover;

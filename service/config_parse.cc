@@ -66,8 +66,7 @@ std::string shown(std::string_view text) {
 // What helps after a refused value.
 std::string hint_text(const KeyRow& key) {
   if (!key.example.empty()) return fmt::format("for example {}", key.example);
-  bool only = key.choices.size() == 1;
-  return fmt::format("{}: {}", only ? "the only mode of this version" : "accepted", accepted_text(key));
+  return fmt::format("accepted: {}", accepted_text(key));
 }
 
 std::string place_text(const SectionRow& section) {

@@ -99,7 +99,7 @@ constexpr KeyRow at_restart(KeyRow row) {
   return row;
 }
 
-constexpr std::string_view kAckModes[] = {"after-push"};
+constexpr std::string_view kAckModes[] = {"after-push", "after-journal", "auto"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kPreviews[] = {"none", "sender", "subject", "full"};
 constexpr std::string_view kEnvironments[] = {"production", "sandbox"};
@@ -212,8 +212,17 @@ constexpr KeyRow kStoreKeys[] = {
 
 constexpr KeyRow kNotificationKeys[] = {
     choice<&NotificationConfig::ack>("ack", kAckModes,
-        "When Exchange gets its answer. The only mode of this version: after every device's push was accepted or "
-        "refused for good."),
+        "When Exchange hears OK for new mail. after-push: when every device's push was accepted or refused for good, or, "
+        "past its time, written into the journal. after-journal: when all are in the journal, before anything is fetched "
+        "or pushed; that frees Exchange's connections at the price of two writes for each push. auto: after-push, and "
+        "after-journal for a source (a tenant's Exchange host) while too many of its callbacks are in work."),
+    number<&NotificationConfig::auto_journal_above>("auto_journal_above", 1, 1'000'000, "",
+        "With ack = \"auto\": callbacks with new mail of one source in work on one core that make it after-journal."),
+    number<&NotificationConfig::auto_push_below>("auto_push_below", 0, 1'000'000, "",
+        "Callbacks of such a source in work at which it is after-push again."),
+    number<&NotificationConfig::pushes_behind_max>("pushes_behind_max", 1, 1'000'000, "",
+        "Callbacks whose pushes are made after the answer, on one core. Further ones are pushed from the journal, "
+        "content-free."),
     number<&NotificationConfig::fetch_timeout_ms>("fetch_timeout_ms", 100, 20'000, "ms",
         "For subject and sender from Exchange; past it the push goes out without content."),
     number<&NotificationConfig::push_timeout_ms>("push_timeout_ms", 100, 20'000, "ms",
@@ -239,6 +248,19 @@ constexpr KeyRow kNotificationKeys[] = {
         "More new items than this at once become one push."),
     number<&NotificationConfig::catch_up_items_max>("catch_up_items_max", 1, 1'000, "",
         "Items that are listed after missed events; more are told by one push."),
+};
+
+constexpr KeyRow kJournalKeys[] = {
+    number<&JournalConfig::records_max>("records_max", 1, 10'000'000, "",
+        "Pushes in the journal of one core; about 300 bytes of memory each. When it is full, Exchange is answered 503."),
+    number<&JournalConfig::retry_first_ms>("retry_first_ms", 10, 3'600'000, "ms",
+        "Longest wait before the first new try of a push. The wait itself is drawn between 0 and this (full jitter)."),
+    number<&JournalConfig::retry_max_ms>("retry_max_ms", 10, 86'400'000, "ms",
+        "What that longest wait doubles to with each try."),
+    number<&JournalConfig::keep_hours>("keep_hours", 1, 720, "hours",
+        "Age at which a push that could not be made is dropped (dropped.expired)."),
+    number<&JournalConfig::pushes_in_flight_max>("pushes_in_flight_max", 2, 100'000, "",
+        "Pushes out of the journal at the same time on one core; at most half of them take the same way to APNs."),
 };
 
 constexpr KeyRow kEwsKeys[] = {
@@ -282,6 +304,9 @@ constexpr KeyRow kEwsKeys[] = {
         "Latest requests that the share is counted over."),
     number<&EwsConfig::breaker_open_ms>("breaker_open_ms", 100, 600'000, "ms",
         "How long a failing host is left alone."),
+    number<&EwsConfig::retry_share_percent_max>("retry_share_percent_max", 0, 100, "%",
+        "Retries of connections that failed and of 503 answers, as a share of the requests to a host over two minutes; "
+        "128 of them are free."),
     number<&EwsConfig::back_off_ms_max>("back_off_ms_max", 1'000, 3'600'000, "ms",
         "Longest wait that we accept when Exchange asks for one (BackOffMilliseconds)."),
     number<&EwsConfig::logons_after_refusal_per_hour_max>("logons_after_refusal_per_hour_max", 0, 10, "",
@@ -503,6 +528,8 @@ constexpr SectionRow kSections[] = {
     {"store", false, 0, enter<&Config::store>, kStoreKeys, "The embedded store."},
     {"notification", false, 0, enter<&Config::notification>, kNotificationKeys,
      "From a callback of Exchange to its answer.", WhenChanged::reload},
+    {"journal", false, 0, enter<&Config::journal>, kJournalKeys,
+     "Pushes that still have to be made although Exchange has heard OK.", WhenChanged::reload},
     {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
     {"oauth", false, 0, enter<&Config::oauth>, kOauthKeys, "Grants at OAuth token endpoints."},
     {"autodiscover", false, 0, enter<&Config::autodiscover>, kAutodiscoverKeys,

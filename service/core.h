@@ -20,9 +20,11 @@
 namespace bellhop::service {
 
 class Autodiscover;
+class Journal;
 class KeyMaker;
 class Mailboxes;
 class NotificationObserver;
+class Pusher;
 class Registrar;
 struct Core;
 
@@ -56,6 +58,8 @@ struct Core {
   TokenClient& tokens;
   ApnsSender& apns;
   Mailboxes* mailboxes = nullptr;
+  Pusher* pusher = nullptr;    // set by Mailboxes, which keeps it
+  Journal* journal = nullptr;  // likewise
   Autodiscover* autodiscover = nullptr;       // null where no test needs it
   Registrar* registrar = nullptr;             // set by itself; DeviceApi keeps it
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests

@@ -2,8 +2,28 @@
 #include "service/delivery.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bellhop::service {
+namespace {
+
+DeviceOutcome delivered_as(bool content_free) {
+  return content_free ? DeviceOutcome::delivered_contentfree : DeviceOutcome::delivered_apns;
+}
+
+std::array<uint8_t, 16> collapse_bytes(std::string_view collapse_id) {
+  std::array<uint8_t, 16> bytes{};
+  auto decoded = from_hex(collapse_id);
+  BH_CHECK(decoded && decoded->size() == bytes.size());  // the vault made it
+  std::ranges::copy(*decoded, bytes.begin());
+  return bytes;
+}
+
+bool contains(const std::vector<store::JournalEntry>& entries, const store::JournalKey& key) {
+  return std::ranges::find(entries, key, &store::JournalEntry::key) != entries.end();
+}
+
+}  // namespace
 
 Delivery::Delivery(Core& core, Pusher& pusher, PushTarget target, const std::vector<store::DeviceEntry>& devices,
                    Mailbox& mailbox)
@@ -31,33 +51,94 @@ void Delivery::hand_back(size_t events) {
   open_ -= count;
 }
 
+// How it ends where no push is made; nothing where one is to be made.
+std::optional<DeviceOutcome> Delivery::end_without_push(const Push& push, const store::DeviceEntry& device) const {
+  if (std::optional<DeviceOutcome> refusal = device_refusal(device.record)) return refusal;
+  bool known = was_made(push, device) || core_.journal->holds(key_of(push.hash, device));
+  return known ? std::optional(DeviceOutcome::skipped_duplicate) : std::nullopt;
+}
+
 Task<bool> Delivery::push_all(std::span<Push> pushes, Instant deadline) {
   for (Push& push : pushes) push.complete = true;
   if (devices_.empty()) {
     for (const Push& push : pushes) settle(DeviceOutcome::skipped_no_device, push.events);
     co_return true;
   }
-  TaskScope running(&co_await current_context());
+  Context& context = co_await current_context();
+  TaskScope running(&context);
   for (Push& push : pushes) {
     for (const store::DeviceEntry& device : devices_) {
-      if (std::optional<DeviceOutcome> refusal = device_refusal(device.record)) {
-        settle_device(*refusal, *refusal, push.events);
-      } else if (was_made(push, device)) {
-        made_.push_back({push.hash, device.key});
-        settle_device(DeviceOutcome::skipped_duplicate, DeviceOutcome::skipped_duplicate, push.events);
+      std::optional<DeviceOutcome> end = end_without_push(push, device);
+      if (end) {
+        if (was_made(push, device)) made_.push_back({push.hash, device.key});
+        settle_device(*end, *end, push.events);
       } else {
         running.spawn(push_one(push, device, deadline));
       }
     }
   }
   co_await running.join();
-  bool complete = std::ranges::all_of(pushes, &Push::complete);
+  std::vector<Open> left = std::exchange(left_, {});
+  bool complete = left.empty();
+  if (!complete && !context.stop_requested()) complete = co_await journal(left, JournalStart::later);
   mailbox_.unfinished.clear();
-  if (!complete) remember(pushes);
-  co_return complete;
+  if (complete) co_return true;
+  for (const Open& open : left) {
+    open.push->complete = false;
+    core_.ledger.hand_back(open.push->events);
+    open_ -= open.push->events;
+  }
+  remember(pushes);
+  co_return false;
 }
 
-Task<void> Delivery::push_one(Push& push, const store::DeviceEntry& device, Instant deadline) {
+Task<bool> Delivery::journal_all(std::span<Push> pushes, JournalStart start) {
+  std::vector<Open> open, ended;
+  for (Push& push : pushes) {
+    for (const store::DeviceEntry& device : devices_) {
+      (end_without_push(push, device) ? ended : open).push_back({&push, &device});
+    }
+  }
+  if (!co_await journal(open, start)) co_return false;
+  for (const Open& one : ended) {
+    DeviceOutcome end = device_refusal(one.device->record).value_or(DeviceOutcome::skipped_duplicate);
+    settle_device(end, end, one.push->events);
+  }
+  for (Push& push : pushes) {
+    push.complete = true;
+    if (devices_.empty()) settle(DeviceOutcome::skipped_no_device, push.events);
+  }
+  mailbox_.unfinished.clear();
+  co_return true;
+}
+
+// In one piece, and on the disk when it returns true.
+Task<bool> Delivery::journal(const std::vector<Open>& open, JournalStart start) {
+  std::vector<store::JournalEntry> entries;
+  std::vector<bool> repeated;
+  for (const Open& one : open) {
+    store::JournalEntry entry{.key = key_of(one.push->hash, *one.device), .record = {.user = target_.user}};
+    entry.record.collapse = collapse_bytes(one.push->collapse_id);
+    // An item that is listed twice, or that restore() has met while the push was on its way.
+    bool known = core_.journal->holds(entry.key) || contains(entries, entry.key);
+    repeated.push_back(known);
+    if (!known) entries.push_back(entry);
+  }
+  Status written = co_await core_.journal->add(std::move(entries), start);
+  if (!written) {
+    log_line(core_.log, LogLevel::error, "pushes_not_journaled", field("user", core_.fingerprint(target_.user)),
+             field("pushes", open.size()), field("error", written.error()));
+    co_return false;
+  }
+  for (size_t i = 0; i < open.size(); ++i) {
+    DeviceOutcome first = repeated[i] ? DeviceOutcome::skipped_duplicate : DeviceOutcome::journaled;
+    DeviceOutcome rest = repeated[i] ? DeviceOutcome::skipped_duplicate : DeviceOutcome::skipped_merged;
+    settle_device(first, rest, open[i].push->events);
+  }
+  co_return true;
+}
+
+Task<Delivery::Sent> Delivery::send(const Push& push, const store::DeviceEntry& device, Instant deadline) {
   std::optional<uint32_t> unread;
   if (mailbox_.unread_known) unread = mailbox_.hot.unread;
   PushContent content{.mail = push.mail, .more_mail = push.more_mail, .thread_id = push.thread_id, .unread = unread};
@@ -65,30 +146,89 @@ Task<void> Delivery::push_one(Push& push, const store::DeviceEntry& device, Inst
   ShapedPush shaped = shape_push(content, preview, device.record.badge);
   OutgoingPush outgoing{.payload = shaped.payload, .collapse_id = push.collapse_id};
   PushEnd end = co_await pusher_.push(target_, device, outgoing, deadline);
-  settle_push(push, device, end, shaped.content_free);
+  co_return Sent{end, shaped.content_free};
 }
 
-void Delivery::settle_push(Push& push, const store::DeviceEntry& device, PushEnd end, bool content_free) {
-  switch (end) {
+Task<void> Delivery::push_one(Push& push, const store::DeviceEntry& device, Instant deadline) {
+  Sent sent = co_await send(push, device, deadline);
+  switch (sent.end) {
     case PushEnd::delivered:
-      ++counts_.pushes;
-      counts_.contentfree += content_free;
+      count_delivered(sent.content_free);
       made_.push_back({push.hash, device.key});
-      settle_device(content_free ? DeviceOutcome::delivered_contentfree : DeviceOutcome::delivered_apns,
-                    DeviceOutcome::skipped_merged, push.events);
-      return;
+      settle_device(delivered_as(sent.content_free), DeviceOutcome::skipped_merged, push.events);
+      co_return;
     case PushEnd::token_gone:
       settle_device(DeviceOutcome::dropped_token_gone, DeviceOutcome::dropped_token_gone, push.events);
-      return;
+      co_return;
     case PushEnd::refused:
       settle_device(DeviceOutcome::dropped_payload, DeviceOutcome::dropped_payload, push.events);
-      return;
+      co_return;
     case PushEnd::unsettled:
-      push.complete = false;
-      core_.ledger.hand_back(push.events);
-      open_ -= push.events;
-      return;
+      left_.push_back({&push, &device});
+      co_return;
   }
+}
+
+// ---- Pushes whose records the journal holds ----
+
+Task<void> Delivery::push_held(std::span<const Push> pushes, Instant deadline) {
+  TaskScope running(&co_await current_context());
+  std::vector<store::JournalKey> begun;
+  for (const Push& push : pushes) {
+    for (const store::DeviceEntry& device : devices_) {
+      store::JournalKey key = key_of(push.hash, device);
+      bool repeated = std::ranges::find(begun, key) != begun.end();
+      if (repeated || !core_.journal->held(key)) continue;
+      begun.push_back(key);
+      running.spawn(push_held_one(push, device, deadline));
+    }
+  }
+  co_await running.join();
+}
+
+Task<void> Delivery::push_held_one(const Push& push, const store::DeviceEntry& device, Instant deadline) {
+  store::JournalKey key = key_of(push.hash, device);
+  Sent sent = co_await send(push, device, deadline);
+  switch (sent.end) {
+    case PushEnd::delivered:
+      count_delivered(sent.content_free);
+      co_await core_.journal->settle(key, delivered_as(sent.content_free));
+      co_return;
+    case PushEnd::token_gone:
+      co_await core_.journal->settle(key, DeviceOutcome::dropped_token_gone);
+      co_return;
+    case PushEnd::refused:
+      co_await core_.journal->settle(key, DeviceOutcome::dropped_payload);
+      co_return;
+    case PushEnd::unsettled:
+      core_.journal->release(key);
+      co_return;
+  }
+}
+
+Task<void> Delivery::settle_held(uint64_t hash, DeviceOutcome outcome) {
+  for (const store::DeviceEntry& device : devices_) {
+    store::JournalKey key = key_of(hash, device);
+    if (core_.journal->held(key)) co_await core_.journal->settle(key, outcome);
+  }
+}
+
+void Delivery::release_held(uint64_t hash) {
+  for (const store::DeviceEntry& device : devices_) {
+    store::JournalKey key = key_of(hash, device);
+    if (core_.journal->held(key)) core_.journal->release(key);
+  }
+}
+
+// ---- Book-keeping ----
+
+void Delivery::count_delivered(bool content_free) {
+  ++counts_.pushes;
+  counts_.contentfree += content_free;
+}
+
+store::JournalKey Delivery::key_of(uint64_t hash, const store::DeviceEntry& device) const {
+  return {.mailbox = mailbox_.number, .device = device.key, .item_hash = hash};
 }
 
 // One device: the push itself, and the further events that it stands for.

@@ -302,8 +302,9 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::run_on_
 
 Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::run_admitted(EwsHost& host, Call& call) {
   {
+    host.retries.count_request(io::now());
     Outcome<Answer> first = co_await attempt(host, call);
-    if (first || !first.error().may_retry) co_return std::move(first);
+    if (first || !first.error().may_retry || !host.retries.take_retry(io::now())) co_return std::move(first);
     auto half = static_cast<uint64_t>(kRetryWaitMax.count() / 2);
     Duration wait(static_cast<int64_t>(half + io::random_u64() % half));
     bool stopped = !co_await sleep_for(wait);

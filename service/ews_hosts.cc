@@ -57,6 +57,7 @@ EwsHost::EwsHost(const Tenant& tenant, const proto::Url& url, const Http1ClientO
       in_flight(requests_max(config)),
       breaker(config.breaker_failure_percent, config.breaker_window_requests,
               std::chrono::milliseconds(config.breaker_open_ms)),
+      retries(config.retry_share_percent_max),
       connections_max_(config.connections_per_host_max),
       identity_options_(options_of_identity(options, config)) {}
 

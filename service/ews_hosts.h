@@ -16,6 +16,7 @@
 #include "service/config.h"
 #include "service/ews_answer.h"
 #include "service/http1_client.h"
+#include "service/retry_budget.h"
 #include "service/tenants.h"
 #include "service/upstreams.h"
 #include "store/ids.h"
@@ -75,6 +76,7 @@ struct EwsHost {
   std::map<EwsIdentityName, std::unique_ptr<EwsIdentity>> identities;
   Semaphore in_flight;      // requests on their way
   CircuitBreaker breaker;
+  RetryBudget retries;
   size_t waiting = 0;       // requests that wait for their mailbox or for in_flight
   size_t users = 0;         // requests that hold a reference
   Instant back_off_until{};

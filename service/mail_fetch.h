@@ -47,6 +47,11 @@ enum class FetchEnd : uint8_t {
   no_exchange,  // Exchange is not there, is busy, or says something else
 };
 
+// Only a new subscribe of a device helps.
+constexpr bool asks_to_resubscribe(FetchEnd end) {
+  return end == FetchEnd::unopened || end == FetchEnd::no_logon || end == FetchEnd::token_lost || end == FetchEnd::moved;
+}
+
 struct FetchResult {
   FetchEnd end = FetchEnd::done;
   bool listed = false;     // the list was asked for, and was got

@@ -18,6 +18,7 @@ void reset(Mailbox& mailbox, store::MailboxNumber number, const store::StoredUse
   mailbox.callbacks_in_flight = mailbox.callbacks_this_minute = 0;
   mailbox.minute_began = {};
   mailbox.resubscribe_asked.reset();
+  mailbox.refused_since.reset();
   mailbox.logon_unwritten.reset();
   mailbox.logon_of = {};
   mailbox.tokens_unwritten = {};

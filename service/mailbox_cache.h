@@ -38,6 +38,7 @@ struct Mailbox : ListLink {
   uint32_t callbacks_this_minute = 0;
   Instant minute_began{};
   std::optional<Instant> resubscribe_asked;
+  std::optional<Instant> refused_since;  // by overload, each callback with new mail since
   // The newest logon rule, where writing it to the store has failed.
   std::optional<store::LogonRule> logon_unwritten;
   store::CapabilityHash logon_of;

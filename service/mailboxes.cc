@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "service/ack_sources.h"
 #include "service/badge.h"
 #include "service/classify.h"
 #include "service/delivery.h"
+#include "service/journal.h"
 #include "service/mail_fetch.h"
 #include "service/mailbox_cache.h"
 #include "service/notification.h"
+#include "service/push_plan.h"
+#include "service/pushes_behind.h"
 #include "service/subscription_health.h"
 
 namespace bellhop::service {
@@ -66,17 +70,34 @@ struct Mailboxes::Impl {
       : core(c),
         cache(kMailboxesCachedMax, {.function = &Impl::evicted, .context = this}),
         pusher(c),
+        journal(c, pusher),
         badges(c, pusher),
-        mail_fetch(c) {}
+        mail_fetch(c),
+        sources(c),
+        behind(c, pusher, mail_fetch) {}
+
+  // What handle_mail works on and with.
+  struct MailWork {
+    Callback& callback;
+    Mailbox& mailbox;
+    const Classified& events;
+    CallbackAnswer& answer;
+    AckSources::Work source;
+    std::vector<store::DeviceEntry> devices;
+    std::vector<Arrival> arrivals;
+    FetchPlan plan;
+    bool goes_on = false;  // out: answered, and the pushes are still to be made
+  };
 
   Task<CallbackAnswer> handle(Callback& callback);
   std::optional<CallbackOutcome> refuse(Mailbox& mailbox) const;
   Task<Status> load(Mailbox& mailbox);
-  Task<void> handle_mail(Callback& callback, Mailbox& mailbox, const Classified& events, CallbackAnswer& answer);
-  FetchPlan plan_fetch(const Callback& callback, const Mailbox& mailbox, const Classified& events,
-                       const std::vector<store::DeviceEntry>& devices) const;
-  std::vector<Push> plan_pushes(const Mailbox& mailbox, const std::vector<Arrival>& arrivals, bool more) const;
-  void ask_to_resubscribe(const Callback& callback, Mailbox& mailbox, const std::vector<store::DeviceEntry>& devices);
+  bool refused_for_long(const Mailbox& mailbox, const store::SubscriptionRecord& subscription) const;
+  Task<void> handle_mail(MailWork& work);
+  Task<bool> answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only);
+  Task<void> answer_after_push(MailWork& work, Delivery& delivery);
+  FetchPlan plan_fetch(const MailWork& work) const;
+  void ask_to_resubscribe(MailWork& work);
   Task<CallbackOutcome> end_lost(const Callback& callback, const Mailbox& mailbox, const Classified& events);
   void note_unread(Mailbox& mailbox, uint32_t unread);
   void note_arrivals(Mailbox& mailbox, const std::vector<Arrival>& arrivals, std::span<const Push> pushes);
@@ -92,8 +113,11 @@ struct Mailboxes::Impl {
   const NotificationConfig& limits() const { return core.config().notification; }
   MailboxCache cache;
   Pusher pusher;
+  Journal journal;
   Badges badges;
   MailFetch mail_fetch;
+  AckSources sources;
+  PushesBehind behind;
 };
 
 // The home core's part of the way of one notification.
@@ -133,12 +157,24 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   if (mailbox->unread_known) unread_before = mailbox->hot.unread;
   if (events.unread) note_unread(*mailbox, *events.unread);
 
+  std::optional<MailWork> work;
   bool quiet = events.fresh.empty() && events.duplicates == 0 && !events.gap && !events.lost;
   if (quiet) {
     note_watermark(*mailbox, events);
     answer.outcome = outcome_of(events, 0);
   } else {
-    co_await handle_mail(callback, *mailbox, events, answer);
+    work.emplace(MailWork{.callback = callback,
+                          .mailbox = *mailbox,
+                          .events = events,
+                          .answer = answer,
+                          .source = sources.enter(subscription.tenant, subscription.ews_origin()),
+                          .devices = {},
+                          .arrivals = arrivals_of(events),
+                          .plan = {}});
+    co_await handle_mail(*work);
+    bool refused = answer.outcome == CallbackOutcome::refused_overload;
+    if (!refused) mailbox->refused_since.reset();
+    if (refused && !mailbox->refused_since) mailbox->refused_since = callback.received_at;
   }
   bool unread_changed = mailbox->unread_known && mailbox->hot.unread != unread_before;
   // The alert of a new mail has told the device the number already.
@@ -146,6 +182,14 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
     badges.update({.tenant = callback.tenant, .user = mailbox->user}, mailbox->hot.unread);
   }
   note_contact(*mailbox, subscription, !quiet || unread_changed);
+  if (work && work->goes_on) {
+    auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn), std::move(work->source));
+    answered->devices = std::move(work->devices);
+    answered->arrivals = std::move(work->arrivals);
+    answered->plan = work->plan;
+    answered->limits = limits();
+    behind.begin(std::move(answered));
+  }
   co_return answer;
 }
 
@@ -173,24 +217,70 @@ Task<Status> Mailboxes::Impl::load(Mailbox& mailbox) {
   co_return Status();
 }
 
+// A quarter of a StatusFrequency of 503 is enough: with all of it the subscription would die.
+bool Mailboxes::Impl::refused_for_long(const Mailbox& mailbox, const store::SubscriptionRecord& subscription) const {
+  if (!mailbox.refused_since) return false;
+  return io::now() - *mailbox.refused_since >= std::chrono::minutes(subscription.status_frequency_minutes) / 4;
+}
+
 // New mails, mails that were missed, or repeats of either.
-Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, const Classified& events,
-                                        CallbackAnswer& answer) {
+Task<void> Mailboxes::Impl::handle_mail(MailWork& work) {
+  Mailbox& mailbox = work.mailbox;
+  const Classified& events = work.events;
   Result<std::vector<store::DeviceEntry>> devices = co_await core.node.store.read_devices(mailbox.user);
   if (!devices) {
     log_line(core.log, LogLevel::error, "devices_unreadable", field("user", core.fingerprint(mailbox.user)),
              field("error", devices.error()));
-    answer.outcome = CallbackOutcome::refused_not_ready;
+    work.answer.outcome = CallbackOutcome::refused_not_ready;
     co_return;
   }
-  NotificationTrace& trace = answer.trace;
-  std::vector<Arrival> arrivals = arrivals_of(events);
-  Delivery delivery(core, pusher, {.tenant = callback.tenant, .user = mailbox.user}, *devices, mailbox);
-  delivery.accept(arrivals.size() + events.duplicates);
+  work.devices = *std::move(devices);
+  work.plan = plan_fetch(work);
+  Delivery delivery(core, pusher, {.tenant = work.callback.tenant, .user = mailbox.user}, work.devices, mailbox);
+  delivery.accept(work.arrivals.size() + events.duplicates);
   delivery.settle(DeviceOutcome::skipped_duplicate, events.duplicates);
 
+  bool journal_only = work.callback.journal_only || refused_for_long(mailbox, *work.callback.subscription);
+  // What was missed is known only when the mailbox was listed: until then Exchange has to wait.
+  bool first_journaled = work.source.after_journal() && !events.gap && !work.arrivals.empty();
+  if ((journal_only || first_journaled) && co_await answer_from_journal(work, delivery, journal_only)) co_return;
+  co_await answer_after_push(work, delivery);
+}
+
+// OK when the journal has every push. False where that is not to be: then nothing was done.
+Task<bool> Mailboxes::Impl::answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only) {
+  Mailbox& mailbox = work.mailbox;
+  std::vector<Push> pushes = plan_pushes(core.node.vault, mailbox.user, work.arrivals, false, limits());
+  JournalStart start = journal_only || !behind.room() ? JournalStart::at_once : JournalStart::held;
+  bool written = co_await delivery.journal_all(pushes, start);
+  if (!written && !journal_only) co_return false;
+  if (!written) {
+    delivery.hand_back(work.arrivals.size());
+    work.answer.outcome = CallbackOutcome::refused_overload;
+    co_return true;
+  }
+  work.goes_on = start == JournalStart::held;
+  work.answer.trace.items = static_cast<uint32_t>(work.arrivals.size());
+  work.answer.outcome = outcome_of(work.events, work.arrivals.size());
+  note_arrivals(mailbox, work.arrivals, pushes);
+  if (work.events.lost) {
+    ask_to_resubscribe(work);
+    work.answer.outcome = co_await end_lost(work.callback, mailbox, work.events);
+  }
+  if (work.events.gap) co_return true;  // stays one, to be listed with the next event
+  note_received(mailbox, work.arrivals);
+  note_watermark(mailbox, work.events);
+  co_return true;
+}
+
+Task<void> Mailboxes::Impl::answer_after_push(MailWork& work, Delivery& delivery) {
+  Callback& callback = work.callback;
+  Mailbox& mailbox = work.mailbox;
+  const Classified& events = work.events;
+  NotificationTrace& trace = work.answer.trace;
+  std::vector<Arrival>& arrivals = work.arrivals;
   // 4 decrypt, 5 fetch: only where there is something to ask of Exchange.
-  FetchPlan plan = plan_fetch(callback, mailbox, events, *devices);
+  FetchPlan plan = work.plan;
   FetchResult fetched;
   if (plan.list || plan.content) fetched = co_await mail_fetch.run(callback, *callback.tenant, mailbox, plan, arrivals);
   trace.decrypt = fetched.decrypt;
@@ -200,15 +290,13 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   if (fetched.unread) note_unread(mailbox, *fetched.unread);
   if (fetched.end == FetchEnd::overload) {
     delivery.hand_back(arrivals.size());
-    answer.outcome = CallbackOutcome::refused_overload;
+    work.answer.outcome = CallbackOutcome::refused_overload;
     co_return;
   }
-  bool credentials_bad = fetched.end == FetchEnd::unopened || fetched.end == FetchEnd::no_logon ||
-                         fetched.end == FetchEnd::token_lost;
-  if (credentials_bad || events.lost || fetched.end == FetchEnd::moved) ask_to_resubscribe(callback, mailbox, *devices);
+  if (events.lost || asks_to_resubscribe(fetched.end)) ask_to_resubscribe(work);
 
   // 6 push
-  std::vector<Push> pushes = plan_pushes(mailbox, arrivals, fetched.more);
+  std::vector<Push> pushes = plan_pushes(core.node.vault, mailbox.user, arrivals, fetched.more, limits());
   size_t gone = static_cast<size_t>(std::ranges::count(arrivals, true, &Arrival::gone));
   size_t extra = static_cast<size_t>(std::ranges::count(pushes, true, &Push::extra));
   delivery.accept(fetched.caught_up + extra);
@@ -224,8 +312,8 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
 
   // 7 note
   note_arrivals(mailbox, arrivals, pushes);
-  answer.outcome = complete ? outcome_of(events, arrivals.size()) : CallbackOutcome::refused_overload;
-  if (complete && events.lost) answer.outcome = co_await end_lost(callback, mailbox, events);
+  work.answer.outcome = complete ? outcome_of(events, arrivals.size()) : CallbackOutcome::refused_overload;
+  if (complete && events.lost) work.answer.outcome = co_await end_lost(callback, mailbox, events);
   // What could not be listed stays a gap, to be tried again with the next event.
   bool gap_closed = !plan.list || fetched.listed;
   if (!complete || !gap_closed) co_return;
@@ -234,12 +322,13 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
 }
 
 // Nothing is asked, and so nothing decrypted, where no device would show it.
-FetchPlan Mailboxes::Impl::plan_fetch(const Callback& callback, const Mailbox& mailbox, const Classified& events,
-                                      const std::vector<store::DeviceEntry>& devices) const {
+FetchPlan Mailboxes::Impl::plan_fetch(const MailWork& work) const {
+  const Classified& events = work.events;
+  const Mailbox& mailbox = work.mailbox;
   FetchPlan plan;
-  for (const store::DeviceEntry& device : devices) {
+  for (const store::DeviceEntry& device : work.devices) {
     if (device_refusal(device.record)) continue;
-    PreviewPolicy preview = preview_for(device.record.preview, callback.tenant->config.preview_max);
+    PreviewPolicy preview = preview_for(device.record.preview, work.callback.tenant->config.preview_max);
     plan.list |= events.gap;
     plan.unread |= events.gap && !events.unread && device.record.badge;
     plan.content |= preview != PreviewPolicy::none;
@@ -253,50 +342,9 @@ FetchPlan Mailboxes::Impl::plan_fetch(const Callback& callback, const Mailbox& m
   return plan;
 }
 
-// A push for each mail that still exists, or one for all where they are too many; and a notice of those that are not
-// even listed.
-std::vector<Push> Mailboxes::Impl::plan_pushes(const Mailbox& mailbox, const std::vector<Arrival>& arrivals,
-                                               bool more) const {
-  const Vault& vault = core.node.vault;
-  std::vector<Push> pushes;
-  if (arrivals.size() > arrivals_shown_max(limits())) {
-    auto count = static_cast<uint32_t>(arrivals.size());
-    pushes.push_back({.more_mail = count,
-                      .hash = arrivals.back().hash,
-                      .events = count,
-                      .collapse_id = vault.collapse_id(mailbox.user, arrivals.back().id),
-                      .thread_id = {}});
-    return pushes;
-  }
-  for (const Arrival& arrival : arrivals) {
-    if (arrival.gone) continue;
-    bool threaded = arrival.mail && !arrival.mail->conversation_id.empty();
-    pushes.push_back(
-        {.mail = arrival.mail ? &*arrival.mail : nullptr,
-         .more_mail = {},
-         .hash = arrival.hash,
-         .collapse_id = vault.collapse_id(mailbox.user, arrival.id),
-         .thread_id = threaded ? vault.thread_id(mailbox.user, arrival.mail->conversation_id) : std::string()});
-  }
-  if (more && !arrivals.empty()) {
-    // Named after the newest listed mail, so that a repeat replaces it on the phone.
-    std::string name = "more " + arrivals.back().id;
-    pushes.push_back({.more_mail = 1,
-                      .hash = vault.item_hash(mailbox.user, name),
-                      .extra = true,
-                      .collapse_id = vault.collapse_id(mailbox.user, name),
-                      .thread_id = {}});
-  }
-  return pushes;
-}
-
-void Mailboxes::Impl::ask_to_resubscribe(const Callback& callback, Mailbox& mailbox,
-                                         const std::vector<store::DeviceEntry>& devices) {
-  Instant now = io::now();
-  if (mailbox.resubscribe_asked && now - *mailbox.resubscribe_asked < kResubscribeInterval) return;
-  mailbox.resubscribe_asked = now;
-  pusher.ask_to_resubscribe({.tenant = callback.tenant, .user = mailbox.user}, devices,
-                            callback.subscription->source_device);
+void Mailboxes::Impl::ask_to_resubscribe(MailWork& work) {
+  pusher.ask_to_resubscribe({.tenant = work.callback.tenant, .user = work.mailbox.user}, work.mailbox, work.devices,
+                            work.callback.subscription->source_device);
 }
 
 // Exchange has dropped the subscription. It ends here too, so that check-in tells every device to subscribe again, also
@@ -379,6 +427,8 @@ void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
 
 Task<void> Mailboxes::Impl::close() {
   co_await badges.close();
+  co_await behind.close();
+  co_await journal.close();
   co_await pusher.close();
   cache.for_each([this](Mailbox& mailbox) {
     if (mailbox.dirty) write(mailbox);
@@ -387,7 +437,10 @@ Task<void> Mailboxes::Impl::close() {
   if (!flushed) log_line(core.log, LogLevel::error, "hot_state_not_flushed", field("error", flushed.error()));
 }
 
-Mailboxes::Mailboxes(Core& core) : impl_(std::make_unique<Impl>(core)) {}
+Mailboxes::Mailboxes(Core& core) : impl_(std::make_unique<Impl>(core)) {
+  core.pusher = &impl_->pusher;
+  core.journal = &impl_->journal;
+}
 Mailboxes::~Mailboxes() = default;
 
 Task<CallbackAnswer> Mailboxes::handle(Callback& callback) {

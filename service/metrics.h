@@ -80,6 +80,9 @@ inline constexpr auto events_accepted = detail::find_counter("bellhop_events_acc
 inline constexpr auto events_handed_back = detail::find_counter("bellhop_events_handed_back_total");
 inline constexpr auto events_in_flight = detail::find_gauge("bellhop_events_in_flight");
 inline constexpr auto journal_records = detail::find_gauge("bellhop_journal_records");
+inline constexpr auto journal_attempts = detail::find_counter("bellhop_journal_attempts_total");
+inline constexpr auto sources_after_journal = detail::find_gauge("bellhop_sources_after_journal");
+inline constexpr auto pushes_behind = detail::find_gauge("bellhop_pushes_behind");
 inline constexpr auto catch_ups = detail::find_counter("bellhop_catch_ups_total");
 inline constexpr auto stage_time = detail::find_histogram<Stage>("bellhop_stage_seconds");
 

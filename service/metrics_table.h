@@ -58,7 +58,7 @@ enum class AutodiscoverResult : uint8_t {
   found, cached, failed_before, off, overload, no_permitted_host, not_found, unavailable, timed_out, refused, garbage,
   insecure_redirect, foreign_host, redirect_loop, too_many_redirects, unauthorized
 };
-enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out };
+enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out, throttled };
 // How a reload ended.
 enum class ReloadResult : uint8_t { reloaded, unchanged, refused, restart_needed };
 enum class SubscriptionState : uint8_t { alive, tombstone };
@@ -103,7 +103,7 @@ BH_LABEL_SET(AutodiscoverResult, "result",
               "timed_out", "refused", "garbage", "insecure_redirect", "foreign_host", "redirect_loop",
               "too_many_redirects", "unauthorized"});
 BH_LABEL_SET(ApnsVerdict, "verdict",
-             {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out"});
+             {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out", "throttled"});
 BH_LABEL_SET(ReloadResult, "result", {"reloaded", "unchanged", "refused", "restart_needed"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
 BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt", "fetch", "push", "total"});
@@ -176,6 +176,11 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
                         "New-mail events times devices given back to Exchange by a 503; it sends them again."),
     detail::gauge_row("bellhop_events_in_flight", "New-mail events times devices that have not ended yet."),
     detail::gauge_row("bellhop_journal_records", "Content-free pushes in the journal that still have to be made."),
+    detail::counter_row("bellhop_journal_attempts_total", "Pushes out of the journal that were tried."),
+    detail::gauge_row("bellhop_sources_after_journal",
+                      "Sources (tenant and Exchange host, counted once for each core) that hear OK when the journal has "
+                      "their pushes, because too many of their callbacks are in work."),
+    detail::gauge_row("bellhop_pushes_behind", "Callbacks that were answered and whose pushes are still being made."),
     detail::counter_row("bellhop_catch_ups_total", "Listings of a mailbox because events were missed."),
     detail::seconds_row<Stage>("bellhop_stage_seconds", "Time of one notification, by stage."),
 

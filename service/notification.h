@@ -37,6 +37,9 @@ struct Callback {
   Bytes creds;                                         // envelope, digest matched
   std::span<const proto::Notification> notifications;  // all of this subscription
   Instant received_at{};
+  // Its new mails go into the journal and are pushed from there, content-free: nothing is decrypted and nothing fetched.
+  // For what may be refused no longer.
+  bool journal_only = false;
 };
 
 // What happened to one callback: times and counts, nothing of the mail or its owner. A stage that was not needed is 0.
@@ -69,7 +72,7 @@ class NotificationObserver {
 };
 
 // The mailboxes whose home is this core: hot state (watermark, item ring, last seen, unread), the deduplication of
-// concurrent callbacks, badges. The only place where hot state lives. One per core.
+// concurrent callbacks, badges, the journal (Core::journal). The only place where hot state lives. One per core.
 class Mailboxes {
  public:
   explicit Mailboxes(Core& core);
@@ -83,7 +86,7 @@ class Mailboxes {
   Task<WallTime> last_seen(store::MailboxNumber mailbox, store::StoredUserId user);
   // The user is gone, or starts anew.
   void forget(const store::StoredUserId& user);
-  // Awaits badges that are still on their way; flushes hot state.
+  // Awaits badges, pushes that are made after their callback's answer, and those out of the journal; flushes hot state.
   Task<void> close();
 
  private:

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "proto/apns_answer.h"
+#include "service/mailbox_cache.h"
 #include "service/push.h"
 
 namespace bellhop::service {
@@ -90,6 +91,14 @@ void Pusher::ask_to_resubscribe(PushTarget target, const std::vector<store::Devi
   if (chosen == devices.end()) chosen = std::ranges::find_if(devices, reachable);
   if (chosen == devices.end() || chores_.live() >= kChoresMax) return;
   chores_.spawn(resubscribe_push(target.tenant->config.id, target.user, *chosen));
+}
+
+void Pusher::ask_to_resubscribe(PushTarget target, Mailbox& mailbox, const std::vector<store::DeviceEntry>& devices,
+                                const store::DeviceKey& source) {
+  Instant now = io::now();
+  if (mailbox.resubscribe_asked && now - *mailbox.resubscribe_asked < kResubscribeInterval) return;
+  mailbox.resubscribe_asked = now;
+  ask_to_resubscribe(target, devices, source);
 }
 
 Task<void> Pusher::resubscribe_push(std::string tenant, store::StoredUserId user, store::DeviceEntry device) {

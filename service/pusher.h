@@ -12,6 +12,8 @@
 
 namespace bellhop::service {
 
+struct Mailbox;
+
 // Background pushes and writes of one core that nobody waits for; what comes on top is left out, and made up by the
 // next push to the same device.
 inline constexpr size_t kChoresMax = 1'024;
@@ -48,6 +50,9 @@ class Pusher {
   // Asks a device, by a silent push in the background, to subscribe again: the one whose credentials the subscription
   // carries, or else any that can be reached.
   void ask_to_resubscribe(PushTarget target, const std::vector<store::DeviceEntry>& devices,
+                          const store::DeviceKey& source);
+  // The same, at most once in kResubscribeInterval for this mailbox.
+  void ask_to_resubscribe(PushTarget target, Mailbox& mailbox, const std::vector<store::DeviceEntry>& devices,
                           const store::DeviceKey& source);
   // Awaits what runs in the background.
   Task<void> close();

@@ -6,6 +6,7 @@
 #include "core/io.h"
 #include "proto/apns.h"
 #include "service/error_texts.h"
+#include "service/journal.h"
 #include "service/notification.h"
 #include "service/store_watch.h"
 #include "service/subscribe_flow.h"
@@ -172,6 +173,7 @@ Task<Result<store::RemovedDevice>> Registrar::remove(const store::StoredUserId& 
       .ending = {.reason = store::TombstoneReason::removed, .expires = tombstone_expiry(now, frequency)},
       .now = now};
   BH_CO_TRY(store::RemovedDevice removed, co_await store.remove_device(removal));
+  core_.journal->forget(record.mailbox, device);
   if (removed.last) {
     core_.decrypter.forget(record.key);
     core_.mailboxes->forget(user);

@@ -17,6 +17,7 @@
 #include "service/device_api.h"
 #include "service/expiry.h"
 #include "service/http_server.h"
+#include "service/journal.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
 #include "service/registration.h"
@@ -374,6 +375,8 @@ Task<void> Server::serve(CoreParts& parts) {
   std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
   background.spawn(supervisor_->tick(parts.log));
+  background.spawn(parts.core.journal->restore());
+  background.spawn(parts.core.journal->run());
   if (index == 0) {
     for (size_t i = 0; i < std::size(admin); ++i) {
       admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);

@@ -103,9 +103,19 @@ Status write_hot(WriteView& view, MailboxNumber mailbox, const HotRecord& record
 }
 
 Status add_journal(WriteView& view, const std::vector<JournalEntry>& entries) {
-  if (entries.size() > kListMax) return fail(limit());
+  if (entries.size() > kJournalAddMax) return fail(limit());
   for (const JournalEntry& entry : entries) {
     BH_CHECKED(save(view, Table::journal, journal_row(entry.key), entry.record));
+  }
+  return {};
+}
+
+Status update_journal(WriteView& view, const std::vector<JournalEntry>& entries) {
+  if (entries.size() > kListMax) return fail(limit());
+  for (const JournalEntry& entry : entries) {
+    Key row = journal_row(entry.key);
+    BH_TRY(std::optional<Bytes> stored, view.get(Table::journal, row));
+    if (stored) BH_CHECKED(save(view, Table::journal, row, entry.record));
   }
   return {};
 }

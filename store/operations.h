@@ -59,6 +59,7 @@ Status read_hot(ReadView& view, MailboxNumber mailbox, HotRecord& record);  // a
 Status write_hot(WriteView& view, MailboxNumber mailbox, const HotRecord& record);
 
 Status add_journal(WriteView& view, const std::vector<JournalEntry>& entries);
+Status update_journal(WriteView& view, const std::vector<JournalEntry>& entries);
 Status list_journal(ReadView& view, const std::optional<JournalKey>& after, std::vector<JournalEntry>& entries);
 
 Status get_meta(ReadView& view, std::string_view name, std::vector<uint8_t>& value);

@@ -28,8 +28,10 @@ inline constexpr size_t kHotPendingMax = 4096;     // mailboxes with uncommitted
 inline constexpr size_t kWritesQueuedMax = 16384;  // changes that wait for the writer, all cores
 inline constexpr size_t kBatchMax = 256;           // changes in one commit
 
-// Most entries that one list_*, put_compliance, journal or sweep call handles.
+// Most entries that one list_*, put_compliance, update_journal or sweep call handles.
 inline constexpr size_t kListMax = 256;
+// Most entries that one add_journal takes: all pushes of one callback to all devices of its user.
+inline constexpr size_t kJournalAddMax = 8192;
 inline constexpr size_t kTokensMax = 4096;  // API tokens, revoked ones included
 
 // A user as `getpublickey` needs it.
@@ -258,6 +260,8 @@ class Store {
 
   // ---- Journal ----
   virtual Task<Status> add_journal(const std::vector<JournalEntry>& entries) = 0;  // all or none; overwrites; limit
+  // Where an entry is still there it is overwritten; the others are left out, so that what was erased stays so. limit.
+  virtual Task<Status> update_journal(const std::vector<JournalEntry>& entries) = 0;
   virtual Task<Status> erase_journal(const JournalKey& key) = 0;                   // fine where it is gone
   virtual Task<Result<std::vector<JournalEntry>>> list_journal(const std::optional<JournalKey>& after) = 0;
 

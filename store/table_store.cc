@@ -243,6 +243,9 @@ TableStore::HotStats TableStore::hot_stats() const {
 Task<Status> TableStore::add_journal(const std::vector<JournalEntry>& entries) {
   return write([&](WriteView& view) { return op::add_journal(view, entries); });
 }
+Task<Status> TableStore::update_journal(const std::vector<JournalEntry>& entries) {
+  return write([&](WriteView& view) { return op::update_journal(view, entries); });
+}
 Task<Status> TableStore::erase_journal(const JournalKey& key) {
   return write([&](WriteView& view) { return view.erase(Table::journal, journal_row(key)); });
 }

@@ -66,6 +66,7 @@ class TableStore : public Store {
   Status write_hot(MailboxNumber mailbox, const StoredUserId& user, const HotRecord& record) override;
   Task<Status> flush_hot() override;
   Task<Status> add_journal(const std::vector<JournalEntry>& entries) override;
+  Task<Status> update_journal(const std::vector<JournalEntry>& entries) override;
   Task<Status> erase_journal(const JournalKey& key) override;
   Task<Result<std::vector<JournalEntry>>> list_journal(const std::optional<JournalKey>& after) override;
   Task<Status> put_compliance(const std::vector<std::pair<ComplianceKey, ComplianceRecord>>& entries) override;

@@ -34,7 +34,10 @@ SCENE_TEST_WITH(Bounds, AFullDecryptionQueueHandsTheCallbackBack, {.configure = 
 }
 
 SCENE_TEST_WITH(Bounds, OnlySoManyPushesOfAnUnfinishedCallbackAreRemembered,
-                {.configure = [](Config& config) { config.notification.merge_above = 100; }}) {
+                {.configure = [](Config& config) {
+                  config.notification.merge_above = 100;
+                  config.journal.records_max = 1;  // so that the callback is handed back
+                }}) {
   constexpr size_t kMails = 60, kDevices = store::kDevicesPerUserMax;
   static_assert(kMails * (kDevices - 1) > kUnfinishedPushesMax);
   Subscriber subscriber = co_await scene.subscribe("anna", std::vector<DeviceOptions>(kDevices));

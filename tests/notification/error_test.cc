@@ -79,7 +79,7 @@ SCENE_TEST(CallbackError, ThatDoesNotIsCaughtUpOnAndTheSubscriptionLives) {
   EXPECT_EQ(fake_exchange().finds, 4) << "the next message follows on the last watermark";
 }
 
-SCENE_TEST(CallbackError, IsRepeatedWhereAPushCouldNotBeMade) {
+SCENE_TEST(CallbackError, IsRepeatedWhereAPushIsNeitherMadeNorInTheJournal) {
   Subscriber subscriber = co_await scene.subscribe("anna");
   co_await scene.heartbeat(subscriber);
   EXPECT_TRUE(co_await sleep_for(10s));
@@ -88,7 +88,9 @@ SCENE_TEST(CallbackError, IsRepeatedWhereAPushCouldNotBeMade) {
   fake_apns().answers[subscriber.tokens[0]] = {{.verdict = proto::ApnsVerdict::retry},
                                                {.verdict = proto::ApnsVerdict::retry}};
   std::string body = error_body(EwsResponseCode::read_events_failed, subscriber.exchange_id);
+  scene.store->take_disk();
   EXPECT_EQ((co_await scene.post(subscriber.target(), body)).status, 503) << "not ended before all is told";
+  scene.store->bring_disk();
   Scene::Reply reply = co_await scene.post(subscriber.target(), body);
   EXPECT_THAT(reply.body, HasSubstr("Unsubscribe"));
   EXPECT_TRUE(shows("Subject of missed"));

@@ -5,6 +5,7 @@
 // that each answer, failure and delay is chosen by the test; the real ones are tested with the stand-ins.
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -76,9 +77,16 @@ struct FakeApns {
   };
   std::map<std::string, std::deque<ApnsResult>> answers;  // by token; then, and else: delivered
   Duration delay{};
+  bool dead = false;                                  // nobody gets an answer
+  std::optional<ApnsEnvironment> dead_environment;    // nobody gets one there
+  std::function<void(const Sent&)> begun;             // a push comes in
+  std::function<void(const Sent&)> accepted;          // and was taken, before we hear of it
 
   std::vector<Sent> sent;  // that were delivered
   int attempts = 0;
+  int at_once = 0, at_once_max = 0;
+  // What a phone shows: one notice for each collapse id.
+  size_t shown(const std::string& token) const;
 };
 
 FakeExchange& fake_exchange();

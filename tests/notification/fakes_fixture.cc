@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <set>
 
 #include "core/sleep.h"
 #include "tests/notification/fakes.h"
@@ -68,6 +69,13 @@ const FakeApns::Sent& last_push() {
   BH_CHECK(!apns.sent.empty());
   return apns.sent.back();
 }
+size_t FakeApns::shown(const std::string& device) const {
+  std::set<std::string> notices;
+  for (const Sent& push : sent) {
+    if (push.token == device && push.type == proto::ApnsPushType::alert) notices.insert(push.collapse_id);
+  }
+  return notices.size();
+}
 bool shows(std::string_view text) {
   return std::ranges::any_of(
       apns.sent, [&](const FakeApns::Sent& sent) { return sent.payload.find(text) != std::string::npos; });
@@ -82,12 +90,13 @@ EwsClient::~EwsClient() = default;
 Task<EwsReply<std::vector<MailItem>>> EwsClient::get_items(const EwsTarget& target,
                                                            std::span<const std::string_view> ids, bool with_preview) {
   ++exchange.gets;
-  exchange.ids.assign(ids.begin(), ids.end());
+  std::vector<std::string> asked(ids.begin(), ids.end());  // others may ask meanwhile
+  exchange.ids = asked;
   exchange.preview = with_preview;
   if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
   if (exchange.get_items_failure) co_return std::unexpected(EwsFailure{.kind = *exchange.get_items_failure});
   std::vector<MailItem> items;
-  for (const std::string& id : exchange.ids) {
+  for (const std::string& id : asked) {
     auto mail = exchange.mails.find(id);
     MailItem item;
     if (mail == exchange.mails.end()) {
@@ -194,16 +203,23 @@ Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
                       .priority = push.priority,
                       .proven = push.proven,
                       .at = io::now()};
-  Instant end = std::min(deadline, io::now() + apns.delay);
-  if (apns.delay.count() > 0 && !co_await sleep_until(end)) co_return ApnsResult{};
-  if (io::now() >= deadline) co_return ApnsResult{};
+  if (apns.begun) apns.begun(sent);
+  bool dead = apns.dead || apns.dead_environment == push.app->environment;
+  Instant end = dead ? deadline : std::min(deadline, io::now() + apns.delay);
+  apns.at_once_max = std::max(apns.at_once_max, ++apns.at_once);
+  Status slept;
+  if (end > io::now()) slept = co_await sleep_until(end);
+  --apns.at_once;
+  if (!slept || io::now() >= deadline) co_return ApnsResult{};
   std::deque<ApnsResult>& answers = apns.answers[sent.token];
   ApnsResult result{.verdict = proto::ApnsVerdict::delivered, .status = 200};
   if (!answers.empty()) {
     result = answers.front();
     answers.pop_front();
   }
-  if (result.verdict == proto::ApnsVerdict::delivered) apns.sent.push_back(std::move(sent));
+  if (result.verdict != proto::ApnsVerdict::delivered) co_return result;
+  if (apns.accepted) apns.accepted(sent);
+  apns.sent.push_back(std::move(sent));
   co_return result;
 }
 

@@ -15,15 +15,35 @@
 #include "core/sync.h"
 #include "proto/ews_server.h"
 #include "service/notification.h"
-#include "store/memory/memory_store.h"
+#include "store/table_store.h"
 #include "tests/notification/fakes.h"
 
 namespace bellhop::service {
 
+// A store in memory whose disk can be taken away, as a crash does it.
+class SceneStore : public store::TableStore {
+ public:
+  static std::unique_ptr<SceneStore> create();
+  // Forgets what is not committed, and goes on.
+  size_t power_cut() { return lose_uncommitted(); }
+  // Fails every write from now on.
+  void take_disk();
+  // Goes on with what was committed before.
+  void bring_disk();
+  // Rows of the journal that are on the disk.
+  uint64_t journal_rows();
+
+ private:
+  struct Disk;
+  explicit SceneStore(std::unique_ptr<Disk> disk);
+  Disk* disk_;
+};
+
 // A request as a connection would give it, and what was answered.
-class FakeHttpExchange final : public HttpExchange {
+class FakeHttpExchange : public HttpExchange {
  public:
   FakeHttpExchange(std::string target, std::string body) : target_(std::move(target)), body_(std::move(body)) {}
+  virtual ~FakeHttpExchange() = default;
 
   proto::HttpMethod request_method = proto::HttpMethod::post;
   std::optional<Error> body_error;  // after the first half of the body
@@ -54,6 +74,7 @@ struct DeviceOptions {
   bool badge = true;
   bool proven = true;
   store::DeviceState state = store::DeviceState::active;
+  store::PushEnvironment environment = store::PushEnvironment::production;
 };
 
 // A mailbox with its subscription, as registration leaves it.
@@ -94,6 +115,7 @@ class Scene {
     Core core;
     std::unique_ptr<Mailboxes> mailboxes;
     NotificationHandler handler;
+    TaskScope background{nullptr};  // the journal's
   };
 
   static constexpr std::string_view kPassword = "correct horse";
@@ -127,8 +149,12 @@ class Scene {
   std::string unread_body(Subscriber& subscriber, int32_t count);
   std::string next_watermark() { return "watermark " + std::to_string(++watermarks_); }
 
-  // Ends the mailboxes of core 0 in good order, and begins anew on the same store.
+  // Ends all in good order, and begins anew on the same store.
   Task<void> restart();
+  // The process dies at this moment: what is not on the disk is lost. The test then stops the flows that it began, and
+  // start_again() gives them up and begins anew on the same store.
+  void die();
+  Task<void> start_again();
   Task<store::HotRecord> stored_hot(const Subscriber& subscriber);
   Task<store::SubscriptionRecord> stored_subscription(const Subscriber& subscriber);
   Task<store::DeviceRecord> stored_device(const Subscriber& subscriber, size_t device = 0);
@@ -140,7 +166,7 @@ class Scene {
 
   Config config;
   Tenants tenants;
-  std::unique_ptr<store::MemoryStore> store = store::MemoryStore::create();
+  std::unique_ptr<SceneStore> store = SceneStore::create();
   std::optional<crypto::Keyring> keyring;
   std::optional<Vault> vault;
   std::unique_ptr<ApnsProviderTokens> apns_tokens;
@@ -151,6 +177,11 @@ class Scene {
  private:
   friend struct SceneRun;
   Task<void> begin();
+  Task<bool> open_core(unsigned core);
+  Task<bool> close_core(unsigned core);
+  Task<bool> begin_journal(unsigned core);
+  Task<void> open_all();
+  Task<void> close_all();
   void seal(const crypto::RsaPrivateKey& key, const crypto::CredentialRecord& record, bool split,
             Subscriber& subscriber, store::SubscriptionRecord& subscription);
   Task<Subscriber> subscribe_with(std::string name, std::vector<DeviceOptions> devices, bool pending,

@@ -4,6 +4,8 @@
 #include "core/cross_core.h"
 #include "crypto/envelope.h"
 #include "proto/http_error.h"
+#include "service/journal.h"
+#include "store/memory/memory_store.h"
 #include "tests/notification/scene.h"
 
 namespace bellhop::service {
@@ -32,6 +34,41 @@ LogOptions log_options(Scene& scene, MetricsShard& metrics, unsigned core) {
 }
 
 }  // namespace
+
+// ---- SceneStore ----
+
+struct SceneStore::Disk final : store::Engine {
+  std::unique_ptr<store::MemoryStore> tables = store::MemoryStore::create();
+  bool taken = false;
+
+  Status read(store::FunctionRef<Status(store::ReadView&)> f) override { return tables->engine().read(f); }
+  Status write(store::FunctionRef<Status(store::WriteView&)> f) override {
+    if (taken) return fail(store::store_error(store::StoreError::closed));
+    return tables->engine().write(f);
+  }
+  Result<store::FileUse> file_use() override { return tables->engine().file_use(); }
+};
+
+SceneStore::SceneStore(std::unique_ptr<Disk> disk) : TableStore(std::move(disk)) {
+  disk_ = static_cast<Disk*>(&engine());
+}
+std::unique_ptr<SceneStore> SceneStore::create() {
+  return std::unique_ptr<SceneStore>(new SceneStore(std::make_unique<Disk>()));
+}
+void SceneStore::take_disk() {
+  disk_->taken = true;
+}
+void SceneStore::bring_disk() {
+  disk_->taken = false;
+}
+uint64_t SceneStore::journal_rows() {
+  uint64_t rows = 0;
+  BH_CHECK(disk_->read([&](store::ReadView& view) -> Status {
+    BH_TRY(rows, view.count(store::Table::journal));
+    return {};
+  }));
+  return rows;
+}
 
 // ---- FakeHttpExchange ----
 
@@ -209,6 +246,7 @@ Task<Subscriber> Scene::subscribe_with(std::string name, std::vector<DeviceOptio
     std::string token = to_hex(crypto::sha256(name + std::to_string(i)));
     store::DeviceRecord fields{.sealed_push_token = vault->seal_push_token(subscriber.user, device, token),
                                .topic = "com.example.mail",
+                               .environment = devices[i].environment,
                                .preview = devices[i].preview,
                                .state = devices[i].state,
                                .badge = devices[i].badge,
@@ -289,11 +327,63 @@ std::string Scene::unread_body(Subscriber& subscriber, int32_t count) {
       "");
 }
 
+// On its core.
+Task<bool> Scene::open_core(unsigned core) {
+  parts[core] = std::make_unique<Parts>(*this, core);
+  node->cores[core] = &parts[core]->core;
+  co_return true;
+}
+
+Task<bool> Scene::close_core(unsigned core) {
+  Parts& closed = *parts[core];
+  closed.background.request_stop();
+  co_await closed.background.join();
+  co_await closed.mailboxes->close();
+  EXPECT_EQ(closed.ledger.snapshot().balance(), 0);
+  EXPECT_EQ(closed.ledger.snapshot().in_flight, 0u);
+  EXPECT_EQ(closed.ledger.snapshot().journaled, closed.core.journal->size());
+  parts[core].reset();
+  co_return true;
+}
+
 Task<void> Scene::restart() {
-  Parts& first = *parts[0];
-  co_await first.mailboxes->close();
-  first.mailboxes = std::make_unique<Mailboxes>(first.core);
-  first.core.mailboxes = first.mailboxes.get();
+  co_await close_all();
+  co_await open_all();
+}
+
+Task<void> Scene::close_all() {
+  for (unsigned core = 0; core < parts.size(); ++core) {
+    co_await on_core(core, [this, core] { return close_core(core); });
+  }
+}
+
+Task<void> Scene::open_all() {
+  for (unsigned core = 0; core < parts.size(); ++core) {
+    co_await on_core(core, [this, core] { return open_core(core); });
+  }
+  for (unsigned core = 0; core < parts.size(); ++core) {
+    co_await on_core(core, [this, core] { return begin_journal(core); });
+  }
+}
+
+// Once every core is there: each takes up what is its own.
+Task<bool> Scene::begin_journal(unsigned core) {
+  Parts& begun = *parts[core];
+  begun.background.spawn(begun.core.journal->restore());
+  begun.background.spawn(begun.core.journal->run());
+  co_return true;
+}
+
+void Scene::die() {
+  store->power_cut();
+  store->take_disk();
+}
+
+Task<void> Scene::start_again() {
+  co_await close_all();
+  store->power_cut();  // hot records that could not be written
+  store->bring_disk();
+  co_await open_all();
 }
 
 Task<store::HotRecord> Scene::stored_hot(const Subscriber& subscriber) {
@@ -342,11 +432,6 @@ struct SceneRun {
   Scene scene;
   std::vector<std::unique_ptr<Event>> ended;
 
-  Task<bool> open_core(unsigned core) {
-    scene.parts[core] = std::make_unique<Scene::Parts>(scene, core);
-    scene.node->cores[core] = &scene.parts[core]->core;
-    co_return true;
-  }
   Task<bool> end_core(unsigned core) {
     ended[core]->set();
     co_return true;
@@ -366,9 +451,7 @@ struct SceneRun {
                               .cores = {}});
     scene.parts.resize(options.cores);
     scene.node->cores.resize(options.cores);
-    for (unsigned core = 0; core < options.cores; ++core) {
-      co_await on_core(core, [this, core] { return open_core(core); });
-    }
+    co_await scene.open_all();
     scene.node->ready = true;
     co_await flow(scene);
     for (unsigned core = 1; core < options.cores; ++core) {
@@ -381,11 +464,7 @@ struct SceneRun {
     } else {
       (void)co_await ended[core]->wait();
     }
-    Scene::Parts& parts = *scene.parts[core];
-    co_await parts.mailboxes->close();
-    EXPECT_EQ(parts.ledger.snapshot().balance(), 0);
-    EXPECT_EQ(parts.ledger.snapshot().in_flight, 0u);
-    scene.parts[core].reset();
+    co_await scene.close_core(core);
     BH_CHECK(co_await scene.store->leave_core());
   }
 };

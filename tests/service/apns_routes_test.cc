@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which pushes share a connection, and how connections are made.
+#include "service/retry_budget.h"
 #include "tests/service/apns_fixture.h"
 
 namespace bellhop::service {
@@ -183,6 +184,43 @@ Task<void> stranger_flow(unsigned) {
 
 TEST(ApnsRoutes, AStrangersCertificateGetsNoPush) {
   run_on_cores(1, stranger_flow);
+}
+
+Task<void> throttle_flow(unsigned) {
+  constexpr size_t kCount = 1000, kBroken = 0, kGood = 1;
+  Bench bench;
+  CO_ASSERT(co_await bench.start([](ApnsConfig& config) { config.attempts_max = 1; }));
+  std::string broken_topic = bench.provider.app(kBroken).topic;
+  bool broken = true;
+  bench.peer.decide = [&](const Seen& seen) {
+    bool fails = broken && seen.topic == broken_topic;
+    return fails ? Reply::because(proto::ApnsReason::service_unavailable) : Reply::accept();
+  };
+  for (size_t i = 0; i < kCount; ++i) {
+    EXPECT_EQ((co_await bench.push_now(i, 10s, true, kBroken)).verdict, Verdict::retry);
+  }
+  size_t asked = bench.peer.requests.size();
+  EXPECT_LT(asked, kCount / 2) << "most are refused here";
+  EXPECT_GT(asked, AdaptiveThrottle::kRequestsFree);
+  EXPECT_EQ(bench.count(ApnsVerdict::throttled), kCount - asked);
+  // Another key's way knows nothing of it.
+  for (size_t i = 0; i < 50; ++i) {
+    EXPECT_EQ((co_await bench.push_now(i, 10s, true, kGood)).verdict, Verdict::delivered);
+  }
+  // What goes through tells when it is over.
+  broken = false;
+  size_t delivered = 0;
+  for (size_t i = 0; i < 10 * kCount && delivered < AdaptiveThrottle::kWellAfter; ++i) {
+    delivered += (co_await bench.push_now(i, 10s, true, kBroken)).verdict == Verdict::delivered;
+  }
+  for (size_t i = 0; i < 100; ++i) {
+    EXPECT_EQ((co_await bench.push_now(i, 10s, true, kBroken)).verdict, Verdict::delivered);
+  }
+  co_await bench.stop();
+}
+
+TEST(ApnsRoutes, OneThatFailsIsSparedAndNoOtherOne) {
+  run_on_cores(1, throttle_flow);
 }
 
 }  // namespace

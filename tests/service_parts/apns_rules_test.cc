@@ -37,28 +37,6 @@ TEST(ApnsTokenRules, AStoredTokenIsUsedAgainWhileYoungAndNotFromTheFuture) {
   EXPECT_FALSE(apns_token_reusable(-2min, 40min));
 }
 
-TEST(ApnsRetryBudget, SomeRetriesAreFreeThenAShareOfTheRequestsCounts) {
-  ApnsRetryBudget budget(10);
-  for (uint32_t i = 0; i < ApnsRetryBudget::kRetriesFree; ++i) EXPECT_TRUE(budget.take_retry(at(0s)));
-  EXPECT_FALSE(budget.take_retry(at(1s)));
-  for (int i = 0; i < 10'000; ++i) budget.count_request(at(15s));
-  uint32_t taken = 0;
-  while (budget.take_retry(at(20s))) ++taken;
-  EXPECT_EQ(taken + ApnsRetryBudget::kRetriesFree, 1000u);
-}
-
-TEST(ApnsRetryBudget, WhatIsTwoMinutesOldIsForgotten) {
-  ApnsRetryBudget budget(10);
-  for (int i = 0; i < 5'000; ++i) budget.count_request(at(0s));
-  uint32_t taken = 0;
-  while (budget.take_retry(at(0s))) ++taken;
-  EXPECT_EQ(taken, 500u);
-  EXPECT_FALSE(budget.take_retry(at(109s)));
-  taken = 0;
-  while (budget.take_retry(at(121s))) ++taken;
-  EXPECT_EQ(taken, ApnsRetryBudget::kRetriesFree);  // requests and retries of then no longer count
-}
-
 TEST(ApnsRetryWait, TheLongestWaitGrowsToItsBound) {
   EXPECT_EQ(apns_retry_wait_max(1, 200ms, 2s), 800ms);
   EXPECT_EQ(apns_retry_wait_max(2, 200ms, 2s), 2s);

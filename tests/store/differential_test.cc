@@ -54,7 +54,7 @@ class Driver {
       case 10:
         co_return fmt::format("{}", *co_await store_.expire_unused_users(at_ms(int64_t(extra % 200'000))));
       case 11:
-        co_return co_await journal(user, device, extra % 5);
+        co_return co_await journal(user, device, extra % 9);
       case 12:
         co_return outcome(
             co_await store_.update_device(id_of<StoredUserId>(user), id_of<DeviceKey>(device),
@@ -95,8 +95,11 @@ class Driver {
                                                            {.reason = TombstoneReason::handed_over, .expires = now}));
   }
   Task<std::string> journal(uint64_t user, uint64_t device, uint64_t item) {
-    JournalEntry entry{{MailboxNumber(user), id_of<DeviceKey>(device), item}, {.user = id_of<StoredUserId>(user)}};
+    uint64_t row = item > 4 ? item - 4 : item;
+    JournalEntry entry{{MailboxNumber(user), id_of<DeviceKey>(device), row}, {.user = id_of<StoredUserId>(user)}};
     if (item == 0) co_return outcome(co_await store_.erase_journal({MailboxNumber(user), id_of<DeviceKey>(device), 1}));
+    entry.record.attempts = uint16_t(device);
+    if (item > 4) co_return outcome(co_await store_.update_journal({entry}));
     co_return outcome(co_await store_.add_journal({entry}));
   }
   Task<std::string> route(uint64_t capability) {

@@ -368,7 +368,7 @@ STORE_TEST(lists_the_journal_in_pages) {
   JournalEntry last{{9999, id_of<DeviceKey>(1), 1}, {}};
   EXPECT_TRUE(co_await store.add_journal({last}));
   entries.push_back(last);
-  EXPECT_TRUE(failed_with(co_await store.add_journal(entries), StoreError::limit));
+  EXPECT_TRUE(failed_with(co_await store.update_journal(entries), StoreError::limit));
   auto page = co_await store.list_journal(std::nullopt);
   CO_ASSERT(page && page->size() == kListMax);
   auto next = co_await store.list_journal(page->back().key);
@@ -377,6 +377,29 @@ STORE_TEST(lists_the_journal_in_pages) {
   EXPECT_TRUE(co_await store.erase_journal(last.key));
   EXPECT_TRUE(co_await store.erase_journal(last.key));
   EXPECT_EQ((co_await store.counts())->journal, kListMax);
+}
+
+STORE_TEST(adds_to_the_journal_what_one_callback_may_need_and_no_more) {
+  std::vector<JournalEntry> entries;
+  for (uint64_t i = 0; i < kJournalAddMax; ++i) entries.push_back({{1, id_of<DeviceKey>(1), i}, {}});
+  EXPECT_TRUE(co_await store.add_journal(entries));
+  EXPECT_EQ((co_await store.counts())->journal, kJournalAddMax);
+  entries.push_back({{1, id_of<DeviceKey>(1), kJournalAddMax}, {}});
+  EXPECT_TRUE(failed_with(co_await store.add_journal(entries), StoreError::limit));
+  EXPECT_EQ((co_await store.counts())->journal, kJournalAddMax);
+}
+
+STORE_TEST(updates_of_the_journal_bring_back_nothing_that_was_erased) {
+  JournalEntry kept{{1, id_of<DeviceKey>(1), 1}, {.user = id_of<StoredUserId>(1)}};
+  JournalEntry erased{{1, id_of<DeviceKey>(1), 2}, {.user = id_of<StoredUserId>(1)}};
+  EXPECT_TRUE(co_await store.add_journal({kept, erased}));
+  EXPECT_TRUE(co_await store.erase_journal(erased.key));
+  kept.record.attempts = erased.record.attempts = 7;
+  EXPECT_TRUE(co_await store.update_journal({erased, kept}));
+  auto page = co_await store.list_journal(std::nullopt);
+  CO_ASSERT(page && page->size() == 1);
+  EXPECT_EQ((*page)[0].key, kept.key);
+  EXPECT_EQ((*page)[0].record, kept.record);
 }
 
 STORE_TEST(lists_subscriptions_in_pages) {
