@@ -106,6 +106,14 @@ struct NotificationConfig {
   uint32_t catch_up_items_max = 20;
 };
 
+// [supervision]: of mailboxes that Exchange is silent about.
+struct SupervisionConfig {
+  uint32_t resubscribes_per_second_max = 50;  // per core
+  uint32_t outage_share_percent = 50;
+  uint32_t outage_mailboxes_min = 20;
+  uint32_t outage_probe_seconds = 60;
+};
+
 // [ews]: what we ask Exchange.
 struct EwsConfig {
   std::string user_agent = "MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)";
@@ -277,6 +285,7 @@ struct Config {
   AdminListenerConfig listen_admin;
   StoreConfig store;
   NotificationConfig notification;
+  SupervisionConfig supervision;
   EwsConfig ews;
   OauthConfig oauth;
   AutodiscoverConfig autodiscover;

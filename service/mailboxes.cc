@@ -8,6 +8,7 @@
 #include "service/mailbox_cache.h"
 #include "service/notification.h"
 #include "service/subscription_health.h"
+#include "service/supervision.h"
 
 namespace bellhop::service {
 namespace {
@@ -102,6 +103,7 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   const store::SubscriptionRecord& subscription = *callback.subscription;
   CallbackAnswer answer;
   answer.trace.mailbox = subscription.mailbox;
+  core.supervision->heard(subscription.user, subscription);  // it lives, whatever becomes of the callback
 
   MailboxCache::Lease mailbox = cache.get(subscription.mailbox, subscription.user);
   if (!mailbox) {
@@ -404,6 +406,7 @@ Task<WallTime> Mailboxes::last_seen(store::MailboxNumber mailbox, store::StoredU
 
 void Mailboxes::forget(const store::StoredUserId& user) {
   impl_->cache.forget(user);
+  impl_->core.supervision->forget(user);
 }
 
 Task<void> Mailboxes::close() {

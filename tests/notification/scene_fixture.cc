@@ -92,8 +92,10 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
            .tokens = tokens,
            .apns = apns},
       mailboxes(std::make_unique<Mailboxes>(core)),
+      supervision(std::make_unique<Supervision>(core)),
       handler(core) {
   core.mailboxes = mailboxes.get();
+  core.supervision = supervision.get();
 }
 Scene::Parts::~Parts() = default;
 
@@ -291,9 +293,12 @@ std::string Scene::unread_body(Subscriber& subscriber, int32_t count) {
 
 Task<void> Scene::restart() {
   Parts& first = *parts[0];
+  co_await first.supervision->close();
   co_await first.mailboxes->close();
   first.mailboxes = std::make_unique<Mailboxes>(first.core);
   first.core.mailboxes = first.mailboxes.get();
+  first.supervision = std::make_unique<Supervision>(first.core);
+  first.core.supervision = first.supervision.get();
 }
 
 Task<store::HotRecord> Scene::stored_hot(const Subscriber& subscriber) {
@@ -382,6 +387,7 @@ struct SceneRun {
       (void)co_await ended[core]->wait();
     }
     Scene::Parts& parts = *scene.parts[core];
+    co_await parts.supervision->close();
     co_await parts.mailboxes->close();
     EXPECT_EQ(parts.ledger.snapshot().balance(), 0);
     EXPECT_EQ(parts.ledger.snapshot().in_flight, 0u);
