@@ -78,11 +78,12 @@ bool read_user(const Call& call, const Parameters& parameters, ListQuery& query,
 }
 
 // Runs on the home core of the contacts that it fills in.
-Task<bool> read_contacts_here(Mailboxes* mailboxes, const Node* node, unsigned home, std::vector<Contact>* contacts) {
+Task<bool> read_contacts_here(const ::bellhop::service::Core* core, std::vector<Contact>* contacts) {
   size_t read = 0;
   for (Contact& contact : *contacts) {
-    if (node->home_core(contact.user) != home) continue;
-    contact.last_seen = co_await mailboxes->last_seen(contact.mailbox, contact.user);
+    if (core->node.home_core(contact.user) != core->index) continue;
+    contact.last_seen = co_await core->mailboxes->last_seen(contact.mailbox, contact.user);
+    contact.supervised = core->supervision->state(contact.user);
     if (++read % kRowsPerRead == 0) co_await yield_now();
   }
   co_return true;
@@ -147,10 +148,9 @@ Task<void> read_contacts(Core& core, std::vector<Contact>& contacts) {
     bool any = std::ranges::any_of(
         contacts, [&](const Contact& contact) { return core.node.home_core(contact.user) == home; });
     if (!any) continue;
-    Mailboxes* mailboxes = core.node.cores[home]->mailboxes;
-    const Node* node = &core.node;
+    const ::bellhop::service::Core* there = core.node.cores[home];
     std::vector<Contact>* all = &contacts;
-    co_await on_core(home, [=] { return read_contacts_here(mailboxes, node, home, all); });
+    co_await on_core(home, [=] { return read_contacts_here(there, all); });
   }
 }
 
@@ -192,20 +192,24 @@ void append_device(proto::JsonWriter& json, const Core& core, const store::Devic
 }
 
 void append_subscription(proto::JsonWriter& json, const Core& core, const store::SubscriptionEntry& subscription,
-                         WallTime last_seen, WallTime now) {
+                         const Contact& contact, WallTime now) {
   const store::SubscriptionRecord& record = subscription.record;
   json.member("id", subscription_id(subscription.capability))
       .member("user", to_hex(record.user))
       .member("tenant", record.tenant)
       .member("userLogName", core.fingerprint(record.user).text())
-      .member("state", name_of(health_of(record, last_seen, now)))
+      .member("state", name_of(health_of(record, contact.supervised.stage)))
       .member("ewsHost", ews_host(record))
       .member("envelope", record.envelope == store::EnvelopeKind::split ? "split" : "rsa")
       .member("heartbeatMinutes", record.status_frequency_minutes)
       .member("sourceDevice", to_hex(record.source_device))
       .member("created", timestamp(record.created))
       .member("ageSeconds", std::max<int64_t>(0, to_unix_seconds(now) - to_unix_seconds(record.created)));
-  append_time(json, "lastSeen", last_seen);
+  append_time(json, "lastSeen", contact.last_seen);
+  const Supervised& supervised = contact.supervised;
+  json.name("supervision").begin_object().member("asks", supervised.asks);
+  if (supervised.next_ask_in_s) append_time(json, "nextAsk", now + std::chrono::seconds(*supervised.next_ask_in_s));
+  json.member("hostSilent", supervised.host_silent).end_object();
   json.name("logon").begin_object().member("refusals", record.logon.failed);
   if (record.logon.failed > 0) append_time(json, "nextAttempt", record.logon.next_allowed);
   json.end_object();

@@ -14,6 +14,7 @@
 #include "proto/json_writer.h"
 #include "service/admin_parts.h"
 #include "service/subscription_health.h"
+#include "service/supervision.h"
 
 namespace bellhop::service::admin {
 
@@ -47,11 +48,12 @@ std::optional<I> read_id(std::string_view text) {
   return I::from(*bytes);
 }
 
-// Awaits last_seen of each, on the home core of its mailbox.
+// What the home core of a mailbox knows of Exchange's callbacks; awaits it for each.
 struct Contact {
   store::MailboxNumber mailbox = 0;
   store::StoredUserId user;
   WallTime last_seen{};  // the answer; the epoch where there was none
+  Supervised supervised{};
 };
 Task<void> read_contacts(Core& core, std::vector<Contact>& contacts);
 
@@ -67,6 +69,6 @@ void append_user(proto::JsonWriter& json, const Core& core, const store::StoredU
 void append_device(proto::JsonWriter& json, const Core& core, const store::DevicePlace& place, std::string_view tenant,
                    const store::DeviceRecord& device);
 void append_subscription(proto::JsonWriter& json, const Core& core, const store::SubscriptionEntry& subscription,
-                         WallTime last_seen, WallTime now);
+                         const Contact& contact, WallTime now);
 
 }  // namespace bellhop::service::admin

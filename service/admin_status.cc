@@ -20,6 +20,7 @@ using proto::JsonWriter;
 constexpr size_t kSampleReads = 16;  // of kRowsPerRead subscriptions each
 constexpr size_t kHostsShownMax = 50;
 constexpr size_t kRoutesShownMax = 50;
+constexpr size_t kSilentHostsShownMax = 50;
 constexpr size_t kTroublesShownMax = 20;
 
 // ---- What each core knows ----
@@ -114,13 +115,12 @@ Task<Result<Sample>> sample_subscriptions(Core& core) {
     BH_CO_TRY(auto entries, co_await core.node.store.list_subscriptions(after, kRowsPerRead));
     std::vector<Contact> contacts;
     for (const store::SubscriptionEntry& entry : entries) {
-      contacts.push_back({entry.record.mailbox, entry.record.user, {}});
+      contacts.push_back({entry.record.mailbox, entry.record.user});
     }
     co_await read_contacts(core, contacts);
-    WallTime now = io::wall_now();
     for (size_t i = 0; i < entries.size(); ++i) {
       const store::SubscriptionRecord& record = entries[i].record;
-      ++sample.by_health[size_t(health_of(record, contacts[i].last_seen, now))];
+      ++sample.by_health[size_t(health_of(record, contacts[i].supervised.stage))];
       if (credentials_refused(record)) ++sample.refused;
       ++sample.looked_at;
     }
@@ -168,6 +168,40 @@ void append_subscriptions(JsonWriter& json, const store::Counts& counts, const S
   json.name("byState").begin_object();
   for (size_t i = 0; i < sample.by_health.size(); ++i) json.member(kHealthNames[i], sample.by_health[i]);
   json.end_object().member("credentialsRefused", sample.refused).end_object();
+}
+
+// Every mailbox counts here, not a sample.
+void append_supervision(JsonWriter& json, const std::vector<const MetricsShard*>& shards, const HostOutages& outages) {
+  auto mailboxes = [&](SilenceStage stage) {
+    uint64_t total = 0;
+    for (const MetricsShard* shard : shards) total += shard->value(metric::mailboxes_supervised, stage);
+    return total;
+  };
+  auto asks = [&](AskReason reason) {
+    uint64_t total = 0;
+    for (const MetricsShard* shard : shards) total += shard->value(metric::resubscribe_asks, reason);
+    return total;
+  };
+  std::vector<HostOutage> silent = outages.silent_hosts();
+  int64_t now_s = std::chrono::floor<std::chrono::seconds>(io::now().time_since_epoch()).count();
+  json.name("supervision")
+      .begin_object()
+      .member("active", mailboxes(SilenceStage::active))
+      .member("late", mailboxes(SilenceStage::late))
+      .member("lost", mailboxes(SilenceStage::lost))
+      .member("devicesAsked", asks(AskReason::lost))
+      .member("devicesProbed", asks(AskReason::probe))
+      .member("silentHostCount", silent.size());
+  json.name("silentHosts").begin_array();
+  for (size_t i = 0; i < std::min(silent.size(), kSilentHostsShownMax); ++i) {
+    json.begin_object()
+        .member("host", silent[i].origin)
+        .member("mailboxes", silent[i].mailboxes)
+        .member("late", silent[i].late)
+        .member("silentSeconds", std::max<int64_t>(0, now_s - silent[i].since_s))
+        .end_object();
+  }
+  json.end_array().end_object();
 }
 
 void append_store(JsonWriter& json, store::Store& store, const store::Counts& counts) {
@@ -289,6 +323,7 @@ Task<void> status(Call& call) {
       .member("backend", io::backend_description());
   append_ledger(json, call.server.ledger());
   append_subscriptions(json, *counts, *sample);
+  append_supervision(json, shards, node.host_outages);
   append_store(json, node.store, *counts);
   json.name("keys")
       .begin_object()

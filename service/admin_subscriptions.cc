@@ -34,12 +34,11 @@ bool matches(const ListQuery& query, const store::SubscriptionRecord& record) {
 // What only the mailbox's home core can tell; `next` has to go back where rows beyond the limit are dropped.
 Task<void> add_matches(Core& core, const ListQuery& query, std::vector<store::SubscriptionEntry>& found, Page& page) {
   std::vector<Contact> contacts;
-  for (const store::SubscriptionEntry& entry : found) contacts.push_back({entry.record.mailbox, entry.record.user, {}});
+  for (const store::SubscriptionEntry& entry : found) contacts.push_back({entry.record.mailbox, entry.record.user});
   co_await read_contacts(core, contacts);
-  WallTime now = io::wall_now();
   for (size_t i = 0; i < found.size(); ++i) {
     bool any = query.state.empty() || query.state == kRefused;
-    if (!any && name_of(health_of(found[i].record, contacts[i].last_seen, now)) != query.state) continue;
+    if (!any && name_of(health_of(found[i].record, contacts[i].supervised.stage)) != query.state) continue;
     if (page.rows.size() == query.limit) {
       page.next = page.rows.back().capability;
       co_return;
@@ -122,7 +121,7 @@ Task<void> list_subscriptions(Call& call) {
   json.begin_object().name("subscriptions").begin_array();
   for (size_t i = 0; i < page->rows.size(); ++i) {
     json.begin_object();
-    append_subscription(json, call.core, page->rows[i], page->contacts[i].last_seen, io::wall_now());
+    append_subscription(json, call.core, page->rows[i], page->contacts[i], io::wall_now());
     json.end_object();
   }
   json.end_array();
@@ -137,12 +136,12 @@ Task<void> show_subscription(Call& call) {
     co_await refuse(call, found.error());
     co_return;
   }
-  std::vector<Contact> contacts{{found->record.mailbox, found->record.user, {}}};
+  std::vector<Contact> contacts{{found->record.mailbox, found->record.user}};
   co_await read_contacts(call.core, contacts);
   std::string body;
   JsonWriter json(body);
   json.begin_object();
-  append_subscription(json, call.core, *found, contacts[0].last_seen, io::wall_now());
+  append_subscription(json, call.core, *found, contacts[0], io::wall_now());
   json.end_object();
   co_await respond_json(call.exchange, body);
 }

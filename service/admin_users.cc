@@ -69,7 +69,7 @@ Task<Result<Page>> find_page(Core& core, const ListQuery& query) {
 }
 
 Task<void> read_last_contacts(Core& core, const Page& page, std::vector<Contact>& contacts) {
-  for (const Row& row : page.rows) contacts.push_back({row.user.record.mailbox, row.user.id, {}});
+  for (const Row& row : page.rows) contacts.push_back({row.user.record.mailbox, row.user.id});
   co_await read_contacts(core, contacts);
 }
 
@@ -117,7 +117,7 @@ Task<void> list_users(Call& call) {
     append_user(json, call.core, row.user.id, row.user.record);
     if (row.subscription) {
       json.name("subscription").begin_object();
-      append_subscription(json, call.core, *row.subscription, contacts[i].last_seen, io::wall_now());
+      append_subscription(json, call.core, *row.subscription, contacts[i], io::wall_now());
       json.end_object();
     }
     json.end_object();
@@ -140,7 +140,7 @@ Task<void> show_user(Call& call) {
     co_await respond_store_failure(call.exchange, whole.error());
     co_return;
   }
-  std::vector<Contact> contacts{{whole->user.mailbox, *id, {}}};
+  std::vector<Contact> contacts{{whole->user.mailbox, *id}};
   co_await read_contacts(call.core, contacts);
   std::string body;
   JsonWriter json(body);
@@ -155,7 +155,7 @@ Task<void> show_user(Call& call) {
   json.end_array().name("subscriptions").begin_array();
   for (const store::SubscriptionEntry& subscription : whole->subscriptions) {
     json.begin_object();
-    append_subscription(json, call.core, subscription, contacts[0].last_seen, io::wall_now());
+    append_subscription(json, call.core, subscription, contacts[0], io::wall_now());
     json.end_object();
   }
   json.end_array().end_object();

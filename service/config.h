@@ -120,6 +120,14 @@ struct JournalConfig {
   uint32_t pushes_in_flight_max = 256;  // per core
 };
 
+// [supervision]: of mailboxes that Exchange is silent about.
+struct SupervisionConfig {
+  uint32_t resubscribes_per_second_max = 50;  // per core
+  uint32_t outage_share_percent = 50;
+  uint32_t outage_mailboxes_min = 20;
+  uint32_t outage_probe_seconds = 60;
+};
+
 // [ews]: what we ask Exchange.
 struct EwsConfig {
   std::string user_agent = "MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)";
@@ -293,6 +301,7 @@ struct Config {
   StoreConfig store;
   NotificationConfig notification;
   JournalConfig journal;
+  SupervisionConfig supervision;
   EwsConfig ews;
   OauthConfig oauth;
   AutodiscoverConfig autodiscover;

@@ -263,6 +263,20 @@ constexpr KeyRow kJournalKeys[] = {
         "Pushes out of the journal at the same time on one core; at most half of them take the same way to APNs."),
 };
 
+constexpr KeyRow kSupervisionKeys[] = {
+    number<&SupervisionConfig::resubscribes_per_second_max>("resubscribes_per_second_max", 1, 100'000, "",
+        "Devices that one core asks in a second, by a silent push, to subscribe again because their subscription is lost; "
+        "further ones wait."),
+    number<&SupervisionConfig::outage_share_percent>("outage_share_percent", 1, 100, "%",
+        "An EWS host is taken to be silent as a whole where this share of its mailboxes is late and nobody else of it "
+        "speaks. Then no device is asked until it speaks again, but for one now and then."),
+    number<&SupervisionConfig::outage_mailboxes_min>("outage_mailboxes_min", 1, 1'000'000, "",
+        "Fewer late mailboxes than this are never an outage of their host."),
+    number<&SupervisionConfig::outage_probe_seconds>("outage_probe_seconds", 1, 86'400, "seconds",
+        "While a host is silent, one of its devices is asked to subscribe in this time: a host that has restarted has "
+        "forgotten its subscriptions and would be silent for ever."),
+};
+
 constexpr KeyRow kEwsKeys[] = {
     text<&EwsConfig::user_agent>("user_agent", refuse_header_value,
         "\"MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)\"",
@@ -530,6 +544,8 @@ constexpr SectionRow kSections[] = {
      "From a callback of Exchange to its answer.", WhenChanged::reload},
     {"journal", false, 0, enter<&Config::journal>, kJournalKeys,
      "Pushes that still have to be made although Exchange has heard OK.", WhenChanged::reload},
+    {"supervision", false, 0, enter<&Config::supervision>, kSupervisionKeys,
+     "Mailboxes that Exchange is silent about; see [operating](operating.md#silence).", WhenChanged::reload},
     {"ews", false, 0, enter<&Config::ews>, kEwsKeys, "Requests to Exchange."},
     {"oauth", false, 0, enter<&Config::oauth>, kOauthKeys, "Grants at OAuth token endpoints."},
     {"autodiscover", false, 0, enter<&Config::autodiscover>, kAutodiscoverKeys,

@@ -10,6 +10,7 @@
 #include "service/decrypter.h"
 #include "service/ews_client.h"
 #include "service/generation.h"
+#include "service/host_outages.h"
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/outcome.h"
@@ -26,6 +27,7 @@ class Mailboxes;
 class NotificationObserver;
 class Pusher;
 class Registrar;
+class Supervision;
 struct Core;
 
 // What all cores share. Made by Server before the cores run; immutable afterwards but for the atomics and what says of
@@ -39,6 +41,7 @@ struct Node {
   std::atomic<bool> ready{false};    // callbacks are taken
   std::atomic<bool> draining{false};
   std::atomic<int64_t> listener_certificate_expires_s{0};  // Unix seconds; 0: not known yet
+  HostOutages host_outages{};
 
   // The core that owns a mailbox's hot state.
   unsigned home_core(const store::StoredUserId& user) const {
@@ -60,6 +63,7 @@ struct Core {
   Mailboxes* mailboxes = nullptr;
   Pusher* pusher = nullptr;    // set by Mailboxes, which keeps it
   Journal* journal = nullptr;  // likewise
+  Supervision* supervision = nullptr;
   Autodiscover* autodiscover = nullptr;       // null where no test needs it
   Registrar* registrar = nullptr;             // set by itself; DeviceApi keeps it
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests

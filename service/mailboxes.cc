@@ -12,6 +12,7 @@
 #include "service/push_plan.h"
 #include "service/pushes_behind.h"
 #include "service/subscription_health.h"
+#include "service/supervision.h"
 
 namespace bellhop::service {
 namespace {
@@ -126,6 +127,7 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   const store::SubscriptionRecord& subscription = *callback.subscription;
   CallbackAnswer answer;
   answer.trace.mailbox = subscription.mailbox;
+  core.supervision->heard(subscription.user, subscription);  // it lives, whatever becomes of the callback
 
   MailboxCache::Lease mailbox = cache.get(subscription.mailbox, subscription.user);
   if (!mailbox) {
@@ -457,6 +459,7 @@ Task<WallTime> Mailboxes::last_seen(store::MailboxNumber mailbox, store::StoredU
 
 void Mailboxes::forget(const store::StoredUserId& user) {
   impl_->cache.forget(user);
+  impl_->core.supervision->forget(user);
 }
 
 Task<void> Mailboxes::close() {

@@ -117,6 +117,14 @@ inline constexpr auto subscriptions = detail::find_gauge<SubscriptionState>("bel
 inline constexpr auto devices = detail::find_gauge("bellhop_devices");
 inline constexpr auto users = detail::find_gauge("bellhop_users");
 
+inline constexpr auto mailboxes_supervised = detail::find_gauge<SilenceStage>("bellhop_mailboxes_supervised");
+inline constexpr auto resubscribe_asks = detail::find_counter<AskReason>("bellhop_resubscribe_asks_total");
+inline constexpr auto ews_hosts_silent = detail::find_gauge("bellhop_ews_hosts_silent");
+inline constexpr auto ews_host_outages = detail::find_counter("bellhop_ews_host_outages_total");
+inline constexpr auto supervision_looks = detail::find_counter("bellhop_supervision_looks_total");
+inline constexpr auto supervision_cpu = detail::find_counter("bellhop_supervision_cpu_seconds_total");
+inline constexpr auto supervision_bytes = detail::find_gauge("bellhop_supervision_bytes");
+
 inline constexpr auto reloads = detail::find_counter<ReloadResult>("bellhop_reloads_total");
 inline constexpr auto reload_last_success = detail::find_gauge("bellhop_reload_last_success");
 inline constexpr auto reload_last_time = detail::find_gauge("bellhop_reload_last_timestamp_seconds");

@@ -9,6 +9,7 @@
 
 #include "proto/ews.h"
 #include "service/outcome.h"
+#include "service/silence_wheel.h"
 
 // The table of all metrics. A metric exists only as a row here; labels are closed lists, so that no address, name or
 // other personal or unbounded value can become one.
@@ -62,6 +63,8 @@ enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provide
 // How a reload ended.
 enum class ReloadResult : uint8_t { reloaded, unchanged, refused, restart_needed };
 enum class SubscriptionState : uint8_t { alive, tombstone };
+// Why a device was asked to subscribe again: its subscription is lost; its host is silent, and one of many is tried.
+enum class AskReason : uint8_t { lost, probe };
 // The stages of one notification (docs/ARCHITECTURE.md). decrypt holds the wait in the queue of the RSA engine.
 enum class Stage : uint8_t { route, parse, decrypt, fetch, push, total };
 
@@ -106,6 +109,8 @@ BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out", "throttled"});
 BH_LABEL_SET(ReloadResult, "result", {"reloaded", "unchanged", "refused", "restart_needed"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
+BH_LABEL_SET(SilenceStage, "state", {"active", "late", "lost"});
+BH_LABEL_SET(AskReason, "reason", {"lost", "probe"});
 BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt", "fetch", "push", "total"});
 #undef BH_LABEL_SET
 template <>
@@ -220,6 +225,17 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row<SubscriptionState>("bellhop_subscriptions", "Subscriptions in the store."),
     detail::gauge_row("bellhop_devices", "Devices in the store."),
     detail::gauge_row("bellhop_users", "Users in the store."),
+
+    detail::gauge_row<SilenceStage>("bellhop_mailboxes_supervised",
+                                    "Mailboxes by how long Exchange has been silent about them."),
+    detail::counter_row<AskReason>("bellhop_resubscribe_asks_total",
+                                   "Devices asked to subscribe again because Exchange is silent, by reason."),
+    detail::gauge_row("bellhop_ews_hosts_silent", "EWS hosts that are silent for all of their mailboxes."),
+    detail::counter_row("bellhop_ews_host_outages_total", "Times that an EWS host fell silent for all of its mailboxes."),
+    detail::counter_row("bellhop_supervision_looks_total", "Looks at single mailboxes whose callback was due."),
+    detail::row<void>(MetricType::counter, "bellhop_supervision_cpu_seconds_total", "CPU time of these looks.",
+                      MetricUnit::nanoseconds),
+    detail::gauge_row("bellhop_supervision_bytes", "Memory of the supervision.", MetricUnit::bytes),
 
     detail::counter_row<ReloadResult>("bellhop_reloads_total",
                                       "Reloads that were asked for, and of named files that had changed, by result."),

@@ -11,6 +11,7 @@
 #include "service/store_watch.h"
 #include "service/subscribe_flow.h"
 #include "service/subscription_health.h"
+#include "service/supervision.h"
 
 namespace bellhop::service {
 
@@ -106,7 +107,7 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
   const store::SubscriptionRecord& subscription = route.subscription;
   auto source = co_await core_.node.store.read_device(who.user, subscription.source_device);
   if (!source && !is(source.error(), StoreError::not_found)) co_return store_failed(who, source.error());
-  SubscriptionHealth health = health_of(subscription, last_seen, io::wall_now());
+  SubscriptionHealth health = health_of(subscription, core_.supervision->state(who.user).stage);
   switch (health) {
     case SubscriptionHealth::pending:
       answer.status = DeviceStatus::pending;

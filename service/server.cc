@@ -22,6 +22,7 @@
 #include "service/public_handler.h"
 #include "service/registration.h"
 #include "service/store_watch.h"
+#include "service/supervision.h"
 
 namespace bellhop::service {
 namespace {
@@ -122,9 +123,11 @@ struct Server::CoreParts {
         apns(server.config_.apns, *server.apns_tokens_, {upstreams, UpstreamKind::apns}, metrics, log),
         core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
         mailboxes(core),
+        supervision(core),
         handler(core),
         http(handler, public_limits(server.config_, io::cores()), std::move(server.listener_[index])) {
     core.mailboxes = &mailboxes;
+    core.supervision = &supervision;
     core.autodiscover = &autodiscover;
     core.observer = server.observer_;
     core.key_maker = server.key_maker_.get();
@@ -144,6 +147,7 @@ struct Server::CoreParts {
   ApnsSender apns;
   Core core;
   Mailboxes mailboxes;
+  Supervision supervision;
   PublicHandler handler;
   HttpServer http;
   Event drain_begun;
@@ -353,6 +357,7 @@ Task<void> Server::run(unsigned index) {
     co_await serve(parts);
     // Other cores may still send callbacks to this home core: all listeners must be done before anything closes.
     co_await on_core(0, [this] { return meet(all_served_, served_); });
+    co_await parts.supervision.close();
     co_await parts.mailboxes.close();
     co_await parts.ews.close();
     co_await parts.tokens.close();
@@ -374,6 +379,7 @@ Task<void> Server::serve(CoreParts& parts) {
   std::optional<AdminApi> admin[2];  // TCP, unix socket
   std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
+  background.spawn(parts.supervision.run());
   background.spawn(supervisor_->tick(parts.log));
   background.spawn(parts.core.journal->restore());
   background.spawn(parts.core.journal->run());

@@ -11,6 +11,7 @@
 #include "service/oauth_tokens.h"
 #include "service/store_watch.h"
 #include "service/subscription_health.h"
+#include "service/supervision.h"
 
 namespace bellhop::service {
 namespace {
@@ -219,13 +220,13 @@ Task<ApiStatus> SubscribeFlow::open_certificate() {
 // The newest subscription that works: heard of, its credentials good, its source device still there.
 Task<ApiStatus> SubscribeFlow::find_live_subscription() {
   store::Route route;
-  WallTime last_seen = co_await core_.mailboxes->last_seen(user_.mailbox, who_.user);
+  SilenceStage silence = core_.supervision->state(who_.user).stage;
   for (auto capability = user_.subscriptions.rbegin(); capability != user_.subscriptions.rend(); ++capability) {
     if (Status read = co_await core_.node.store.read_route(*capability, route); !read) {
       co_return store_failed(read.error());
     }
     if (route.kind != store::RouteKind::subscription || credentials_refused(route.subscription)) continue;
-    if (health_of(route.subscription, last_seen, io::wall_now()) == SubscriptionHealth::lost) continue;
+    if (health_of(route.subscription, silence) == SubscriptionHealth::lost) continue;
     if (route.subscription.source_device != who_.device) {
       auto source = co_await core_.node.store.read_device(who_.user, route.subscription.source_device);
       if (!source && !is(source.error(), StoreError::not_found)) co_return store_failed(source.error());
@@ -479,6 +480,7 @@ Task<ApiStatus> SubscribeFlow::hand_over(Attempt& attempt, std::string_view exch
     co_await roll_back(attempt);
     co_return store_failed(noted.error());
   }
+  core_.supervision->begun(who_.user, attempt.record);
   answer_.device_created = attempt.device_created;
   if (device_) {
     ApiStatus stored = co_await store_device();

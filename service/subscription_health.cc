@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/subscription_health.h"
 
-#include <algorithm>
-
 namespace bellhop::service {
 
-SubscriptionHealth health_of(const store::SubscriptionRecord& record, WallTime last_seen, WallTime now) {
-  std::chrono::milliseconds frequency = std::chrono::minutes(record.status_frequency_minutes);
+SubscriptionHealth health_of(const store::SubscriptionRecord& record, SilenceStage silence) {
+  // Exchange calls as soon as it has made a subscription: one that it never called for was not made.
   if (record.state == store::SubscriptionState::pending) {
-    return now - record.created <= frequency ? SubscriptionHealth::pending : SubscriptionHealth::lost;
+    return silence == SilenceStage::active ? SubscriptionHealth::pending : SubscriptionHealth::lost;
   }
-  // The time is the mailbox's: what an older subscription was last heard of may be before this one was made.
-  std::chrono::milliseconds quiet = now - std::max(last_seen, record.created);
-  if (quiet <= frequency + frequency / 4) return SubscriptionHealth::active;
-  return quiet <= 2 * frequency ? SubscriptionHealth::late : SubscriptionHealth::lost;
+  switch (silence) {
+    case SilenceStage::active:
+      return SubscriptionHealth::active;
+    case SilenceStage::late:
+      return SubscriptionHealth::late;
+    case SilenceStage::lost:
+      return SubscriptionHealth::lost;
+  }
+  return SubscriptionHealth::lost;
 }
 
 std::string subscription_id(const store::CapabilityHash& capability) {

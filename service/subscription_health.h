@@ -4,19 +4,20 @@
 #include <string>
 
 #include "core/base/time.h"
+#include "service/silence_wheel.h"
 #include "store/records.h"
 
 namespace bellhop::service {
 
 // How a subscription fares, by what Exchange owes us: a callback in every StatusFrequency.
 enum class SubscriptionHealth : uint8_t {
-  pending,  // made at most one StatusFrequency ago, no callback yet
-  active,   // heard of within 1.25 StatusFrequency: a stored last-seen time may be a quarter old
-  late,     // within two
-  lost,     // longer ago: by Microsoft's rule it has to be made anew
+  pending,  // no callback yet, and none overdue
+  active,   // heard of in time
+  late,     // a callback is overdue
+  lost,     // for so long that it has to be made anew; or none ever came
 };
-// `last_seen`: the mailbox's last callback, the epoch where there was none.
-SubscriptionHealth health_of(const store::SubscriptionRecord& record, WallTime last_seen, WallTime now);
+// `silence`: of its mailbox; see Supervision.
+SubscriptionHealth health_of(const store::SubscriptionRecord& record, SilenceStage silence);
 
 // True where Exchange refused the credentials that it carries.
 inline bool credentials_refused(const store::SubscriptionRecord& record) {

@@ -15,6 +15,7 @@
 #include "core/sync.h"
 #include "proto/ews_server.h"
 #include "service/notification.h"
+#include "service/supervision.h"
 #include "store/table_store.h"
 #include "tests/notification/fakes.h"
 
@@ -114,6 +115,7 @@ class Scene {
     ApnsSender apns;
     Core core;
     std::unique_ptr<Mailboxes> mailboxes;
+    std::unique_ptr<Supervision> supervision;  // of which run() is the test's to start
     NotificationHandler handler;
     TaskScope background{nullptr};  // the journal's
   };

@@ -129,8 +129,10 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
            .tokens = tokens,
            .apns = apns},
       mailboxes(std::make_unique<Mailboxes>(core)),
+      supervision(std::make_unique<Supervision>(core)),
       handler(core) {
   core.mailboxes = mailboxes.get();
+  core.supervision = supervision.get();
 }
 Scene::Parts::~Parts() = default;
 
@@ -338,6 +340,7 @@ Task<bool> Scene::close_core(unsigned core) {
   Parts& closed = *parts[core];
   closed.background.request_stop();
   co_await closed.background.join();
+  co_await closed.supervision->close();
   co_await closed.mailboxes->close();
   EXPECT_EQ(closed.ledger.snapshot().balance(), 0);
   EXPECT_EQ(closed.ledger.snapshot().in_flight, 0u);

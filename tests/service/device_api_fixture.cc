@@ -306,6 +306,8 @@ BedCore::BedCore(Bed& b, unsigned index)
       core{*b.node, index, metrics, ledger, log, decrypter, ews, tokens, apns} {
   mailboxes.emplace(core);
   core.mailboxes = &*mailboxes;
+  supervision.emplace(core);
+  core.supervision = &*supervision;
   core.autodiscover = &autodiscover;
   api.emplace(core);
   b.node->cores[index] = &core;
@@ -313,6 +315,7 @@ BedCore::BedCore(Bed& b, unsigned index)
 }
 
 Task<void> BedCore::close() {
+  co_await supervision->close();
   co_await mailboxes->close();
   co_await ews.close();
   co_await tokens.close();

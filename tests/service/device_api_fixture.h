@@ -23,6 +23,7 @@
 #include "service/key_maker.h"
 #include "service/notification.h"
 #include "service/registration.h"
+#include "service/supervision.h"
 #include "store/memory/memory_store.h"
 #include "tests/core/run.h"
 #include "tools/standin/token_endpoint.h"
@@ -153,6 +154,7 @@ struct BedCore {
   ApnsSender apns;
   Core core;
   std::optional<Mailboxes> mailboxes;
+  std::optional<Supervision> supervision;
   std::optional<DeviceApi> api;
 };
 

@@ -97,7 +97,8 @@ TEST(Metrics, NamesFollowTheRulesOfPrometheus) {
     EXPECT_EQ(family.name.ends_with("_total"), family.type == MetricType::counter) << family.name;
     // A duration is stored in nanoseconds; a moment is a gauge of Unix time, in whole seconds.
     bool moment = family.name.ends_with("_timestamp_seconds") || family.name.ends_with("_expiry_seconds");
-    EXPECT_EQ(family.name.ends_with("_seconds") && !moment, family.unit == MetricUnit::nanoseconds) << family.name;
+    bool duration = family.name.ends_with("_seconds") || family.name.ends_with("_seconds_total");
+    EXPECT_EQ(duration && !moment, family.unit == MetricUnit::nanoseconds) << family.name;
     EXPECT_TRUE(!moment || (family.type == MetricType::gauge && family.unit == MetricUnit::count)) << family.name;
     EXPECT_EQ(family.name.ends_with("_bytes"), family.unit == MetricUnit::bytes) << family.name;
     EXPECT_TRUE(family.help.ends_with('.')) << family.name;

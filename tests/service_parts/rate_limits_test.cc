@@ -56,17 +56,15 @@ TEST(RateLimitsTest, SpreadKeysOverTheCores) {
   for (unsigned count : seen) EXPECT_GT(count, 40u);
 }
 
-TEST(SubscriptionHealthTest, FollowsTheLastCallback) {
-  WallTime made{std::chrono::hours(1000)};
-  store::SubscriptionRecord record{.status_frequency_minutes = 20, .created = made};
-  EXPECT_EQ(health_of(record, {}, made + 20min), SubscriptionHealth::pending);
-  EXPECT_EQ(health_of(record, {}, made + 21min), SubscriptionHealth::lost);
+TEST(SubscriptionHealthTest, FollowsTheSilenceOfItsMailbox) {
+  store::SubscriptionRecord record;
+  EXPECT_EQ(health_of(record, SilenceStage::active), SubscriptionHealth::pending);
+  EXPECT_EQ(health_of(record, SilenceStage::late), SubscriptionHealth::lost);
+  EXPECT_EQ(health_of(record, SilenceStage::lost), SubscriptionHealth::lost);
   record.state = store::SubscriptionState::active;
-  EXPECT_EQ(health_of(record, {}, made + 25min), SubscriptionHealth::active);
-  EXPECT_EQ(health_of(record, made - 10min, made + 26min), SubscriptionHealth::late);
-  EXPECT_EQ(health_of(record, made + 10min, made + 35min), SubscriptionHealth::active);
-  EXPECT_EQ(health_of(record, made + 10min, made + 50min), SubscriptionHealth::late);
-  EXPECT_EQ(health_of(record, made + 10min, made + 51min), SubscriptionHealth::lost);
+  EXPECT_EQ(health_of(record, SilenceStage::active), SubscriptionHealth::active);
+  EXPECT_EQ(health_of(record, SilenceStage::late), SubscriptionHealth::late);
+  EXPECT_EQ(health_of(record, SilenceStage::lost), SubscriptionHealth::lost);
 }
 
 }  // namespace

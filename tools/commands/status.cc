@@ -32,6 +32,20 @@ void print_subscriptions(const JsonObject& all) {
              number_of(**states, "late"), number_of(**states, "lost"), number_of(all, "credentialsRefused"));
 }
 
+void print_supervision(const JsonObject& all) {
+  fmt::print("silence        {} mailboxes active, {} late, {} lost; {} devices asked to subscribe again, {} more on trial\n",
+             number_of(all, "active"), number_of(all, "late"), number_of(all, "lost"), number_of(all, "devicesAsked"),
+             number_of(all, "devicesProbed"));
+  auto hosts = all.required_array("silentHosts");
+  if (!hosts) return;
+  for (size_t i = 0; i < hosts->size(); ++i) {
+    auto host = hosts->at(i).object();
+    if (!host) continue;
+    fmt::print("               {} HAS BEEN SILENT for {}: {} of {} mailboxes late\n", text_of(*host, "host"),
+               duration_text(number_of(*host, "silentSeconds")), number_of(*host, "late"), number_of(*host, "mailboxes"));
+  }
+}
+
 void print_store(const JsonObject& store) {
   fmt::print("store          {} users ({} without a device), {} devices, {} tokens\n", number_of(store, "users"),
              number_of(store, "usersWithoutDevice"), number_of(store, "devices"), number_of(store, "tokens"));
@@ -107,15 +121,17 @@ int show_status(const AdminTarget& target, bool json) {
   if (!document) return not_understood();
   JsonObject page = document->root();
   auto ledger = page.required_object("ledger"), subscriptions = page.required_object("subscriptions"),
+       supervision = page.required_object("supervision"),
        store = page.required_object("store"), keys = page.required_object("keys"), queues = page.required_object("queues"),
        connections = page.required_object("connections"), ews = page.required_object("ews"),
        apns = page.required_object("apns");
-  if (!ledger || !subscriptions || !store || !keys || !queues || !connections || !ews || !apns) return not_understood();
+  if (!ledger || !subscriptions || !supervision || !store || !keys || !queues || !connections || !ews || !apns) return not_understood();
   fmt::print("bellhop {}     {}, up {} (since {}), {} cores, {}\n", text_of(page, "version"), text_of(page, "state"),
              duration_text(number_of(page, "uptimeSeconds")), text_of(page, "started"), number_of(page, "cores"),
              text_of(page, "backend"));
   print_ledger(*ledger);
   print_subscriptions(*subscriptions);
+  print_supervision(*supervision);
   print_store(*store);
   fmt::print("key pairs      {} made ahead (goal {}), {} in use\n", number_of(*keys, "pool"), number_of(*keys, "poolTarget"),
              number_of(*keys, "used"));
