@@ -18,6 +18,11 @@ void reset(Mailbox& mailbox, store::MailboxNumber number, const store::StoredUse
   mailbox.callbacks_in_flight = mailbox.callbacks_this_minute = 0;
   mailbox.minute_began = {};
   mailbox.resubscribe_asked.reset();
+  mailbox.renewal_after = mailbox.handed_over_at = {};
+  mailbox.renewals_failed = 0;
+  mailbox.moved_from = {};
+  mailbox.url_permitted_at = 0;
+  mailbox.handed_over_to = {};
   mailbox.logon_unwritten.reset();
   mailbox.logon_of = {};
   mailbox.tokens_unwritten = {};

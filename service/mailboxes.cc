@@ -7,6 +7,7 @@
 #include "service/mail_fetch.h"
 #include "service/mailbox_cache.h"
 #include "service/notification.h"
+#include "service/renewal.h"
 #include "service/subscription_health.h"
 
 namespace bellhop::service {
@@ -67,7 +68,8 @@ struct Mailboxes::Impl {
         cache(kMailboxesCachedMax, {.function = &Impl::evicted, .context = this}),
         pusher(c),
         badges(c, pusher),
-        mail_fetch(c) {}
+        mail_fetch(c),
+        chores(nullptr) {}
 
   Task<CallbackAnswer> handle(Callback& callback);
   std::optional<CallbackOutcome> refuse(Mailbox& mailbox) const;
@@ -78,6 +80,11 @@ struct Mailboxes::Impl {
   std::vector<Push> plan_pushes(const Mailbox& mailbox, const std::vector<Arrival>& arrivals, bool more) const;
   void ask_to_resubscribe(const Callback& callback, Mailbox& mailbox, const std::vector<store::DeviceEntry>& devices);
   Task<CallbackOutcome> end_lost(const Callback& callback, const Mailbox& mailbox, const Classified& events);
+  Task<bool> ended_meanwhile(const Callback& callback, const Mailbox& mailbox);
+  Task<void> complete_succession(const Callback& callback, Mailbox& mailbox);
+  void keep_alive(const Callback& callback, Mailbox& mailbox);
+  Task<void> ask_another(std::string tenant_id, store::MailboxNumber number, store::StoredUserId user,
+                         store::DeviceKey preferred);
   void note_unread(Mailbox& mailbox, uint32_t unread);
   void note_arrivals(Mailbox& mailbox, const std::vector<Arrival>& arrivals, std::span<const Push> pushes);
   void note_received(Mailbox& mailbox, const std::vector<Arrival>& arrivals);
@@ -94,6 +101,7 @@ struct Mailboxes::Impl {
   Pusher pusher;
   Badges badges;
   MailFetch mail_fetch;
+  TaskScope chores;  // at most kChoresMax
 };
 
 // The home core's part of the way of one notification.
@@ -116,6 +124,10 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   Result<Semaphore::Permit> turn = co_await mailbox->turn.acquire();
   if (!turn) {  // we are being stopped
     answer.outcome = CallbackOutcome::refused_draining;
+    co_return answer;
+  }
+  if (co_await ended_meanwhile(callback, *mailbox)) {
+    answer.outcome = CallbackOutcome::unsubscribe_removed;
     co_return answer;
   }
   if (Status loaded = co_await load(*mailbox); !loaded) {
@@ -146,7 +158,72 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
     badges.update({.tenant = callback.tenant, .user = mailbox->user}, mailbox->hot.unread);
   }
   note_contact(*mailbox, subscription, !quiet || unread_changed);
+  // Everything up to this message's end has been told of, so that nothing is missed without the older ones.
+  bool caught_up = events.watermark_hash != 0 && mailbox->hot.watermark_hash == events.watermark_hash;
+  if (subscription.takes_over && caught_up) co_await complete_succession(callback, *mailbox);
+  if (quiet) keep_alive(callback, *mailbox);
   co_return answer;
+}
+
+// A callback that waited for its turn while its subscription was handed over: the successor has told, or will tell, of
+// all that it brings.
+Task<bool> Mailboxes::Impl::ended_meanwhile(const Callback& callback, const Mailbox& mailbox) {
+  bool perhaps = mailbox.handed_over_at > callback.received_at && mailbox.handed_over_to != callback.capability_hash;
+  if (!perhaps) co_return false;
+  store::Route route;
+  Status read = co_await core.node.store.read_route(callback.capability_hash, route);
+  co_return read && route.kind == store::RouteKind::tombstone;
+}
+
+// The older subscriptions end; Exchange is told by the answer to their next callbacks.
+Task<void> Mailboxes::Impl::complete_succession(const Callback& callback, Mailbox& mailbox) {
+  store::Ending ending{.reason = store::TombstoneReason::handed_over,
+                       .expires = tombstone_expiry(io::wall_now(), callback.subscription->status_frequency_minutes)};
+  Result<store::HandedOver> over = co_await core.node.store.complete_succession(callback.capability_hash, ending);
+  if (!over) {  // both watch the mailbox until the next callback; what both tell of is pushed once
+    log_line(core.log, LogLevel::error, "hand_over_unfinished", field("user", core.fingerprint(mailbox.user)),
+             field("error", over.error()));
+    co_return;
+  }
+  mailbox.handed_over_at = io::now();
+  mailbox.renewal_after = {};
+  mailbox.handed_over_to = callback.capability_hash;
+  if (std::ranges::find(over->ended, mailbox.tokens_of) != over->ended.end()) mailbox.tokens_unwritten.clear();
+  if (over->dropped_key) core.decrypter.forget(*over->dropped_key);
+  core.metrics.add(metric::hand_overs, over->ended.size());
+  log_line(core.log, LogLevel::info, "handed_over", field("user", core.fingerprint(mailbox.user)),
+           field("subscriptions_ended", over->ended.size()), field("key_erased", over->dropped_key.has_value()));
+}
+
+// At a heartbeat: what the subscription needs to live on, in the background.
+void Mailboxes::Impl::keep_alive(const Callback& callback, Mailbox& mailbox) {
+  const store::SubscriptionRecord& subscription = *callback.subscription;
+  if (subscription.source_left) {
+    bool due = !mailbox.resubscribe_asked || io::now() - *mailbox.resubscribe_asked >= kResubscribeInterval;
+    if (due && chores.live() < kChoresMax) {
+      chores.spawn(ask_another(callback.tenant->config.id, mailbox.number, mailbox.user, subscription.source_device));
+    }
+  } else if (core.renewal) {
+    core.renewal->consider(callback, mailbox);
+  }
+}
+
+Task<void> Mailboxes::Impl::ask_another(std::string tenant_id, store::MailboxNumber number, store::StoredUserId user,
+                                        store::DeviceKey preferred) {
+  GenerationSlot::Pin pin(core.generations);
+  const Tenant* tenant = core.tenants().find(tenant_id);
+  MailboxCache::Lease mailbox = cache.get(number, user);
+  if (!tenant || !mailbox) co_return;
+  Instant now = io::now();
+  if (mailbox->resubscribe_asked && now - *mailbox->resubscribe_asked < kResubscribeInterval) co_return;
+  mailbox->resubscribe_asked = now;
+  Result<std::vector<store::DeviceEntry>> devices = co_await core.node.store.read_devices(user);
+  if (!devices) {
+    log_line(core.log, LogLevel::error, "devices_unreadable", field("user", core.fingerprint(user)),
+             field("error", devices.error()));
+    co_return;
+  }
+  pusher.ask_to_resubscribe({.tenant = tenant, .user = user}, *devices, preferred);
 }
 
 // Overload of one mailbox must not reach the others; a stolen URL must not keep us busy.
@@ -205,7 +282,11 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   }
   bool credentials_bad = fetched.end == FetchEnd::unopened || fetched.end == FetchEnd::no_logon ||
                          fetched.end == FetchEnd::token_lost;
-  if (credentials_bad || events.lost || fetched.end == FetchEnd::moved) ask_to_resubscribe(callback, mailbox, *devices);
+  bool moved = events.moved || fetched.end == FetchEnd::moved;
+  // The credentials are at hand: where they are good, no device is needed.
+  bool renewing = !credentials_bad && (events.lost || moved) && core.renewal &&
+                  core.renewal->replace(callback, mailbox, events.lost ? RenewalReason::lost : RenewalReason::moved);
+  if (credentials_bad || ((events.lost || moved) && !renewing)) ask_to_resubscribe(callback, mailbox, *devices);
 
   // 6 push
   std::vector<Push> pushes = plan_pushes(mailbox, arrivals, fetched.more);
@@ -225,7 +306,7 @@ Task<void> Mailboxes::Impl::handle_mail(Callback& callback, Mailbox& mailbox, co
   // 7 note
   note_arrivals(mailbox, arrivals, pushes);
   answer.outcome = complete ? outcome_of(events, arrivals.size()) : CallbackOutcome::refused_overload;
-  if (complete && events.lost) answer.outcome = co_await end_lost(callback, mailbox, events);
+  if (complete && events.lost && !renewing) answer.outcome = co_await end_lost(callback, mailbox, events);
   // What could not be listed stays a gap, to be tried again with the next event.
   bool gap_closed = !plan.list || fetched.listed;
   if (!complete || !gap_closed) co_return;
@@ -378,6 +459,7 @@ void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
 }
 
 Task<void> Mailboxes::Impl::close() {
+  co_await chores.join();
   co_await badges.close();
   co_await pusher.close();
   cache.for_each([this](Mailbox& mailbox) {
@@ -400,6 +482,15 @@ Task<WallTime> Mailboxes::last_seen(store::MailboxNumber mailbox, store::StoredU
   }
   Result<store::HotRecord> record = co_await impl_->core.node.store.read_hot(mailbox, user);
   co_return record ? record->last_seen : WallTime();
+}
+
+MailboxCache::Lease Mailboxes::lease(store::MailboxNumber mailbox, const store::StoredUserId& user) {
+  return impl_->cache.get(mailbox, user);
+}
+
+Task<void> Mailboxes::ask_to_resubscribe(std::string tenant, store::MailboxNumber mailbox, store::StoredUserId user,
+                                         store::DeviceKey preferred) {
+  return impl_->ask_another(std::move(tenant), mailbox, user, preferred);
 }
 
 void Mailboxes::forget(const store::StoredUserId& user) {

@@ -17,9 +17,11 @@
 #include "service/device_api.h"
 #include "service/expiry.h"
 #include "service/http_server.h"
+#include "service/kek_keeper.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
 #include "service/registration.h"
+#include "service/renewal.h"
 #include "service/store_watch.h"
 
 namespace bellhop::service {
@@ -120,10 +122,12 @@ struct Server::CoreParts {
         apns(server.config_.apns, *server.apns_tokens_, {upstreams, UpstreamKind::apns}, metrics, log),
         core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
         mailboxes(core),
+        renewal(core),
         handler(core),
         http(handler, public_limits(server.config_, io::cores()), std::move(server.listener_[index])) {
     core.mailboxes = &mailboxes;
     core.autodiscover = &autodiscover;
+    core.renewal = &renewal;
     core.observer = server.observer_;
     core.key_maker = server.key_maker_.get();
   }
@@ -142,6 +146,7 @@ struct Server::CoreParts {
   ApnsSender apns;
   Core core;
   Mailboxes mailboxes;
+  Renewal renewal;
   PublicHandler handler;
   HttpServer http;
   Event drain_begun;
@@ -350,6 +355,7 @@ Task<void> Server::run(unsigned index) {
     co_await serve(parts);
     // Other cores may still send callbacks to this home core: all listeners must be done before anything closes.
     co_await on_core(0, [this] { return meet(all_served_, served_); });
+    co_await parts.renewal.close();
     co_await parts.mailboxes.close();
     co_await parts.ews.close();
     co_await parts.tokens.close();
@@ -372,7 +378,10 @@ Task<void> Server::serve(CoreParts& parts) {
   std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
   background.spawn(supervisor_->tick(parts.log));
+  std::optional<KekKeeper> kek_keeper;
   if (index == 0) {
+    kek_keeper.emplace(store_, *vault_, parts.log, parts.metrics);
+    background.spawn(kek_keeper->run());
     for (size_t i = 0; i < std::size(admin); ++i) {
       admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
       admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);
