@@ -15,6 +15,8 @@
 #include "core/sync.h"
 #include "proto/ews_server.h"
 #include "service/notification.h"
+#include "service/registration.h"
+#include "service/renewal.h"
 #include "store/memory/memory_store.h"
 #include "tests/notification/fakes.h"
 
@@ -75,6 +77,7 @@ struct Subscriber {
 
 struct SceneOptions {
   unsigned cores = 1;
+  bool renewal = false;  // the server renews subscriptions itself
   std::function<void(Config&)> configure = {};
 };
 
@@ -93,6 +96,8 @@ class Scene {
     ApnsSender apns;
     Core core;
     std::unique_ptr<Mailboxes> mailboxes;
+    std::unique_ptr<Registrar> registrar;
+    std::unique_ptr<Renewal> renewal;  // where SceneOptions::renewal asks for it
     NotificationHandler handler;
   };
 
@@ -127,6 +132,13 @@ class Scene {
   std::string unread_body(Subscriber& subscriber, int32_t count);
   std::string next_watermark() { return "watermark " + std::to_string(++watermarks_); }
 
+  // The subscription that Exchange made last, as it calls it: of `subscriber`'s user, with its own URL and id.
+  Task<Subscriber> successor_of(const Subscriber& subscriber);
+  // A pair for the pool; made at the scene's present time.
+  Task<void> add_pool_key();
+  Task<store::RouteKind> route_kind(const Subscriber& subscriber);
+  Task<store::UserRecord> stored_user(const Subscriber& subscriber);
+
   // Ends the mailboxes of core 0 in good order, and begins anew on the same store.
   Task<void> restart();
   Task<store::HotRecord> stored_hot(const Subscriber& subscriber);
@@ -138,9 +150,11 @@ class Scene {
   LedgerSnapshot ledger() const;
   uint64_t decryptions() const;  // asked for, on all cores
 
+  bool renewal = false;
   Config config;
   Tenants tenants;
   std::unique_ptr<store::MemoryStore> store = store::MemoryStore::create();
+  std::string keyring_text;  // its lines
   std::optional<crypto::Keyring> keyring;
   std::optional<Vault> vault;
   std::unique_ptr<ApnsProviderTokens> apns_tokens;
