@@ -161,7 +161,8 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   // Everything up to this message's end has been told of, so that nothing is missed without the older ones.
   bool caught_up = events.watermark_hash != 0 && mailbox->hot.watermark_hash == events.watermark_hash;
   if (subscription.takes_over && caught_up) co_await complete_succession(callback, *mailbox);
-  if (quiet) keep_alive(callback, *mailbox);
+  // Not at heartbeats alone: a mailbox that always gets mail has none.
+  if (quiet || caught_up) keep_alive(callback, *mailbox);
   co_return answer;
 }
 
@@ -195,7 +196,7 @@ Task<void> Mailboxes::Impl::complete_succession(const Callback& callback, Mailbo
            field("subscriptions_ended", over->ended.size()), field("key_erased", over->dropped_key.has_value()));
 }
 
-// At a heartbeat: what the subscription needs to live on, in the background.
+// What the subscription needs to live on, in the background.
 void Mailboxes::Impl::keep_alive(const Callback& callback, Mailbox& mailbox) {
   const store::SubscriptionRecord& subscription = *callback.subscription;
   if (subscription.source_left) {

@@ -43,10 +43,10 @@ class Renewal {
   Renewal(const Renewal&) = delete;
   Renewal& operator=(const Renewal&) = delete;
 
-  // Why this subscription should be renewed at its next heartbeat; nothing: it need not. Cheap, and allocates nothing.
+  // Why this subscription should be renewed at its next callback; nothing: it need not. Cheap, and allocates nothing.
   std::optional<RenewalReason> due(const store::CapabilityHash& capability, const store::SubscriptionRecord& record,
                                    WallTime now) const;
-  // A callback that wanted nothing of Exchange was handled: renews in the background where it is due, and now is the
+  // A callback was handled, and nothing of it is left to do: renews in the background where it is due, and now is the
   // time for it. Copies what it needs of the callback.
   void consider(const Callback& callback, Mailbox& mailbox);
   // Exchange says that the subscription is dead (lost) or that the mailbox is elsewhere (moved). True: a renewal has
