@@ -29,7 +29,7 @@ enum class Way : uint8_t { open, socket };
 
 struct Route {
   HttpMethod method;
-  std::string_view path;  // may end in one {name}, which stands for the rest of a path without a slash
+  std::string_view path;  // may hold one {name}, which stands for a part of a path without a slash
   Way way;
   Task<void> (*answer)(Call& call);
 };
@@ -48,9 +48,13 @@ constexpr auto kRoutes = std::to_array<Route>({
     {HttpMethod::get, "/v1/devices", Way::socket, &list_devices},
     {HttpMethod::get, "/v1/devices/{id}", Way::socket, &show_device},
     {HttpMethod::delete_, "/v1/devices/{id}", Way::socket, &remove_device},
+    {HttpMethod::post, "/v1/devices/{id}/block", Way::socket, &block_device},
+    {HttpMethod::post, "/v1/devices/{id}/unblock", Way::socket, &unblock_device},
+    {HttpMethod::post, "/v1/devices/{id}/wipe", Way::socket, &wipe_device},
     {HttpMethod::get, "/v1/subscriptions", Way::socket, &list_subscriptions},
     {HttpMethod::get, "/v1/subscriptions/{id}", Way::socket, &show_subscription},
     {HttpMethod::delete_, "/v1/subscriptions/{id}", Way::socket, &end_subscription},
+    {HttpMethod::post, "/v1/keys/rotate", Way::socket, &rotate_keys},
     {HttpMethod::get, "/v1/tokens", Way::socket, &list_tokens},
     {HttpMethod::post, "/v1/tokens", Way::socket, &add_token},
     {HttpMethod::delete_, "/v1/tokens/{id}", Way::socket, &revoke_token},
@@ -64,7 +68,9 @@ std::optional<std::string_view> match(const Route& route, std::string_view path)
   size_t brace = route.path.find('{');
   if (brace == std::string_view::npos) return path == route.path ? std::optional<std::string_view>("") : std::nullopt;
   if (!path.starts_with(route.path.substr(0, brace))) return std::nullopt;
-  std::string_view argument = path.substr(brace);
+  std::string_view after = route.path.substr(route.path.find('}') + 1), argument = path.substr(brace);
+  if (!argument.ends_with(after)) return std::nullopt;
+  argument.remove_suffix(after.size());
   if (argument.empty() || argument.find('/') != std::string_view::npos) return std::nullopt;
   return argument;
 }

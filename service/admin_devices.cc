@@ -137,8 +137,12 @@ Task<void> show_device(Call& call) {
   co_await respond_json(call.exchange, body);
 }
 
-// As the device's own unsubscribe, whatever its secret or state.
-Task<void> remove_device(Call& call) {
+namespace {
+
+using Leaving = Task<Result<store::RemovedDevice>> (Registrar::*)(store::StoredUserId user, store::DeviceKey device);
+
+// The three ways in which an operator takes a device out of use.
+Task<void> take_out(Call& call, Leaving leaving, LogEvent event) {
   auto row = co_await find_device(call.core, call.argument);
   if (!row) {
     co_await refuse(call, row.error());
@@ -148,22 +152,50 @@ Task<void> remove_device(Call& call) {
   unsigned home = call.core.node.home_core(place.user);
   Registrar* registrar = call.core.node.cores[home]->registrar;
   Result<store::RemovedDevice> removed =
-      co_await on_core(home, [registrar, place] { return registrar->remove_device(place.user, place.device); });
+      co_await on_core(home, [registrar, place, leaving] { return (registrar->*leaving)(place.user, place.device); });
   if (!removed) {
     co_await refuse(call, removed.error());
     co_return;
   }
-  log_line(call.core.log, LogLevel::info, "admin_device_removed", field("user", call.core.fingerprint(place.user)),
+  log_line(call.core.log, LogLevel::info, event, field("user", call.core.fingerprint(place.user)),
            field("device", call.core.log.fingerprint("device", place.device)), field("tenant", not_personal(row->tenant)),
            field("last_device", removed->last), field("subscriptions_ended", removed->tombstoned.size()));
   std::string body;
   JsonWriter json(body);
+  bool others = !removed->last && (!removed->orphaned.empty() || !removed->tombstoned.empty());
   json.begin_object()
       .member("lastDevice", removed->last)
       .member("subscriptionsEnded", removed->tombstoned.size())
-      .member("resubscribeNeeded", !removed->orphaned.empty())
+      .member("resubscribeNeeded", others)
       .end_object();
   co_await respond_json(call.exchange, body);
+}
+
+}  // namespace
+
+// As the device's own unsubscribe, whatever its secret or state.
+Task<void> remove_device(Call& call) { return take_out(call, &Registrar::remove_device, "admin_device_removed"); }
+Task<void> wipe_device(Call& call) { return take_out(call, &Registrar::wipe_device, "admin_device_wiped"); }
+Task<void> block_device(Call& call) { return take_out(call, &Registrar::block_device, "admin_device_blocked"); }
+
+// It may be used again; where its subscription was ended, it is told so at its next check-in.
+Task<void> unblock_device(Call& call) {
+  auto row = co_await find_device(call.core, call.argument);
+  if (!row) {
+    co_await refuse(call, row.error());
+    co_return;
+  }
+  store::DevicePlace place = row->device.place;
+  store::DevicePatch patch;
+  patch.state = store::DeviceState::active;
+  Status updated = co_await call.core.node.store.update_device(place.user, place.device, patch);
+  if (!updated) {
+    co_await refuse(call, updated.error());
+    co_return;
+  }
+  log_line(call.core.log, LogLevel::info, "admin_device_unblocked", field("user", call.core.fingerprint(place.user)),
+           field("device", call.core.log.fingerprint("device", place.device)), field("tenant", not_personal(row->tenant)));
+  (void)co_await call.exchange.respond({.status = 204});
 }
 
 }  // namespace bellhop::service::admin

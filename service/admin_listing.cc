@@ -108,6 +108,13 @@ std::optional<ListQuery> read_query(const Call& call, std::initializer_list<std:
     }
   }
   if (!read_user(call, parameters, query, complaint)) return std::nullopt;
+  if (auto all = parameters.find("all")) {
+    query.all = *all == "true";
+    if (!query.all) {
+      complaint = "all is true, or left out";
+      return std::nullopt;
+    }
+  }
   if (auto device = parameters.find("deviceId")) {
     query.device_id = *device;
     if (!query.user) {

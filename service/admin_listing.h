@@ -32,6 +32,7 @@ struct ListQuery {
   std::string device_id;                  // `deviceId`, as the device calls itself; needs a user
   std::string_view state;                 // `state`
   std::string host;                       // `host`
+  bool all = false;                       // `all`: "true"
   std::string after;                      // `after`: the cursor, as bytes; empty: from the first
   size_t limit = kPageDefault;            // `limit`
 };

@@ -14,7 +14,9 @@ class Classifier {
 
   void add(const proto::Notification& notification) {
     if (notification.response_class == proto::ResponseClass::error) {
-      out_.lost |= proto::classify(notification.response_code) == proto::EwsVerdict::subscription_lost;
+      proto::EwsVerdict verdict = proto::classify(notification.response_code);
+      out_.lost |= verdict == proto::EwsVerdict::subscription_lost;
+      out_.moved |= verdict == proto::EwsVerdict::moved;
       out_.gap = true;
       if (out_.error == proto::EwsResponseCode::none) out_.error = notification.response_code;
       return;

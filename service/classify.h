@@ -36,6 +36,7 @@ struct Classified {
   bool first_contact = false;  // the mailbox had no watermark: nothing to compare with, nothing to catch up
   bool gap = false;            // events were missed: between the stored watermark and this message, or by an error
   bool lost = false;           // Exchange says that the subscription is dead
+  bool moved = false;          // … that the mailbox is elsewhere, or about to be
   // The first error among the notifications (ResponseClass Error): Exchange could not tell what happened.
   proto::EwsResponseCode error = proto::EwsResponseCode::none;
   bool heartbeat = false;      // status events and nothing else

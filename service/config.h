@@ -254,6 +254,14 @@ struct LogConfig {
   uint32_t lines_per_event_per_second_max = 20;
 };
 
+// [renewal]: subscriptions are renewed by the server itself, with the credentials that a callback brings.
+struct RenewalConfig {
+  bool enabled = true;
+  uint32_t age_max_hours = 168;  // 0: never for their age
+  uint32_t in_flight_max = 32;   // per core
+  uint32_t per_host_per_second_max = 10;  // per core
+};
+
 // [reload]
 struct ReloadConfig {
   uint32_t watch_interval_seconds = 10;  // of named files; 0: never
@@ -312,6 +320,7 @@ struct Config {
   std::vector<ProxyConfig> proxies;
   std::vector<UpstreamConfig> upstreams;
   ReloadConfig reload;
+  RenewalConfig renewal;
   std::vector<TenantConfig> tenants;
 };
 

@@ -481,6 +481,20 @@ constexpr KeyRow kReloadKeys[] = {
         "without asking. 0: at a reload only."),
 };
 
+constexpr KeyRow kRenewalKeys[] = {
+    boolean<&RenewalConfig::enabled>("enabled",
+        "Renew subscriptions at a heartbeat, without their device: for their age, after `bellhop keys rotate`, after another "
+        "keyring key became current, where the EWS URL is not permitted any more, and where Exchange says that the subscription "
+        "is lost or the mailbox elsewhere. Off: a device has to be asked."),
+    number<&RenewalConfig::age_max_hours>("age_max_hours", 0, 87'600, "hours",
+        "A subscription older than this is renewed, so that no callback URL is good for longer. They come due spread over the "
+        "last eighth of this time. 0: age alone is no reason."),
+    number<&RenewalConfig::in_flight_max>("in_flight_max", 1, 1'000, "",
+        "Renewals at the same time on one core; others wait for another heartbeat."),
+    number<&RenewalConfig::per_host_per_second_max>("per_host_per_second_max", 1, 10'000, "",
+        "Renewals that one core begins in a second at one Exchange host; others wait for another heartbeat."),
+};
+
 constexpr KeyRow kTenantKeys[] = {
     required(text<&TenantConfig::id>("id", refuse_tenant_id, "\"example\"",
         "Short name in commands and the store. It must not change: stored records are bound to it.")),
@@ -564,6 +578,9 @@ constexpr SectionRow kSections[] = {
     {"log", false, 0, enter<&Config::log>, kLogKeys, "The log: JSON lines without personal data.",
      WhenChanged::reload},
     {"reload", false, 0, enter<&Config::reload>, kReloadKeys, "Reloads; see [operating](operating.md#reload).",
+     WhenChanged::reload},
+    {"renewal", false, 0, enter<&Config::renewal>, kRenewalKeys,
+     "How subscriptions are kept alive without their devices; see [operating](operating.md#renewal-of-subscriptions-and-keys).",
      WhenChanged::reload},
     {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one.",
      WhenChanged::reload},

@@ -28,6 +28,7 @@ class NotificationObserver;
 class Pusher;
 class Registrar;
 class Supervision;
+class Renewal;
 struct Core;
 
 // What all cores share. Made by Server before the cores run; immutable afterwards but for the atomics and what says of
@@ -66,6 +67,7 @@ struct Core {
   Supervision* supervision = nullptr;
   Autodiscover* autodiscover = nullptr;       // null where no test needs it
   Registrar* registrar = nullptr;             // set by itself; DeviceApi keeps it
+  Renewal* renewal = nullptr;                 // null where a test needs none: subscriptions are then left as they are
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
   NotificationObserver* observer = nullptr;  // demo and tests
   GenerationSlot generations{node.start};

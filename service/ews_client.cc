@@ -583,6 +583,12 @@ Task<EwsReply<InboxCounts>> EwsClient::inbox(const EwsTarget& target) {
   co_return InboxCounts{.total = count(folders.front().total), .unread = count(folders.front().unread)};
 }
 
+bool EwsClient::takes_requests(const Tenant& tenant, std::string_view url) const {
+  Result<proto::Url> parsed = tenant.ews_url(url);
+  const EwsHost* host = parsed ? impl_->hosts.find(tenant, *parsed) : nullptr;
+  return !host || !host->refusal(io::now());
+}
+
 std::vector<EwsHostState> EwsClient::hosts() const {
   return impl_->hosts.states(io::now());
 }

@@ -117,6 +117,8 @@ class EwsClient {
   // m:GetFolder of the Inbox.
   Task<EwsReply<InboxCounts>> inbox(const EwsTarget& target);
 
+  // False while a request to this URL's host would be refused unsent: its breaker is open, or it asked us to wait.
+  bool takes_requests(const Tenant& tenant, std::string_view url) const;
   // The hosts that were asked lately, for operators.
   std::vector<EwsHostState> hosts() const;
   // At a reload; see EwsHosts::renew.

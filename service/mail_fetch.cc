@@ -5,11 +5,12 @@
 #include <iterator>
 
 #include "core/sleep.h"
-#include "crypto/envelope.h"
 #include "crypto/error.h"
 #include "service/autodiscover.h"
+#include "service/logon_notes.h"
 #include "service/logon_rule.h"
 #include "service/oauth_tokens.h"
+#include "service/renewal.h"
 
 namespace bellhop::service {
 namespace {
@@ -77,7 +78,8 @@ Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant,
     co_return result;
   }
   Instant begin = io::now();
-  Result<Opened> opened = co_await open_envelope(callback, *subscription, tenant);
+  Result<OpenEnvelope> opened =
+      co_await open_envelope(core_, callback.capability, callback.creds, *subscription, tenant.number);
   result.decrypt = io::now() - begin;
   core_.metrics.observe(metric::stage_time, Stage::decrypt, result.decrypt);
   if (!opened) {
@@ -101,48 +103,19 @@ Task<FetchResult> MailFetch::run(const Callback& callback, const Tenant& tenant,
   core_.metrics.observe(metric::stage_time, Stage::fetch, result.fetch);
 
   store::LogonRule rule = subscription->logon;
-  if (result.end == FetchEnd::no_logon) co_await note_refusal(callback, mailbox, rule);
+  if (result.end == FetchEnd::no_logon) {
+    co_await note_logon_refused(core_, callback.capability_hash, mailbox, rule);
+  }
   if (result.end == FetchEnd::token_lost) co_await note_lost_token(callback, mailbox);
-  if (result.end == FetchEnd::done && rule.failed > 0) co_await note_success(callback, mailbox);
+  if (result.end == FetchEnd::done && rule.failed > 0) {
+    co_await write_logon_rule(core_, callback.capability_hash, mailbox, store::LogonRule());
+  }
   co_return result;
-}
-
-Task<Result<MailFetch::Opened>> MailFetch::open_envelope(const Callback& callback,
-                                                         const store::SubscriptionRecord& subscription,
-                                                         const Tenant& tenant) {
-  if (subscription.envelope == store::EnvelopeKind::split) co_return open_split(callback, subscription);
-  co_return co_await open_rsa(callback, subscription, tenant);
-}
-
-Task<Result<MailFetch::Opened>> MailFetch::open_rsa(const Callback& callback,
-                                                    const store::SubscriptionRecord& subscription,
-                                                    const Tenant& tenant) {
-  BH_CO_TRY(crypto::KeyCache::Pin key, co_await core_.decrypter.key(subscription.key));
-  const crypto::RsaPublicKey& public_key = key->key().public_key();
-  crypto::EnvelopeBinding binding{
-      .capability = callback.capability, .key_id = public_key.id(), .ews_origin = subscription.ews_origin()};
-  BH_CO_TRY(crypto::EnvelopePrepared envelope, crypto::envelope_prepare(callback.creds, public_key, binding));
-  BH_CO_TRY(crypto::Secret packed,
-            co_await core_.decrypter.decrypt(std::move(key), envelope.ciphertext, envelope.label, tenant.number));
-  BH_CO_TRY(crypto::CredentialRecord record, crypto::envelope_finish(envelope, packed));
-  co_return Opened{.record = std::move(record), .binding = {}, .split_key = {}};
-}
-
-// Two symmetric steps and no private key: K from the URL, the record from the store.
-Result<MailFetch::Opened> MailFetch::open_split(const Callback& callback,
-                                                const store::SubscriptionRecord& subscription) {
-  crypto::SplitBinding binding{
-      .capability = callback.capability, .key_name = subscription.key, .ews_origin = subscription.ews_origin()};
-  BH_TRY(crypto::Secret key, core_.node.vault.split_keys().open_creds(callback.creds, binding));
-  BH_TRY(const crypto::Secret ciphertext,
-         core_.node.vault.unseal_split(callback.capability_hash, subscription.split_ciphertext));
-  BH_TRY(crypto::CredentialRecord record, crypto::split_open(key, ciphertext.reveal(), binding));
-  return Opened{.record = std::move(record), .binding = binding, .split_key = std::move(key)};
 }
 
 // With OAuth: a usable token first; and where Exchange does not take it, one fresh one and one more try.
 Task<FetchEnd> MailFetch::use(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
-                              store::SubscriptionRecord& subscription, Opened& opened, FetchPlan plan,
+                              store::SubscriptionRecord& subscription, OpenEnvelope& opened, FetchPlan plan,
                               std::vector<Arrival>& arrivals, FetchResult& result) {
   const auto* oauth = std::get_if<crypto::OauthCredentials>(&opened.record.logon);
   bool fresh = false;
@@ -163,7 +136,7 @@ Task<FetchEnd> MailFetch::use(const Callback& callback, const Tenant& tenant, Ma
 
 // FetchEnd::done: the record holds a token that is stored.
 Task<FetchEnd> MailFetch::renew(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
-                                store::SubscriptionRecord& subscription, Opened& opened, std::string_view claims) {
+                                store::SubscriptionRecord& subscription, OpenEnvelope& opened, std::string_view claims) {
   OpenSplit split{.capability = callback.capability_hash,
                   .tenant = tenant,
                   .mailbox = mailbox,
@@ -172,6 +145,8 @@ Task<FetchEnd> MailFetch::renew(const Callback& callback, const Tenant& tenant, 
                   .key = opened.split_key,
                   .oauth = std::get<crypto::OauthCredentials>(opened.record.logon),
                   .record = opened.record};
+  // A successor has the refresh token by now: presented twice, it might cost the whole grant.
+  if (!co_await may_grant(core_, callback.capability_hash, subscription)) co_return FetchEnd::no_exchange;
   switch (co_await renew_tokens(core_, split, claims)) {
     case RenewalEnd::renewed:
       co_return FetchEnd::done;
@@ -186,7 +161,7 @@ Task<FetchEnd> MailFetch::renew(const Callback& callback, const Tenant& tenant, 
 }
 
 Task<MailFetch::Asked> MailFetch::ask_in_time(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
-                                              const Opened& opened, FetchPlan plan, std::vector<Arrival>& arrivals,
+                                              const OpenEnvelope& opened, FetchPlan plan, std::vector<Arrival>& arrivals,
                                               FetchResult& result) {
   EwsTarget target{.tenant = &tenant,
                    .url = callback.subscription->ews_url,
@@ -239,33 +214,8 @@ MailFetch::Asked MailFetch::end_of(EwsFailure failure, const Mailbox& mailbox) {
 // For good: only a new subscribe brings a new token.
 Task<void> MailFetch::note_lost_token(const Callback& callback, Mailbox& mailbox) {
   log_line(core_.log, LogLevel::warning, "refresh_token_lost", field("user", core_.fingerprint(mailbox.user)));
-  co_await write_logon(callback, mailbox, {.failed = UINT8_MAX, .next_allowed = WallTime::max()});
-}
-
-Task<void> MailFetch::note_refusal(const Callback& callback, Mailbox& mailbox, store::LogonRule rule) {
-  store::LogonRule refused = logon_refused(rule, io::wall_now(), core_.config().ews);
-  log_line(core_.log, LogLevel::warning, "credentials_refused", field("user", core_.fingerprint(mailbox.user)),
-           field("refusals", uint32_t{refused.failed}));
-  co_await write_logon(callback, mailbox, refused);
-}
-
-Task<void> MailFetch::note_success(const Callback& callback, Mailbox& mailbox) {
-  co_await write_logon(callback, mailbox, store::LogonRule());
-}
-
-// Synced, so that no crash makes us try more often than the rule allows.
-Task<void> MailFetch::write_logon(const Callback& callback, Mailbox& mailbox, store::LogonRule rule) {
-  store::SubscriptionPatch patch;
-  patch.logon = rule;
-  Status written = co_await core_.node.store.update_subscription(callback.capability_hash, patch);
-  if (written || is(written.error(), store::StoreError::not_found)) {
-    mailbox.logon_unwritten.reset();
-    co_return;
-  }
-  mailbox.logon_unwritten = rule;
-  mailbox.logon_of = callback.capability_hash;
-  log_line(core_.log, LogLevel::error, "logon_rule_not_written", field("user", core_.fingerprint(mailbox.user)),
-           field("error", written.error()));
+  co_await write_logon_rule(core_, callback.capability_hash, mailbox,
+                            {.failed = UINT8_MAX, .next_allowed = WallTime::max()});
 }
 
 }  // namespace bellhop::service

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "crypto/split.h"
 #include "proto/ews_request.h"
+#include "service/envelopes.h"
 #include "service/mailbox_cache.h"
 #include "service/notification.h"
 
@@ -48,8 +48,8 @@ enum class FetchEnd : uint8_t {
 };
 
 // Only a new subscribe of a device helps.
-constexpr bool asks_to_resubscribe(FetchEnd end) {
-  return end == FetchEnd::unopened || end == FetchEnd::no_logon || end == FetchEnd::token_lost || end == FetchEnd::moved;
+constexpr bool credentials_useless(FetchEnd end) {
+  return end == FetchEnd::unopened || end == FetchEnd::no_logon || end == FetchEnd::token_lost;
 }
 
 struct FetchResult {
@@ -73,35 +73,21 @@ class MailFetch {
                         std::vector<Arrival>& arrivals);
 
  private:
-  // What is known of the envelope while its credentials are in use.
-  struct Opened {
-    crypto::CredentialRecord record;
-    crypto::SplitBinding binding;  // of a split envelope, into the subscription
-    crypto::Secret split_key;      // its K; else empty
-  };
   struct Asked {
     FetchEnd end = FetchEnd::done;
     std::optional<proto::BearerChallenge> challenge;  // that came with a 401
   };
-  Task<Result<Opened>> open_envelope(const Callback& callback, const store::SubscriptionRecord& subscription,
-                                     const Tenant& tenant);
-  Task<Result<Opened>> open_rsa(const Callback& callback, const store::SubscriptionRecord& subscription,
-                                const Tenant& tenant);
-  Result<Opened> open_split(const Callback& callback, const store::SubscriptionRecord& subscription);
   Task<FetchEnd> use(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
-                     store::SubscriptionRecord& subscription, Opened& opened, FetchPlan plan,
+                     store::SubscriptionRecord& subscription, OpenEnvelope& opened, FetchPlan plan,
                      std::vector<Arrival>& arrivals, FetchResult& result);
   Task<FetchEnd> renew(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
-                       store::SubscriptionRecord& subscription, Opened& opened, std::string_view claims);
-  Task<Asked> ask_in_time(const Callback& callback, const Tenant& tenant, Mailbox& mailbox, const Opened& opened,
+                       store::SubscriptionRecord& subscription, OpenEnvelope& opened, std::string_view claims);
+  Task<Asked> ask_in_time(const Callback& callback, const Tenant& tenant, Mailbox& mailbox, const OpenEnvelope& opened,
                           FetchPlan plan, std::vector<Arrival>& arrivals, FetchResult& result);
   Task<Asked> ask(const EwsTarget& target, Mailbox& mailbox, FetchPlan plan, std::vector<Arrival>& arrivals,
                   FetchResult& result);
   Task<void> ask_unread(const EwsTarget& target, FetchResult& result);
-  Task<void> note_refusal(const Callback& callback, Mailbox& mailbox, store::LogonRule rule);
   Task<void> note_lost_token(const Callback& callback, Mailbox& mailbox);
-  Task<void> note_success(const Callback& callback, Mailbox& mailbox);
-  Task<void> write_logon(const Callback& callback, Mailbox& mailbox, store::LogonRule rule);
   Asked end_of(EwsFailure failure, const Mailbox& mailbox);
 
   Core& core_;

@@ -19,6 +19,11 @@ void reset(Mailbox& mailbox, store::MailboxNumber number, const store::StoredUse
   mailbox.minute_began = {};
   mailbox.resubscribe_asked.reset();
   mailbox.refused_since.reset();
+  mailbox.renewal_after = mailbox.handed_over_at = {};
+  mailbox.renewals_failed = 0;
+  mailbox.moved_from = {};
+  mailbox.url_permitted_at = 0;
+  mailbox.handed_over_to = {};
   mailbox.logon_unwritten.reset();
   mailbox.logon_of = {};
   mailbox.tokens_unwritten = {};

@@ -11,6 +11,7 @@
 #include "service/notification.h"
 #include "service/push_plan.h"
 #include "service/pushes_behind.h"
+#include "service/renewal.h"
 #include "service/subscription_health.h"
 #include "service/supervision.h"
 
@@ -75,7 +76,8 @@ struct Mailboxes::Impl {
         badges(c, pusher),
         mail_fetch(c),
         sources(c),
-        behind(c, pusher, mail_fetch) {}
+        behind(c, pusher, mail_fetch),
+        chores(nullptr) {}
 
   // What handle_mail works on and with.
   struct MailWork {
@@ -87,7 +89,8 @@ struct Mailboxes::Impl {
     std::vector<store::DeviceEntry> devices;
     std::vector<Arrival> arrivals;
     FetchPlan plan;
-    bool goes_on = false;  // out: answered, and the pushes are still to be made
+    bool goes_on = false;   // out: answered, and the pushes are still to be made
+    bool renewing = false;  // out: a successor is being made
   };
 
   Task<CallbackAnswer> handle(Callback& callback);
@@ -98,8 +101,13 @@ struct Mailboxes::Impl {
   Task<bool> answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only);
   Task<void> answer_after_push(MailWork& work, Delivery& delivery);
   FetchPlan plan_fetch(const MailWork& work) const;
-  void ask_to_resubscribe(MailWork& work);
+  void mend(MailWork& work, FetchEnd end);
   Task<CallbackOutcome> end_lost(const Callback& callback, const Mailbox& mailbox, const Classified& events);
+  Task<bool> ended_meanwhile(const Callback& callback, const Mailbox& mailbox);
+  Task<void> complete_succession(const Callback& callback, Mailbox& mailbox);
+  void keep_alive(const Callback& callback, Mailbox& mailbox);
+  Task<void> ask_another(std::string tenant_id, store::MailboxNumber number, store::StoredUserId user,
+                         store::DeviceKey preferred);
   void note_unread(Mailbox& mailbox, uint32_t unread);
   void note_arrivals(Mailbox& mailbox, const std::vector<Arrival>& arrivals, std::span<const Push> pushes);
   void note_received(Mailbox& mailbox, const std::vector<Arrival>& arrivals);
@@ -119,6 +127,7 @@ struct Mailboxes::Impl {
   MailFetch mail_fetch;
   AckSources sources;
   PushesBehind behind;
+  TaskScope chores;  // at most kChoresMax
 };
 
 // The home core's part of the way of one notification.
@@ -142,6 +151,10 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   Result<Semaphore::Permit> turn = co_await mailbox->turn.acquire();
   if (!turn) {  // we are being stopped
     answer.outcome = CallbackOutcome::refused_draining;
+    co_return answer;
+  }
+  if (co_await ended_meanwhile(callback, *mailbox)) {
+    answer.outcome = CallbackOutcome::unsubscribe_removed;
     co_return answer;
   }
   if (Status loaded = co_await load(*mailbox); !loaded) {
@@ -184,15 +197,83 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
     badges.update({.tenant = callback.tenant, .user = mailbox->user}, mailbox->hot.unread);
   }
   note_contact(*mailbox, subscription, !quiet || unread_changed);
+  // Everything up to this message's end has been told of, or is in the journal, so that nothing is missed without the
+  // older ones.
+  bool caught_up = events.watermark_hash != 0 && mailbox->hot.watermark_hash == events.watermark_hash;
+  if (subscription.takes_over && caught_up) co_await complete_succession(callback, *mailbox);
+  // Not at heartbeats alone: a mailbox that always gets mail has none.
+  if (quiet || caught_up) keep_alive(callback, *mailbox);
   if (work && work->goes_on) {
     auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn), std::move(work->source));
     answered->devices = std::move(work->devices);
     answered->arrivals = std::move(work->arrivals);
     answered->plan = work->plan;
+    answered->renewing = work->renewing;
     answered->limits = limits();
     behind.begin(std::move(answered));
   }
   co_return answer;
+}
+
+// A callback that waited for its turn while its subscription was handed over: the successor has told, or will tell, of
+// all that it brings.
+Task<bool> Mailboxes::Impl::ended_meanwhile(const Callback& callback, const Mailbox& mailbox) {
+  bool perhaps = mailbox.handed_over_at > callback.received_at && mailbox.handed_over_to != callback.capability_hash;
+  if (!perhaps) co_return false;
+  store::Route route;
+  Status read = co_await core.node.store.read_route(callback.capability_hash, route);
+  co_return read && route.kind == store::RouteKind::tombstone;
+}
+
+// The older subscriptions end; Exchange is told by the answer to their next callbacks.
+Task<void> Mailboxes::Impl::complete_succession(const Callback& callback, Mailbox& mailbox) {
+  store::Ending ending{.reason = store::TombstoneReason::handed_over,
+                       .expires = tombstone_expiry(io::wall_now(), callback.subscription->status_frequency_minutes)};
+  Result<store::HandedOver> over = co_await core.node.store.complete_succession(callback.capability_hash, ending);
+  if (!over) {  // both watch the mailbox until the next callback; what both tell of is pushed once
+    log_line(core.log, LogLevel::error, "hand_over_unfinished", field("user", core.fingerprint(mailbox.user)),
+             field("error", over.error()));
+    co_return;
+  }
+  mailbox.handed_over_at = io::now();
+  mailbox.renewal_after = {};
+  mailbox.handed_over_to = callback.capability_hash;
+  if (std::ranges::find(over->ended, mailbox.tokens_of) != over->ended.end()) mailbox.tokens_unwritten.clear();
+  if (over->dropped_key) core.decrypter.forget(*over->dropped_key);
+  core.metrics.add(metric::hand_overs, over->ended.size());
+  log_line(core.log, LogLevel::info, "handed_over", field("user", core.fingerprint(mailbox.user)),
+           field("subscriptions_ended", over->ended.size()), field("key_erased", over->dropped_key.has_value()));
+}
+
+// What the subscription needs to live on, in the background.
+void Mailboxes::Impl::keep_alive(const Callback& callback, Mailbox& mailbox) {
+  const store::SubscriptionRecord& subscription = *callback.subscription;
+  if (subscription.source_left) {
+    bool due = !mailbox.resubscribe_asked || io::now() - *mailbox.resubscribe_asked >= kResubscribeInterval;
+    if (due && chores.live() < kChoresMax) {
+      chores.spawn(ask_another(callback.tenant->config.id, mailbox.number, mailbox.user, subscription.source_device));
+    }
+  } else if (core.renewal) {
+    core.renewal->consider(callback, mailbox);
+  }
+}
+
+Task<void> Mailboxes::Impl::ask_another(std::string tenant_id, store::MailboxNumber number, store::StoredUserId user,
+                                        store::DeviceKey preferred) {
+  GenerationSlot::Pin pin(core.generations);
+  const Tenant* tenant = core.tenants().find(tenant_id);
+  MailboxCache::Lease mailbox = cache.get(number, user);
+  if (!tenant || !mailbox) co_return;
+  Instant now = io::now();
+  if (mailbox->resubscribe_asked && now - *mailbox->resubscribe_asked < kResubscribeInterval) co_return;
+  mailbox->resubscribe_asked = now;
+  Result<std::vector<store::DeviceEntry>> devices = co_await core.node.store.read_devices(user);
+  if (!devices) {
+    log_line(core.log, LogLevel::error, "devices_unreadable", field("user", core.fingerprint(user)),
+             field("error", devices.error()));
+    co_return;
+  }
+  pusher.ask_to_resubscribe({.tenant = tenant, .user = user}, *devices, preferred);
 }
 
 // Overload of one mailbox must not reach the others; a stolen URL must not keep us busy.
@@ -265,8 +346,8 @@ Task<bool> Mailboxes::Impl::answer_from_journal(MailWork& work, Delivery& delive
   work.answer.trace.items = static_cast<uint32_t>(work.arrivals.size());
   work.answer.outcome = outcome_of(work.events, work.arrivals.size());
   note_arrivals(mailbox, work.arrivals, pushes);
-  if (work.events.lost) {
-    ask_to_resubscribe(work);
+  mend(work, FetchEnd::done);
+  if (work.events.lost && !work.renewing) {
     work.answer.outcome = co_await end_lost(work.callback, mailbox, work.events);
   }
   if (work.events.gap) co_return true;  // stays one, to be listed with the next event
@@ -295,7 +376,7 @@ Task<void> Mailboxes::Impl::answer_after_push(MailWork& work, Delivery& delivery
     work.answer.outcome = CallbackOutcome::refused_overload;
     co_return;
   }
-  if (events.lost || asks_to_resubscribe(fetched.end)) ask_to_resubscribe(work);
+  mend(work, fetched.end);
 
   // 6 push
   std::vector<Push> pushes = plan_pushes(core.node.vault, mailbox.user, arrivals, fetched.more, limits());
@@ -315,7 +396,7 @@ Task<void> Mailboxes::Impl::answer_after_push(MailWork& work, Delivery& delivery
   // 7 note
   note_arrivals(mailbox, arrivals, pushes);
   work.answer.outcome = complete ? outcome_of(events, arrivals.size()) : CallbackOutcome::refused_overload;
-  if (complete && events.lost) work.answer.outcome = co_await end_lost(callback, mailbox, events);
+  if (complete && events.lost && !work.renewing) work.answer.outcome = co_await end_lost(callback, mailbox, events);
   // What could not be listed stays a gap, to be tried again with the next event.
   bool gap_closed = !plan.list || fetched.listed;
   if (!complete || !gap_closed) co_return;
@@ -344,7 +425,16 @@ FetchPlan Mailboxes::Impl::plan_fetch(const MailWork& work) const {
   return plan;
 }
 
-void Mailboxes::Impl::ask_to_resubscribe(MailWork& work) {
+// The subscription is dead, at the wrong place, or of no use. The credentials are at hand: where they are good, no device
+// is needed for another.
+void Mailboxes::Impl::mend(MailWork& work, FetchEnd end) {
+  bool moved = work.events.moved || end == FetchEnd::moved;
+  if (!work.events.lost && !moved && !credentials_useless(end)) return;
+  if (core.renewal && !credentials_useless(end)) {
+    RenewalReason reason = work.events.lost ? RenewalReason::lost : RenewalReason::moved;
+    work.renewing = core.renewal->replace(work.callback, work.mailbox, reason);
+  }
+  if (work.renewing) return;
   pusher.ask_to_resubscribe({.tenant = work.callback.tenant, .user = work.mailbox.user}, work.mailbox, work.devices,
                             work.callback.subscription->source_device);
 }
@@ -428,6 +518,7 @@ void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
 }
 
 Task<void> Mailboxes::Impl::close() {
+  co_await chores.join();
   co_await badges.close();
   co_await behind.close();
   co_await journal.close();
@@ -455,6 +546,15 @@ Task<WallTime> Mailboxes::last_seen(store::MailboxNumber mailbox, store::StoredU
   }
   Result<store::HotRecord> record = co_await impl_->core.node.store.read_hot(mailbox, user);
   co_return record ? record->last_seen : WallTime();
+}
+
+MailboxCache::Lease Mailboxes::lease(store::MailboxNumber mailbox, const store::StoredUserId& user) {
+  return impl_->cache.get(mailbox, user);
+}
+
+Task<void> Mailboxes::ask_to_resubscribe(std::string tenant, store::MailboxNumber mailbox, store::StoredUserId user,
+                                         store::DeviceKey preferred) {
+  return impl_->ask_another(std::move(tenant), mailbox, user, preferred);
 }
 
 void Mailboxes::forget(const store::StoredUserId& user) {

@@ -111,6 +111,14 @@ inline constexpr auto rate_limited = detail::find_counter<RateLimit>("bellhop_ra
 inline constexpr auto http_connections = detail::find_gauge<HttpVersion>("bellhop_http_connections");
 inline constexpr auto http_requests = detail::find_counter<HttpVersion>("bellhop_http_requests_total");
 
+inline constexpr auto renewals = detail::find_counter<RenewalResult>("bellhop_renewals_total");
+inline constexpr auto renewals_done = detail::find_counter<RenewalReason>("bellhop_renewals_done_total");
+inline constexpr auto hand_overs = detail::find_counter("bellhop_hand_overs_total");
+inline constexpr auto keys_rotated = detail::find_counter("bellhop_keys_rotated_total");
+inline constexpr auto fields_resealed = detail::find_counter("bellhop_fields_resealed_total");
+inline constexpr auto old_kek_fields = detail::find_gauge("bellhop_old_kek_fields");
+inline constexpr auto old_kek_urls = detail::find_gauge("bellhop_old_kek_urls");
+
 inline constexpr auto store_failures = detail::find_counter("bellhop_store_failures_total");
 
 inline constexpr auto subscriptions = detail::find_gauge<SubscriptionState>("bellhop_subscriptions");

@@ -62,6 +62,12 @@ enum class AutodiscoverResult : uint8_t {
 enum class ApnsVerdict : uint8_t { accepted, retry, token_gone, refused, provider_key, lost, timed_out, throttled };
 // How a reload ended.
 enum class ReloadResult : uint8_t { reloaded, unchanged, refused, restart_needed };
+// Why a subscription is renewed by the server itself (service/renewal.h).
+enum class RenewalReason : uint8_t { age, key, kek, url, moved, lost };
+// How a renewal ended; the last ones: why it was not begun.
+enum class RenewalResult : uint8_t {
+  renewed, refused, unavailable, moved_nowhere, no_source, no_key, store, canceled, conflict, unopened, paced, host_closed
+};
 enum class SubscriptionState : uint8_t { alive, tombstone };
 // Why a device was asked to subscribe again: its subscription is lost; its host is silent, and one of many is tried.
 enum class AskReason : uint8_t { lost, probe };
@@ -108,6 +114,10 @@ BH_LABEL_SET(AutodiscoverResult, "result",
 BH_LABEL_SET(ApnsVerdict, "verdict",
              {"accepted", "retry", "token_gone", "refused", "provider_key", "lost", "timed_out", "throttled"});
 BH_LABEL_SET(ReloadResult, "result", {"reloaded", "unchanged", "refused", "restart_needed"});
+BH_LABEL_SET(RenewalReason, "reason", {"age", "key", "kek", "url", "moved", "lost"});
+BH_LABEL_SET(RenewalResult, "result",
+             {"renewed", "refused", "unavailable", "moved_nowhere", "no_source", "no_key", "store", "canceled", "conflict",
+              "unopened", "paced", "host_closed"});
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
 BH_LABEL_SET(SilenceStage, "state", {"active", "late", "lost"});
 BH_LABEL_SET(AskReason, "reason", {"lost", "probe"});
@@ -219,6 +229,15 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
                                    "handshake count as 1."),
     detail::counter_row<HttpVersion>("bellhop_http_requests_total",
                                      "Requests of the public listener, by version of HTTP."),
+
+    detail::counter_row<RenewalResult>("bellhop_renewals_total",
+                                       "Subscriptions that were to be renewed with the credentials that they carry, by how that ended."),
+    detail::counter_row<RenewalReason>("bellhop_renewals_done_total", "Subscriptions renewed so, by reason."),
+    detail::counter_row("bellhop_hand_overs_total", "Older subscriptions ended because their successor was heard of."),
+    detail::counter_row("bellhop_keys_rotated_total", "Users that were given another key pair."),
+    detail::counter_row("bellhop_fields_resealed_total", "Stored fields sealed anew under the current key-encryption key."),
+    detail::gauge_row("bellhop_old_kek_fields", "Stored fields under other key-encryption keys than the current one, at the last walk."),
+    detail::gauge_row("bellhop_old_kek_urls", "Callback URLs of live subscriptions that name another key-encryption key than the current one, at the last walk."),
 
     detail::counter_row("bellhop_store_failures_total", "Writes that the store refused."),
 

@@ -9,6 +9,7 @@
 #include "proto/ews_notification.h"
 #include "service/core.h"
 #include "service/http_exchange.h"
+#include "service/mailbox_cache.h"
 #include "service/routes.h"
 
 namespace bellhop::service {
@@ -84,6 +85,12 @@ class Mailboxes {
   Task<CallbackAnswer> handle(Callback& callback);
   // Last contact of a mailbox's subscription, for check-in; the epoch where there was none.
   Task<WallTime> last_seen(store::MailboxNumber mailbox, store::StoredUserId user);
+  // Keeps the mailbox in its place; see MailboxCache::get.
+  MailboxCache::Lease lease(store::MailboxNumber mailbox, const store::StoredUserId& user);
+  // Asks a device of the user, by a silent push in the background, to subscribe: `preferred`, or else any that can be
+  // reached. At most once an hour for one mailbox.
+  Task<void> ask_to_resubscribe(std::string tenant, store::MailboxNumber mailbox, store::StoredUserId user,
+                                store::DeviceKey preferred);
   // The user is gone, or starts anew.
   void forget(const store::StoredUserId& user);
   // Awaits badges, pushes that are made after their callback's answer, and those out of the journal; flushes hot state.

@@ -2,6 +2,7 @@
 #include "service/pushes_behind.h"
 
 #include "service/push_plan.h"
+#include "service/renewal.h"
 
 namespace bellhop::service {
 
@@ -40,7 +41,9 @@ Task<void> PushesBehind::fetch(AnsweredCallback& answered) {
   const Callback& callback = answered.callback;
   FetchResult fetched =
       co_await mail_fetch_.run(callback, *callback.tenant, *answered.mailbox, answered.plan, answered.arrivals);
-  if (!asks_to_resubscribe(fetched.end)) co_return;
+  bool moved = fetched.end == FetchEnd::moved && !answered.renewing;
+  if (!moved && !credentials_useless(fetched.end)) co_return;
+  if (moved && core_.renewal && core_.renewal->replace(callback, *answered.mailbox, RenewalReason::moved)) co_return;
   pusher_.ask_to_resubscribe({.tenant = callback.tenant, .user = answered.mailbox->user}, *answered.mailbox,
                              answered.devices, answered.subscription.source_device);
 }

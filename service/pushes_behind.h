@@ -30,6 +30,7 @@ struct AnsweredCallback {
   std::vector<store::DeviceEntry> devices;
   std::vector<Arrival> arrivals;
   FetchPlan plan;
+  bool renewing = false;      // a successor of the subscription is being made
   NotificationConfig limits;  // as they were when the journal got its records: a reload must not plan other pushes
 };
 

@@ -101,7 +101,10 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
   for (auto capability = user->subscriptions.rbegin(); capability != user->subscriptions.rend(); ++capability) {
     Status read = co_await core_.node.store.read_route(*capability, route);
     if (!read) co_return store_failed(who, read.error());
-    if (route.kind == store::RouteKind::subscription) break;
+    if (route.kind != store::RouteKind::subscription) continue;
+    // One that the server itself has just made does not count before it was heard of.
+    bool under_way = route.subscription.takes_over && route.subscription.state == store::SubscriptionState::pending;
+    if (!under_way) break;
   }
   if (route.kind != store::RouteKind::subscription) co_return answer;
   const store::SubscriptionRecord& subscription = route.subscription;
@@ -163,7 +166,32 @@ Task<Result<store::RemovedDevice>> Registrar::remove_device(store::StoredUserId 
   co_return co_await remove(user, device);
 }
 
-Task<Result<store::RemovedDevice>> Registrar::remove(const store::StoredUserId& user, const store::DeviceKey& device) {
+Task<Result<store::RemovedDevice>> Registrar::wipe_device(store::StoredUserId user, store::DeviceKey device) {
+  BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
+  BH_CO_TRY(store::RemovedDevice removed, co_await remove(user, device, true));
+  if (removed.last) co_return removed;  // and the pair with it
+  auto wished = co_await core_.node.store.wish_new_keys({.user = user, .tenant = {}, .after = {}, .now = io::wall_now()});
+  if (!wished) co_return fail(wished.error());
+  co_return removed;
+}
+
+Task<Result<store::RemovedDevice>> Registrar::block_device(store::StoredUserId user, store::DeviceKey device) {
+  BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
+  BH_CO_TRY(store::UserRecord record, co_await core_.node.store.read_user(user));
+  uint16_t frequency = static_cast<uint16_t>(core_.config().ews.status_frequency_minutes);
+  store::Ending ending{.reason = store::TombstoneReason::blocked, .expires = tombstone_expiry(io::wall_now(), frequency)};
+  BH_CO_TRY(store::RemovedDevice blocked, co_await core_.node.store.block_device(user, device, ending));
+  log_line(core_.log, LogLevel::info, "device_blocked", field("user", core_.fingerprint(user)),
+           field("device", core_.log.fingerprint("device", device)),
+           field("subscriptions_ended", blocked.tombstoned.size()));
+  if (!blocked.tombstoned.empty()) {
+    co_await core_.mailboxes->ask_to_resubscribe(record.tenant, record.mailbox, user, store::DeviceKey());
+  }
+  co_return blocked;
+}
+
+Task<Result<store::RemovedDevice>> Registrar::remove(const store::StoredUserId& user, const store::DeviceKey& device,
+                                                     bool end_orphaned) {
   store::Store& store = core_.node.store;
   BH_CO_TRY(store::UserRecord record, co_await store.read_user(user));
   WallTime now = io::wall_now();
@@ -172,12 +200,18 @@ Task<Result<store::RemovedDevice>> Registrar::remove(const store::StoredUserId& 
       .user = user,
       .device = device,
       .ending = {.reason = store::TombstoneReason::removed, .expires = tombstone_expiry(now, frequency)},
+      .end_orphaned = end_orphaned,
       .now = now};
   BH_CO_TRY(store::RemovedDevice removed, co_await store.remove_device(removal));
   core_.journal->forget(record.mailbox, device);
   if (removed.last) {
     core_.decrypter.forget(record.key);
+    if (record.old_key != store::KeyId()) core_.decrypter.forget(record.old_key);
     core_.mailboxes->forget(user);
+  }
+  // Who is left takes over; until then the mails of the subscription are pushed as before, unless it had to end.
+  if (!removed.last && (!removed.orphaned.empty() || !removed.tombstoned.empty())) {
+    co_await core_.mailboxes->ask_to_resubscribe(record.tenant, record.mailbox, user, store::DeviceKey());
   }
   log_line(core_.log, LogLevel::info, "unsubscribed", field("user", core_.fingerprint(user)),
            field("device", core_.log.fingerprint("device", device)), field("last_device", removed.last),

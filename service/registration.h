@@ -77,18 +77,27 @@ class Registrar {
   // For operators: what unsubscribe does, whatever the device's secret or state. Errors: not_found; store;
   // CoreError::limit (others wait to change this user), canceled.
   Task<Result<store::RemovedDevice>> remove_device(store::StoredUserId user, store::DeviceKey device);
+  // For operators: the device may not be used until it is unblocked, and a subscription with its credentials ends at
+  // once; another device of the user is asked to subscribe. Errors: as of remove_device.
+  Task<Result<store::RemovedDevice>> block_device(store::StoredUserId user, store::DeviceKey device);
+  // For operators: remove_device for a device that was lost or wiped. A subscription with its credentials ends at once, and
+  // the user gets another key pair at the next subscribe.
+  Task<Result<store::RemovedDevice>> wipe_device(store::StoredUserId user, store::DeviceKey device);
   // For operators: the subscription becomes a tombstone, so that Exchange's next callback is answered Unsubscribe.
   // Devices and key stay; check-in tells every device to subscribe again. Errors: as of remove_device.
   Task<Status> end_subscription(store::StoredUserId user, store::CapabilityHash capability);
 
   RateLimits& limits() { return limits_; }
+  // Who changes a user's devices or subscriptions holds the user's lock.
+  UserLocks& locks() { return locks_; }
 
  private:
   Task<ApiResult<UserLocks::Held>> lock(const store::StoredUserId& user);
   // The device, once its secret was right and it is not blocked. Nothing where there is no such device.
   Task<ApiResult<std::optional<store::DeviceRecord>>> proven_device(const DeviceIdentity& who);
   // The one way in which a device leaves. The user's lock is held.
-  Task<Result<store::RemovedDevice>> remove(const store::StoredUserId& user, const store::DeviceKey& device);
+  Task<Result<store::RemovedDevice>> remove(const store::StoredUserId& user, const store::DeviceKey& device,
+                                            bool end_orphaned = false);
   std::unexpected<ApiProblem> store_failed(const DeviceIdentity& who, const Error& error);
 
   Core& core_;

@@ -18,9 +18,11 @@
 #include "service/expiry.h"
 #include "service/http_server.h"
 #include "service/journal.h"
+#include "service/kek_keeper.h"
 #include "service/key_maker.h"
 #include "service/public_handler.h"
 #include "service/registration.h"
+#include "service/renewal.h"
 #include "service/store_watch.h"
 #include "service/supervision.h"
 
@@ -124,11 +126,13 @@ struct Server::CoreParts {
         core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
         mailboxes(core),
         supervision(core),
+        renewal(core),
         handler(core),
         http(handler, public_limits(server.config_, io::cores()), std::move(server.listener_[index])) {
     core.mailboxes = &mailboxes;
     core.supervision = &supervision;
     core.autodiscover = &autodiscover;
+    core.renewal = &renewal;
     core.observer = server.observer_;
     core.key_maker = server.key_maker_.get();
   }
@@ -148,6 +152,7 @@ struct Server::CoreParts {
   Core core;
   Mailboxes mailboxes;
   Supervision supervision;
+  Renewal renewal;
   PublicHandler handler;
   HttpServer http;
   Event drain_begun;
@@ -358,6 +363,7 @@ Task<void> Server::run(unsigned index) {
     // Other cores may still send callbacks to this home core: all listeners must be done before anything closes.
     co_await on_core(0, [this] { return meet(all_served_, served_); });
     co_await parts.supervision.close();
+    co_await parts.renewal.close();
     co_await parts.mailboxes.close();
     co_await parts.ews.close();
     co_await parts.tokens.close();
@@ -383,7 +389,10 @@ Task<void> Server::serve(CoreParts& parts) {
   background.spawn(supervisor_->tick(parts.log));
   background.spawn(parts.core.journal->restore());
   background.spawn(parts.core.journal->run());
+  std::optional<KekKeeper> kek_keeper;
   if (index == 0) {
+    kek_keeper.emplace(store_, *vault_, parts.log, parts.metrics);
+    background.spawn(kek_keeper->run());
     for (size_t i = 0; i < std::size(admin); ++i) {
       admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
       admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);

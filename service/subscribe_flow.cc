@@ -19,8 +19,6 @@ namespace {
 using crypto::CryptoError;
 using store::StoreError;
 
-// Exchange refuses longer ones (ErrorInvalidPushSubscriptionUrl).
-constexpr size_t kCallbackUrlBytesMax = 2082;
 constexpr Duration kExchangeRetry = 30s;
 // One place in the user's list is kept for the attempt.
 constexpr size_t kLeftoversMax = store::kSubscriptionsPerUserMax - 1;
@@ -118,9 +116,12 @@ Task<ApiStatus> SubscribeFlow::open_credentials() {
   }
 
   std::optional<crypto::KeyId> key_id = crypto::KeyId::from_text(request_.key_id);
-  if (!key_id || Vault::key_id(*key_id) != user_.key) {
-    co_return credentials_not_good("key_id", service_error(ServiceError::credentials_unreadable));
-  }
+  std::optional<store::KeyId> named;
+  if (key_id) named = Vault::key_id(*key_id);
+  // The pair before is good for devices that asked for the key a moment before it was replaced.
+  bool known = named && (*named == user_.key || (user_.old_key != store::KeyId() && *named == user_.old_key));
+  if (!known) co_return credentials_not_good("key_id", service_error(ServiceError::credentials_unreadable));
+  opening_key_ = *named;
   // A JWE has dots, base64 has none.
   bool ens2 = who_.tenant->config.ens2_credentials && request_.credentials.find('.') == std::string_view::npos;
   if (ens2) {
@@ -134,9 +135,12 @@ Task<ApiStatus> SubscribeFlow::open_credentials() {
 // The private-key step. With `jwe` the content is opened too: where the key step failed, a random key takes its place,
 // so that both failures take the same way.
 Task<ApiResult<crypto::Secret>> SubscribeFlow::decrypt(Bytes ciphertext, const crypto::JweParsed* jwe) {
-  Result<crypto::KeyCache::Pin> key = co_await core_.decrypter.key(user_.key);
+  // What is sealed from now on is sealed under the present pair.
+  Result<crypto::KeyCache::Pin> present = co_await core_.decrypter.key(user_.key);
+  if (!present) co_return store_failed(present.error());
+  public_key_ = (*present)->key().public_key();
+  Result<crypto::KeyCache::Pin> key = co_await core_.decrypter.key(opening_key_);
   if (!key) co_return store_failed(key.error());
-  public_key_ = (*key)->key().public_key();
   Result<crypto::Secret> opened =
       co_await core_.decrypter.decrypt(*std::move(key), ciphertext, Bytes(), who_.tenant->number);
   if (!opened && is(opened.error(), CryptoError::overloaded)) co_return refuse_unavailable();
@@ -178,7 +182,7 @@ Task<ApiStatus> SubscribeFlow::open_jwe() {
 
 // The ENS2 shape names no mailbox. Where the user name is the user's address, it does.
 Task<ApiStatus> SubscribeFlow::open_ens2() {
-  Result<crypto::KeyCache::Pin> key = co_await core_.decrypter.key(user_.key);
+  Result<crypto::KeyCache::Pin> key = co_await core_.decrypter.key(opening_key_);
   if (!key) co_return store_failed(key.error());
   auto ciphertext = crypto::parse_ens2_credentials(request_.credentials, (*key)->key().public_key());
   key->reset();
@@ -226,6 +230,8 @@ Task<ApiStatus> SubscribeFlow::find_live_subscription() {
       co_return store_failed(read.error());
     }
     if (route.kind != store::RouteKind::subscription || credentials_refused(route.subscription)) continue;
+    bool under_way = route.subscription.takes_over && route.subscription.state == store::SubscriptionState::pending;
+    if (under_way) continue;
     if (health_of(route.subscription, silence) == SubscriptionHealth::lost) continue;
     if (route.subscription.source_device != who_.device) {
       auto source = co_await core_.node.store.read_device(who_.user, route.subscription.source_device);
@@ -367,8 +373,8 @@ Task<ApiStatus> SubscribeFlow::make_subscription() {
   answer_.envelope = attempt.record.envelope;
   BH_CO_STEP(co_await end_leftovers());
   BH_CO_STEP(co_await store_pending(attempt));
-  EwsReply<EwsSubscribed> reply = co_await core_.ews.subscribe(target(), attempt.callback_url);
-  wipe(attempt.callback_url);
+  EwsReply<EwsSubscribed> reply = co_await core_.ews.subscribe(target(), attempt.envelope.callback_url);
+  wipe(attempt.envelope.callback_url);
   moved_ = !reply && reply.error().moved;
   if (!moved_ || !url_cached_) credentials_.reset();  // else they are needed once more
   BH_CO_STEP(co_await settle(attempt, std::move(reply)));
@@ -377,52 +383,14 @@ Task<ApiStatus> SubscribeFlow::make_subscription() {
 }
 
 ApiStatus SubscribeFlow::seal_envelope(Attempt& attempt) {
-  crypto::Capability capability = crypto::Capability::random();
-  attempt.capability = Vault::capability_hash(capability);
-  attempt.record.ews_url = ews_url_;
   attempt.record.source_device = who_.device;
-  attempt.record.key = user_.key;
   attempt.record.status_frequency_minutes = answer_.heartbeat_minutes;
   attempt.record.created = io::wall_now();
-  std::vector<uint8_t> creds;
-  ApiStatus sealed = uses_oauth() ? seal_split(capability, attempt, creds) : seal_rsa(capability, attempt, creds);
-  if (!sealed) return sealed;
-  attempt.record.digest = store::Digest::from(crypto::creds_digest(creds));
-  attempt.callback_url.reserve(kCallbackUrlBytesMax);
-  attempt.callback_url += core_.config().public_url;
-  attempt.callback_url += "/notify?id=";
-  attempt.callback_url += capability.text();
-  attempt.callback_url += "&creds=";
-  attempt.callback_url += to_base64url(creds);
-  BH_CHECK(attempt.callback_url.size() <= kCallbackUrlBytesMax);  // public_url is bounded, and so are both envelopes
-  return {};
-}
-
-// The default. What does not fit goes into a split envelope.
-ApiStatus SubscribeFlow::seal_rsa(const crypto::Capability& capability, Attempt& attempt, std::vector<uint8_t>& creds) {
-  crypto::EnvelopeBinding binding{
-      .capability = capability, .key_id = public_key_->id(), .ews_origin = attempt.record.ews_origin()};
-  auto sealed = crypto::envelope_seal(*public_key_, *credentials_, binding);
-  if (!sealed && is(sealed.error(), CryptoError::too_large)) return seal_split(capability, attempt, creds);
+  auto sealed = service::seal_envelope(
+      core_, *credentials_,
+      {.key = *public_key_, .key_name = user_.key, .ews_url = ews_url_, .split = uses_oauth()}, attempt.record);
   if (!sealed) return store_failed(sealed.error());
-  creds = *std::move(sealed);
-  attempt.record.envelope = store::EnvelopeKind::rsa;
-  return {};
-}
-
-ApiStatus SubscribeFlow::seal_split(const crypto::Capability& capability, Attempt& attempt,
-                                    std::vector<uint8_t>& creds) {
-  const Vault& vault = core_.node.vault;
-  crypto::SplitBinding binding{
-      .capability = capability, .key_name = user_.key, .ews_origin = attempt.record.ews_origin()};
-  crypto::Secret key = crypto::make_split_key();
-  auto ciphertext = crypto::split_seal(key, *credentials_, binding);
-  if (!ciphertext) return store_failed(ciphertext.error());
-  const crypto::SplitKeys& keys = vault.split_keys();  // one look: a reload may change what is current
-  creds = keys.make_creds(key, binding);
-  attempt.record.envelope = store::EnvelopeKind::split;
-  attempt.record.split_ciphertext = vault.seal_split(attempt.capability, *ciphertext);
-  attempt.record.kek = keys.current();
+  attempt.envelope = *std::move(sealed);
   return {};
 }
 
@@ -445,7 +413,7 @@ Task<ApiStatus> SubscribeFlow::store_pending(Attempt& attempt) {
   store::Registration registration{.user = who_.user,
                                    .device = who_.device,
                                    .record = device_ ? *device_ : wished_,
-                                   .subscription = store::NewSubscription{attempt.capability, attempt.record},
+                                   .subscription = store::NewSubscription{attempt.envelope.capability, attempt.record},
                                    .now = io::wall_now()};
   Result<store::RegistrationResult> result = co_await core_.node.store.register_device(registration);
   if (!result) co_return store_failed(result.error());
@@ -457,7 +425,7 @@ Task<ApiStatus> SubscribeFlow::settle(Attempt& attempt, EwsReply<EwsSubscribed> 
   if (!reply) {
     // A callback may have come although the answer did not: then Exchange has made the subscription.
     store::Route route;
-    Status read = co_await core_.node.store.read_route(attempt.capability, route);
+    Status read = co_await core_.node.store.read_route(attempt.envelope.capability, route);
     bool called_back = read && route.kind == store::RouteKind::subscription &&
                        route.subscription.state == store::SubscriptionState::active;
     if (called_back) {
@@ -475,7 +443,7 @@ Task<ApiStatus> SubscribeFlow::settle(Attempt& attempt, EwsReply<EwsSubscribed> 
 Task<ApiStatus> SubscribeFlow::hand_over(Attempt& attempt, std::string_view exchange_id) {
   store::Store& store = core_.node.store;
   Status noted =
-      co_await store.activate_subscription(attempt.capability, exchange_id, store::SubscriptionState::pending);
+      co_await store.activate_subscription(attempt.envelope.capability, exchange_id, store::SubscriptionState::pending);
   if (!noted) {
     co_await roll_back(attempt);
     co_return store_failed(noted.error());
@@ -492,17 +460,18 @@ Task<ApiStatus> SubscribeFlow::hand_over(Attempt& attempt, std::string_view exch
   store::Ending ending{.reason = store::TombstoneReason::handed_over,
                        .expires = tombstone_expiry(io::wall_now(), answer_.heartbeat_minutes)};
   for (const store::CapabilityHash& old_one : user_.subscriptions) {
-    Status replaced = co_await store.replace_subscription(old_one, attempt.capability, {}, ending);
+    Status replaced = co_await store.replace_subscription(old_one, attempt.envelope.capability, {}, ending);
     if (!replaced && !is(replaced.error(), StoreError::not_found)) {
       // Both watch the mailbox until the next hand-over; what both tell of is pushed once.
       log_line(core_.log, LogLevel::error, "hand_over_unfinished", field("user", core_.fingerprint(who_.user)),
                field("error", replaced.error()));
     }
   }
+  if (user_.old_key != store::KeyId()) core_.decrypter.forget(user_.old_key);  // it went with the older subscriptions
   store::Route route;
-  Status read = co_await store.read_route(attempt.capability, route);
+  Status read = co_await store.read_route(attempt.envelope.capability, route);
   if (read && route.kind == store::RouteKind::subscription) answer_.state = route.subscription.state;
-  answer_.subscription_id = subscription_id(attempt.capability);
+  answer_.subscription_id = subscription_id(attempt.envelope.capability);
   co_return ApiStatus();
 }
 
@@ -511,7 +480,7 @@ Task<void> SubscribeFlow::roll_back(Attempt& attempt) {
   WallTime now = io::wall_now();
   store::Ending ending{.reason = store::TombstoneReason::removed,
                        .expires = tombstone_expiry(now, answer_.heartbeat_minutes)};
-  Status undone = co_await store.end_subscription(attempt.capability, ending);
+  Status undone = co_await store.end_subscription(attempt.envelope.capability, ending);
   if (undone && attempt.device_created) {
     Result<store::RemovedDevice> removed = co_await store.remove_device(
         {.user = who_.user, .device = who_.device, .ending = ending, .keep_user = true, .now = now});

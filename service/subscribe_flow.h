@@ -7,6 +7,7 @@
 #include "crypto/envelope.h"
 #include "crypto/jose.h"
 #include "service/autodiscover.h"
+#include "service/envelopes.h"
 #include "service/registration.h"
 
 namespace bellhop::service {
@@ -41,9 +42,8 @@ class SubscribeFlow {
   };
   // The new subscription on its way.
   struct Attempt {
-    store::CapabilityHash capability;
     store::SubscriptionRecord record;
-    std::string callback_url;  // holds the envelope; wiped
+    SealedEnvelope envelope;
     bool device_created = false;
   };
 
@@ -70,8 +70,6 @@ class SubscribeFlow {
 
   Task<ApiStatus> make_subscription();
   ApiStatus seal_envelope(Attempt& attempt);
-  ApiStatus seal_rsa(const crypto::Capability& capability, Attempt& attempt, std::vector<uint8_t>& creds);
-  ApiStatus seal_split(const crypto::Capability& capability, Attempt& attempt, std::vector<uint8_t>& creds);
   Task<ApiStatus> end_leftovers();
   Task<ApiStatus> store_pending(Attempt& attempt);
   Task<ApiStatus> settle(Attempt& attempt, EwsReply<EwsSubscribed> reply);
@@ -100,7 +98,8 @@ class SubscribeFlow {
   store::UserRecord user_;
   std::optional<store::DeviceRecord> device_;  // as it is stored
   bool secret_proven_ = false;
-  std::optional<crypto::RsaPublicKey> public_key_;
+  store::KeyId opening_key_;  // that the credentials were encrypted to: the user's, or the one before
+  std::optional<crypto::RsaPublicKey> public_key_;  // the user's
   std::optional<crypto::CredentialRecord> credentials_;
   bool address_bound_ = true;  // the credentials say whose mailbox they are for
   std::optional<Existing> live_;

@@ -58,6 +58,8 @@ class UserLocks {
     }
     co_return Held(this, user, *std::move(permit));
   }
+  // True where nobody holds the user's lock or waits for it: acquire() would not wait.
+  bool free(const store::StoredUserId& user) const { return !entries_.contains(user); }
   size_t users() const { return entries_.size(); }
 
  private:

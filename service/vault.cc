@@ -156,6 +156,15 @@ Result<Secret> Vault::unseal_meta(std::string_view name, Bytes box) const {
   return sealer().unseal(kMetaTable, as_bytes(name), box);
 }
 
+Result<std::optional<std::vector<uint8_t>>> Vault::reseal(const store::SealedField& field) const {
+  static constexpr std::string_view kTables[] = {kKeysTable, kDeviceSecretTable, kPushTokenTable, kSplitTable, kMetaTable};
+  const crypto::Sealer& all = sealer();
+  if (crypto::Sealer::kek_of(field.box) == all.current()) return std::optional<std::vector<uint8_t>>();
+  std::string_view table = kTables[static_cast<size_t>(field.kind)];
+  BH_TRY(Secret content, all.unseal(table, field.name, field.box));
+  return std::optional(all.seal(table, field.name, content.reveal()));
+}
+
 std::vector<uint8_t> Vault::seal_split(const store::CapabilityHash& capability, Bytes ciphertext) const {
   return sealer().seal(kSplitTable, capability, ciphertext);
 }

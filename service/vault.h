@@ -82,6 +82,8 @@ class Vault {
   // Small values of `meta`: the APNs provider tokens.
   std::vector<uint8_t> seal_meta(std::string_view name, Bytes value) const;
   Result<crypto::Secret> unseal_meta(std::string_view name, Bytes box) const;
+  // A stored field sealed under the present keys' current one; nothing where it is already. Errors: crypto.
+  Result<std::optional<std::vector<uint8_t>>> reseal(const store::SealedField& field) const;
   // The store's half of a split envelope: opaque, and sealed once more as everything that the store keeps.
   std::vector<uint8_t> seal_split(const store::CapabilityHash& capability, Bytes ciphertext) const;
   Result<crypto::Secret> unseal_split(const store::CapabilityHash& capability, Bytes box) const;

@@ -108,9 +108,31 @@ class Checker {
       if (!loaded || pair.state != KeyState::used || !std::ranges::equal(Bytes(pair.user), key)) {
         problem(Table::users, key, "its key is missing, or is not its own");
       }
+      BH_CHECKED(check_old_key(key, user));
       BH_CHECKED(check_user_devices(key, user));
       return check_user_subscriptions(key, user);
     });
+  }
+
+  // The pair before is kept exactly while a live subscription names it.
+  Status check_old_key(Bytes key, const UserRecord& user) {
+    bool named = false;
+    for (const CapabilityHash& capability : user.subscriptions) {
+      SubscriptionRecord record;
+      BH_TRY(bool found, find(Table::subscriptions, capability, record));
+      if (!found) continue;  // reported elsewhere
+      bool own = record.key == user.key || (user.old_key != KeyId() && record.key == user.old_key);
+      if (!own && record.key != KeyId()) problem(Table::users, key, "a subscription names a key that is not its user's");
+      named |= record.key == user.old_key;
+    }
+    if (user.old_key == KeyId()) return {};
+    KeyRecord pair;
+    Status loaded = operations::read_key(view_, user.old_key, pair);
+    if (!loaded || pair.state != KeyState::used || !std::ranges::equal(Bytes(pair.user), key)) {
+      problem(Table::users, key, "its key before is missing, or is not its own");
+    }
+    if (!named) problem(Table::users, key, "keeps a key that no subscription names");
+    return {};
   }
 
   Status check_user_devices(Bytes key, const UserRecord& user) {
@@ -157,7 +179,7 @@ class Checker {
       if (pair.state == KeyState::pool) return {};
       UserRecord user;
       BH_TRY(bool found, find(Table::users, pair.user, user));
-      if (!found || user.key != pair.id) problem(Table::keys, key, "belongs to nobody");
+      if (!found || (user.key != pair.id && user.old_key != pair.id)) problem(Table::keys, key, "belongs to nobody");
       return {};
     }));
     BH_CHECKED(rows(Table::key_numbers, KeyId::kBytes, [&](Bytes key, Bytes value) -> Status {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operations on users, keys, devices, subscriptions and tombstones. What holds between their tables (store/check.h
 // proves it on a file):
-//  1. a user has exactly one key in state `used` that names it, and a mailbox number that no other user has;
+//  1. a user has its key in state `used`, and beside it only the one before, exactly while a live subscription names that;
+//     and a mailbox number that no other user has;
 //  2. user.devices = number of its device rows; each has a row in device_owners, and the other way round;
 //  3. user.subscriptions = its subscription rows; they repeat its mailbox number and tenant;
 //  4. a user without devices has a row in unused_users, and only such a one;
@@ -88,6 +89,7 @@ Result<MailboxNumber> take_mailbox_number(WriteView& view) {
 // Deletes a user that has no devices and no subscriptions any more.
 Status erase_user(WriteView& view, const StoredUserId& id, const UserRecord& user) {
   BH_CHECKED(erase_key(view, user.key));
+  if (user.old_key != KeyId()) BH_CHECKED(erase_key(view, user.old_key));
   BH_CHECKED(view.erase(Table::hot, Key::be32(user.mailbox)));
   BH_CHECKED(view.put(Table::free_mailboxes, Key::be32(user.mailbox), Bytes()));
   return view.erase(Table::users, id);
@@ -106,12 +108,28 @@ Status make_tombstone(WriteView& view, const CapabilityHash& capability, const S
   return view.put(Table::tombstone_expiry, expiry_row(capability, ending.expires), Bytes());
 }
 
+// The pair before the present one goes with the last live subscription that names it. `user` is saved by the caller.
+Status drop_old_key(WriteView& view, UserRecord& user, std::optional<KeyId>& dropped) {
+  dropped.reset();
+  if (user.old_key == KeyId()) return {};
+  for (const CapabilityHash& capability : user.subscriptions) {
+    SubscriptionRecord record;
+    BH_CHECKED(load_certain(view, Table::subscriptions, capability, record));
+    if (record.key == user.old_key) return {};
+  }
+  BH_CHECKED(erase_key(view, user.old_key));
+  dropped = std::exchange(user.old_key, KeyId());
+  return {};
+}
+
 // Takes the capability out of its user's list and makes it a tombstone.
 Status end_loaded_subscription(WriteView& view, const CapabilityHash& capability, const SubscriptionRecord& record,
                                const Ending& ending) {
   UserRecord user;
   BH_CHECKED(load_certain(view, Table::users, record.user, user));
   if (std::erase(user.subscriptions, capability) != 1) return fail(corrupt(Table::users));
+  std::optional<KeyId> dropped;
+  BH_CHECKED(drop_old_key(view, user, dropped));
   BH_CHECKED(save(view, Table::users, record.user, user));
   return make_tombstone(view, capability, record, ending);
 }
@@ -125,17 +143,17 @@ void apply_patch(const SubscriptionPatch& patch, SubscriptionRecord& record) {
   if (patch.grant_begun) record.grant_begun = *patch.grant_begun;
 }
 
-Status add_subscription(WriteView& view, const Registration& registration, UserRecord& user) {
-  const NewSubscription& added = *registration.subscription;
+Status add_subscription(WriteView& view, const StoredUserId& id, const NewSubscription& added, UserRecord& user) {
   if (user.subscriptions.size() >= kSubscriptionsPerUserMax) return fail(limit());
   BH_TRY(std::optional<Bytes> subscription, view.get(Table::subscriptions, added.capability));
   BH_TRY(std::optional<Bytes> tombstone, view.get(Table::tombstones, added.capability));
   if (subscription || tombstone) return fail(conflict());
   SubscriptionRecord record = added.record;
-  record.user = registration.user;
+  record.user = id;
   record.mailbox = user.mailbox;
   record.tenant = user.tenant;
   record.state = SubscriptionState::pending;
+  record.rekey_wished |= user.rekey_wished != WallTime();
   user.subscriptions.push_back(added.capability);
   return save(view, Table::subscriptions, added.capability, record);
 }
@@ -162,13 +180,27 @@ Status end_all_subscriptions(WriteView& view, const DeviceRemoval& removal, User
   return {};
 }
 
-Status find_orphans(ReadView& view, const UserRecord& user, const DeviceKey& device, RemovedDevice& removed) {
-  for (const CapabilityHash& capability : user.subscriptions) {
+// The subscriptions that carry the device's credentials: marked, to live until another device has subscribed, or ended
+// where `ending` says so. `user` is saved by the caller.
+Status leave_orphans(WriteView& view, UserRecord& user, const DeviceKey& device, const std::optional<Ending>& ending,
+                     RemovedDevice& removed) {
+  std::vector<CapabilityHash> all = user.subscriptions;
+  for (const CapabilityHash& capability : all) {
     SubscriptionRecord record;
     BH_CHECKED(load_certain(view, Table::subscriptions, capability, record));
-    if (record.source_device == device) removed.orphaned.push_back(capability);
+    if (record.source_device != device) continue;
+    if (ending) {
+      std::erase(user.subscriptions, capability);
+      BH_CHECKED(make_tombstone(view, capability, record, *ending));
+      removed.tombstoned.push_back(capability);
+      continue;
+    }
+    record.source_left = true;
+    BH_CHECKED(save(view, Table::subscriptions, capability, record));
+    removed.orphaned.push_back(capability);
   }
-  return {};
+  std::optional<KeyId> dropped;
+  return drop_old_key(view, user, dropped);
 }
 
 }  // namespace
@@ -247,7 +279,9 @@ Status register_device(WriteView& view, const Registration& registration, Regist
   result.device_created = !known;
   if (!known && user.devices >= kDevicesPerUserMax) return fail(limit());
 
-  if (registration.subscription) BH_CHECKED(add_subscription(view, registration, user));
+  if (registration.subscription) {
+    BH_CHECKED(add_subscription(view, registration.user, *registration.subscription, user));
+  }
   DeviceRecord record = registration.record;
   record.created = known ? old.created : registration.now;
   if (known && old.state == DeviceState::blocked) record.state = DeviceState::blocked;
@@ -310,14 +344,156 @@ Status remove_device(WriteView& view, const DeviceRemoval& removal, RemovedDevic
   BH_CHECKED(erase_device_journal(view, user.mailbox, removal.device));
   removed.last = --user.devices == 0;
   if (!removed.last) {
-    BH_CHECKED(find_orphans(view, user, removal.device, removed));
+    std::optional<Ending> at_once;
+    if (removal.end_orphaned) at_once = removal.ending;
+    BH_CHECKED(leave_orphans(view, user, removal.device, at_once, removed));
     return save(view, Table::users, removal.user, user);
   }
   BH_CHECKED(end_all_subscriptions(view, removal, user, removed));
   if (!removal.keep_user) return erase_user(view, removal.user, user);
+  std::optional<KeyId> dropped;
+  BH_CHECKED(drop_old_key(view, user, dropped));
   user.last_used = removal.now;
   BH_CHECKED(view.put(Table::unused_users, unused_row(removal.user, user), Bytes()));
   return save(view, Table::users, removal.user, user);
+}
+
+Status block_device(WriteView& view, const StoredUserId& id, const DeviceKey& device, const Ending& ending,
+                    RemovedDevice& removed) {
+  removed = RemovedDevice();
+  UserRecord user;
+  BH_CHECKED(load_existing(view, Table::users, id, user));
+  Key row = device_row(id, device);
+  DeviceRecord record;
+  BH_CHECKED(load_existing(view, Table::devices, row, record));
+  record.state = DeviceState::blocked;
+  BH_CHECKED(save(view, Table::devices, row, record));
+  BH_CHECKED(leave_orphans(view, user, device, ending, removed));
+  return save(view, Table::users, id, user);
+}
+
+// ---- Hand-over at a heartbeat ----
+
+Status begin_succession(WriteView& view, const Succession& succession) {
+  SubscriptionRecord old_one;
+  BH_CHECKED(load_existing(view, Table::subscriptions, succession.old_one, old_one));
+  UserRecord user;
+  BH_CHECKED(load_certain(view, Table::users, old_one.user, user));
+  // Only the newest can have a successor, so that there is one at a time.
+  if (user.subscriptions.empty() || user.subscriptions.back() != succession.old_one) return fail(conflict());
+  DeviceRecord source;
+  BH_TRY(bool there, load(view, Table::devices, device_row(old_one.user, old_one.source_device), source));
+  bool good = there && source.state == DeviceState::active &&
+              succession.subscription.record.source_device == old_one.source_device;
+  if (!good) return fail(conflict());
+  NewSubscription added = succession.subscription;
+  added.record.takes_over = true;
+  BH_CHECKED(add_subscription(view, old_one.user, added, user));
+  return save(view, Table::users, old_one.user, user);
+}
+
+Status end_pending(WriteView& view, const CapabilityHash& capability, const Ending& ending) {
+  SubscriptionRecord record;
+  BH_CHECKED(load_existing(view, Table::subscriptions, capability, record));
+  if (record.state != SubscriptionState::pending) return fail(conflict());
+  return end_loaded_subscription(view, capability, record, ending);
+}
+
+Status complete_succession(WriteView& view, const CapabilityHash& capability, const Ending& ending, HandedOver& over) {
+  over = HandedOver();
+  SubscriptionRecord successor;
+  BH_CHECKED(load_existing(view, Table::subscriptions, capability, successor));
+  UserRecord user;
+  BH_CHECKED(load_certain(view, Table::users, successor.user, user));
+  while (!user.subscriptions.empty() && user.subscriptions.front() != capability) {
+    CapabilityHash older = user.subscriptions.front();
+    SubscriptionRecord record;
+    BH_CHECKED(load_certain(view, Table::subscriptions, older, record));
+    user.subscriptions.erase(user.subscriptions.begin());
+    BH_CHECKED(make_tombstone(view, older, record, ending));
+    over.ended.push_back(older);
+  }
+  successor.takes_over = false;
+  BH_CHECKED(save(view, Table::subscriptions, capability, successor));
+  BH_CHECKED(drop_old_key(view, user, over.dropped_key));
+  return save(view, Table::users, successor.user, user);
+}
+
+namespace {
+
+// At most kListMax of them.
+Status erase_pool_made_before(WriteView& view, WallTime now, uint64_t& erased) {
+  while (erased < kListMax) {
+    BH_TRY(std::optional<Entry> first, view.seek(Table::key_pool, Bytes()));
+    if (!first) return {};
+    if (first->key.size() != 8) return fail(corrupt(Table::key_pool));
+    Key row = Key::copy(first->key);
+    KeyRecord key;
+    BH_CHECKED(load_certain(view, Table::keys, row, key));
+    if (key.created >= now) return {};
+    BH_CHECKED(view.erase(Table::key_pool, row));
+    BH_CHECKED(erase_key(view, key.id));
+    ++erased;
+  }
+  return {};
+}
+
+}  // namespace
+
+Status rotate_key(WriteView& view, const StoredUserId& id, UserAndKey& rotated) {
+  rotated = UserAndKey();
+  UserRecord& user = rotated.user;
+  BH_CHECKED(load_existing(view, Table::users, id, user));
+  if (user.old_key != KeyId()) return fail(conflict());
+  // Pairs that lay in the pool when the wish was made may be known to whom the wish is a protection from.
+  uint64_t erased = 0;
+  BH_CHECKED(erase_pool_made_before(view, user.rekey_wished, erased));
+  BH_TRY(std::optional<Entry> any, view.seek(Table::key_pool, Bytes()));
+  if (!any || erased == kListMax) return {};
+  BH_CHECKED(take_pool_key(view, id, rotated.key));
+  rotated.created = true;
+  user.old_key = std::exchange(user.key, rotated.key.id);
+  user.rekey_wished = WallTime();
+  std::optional<KeyId> dropped;
+  BH_CHECKED(drop_old_key(view, user, dropped));
+  return save(view, Table::users, id, user);
+}
+
+namespace {
+
+Status wish_for(WriteView& view, const StoredUserId& id, UserRecord& user, WallTime now, RekeyWished& wished) {
+  user.rekey_wished = std::max(user.rekey_wished, now);
+  BH_CHECKED(save(view, Table::users, id, user));
+  ++wished.users;
+  for (const CapabilityHash& capability : user.subscriptions) {
+    SubscriptionRecord record;
+    BH_CHECKED(load_certain(view, Table::subscriptions, capability, record));
+    record.rekey_wished = true;
+    BH_CHECKED(save(view, Table::subscriptions, capability, record));
+    ++wished.subscriptions;
+  }
+  return {};
+}
+
+}  // namespace
+
+Status wish_new_keys(WriteView& view, const RekeyWish& wish, RekeyWished& wished) {
+  wished = RekeyWished();
+  if (wish.user) {
+    UserRecord user;
+    BH_CHECKED(load_existing(view, Table::users, *wish.user, user));
+    return wish_for(view, *wish.user, user, wish.now, wished);
+  }
+  if (wish.users_max == 0 || wish.users_max > kListMax) return fail(limit());
+  if (wish.tenant.empty()) BH_CHECKED(erase_pool_made_before(view, wish.now, wished.pool_keys));
+  std::vector<UserEntry> page;
+  BH_CHECKED(list_users(view, wish.after, wish.users_max, page));
+  for (UserEntry& entry : page) {
+    if (!wish.tenant.empty() && entry.record.tenant != wish.tenant) continue;
+    BH_CHECKED(wish_for(view, entry.id, entry.record, wish.now, wished));
+  }
+  if (page.size() == wish.users_max) wished.next = page.back().id;
+  return {};
 }
 
 Status update_device(WriteView& view, const StoredUserId& user, const DeviceKey& device, const DevicePatch& patch) {

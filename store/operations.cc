@@ -48,6 +48,11 @@ bool is_service_meta(std::string_view row) {
   return row.starts_with(kServicePrefix);
 }
 
+std::string_view service_meta_name(std::string_view row) {
+  BH_CHECK(is_service_meta(row));
+  return row.substr(kServicePrefix.size());
+}
+
 // ---- API tokens ----
 
 Status add_token(WriteView& view, const TokenHash& hash, const TokenRecord& record) {

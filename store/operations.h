@@ -15,6 +15,8 @@ namespace bellhop::store::operations {
 Status prepare_schema(WriteView& view);
 // True for a row of `meta` whose value the service wrote: sealed.
 bool is_service_meta(std::string_view row);
+// The name that the service gave it.
+std::string_view service_meta_name(std::string_view row);
 
 Status add_token(WriteView& view, const TokenHash& hash, const TokenRecord& record);
 Status find_token(ReadView& view, const TokenHash& hash, TokenRecord& record);
@@ -37,6 +39,13 @@ Status activate_subscription(WriteView& view, const CapabilityHash& capability, 
 Status replace_subscription(WriteView& view, const CapabilityHash& old_one, const CapabilityHash& new_one,
                             const SubscriptionPatch& patch, const Ending& ending);
 Status end_subscription(WriteView& view, const CapabilityHash& capability, const Ending& ending);
+Status begin_succession(WriteView& view, const Succession& succession);
+Status end_pending(WriteView& view, const CapabilityHash& capability, const Ending& ending);
+Status complete_succession(WriteView& view, const CapabilityHash& capability, const Ending& ending, HandedOver& over);
+Status rotate_key(WriteView& view, const StoredUserId& user, UserAndKey& rotated);
+Status wish_new_keys(WriteView& view, const RekeyWish& wish, RekeyWished& wished);
+Status block_device(WriteView& view, const StoredUserId& user, const DeviceKey& device, const Ending& ending,
+                    RemovedDevice& removed);
 Status remove_device(WriteView& view, const DeviceRemoval& removal, RemovedDevice& removed);
 Status update_device(WriteView& view, const StoredUserId& user, const DeviceKey& device, const DevicePatch& patch);
 Status mark_token_gone(WriteView& view, const StoredUserId& user, const DeviceKey& device, WallTime registered_at);
@@ -64,6 +73,9 @@ Status list_journal(ReadView& view, const std::optional<JournalKey>& after, std:
 
 Status get_meta(ReadView& view, std::string_view name, std::vector<uint8_t>& value);
 Status put_meta(WriteView& view, std::string_view name, Bytes value);
+
+Status list_sealed(ReadView& view, const std::optional<SealedPlace>& after, size_t fields_max, SealedPage& page);
+Status replace_sealed(WriteView& view, const std::vector<ResealedField>& fields, size_t& replaced);
 
 Status counts(ReadView& view, Counts& counts);
 

@@ -16,7 +16,9 @@ constexpr size_t kChecksumSize = 4;
 template <class R>
 constexpr uint8_t kRecordVersion = 1;
 template <>
-constexpr uint8_t kRecordVersion<SubscriptionRecord> = 2;
+constexpr uint8_t kRecordVersion<SubscriptionRecord> = 3;
+template <>
+constexpr uint8_t kRecordVersion<UserRecord> = 2;
 
 template <class R, class T>
 concept RecordOf = std::same_as<std::remove_const_t<R>, T>;
@@ -32,7 +34,7 @@ void fields(C& c, R& r) {
 }
 
 template <class C, RecordOf<UserRecord> R>
-void fields(C& c, R& r) {
+void fields(C& c, R& r, uint8_t version) {
   c.string(r.tenant, kTenantSizeMax);
   c.number(r.mailbox);
   c.fixed(r.key.bytes);
@@ -40,6 +42,13 @@ void fields(C& c, R& r) {
   c.time(r.last_used);
   c.number(r.devices);
   c.ids(r.subscriptions, kSubscriptionsPerUserMax);
+  if (version >= 2) {
+    c.fixed(r.old_key.bytes);
+    c.time(r.rekey_wished);
+  } else if constexpr (!std::is_const_v<R>) {
+    r.old_key = {};
+    r.rekey_wished = {};
+  }
 }
 
 template <class C, RecordOf<KeyRecord> R>
@@ -92,6 +101,13 @@ void fields(C& c, R& r, uint8_t version) {
   } else if constexpr (!std::is_const_v<R>) {
     r.kek = 0;
     r.grant_begun = {};
+  }
+  if (version >= 3) {
+    c.flag(r.takes_over);
+    c.flag(r.rekey_wished);
+    c.flag(r.source_left);
+  } else if constexpr (!std::is_const_v<R>) {
+    r.takes_over = r.rekey_wished = r.source_left = false;
   }
 }
 

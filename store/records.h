@@ -59,6 +59,9 @@ struct UserRecord {
   WallTime last_used{};                       // of the last registration; without a device: since when
   uint32_t devices = 0;                       // kept equal to the number of device records
   std::vector<CapabilityHash> subscriptions;  // oldest first; see kSubscriptionsPerUserMax
+  // The pair before `key`: kept while a live subscription names it, and erased with the last one. Zero: there is none.
+  KeyId old_key;
+  WallTime rekey_wished{};  // a pair made after this moment is wanted; the epoch: no wish is open
 
   friend bool operator==(const UserRecord&, const UserRecord&) = default;
 };
@@ -131,6 +134,10 @@ struct SubscriptionRecord {
   // Since when it is unknown whether the OAuth refresh token is spent: a request with it went out, and what came of it
   // is not on record. The epoch: it is not spent.
   WallTime grant_begun{};
+  // It was made with the credentials of an older one, which lives on until a callback of this one leaves no gap.
+  bool takes_over = false;
+  bool rekey_wished = false;  // its user is to have a new pair, and so this one a successor
+  bool source_left = false;   // the device whose credentials it carries is gone: another one has to subscribe
 
   friend bool operator==(const SubscriptionRecord&, const SubscriptionRecord&) = default;
   // The scheme, host and port of ews_url: a view into it. The EWS origin to which the envelope is bound.

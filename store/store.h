@@ -96,10 +96,60 @@ struct DeviceRemoval {
   StoredUserId user;
   DeviceKey device;
   Ending ending;  // for the subscription, where this is the last device
+  // Not the last device: subscriptions that carry its credentials end at once too, because it was wiped.
+  bool end_orphaned = false;
   // Last device: false deletes user and key pair; true keeps them as a user who has not subscribed yet (a first
   // registration that failed), to expire as such.
   bool keep_user = false;
   WallTime now{};
+};
+
+// A live subscription's successor, made with the credentials that it carries.
+struct Succession {
+  CapabilityHash old_one;
+  NewSubscription subscription;  // its source device must be the old one's, still there and not blocked
+};
+
+struct HandedOver {
+  std::vector<CapabilityHash> ended;  // older subscriptions of the user, tombstones now
+  std::optional<KeyId> dropped_key;   // that no live subscription named any more
+};
+
+// Whose key pairs are to be replaced.
+struct RekeyWish {
+  std::optional<StoredUserId> user;  // this one alone; else, page by page:
+  std::string tenant;                // of this tenant; empty: of all
+  std::optional<StoredUserId> after;
+  size_t users_max = 0;  // looked at in this page, 1 to kListMax
+  WallTime now{};
+};
+struct RekeyWished {
+  uint64_t users = 0;          // that have the wish now
+  uint64_t subscriptions = 0;  // of theirs: each is renewed at a heartbeat
+  uint64_t pool_keys = 0;      // made before the wish, and erased
+  std::optional<StoredUserId> next;  // absent: that was the last page
+};
+
+// A field that is sealed under a key-encryption key.
+enum class SealedKind : uint8_t { private_key, device_secret, push_token, split_ciphertext, meta };
+struct SealedField {
+  SealedKind kind = SealedKind::meta;
+  std::vector<uint8_t> name;  // of its record, as it was sealed for: KeyId, user ‖ device, capability, name in `meta`
+  std::vector<uint8_t> box;
+};
+// Where a walk over them stands: a table and a row in it, opaque.
+struct SealedPlace {
+  uint8_t table = 0;
+  std::vector<uint8_t> row;
+};
+struct SealedPage {
+  std::vector<SealedField> fields;
+  std::vector<uint32_t> url_keks;   // of the page's live subscriptions with envelope split
+  std::optional<SealedPlace> next;  // absent: that was the last page
+};
+struct ResealedField {
+  SealedField field;  // as it was read
+  std::vector<uint8_t> box;
 };
 
 struct RemovedDevice {
@@ -220,6 +270,26 @@ class Store {
   virtual Task<Status> replace_subscription(const CapabilityHash& old_one, const CapabilityHash& new_one,
                                             const SubscriptionPatch& patch, const Ending& ending) = 0;
   virtual Task<Status> end_subscription(const CapabilityHash& capability, const Ending& ending) = 0;  // not_found
+
+  // ---- Hand-over at a heartbeat; docs/decisions/0017-renewal.md ----
+  // Stores the successor, pending, beside the old one. Errors: not_found (the old one has ended); conflict (its device
+  // has left or is blocked, a successor is under way, or the capability is in use); limit.
+  virtual Task<Status> begin_succession(const Succession& succession) = 0;
+  // Takes a subscription back that Exchange has never called. Errors: not_found; conflict: it was called back, and lives.
+  virtual Task<Status> end_pending(const CapabilityHash& capability, const Ending& ending) = 0;
+  // A callback of the successor left no gap: all older subscriptions of its user end, and the key that only they named
+  // is erased. Errors: not_found.
+  virtual Task<Result<HandedOver>> complete_succession(const CapabilityHash& capability, const Ending& ending) = 0;
+  // Gives the user a pair of the pool that was made after its wish, which is fulfilled by that; older pairs of the pool
+  // are erased. `created` false: the pool has no such pair, and nothing else has changed. The pair before stays as
+  // old_key where a live subscription names it. Errors: not_found; conflict: the pair before the present one is in use.
+  virtual Task<Result<UserAndKey>> rotate_key(const StoredUserId& user) = 0;
+  // Notes the wish at users and their live subscriptions. not_found: the one user is not there.
+  virtual Task<Result<RekeyWished>> wish_new_keys(const RekeyWish& wish) = 0;
+  // The device is blocked; subscriptions that carry its credentials end at once. not_found.
+  virtual Task<Result<RemovedDevice>> block_device(const StoredUserId& user, const DeviceKey& device,
+                                                   const Ending& ending) = 0;
+
   virtual Task<Result<RemovedDevice>> remove_device(const DeviceRemoval& removal) = 0;                // not_found
   virtual Task<Status> update_device(const StoredUserId& user, const DeviceKey& device,
                                      const DevicePatch& patch) = 0;  // not_found
@@ -281,6 +351,13 @@ class Store {
   virtual Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) = 0;
 
   virtual Task<Result<Counts>> counts() = 0;
+
+  // ---- Sealing anew, under another key-encryption key ----
+  // About `fields_max` (1 to kListMax) sealed fields after `after`, rows whole.
+  virtual Task<Result<SealedPage>> list_sealed(const std::optional<SealedPlace>& after, size_t fields_max) = 0;
+  // Puts the new boxes in the place of the old ones. A field that holds another box by now, or whose record is gone, is
+  // left as it is. Returns how many were replaced. limit: more than kListMax.
+  virtual Task<Result<size_t>> replace_sealed(const std::vector<ResealedField>& fields) = 0;
 
   // Which key-encryption keys sealed records and callback URLs name; see store/keks.h. Blocking and long: for a helper
   // thread.

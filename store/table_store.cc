@@ -150,6 +150,31 @@ Task<Status> TableStore::replace_subscription(const CapabilityHash& old_one, con
 Task<Status> TableStore::end_subscription(const CapabilityHash& capability, const Ending& ending) {
   return write([&](WriteView& view) { return op::end_subscription(view, capability, ending); });
 }
+Task<Status> TableStore::begin_succession(const Succession& succession) {
+  return write([&](WriteView& view) { return op::begin_succession(view, succession); });
+}
+Task<Status> TableStore::end_pending(const CapabilityHash& capability, const Ending& ending) {
+  return write([&](WriteView& view) { return op::end_pending(view, capability, ending); });
+}
+Task<Result<HandedOver>> TableStore::complete_succession(const CapabilityHash& capability, const Ending& ending) {
+  return write_for<HandedOver>([&](WriteView& view, HandedOver& over) {
+    return op::complete_succession(view, capability, ending, over);
+  });
+}
+Task<Result<UserAndKey>> TableStore::rotate_key(const StoredUserId& user) {
+  return write_for<UserAndKey>(
+      [&](WriteView& view, UserAndKey& rotated) { return op::rotate_key(view, user, rotated); });
+}
+Task<Result<RekeyWished>> TableStore::wish_new_keys(const RekeyWish& wish) {
+  return write_for<RekeyWished>(
+      [&](WriteView& view, RekeyWished& wished) { return op::wish_new_keys(view, wish, wished); });
+}
+Task<Result<RemovedDevice>> TableStore::block_device(const StoredUserId& user, const DeviceKey& device,
+                                                     const Ending& ending) {
+  return write_for<RemovedDevice>([&](WriteView& view, RemovedDevice& removed) {
+    return op::block_device(view, user, device, ending, removed);
+  });
+}
 Task<Result<RemovedDevice>> TableStore::remove_device(const DeviceRemoval& removal) {
   return write_for<RemovedDevice>(
       [&](WriteView& view, RemovedDevice& removed) { return op::remove_device(view, removal, removed); });
@@ -301,6 +326,16 @@ Result<KekReport> TableStore::kek_use(FunctionRef<std::optional<uint32_t>(Bytes 
 
 Task<Result<Counts>> TableStore::counts() {
   return read_for<Counts>([](ReadView& view, Counts& counts) { return op::counts(view, counts); });
+}
+
+Task<Result<SealedPage>> TableStore::list_sealed(const std::optional<SealedPlace>& after, size_t fields_max) {
+  return read_for<SealedPage>([&after, fields_max](ReadView& view, SealedPage& page) {
+    return op::list_sealed(view, after, fields_max, page);
+  });
+}
+Task<Result<size_t>> TableStore::replace_sealed(const std::vector<ResealedField>& fields) {
+  return write_for<size_t>(
+      [&](WriteView& view, size_t& replaced) { return op::replace_sealed(view, fields, replaced); });
 }
 
 Task<Status> TableStore::leave_core() {

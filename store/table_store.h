@@ -47,6 +47,13 @@ class TableStore : public Store {
   Task<Status> replace_subscription(const CapabilityHash& old_one, const CapabilityHash& new_one,
                                     const SubscriptionPatch& patch, const Ending& ending) override;
   Task<Status> end_subscription(const CapabilityHash& capability, const Ending& ending) override;
+  Task<Status> begin_succession(const Succession& succession) override;
+  Task<Status> end_pending(const CapabilityHash& capability, const Ending& ending) override;
+  Task<Result<HandedOver>> complete_succession(const CapabilityHash& capability, const Ending& ending) override;
+  Task<Result<UserAndKey>> rotate_key(const StoredUserId& user) override;
+  Task<Result<RekeyWished>> wish_new_keys(const RekeyWish& wish) override;
+  Task<Result<RemovedDevice>> block_device(const StoredUserId& user, const DeviceKey& device,
+                                           const Ending& ending) override;
   Task<Result<RemovedDevice>> remove_device(const DeviceRemoval& removal) override;
   Task<Status> update_device(const StoredUserId& user, const DeviceKey& device, const DevicePatch& patch) override;
   Task<Status> mark_token_gone(const StoredUserId& user, const DeviceKey& device, WallTime registered_at) override;
@@ -79,6 +86,8 @@ class TableStore : public Store {
   Task<Status> put_meta(std::string_view name, Bytes value) override;
   Task<Result<std::vector<uint8_t>>> get_or_put_meta(std::string_view name, Bytes value) override;
   Task<Result<Counts>> counts() override;
+  Task<Result<SealedPage>> list_sealed(const std::optional<SealedPlace>& after, size_t fields_max) override;
+  Task<Result<size_t>> replace_sealed(const std::vector<ResealedField>& fields) override;
   Result<FileUse> file_use() override { return engine_->file_use(); }
   Result<KekReport> kek_use(FunctionRef<std::optional<uint32_t>(Bytes box)> kek_of) override;
   WriteHealth write_health() const override { return writer_.stats().health; }

@@ -14,7 +14,7 @@ namespace bellhop::store {
 
 // 2: subscription records of version 2. A store of version 1 is taken over when it is opened: its records are read as
 // they are, and a program that knows version 1 only refuses the store from then on.
-inline constexpr uint32_t kSchemaVersion = 2;
+inline constexpr uint32_t kSchemaVersion = 3;
 inline constexpr uint32_t kSchemaVersionOldest = 1;
 // Of LMDB 0.9.24. Our longest key has 48 bytes, but names in `meta` are the caller's.
 inline constexpr size_t kKeySizeMax = 511;

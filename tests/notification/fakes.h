@@ -35,7 +35,15 @@ struct FakeExchange {
   int refuse_tokens = 0;                   // so many requests find their bearer token refused
   std::string claims;                      // that such a refusal asks for
 
+  std::optional<EwsFailureKind> subscribe_failure;  // of Subscribe alone
+  bool subscribe_lost = false;                      // it is made, and the answer gets lost
+  std::function<Task<void>()> before_answer;        // what happens between a Subscribe and its answer
+  bool open_to_requests = true;                     // else its breaker is open
+
   // What was asked.
+  int subscribes = 0;
+  std::vector<std::string> callback_urls;  // of Subscribes that it made a subscription for
+  std::vector<std::string> subscribe_urls; // EWS URLs that it was asked at
   int gets = 0, finds = 0, inboxes = 0;
   std::optional<uint32_t> unread;  // what GetFolder says
   std::vector<std::string> ids;  // of the last GetItem

@@ -136,6 +136,32 @@ Task<EwsReply<EwsClient::Found>> EwsClient::find_items(const EwsTarget& target, 
   co_return found;
 }
 
+bool EwsClient::takes_requests(const Tenant&, std::string_view) const { return exchange.open_to_requests; }
+
+Task<EwsReply<std::monostate>> EwsClient::verify(const EwsTarget& target) {
+  if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
+  co_return std::monostate();
+}
+
+Task<EwsReply<EwsSubscribed>> EwsClient::subscribe(const EwsTarget& target, std::string_view callback_url) {
+  int number = ++exchange.subscribes;
+  exchange.subscribe_urls.emplace_back(target.url);
+  std::string url(callback_url);
+  if (auto failure = co_await meet(target)) co_return std::unexpected(*std::move(failure));
+  if (exchange.subscribe_failure) {
+    co_return std::unexpected(EwsFailure{.kind = *exchange.subscribe_failure, .error = os_error(1), .moved = exchange.moved});
+  }
+  exchange.callback_urls.push_back(url);
+  if (exchange.before_answer) co_await exchange.before_answer();
+  if ((co_await current_context()).stop_requested()) {
+    co_return std::unexpected(EwsFailure{.kind = EwsFailureKind::unavailable, .error = core_error(CoreError::canceled)});
+  }
+  if (exchange.subscribe_lost) {
+    co_return std::unexpected(EwsFailure{.kind = EwsFailureKind::unavailable, .error = core_error(CoreError::timed_out)});
+  }
+  co_return EwsSubscribed{.subscription_id = "successor " + std::to_string(number), .watermark = "w"};
+}
+
 struct TokenClient::Impl {};
 TokenClient::TokenClient(const OauthConfig&, const EwsConfig&, UpstreamRoutes, MetricsShard&, Log&) {}
 TokenClient::~TokenClient() = default;

@@ -28,7 +28,7 @@ class LeanExchange final : public HttpExchange {
   proto::HeaderBlock headers_;
 };
 
-SCENE_TEST(Heap, IsNotTouchedByAHeartbeatAfterWarmUp) {
+SCENE_TEST_WITH(Heap, IsNotTouchedByAHeartbeatAfterWarmUp, SceneOptions{.renewal = true}) {
   Subscriber subscriber = co_await scene.subscribe("anna");
   std::string target = subscriber.target();
   std::vector<std::string> bodies;

@@ -15,6 +15,8 @@
 #include "core/sync.h"
 #include "proto/ews_server.h"
 #include "service/notification.h"
+#include "service/registration.h"
+#include "service/renewal.h"
 #include "service/supervision.h"
 #include "store/table_store.h"
 #include "tests/notification/fakes.h"
@@ -97,6 +99,7 @@ struct Subscriber {
 
 struct SceneOptions {
   unsigned cores = 1;
+  bool renewal = false;  // the server renews subscriptions itself
   std::function<void(Config&)> configure = {};
 };
 
@@ -116,6 +119,8 @@ class Scene {
     Core core;
     std::unique_ptr<Mailboxes> mailboxes;
     std::unique_ptr<Supervision> supervision;  // of which run() is the test's to start
+    std::unique_ptr<Registrar> registrar;
+    std::unique_ptr<Renewal> renewal;  // where SceneOptions::renewal asks for it
     NotificationHandler handler;
     TaskScope background{nullptr};  // the journal's
   };
@@ -151,6 +156,13 @@ class Scene {
   std::string unread_body(Subscriber& subscriber, int32_t count);
   std::string next_watermark() { return "watermark " + std::to_string(++watermarks_); }
 
+  // The subscription that Exchange made last, as it calls it: of `subscriber`'s user, with its own URL and id.
+  Task<Subscriber> successor_of(const Subscriber& subscriber);
+  // A pair for the pool; made at the scene's present time.
+  Task<void> add_pool_key();
+  Task<store::RouteKind> route_kind(const Subscriber& subscriber);
+  Task<store::UserRecord> stored_user(const Subscriber& subscriber);
+
   // Ends all in good order, and begins anew on the same store.
   Task<void> restart();
   // The process dies at this moment: what is not on the disk is lost. The test then stops the flows that it began, and
@@ -166,9 +178,11 @@ class Scene {
   LedgerSnapshot ledger() const;
   uint64_t decryptions() const;  // asked for, on all cores
 
+  bool renewal = false;
   Config config;
   Tenants tenants;
   std::unique_ptr<SceneStore> store = SceneStore::create();
+  std::string keyring_text;  // its lines
   std::optional<crypto::Keyring> keyring;
   std::optional<Vault> vault;
   std::unique_ptr<ApnsProviderTokens> apns_tokens;

@@ -133,6 +133,9 @@ Scene::Parts::Parts(Scene& scene, unsigned index)
       handler(core) {
   core.mailboxes = mailboxes.get();
   core.supervision = supervision.get();
+  registrar = std::make_unique<Registrar>(core);
+  if (scene.renewal) renewal = std::make_unique<Renewal>(core);
+  core.renewal = renewal.get();
 }
 Scene::Parts::~Parts() = default;
 
@@ -146,7 +149,9 @@ Task<void> Scene::begin() {
   tenant.oauth_token_hosts = {"login.example.com"};
   tenant.apps = {{.topic = "com.example.mail"}};
   config.tenants = {tenant};
-  auto ring = crypto::Keyring::parse(crypto::make_keyring());
+  crypto::Secret text = crypto::make_keyring();
+  keyring_text = text.reveal_text();
+  auto ring = crypto::Keyring::parse(text);
   BH_CHECK(ring);
   keyring = *std::move(ring);
   auto opened = co_await Vault::open(*keyring, *store);
@@ -341,6 +346,7 @@ Task<bool> Scene::close_core(unsigned core) {
   closed.background.request_stop();
   co_await closed.background.join();
   co_await closed.supervision->close();
+  if (closed.renewal) co_await closed.renewal->close();
   co_await closed.mailboxes->close();
   EXPECT_EQ(closed.ledger.snapshot().balance(), 0);
   EXPECT_EQ(closed.ledger.snapshot().in_flight, 0u);
@@ -387,6 +393,43 @@ Task<void> Scene::start_again() {
   store->power_cut();  // hot records that could not be written
   store->bring_disk();
   co_await open_all();
+}
+
+Task<Subscriber> Scene::successor_of(const Subscriber& subscriber) {
+  BH_CHECK(!fake_exchange().callback_urls.empty());
+  const std::string& url = fake_exchange().callback_urls.back();
+  size_t id = url.find("?id=") + 4, creds = url.find("&creds=");
+  Subscriber successor = subscriber;
+  successor.capability = *crypto::Capability::from_text(std::string_view(url).substr(id, creds - id));
+  successor.capability_hash = Vault::capability_hash(successor.capability);
+  successor.creds = *from_base64url(std::string_view(url).substr(creds + 7));
+  successor.exchange_id = "successor " + std::to_string(fake_exchange().subscribes);
+  successor.last_watermark.clear();
+  store::Route route;
+  BH_CHECK(co_await store->read_route(successor.capability_hash, route));
+  if (route.kind == store::RouteKind::subscription) successor.key = route.subscription.key;
+  co_return successor;
+}
+
+Task<void> Scene::add_pool_key() {
+  const crypto::RsaPrivateKey& key = test_key(keys_used_++);
+  store::KeyRecord pooled{.id = Vault::key_id(key.public_key().id()),
+                          .created = io::wall_now(),
+                          .public_key = key.public_key().spki(),
+                          .sealed_private_key = vault->seal_private_key(key)};
+  BH_CHECK(co_await store->add_pool_key(pooled));
+}
+
+Task<store::RouteKind> Scene::route_kind(const Subscriber& subscriber) {
+  store::Route route;
+  BH_CHECK(co_await store->read_route(subscriber.capability_hash, route));
+  co_return route.kind;
+}
+
+Task<store::UserRecord> Scene::stored_user(const Subscriber& subscriber) {
+  auto user = co_await store->read_user(subscriber.user);
+  BH_CHECK(user);
+  co_return *user;
 }
 
 Task<store::HotRecord> Scene::stored_hot(const Subscriber& subscriber) {
@@ -440,6 +483,7 @@ struct SceneRun {
     co_return true;
   }
   Task<void> run_first() {
+    scene.renewal = options.renewal;
     co_await scene.begin();
     if (options.configure) options.configure(scene.config);
     auto made = Tenants::make(scene.config);

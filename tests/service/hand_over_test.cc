@@ -187,5 +187,29 @@ TEST(SubscribeTest, AttemptsThatWereCutShortDoNotFillTheUsersList) {
   run_bed({}, expect_leftovers_ended);
 }
 
+Task<void> expect_key_before(BedCore& core) {
+  Bed& bed = core.bed;
+  Phone phone{core};
+  CO_ASSERT(co_await phone.fetch_key());
+  CO_ASSERT((co_await phone.subscribe()).status == 201);
+  store::KeyId before = (co_await phone.stored()).key;
+  auto rotated = co_await bed.store->rotate_key(phone.stored_user());
+  CO_ASSERT(rotated && rotated->created);
+  EXPECT_EQ(rotated->user.old_key, before);
+  // The phone knows the key of before, which is still in use.
+  Answered again = co_await phone.subscribe();
+  EXPECT_EQ(again.status, 200) << again.body;
+  store::Route route = co_await route_of(bed, bed.exchange.callback_urls.at(1));
+  EXPECT_EQ(route.subscription.key, rotated->key.id) << "what is sealed anew is sealed under the present one";
+  EXPECT_EQ((co_await phone.stored()).old_key, store::KeyId());
+  EXPECT_FALSE(co_await bed.store->read_key(before)) << "it went with the subscription that named it";
+  // Now it has to ask again.
+  EXPECT_EQ((co_await phone.subscribe()).code(), "credentials");
+  CO_ASSERT(co_await phone.fetch_key());
+  EXPECT_EQ((co_await phone.subscribe()).status, 200);
+}
+
+TEST(SubscribeTest, TakesCredentialsForTheKeyBeforeWhileItIsInUse) { run_bed({.pool_keys = 3}, expect_key_before); }
+
 }  // namespace
 }  // namespace bellhop::service::device_api_test

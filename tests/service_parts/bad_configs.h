@@ -94,7 +94,7 @@ inline const std::vector<BadConfig> kBadConfigs = {
     {"unknown table",
      "[apns]\n",
      "[webpush]\n",
-     {"16:1: unknown table \"webpush\"; accepted: listen, store, notification, journal, supervision, ews, oauth, autodiscover, apns, keys, limits, proxy, upstream, log, reload, tenant"}},
+     {"16:1: unknown table \"webpush\"; accepted: listen, store, notification, journal, supervision, ews, oauth, autodiscover, apns, keys, limits, proxy, upstream, log, reload, renewal, tenant"}},
     {"unknown table below listen",
      "[listen.admin]\n",
      "[listen.metrics]\n",

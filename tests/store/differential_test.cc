@@ -29,7 +29,7 @@ class Driver {
   explicit Driver(TableStore& store) : store_(store) {}
 
   Task<std::string> step(std::mt19937_64& random) {
-    uint64_t choice = random() % 16, user = random() % kUsers, device = user * kDevices + random() % kDevices;
+    uint64_t choice = random() % 22, user = random() % kUsers, device = user * kDevices + random() % kDevices;
     uint64_t capability = random() % (3 * kUsers);
     WallTime now = at_ms(int64_t(random() % 1'000'000));
     uint64_t extra = random();
@@ -63,6 +63,20 @@ class Driver {
         co_return co_await route(capability);
       case 14:
         co_return co_await hot(user, uint32_t(extra));
+      case 15:
+        co_return co_await begin_succession(capability, extra % (3 * kUsers));
+      case 16:
+        co_return co_await complete_succession(capability, now);
+      case 17:
+        co_return outcome(co_await store_.end_pending(id_of<CapabilityHash>(capability), {.expires = now}));
+      case 18:
+        co_return co_await rotate(user);
+      case 19:
+        co_return co_await wish(user, extra, now);
+      case 20: {
+        auto blocked = co_await store_.block_device(id_of<StoredUserId>(user), id_of<DeviceKey>(device), {.expires = now});
+        co_return blocked ? fmt::format("{}", blocked->tombstoned.size()) : outcome(blocked);
+      }
       default:
         co_return outcome(co_await store_.put_meta(fmt::format("m{}", extra % 20), blob(extra % 3000, extra)));
     }
@@ -74,8 +88,10 @@ class Driver {
     co_return made ? fmt::format("{} {} {}", made->created, made->user.mailbox, to_hex(made->key.id)) : outcome(made);
   }
   Task<std::string> add_device(uint64_t user, uint64_t device, std::optional<uint64_t> capability, WallTime now) {
-    auto made =
-        co_await store_.register_device(a_registration(user, device, capability, now.time_since_epoch().count()));
+    Registration registration = a_registration(user, device, capability, now.time_since_epoch().count());
+    auto owner = co_await store_.read_user(registration.user);
+    if (owner && capability) registration.subscription->record.key = owner->key;
+    auto made = co_await store_.register_device(registration);
     co_return made ? fmt::format("{} {}", made->device_created, made->user.devices) : outcome(made);
   }
   Task<std::string> remove(uint64_t user, uint64_t device, WallTime now, bool keep) {
@@ -93,6 +109,29 @@ class Driver {
     co_return outcome(co_await store_.replace_subscription(id_of<CapabilityHash>(from), id_of<CapabilityHash>(to),
                                                            patch,
                                                            {.reason = TombstoneReason::handed_over, .expires = now}));
+  }
+  Task<std::string> begin_succession(uint64_t from, uint64_t to) {
+    Succession succession{.old_one = id_of<CapabilityHash>(from), .subscription = {}};
+    Route route;
+    EXPECT_TRUE(co_await store_.read_route(succession.old_one, route));
+    succession.subscription = {id_of<CapabilityHash>(to), a_subscription(to, route.subscription.source_device)};
+    auto user = co_await store_.read_user(route.subscription.user);
+    if (user) succession.subscription.record.key = user->key;
+    co_return outcome(co_await store_.begin_succession(succession));
+  }
+  Task<std::string> complete_succession(uint64_t capability, WallTime now) {
+    auto over = co_await store_.complete_succession(id_of<CapabilityHash>(capability), {.expires = now});
+    co_return over ? fmt::format("{} {}", over->ended.size(), over->dropped_key.has_value()) : outcome(over);
+  }
+  Task<std::string> rotate(uint64_t user) {
+    auto rotated = co_await store_.rotate_key(id_of<StoredUserId>(user));
+    co_return rotated ? fmt::format("{} {}", to_hex(rotated->key.id), to_hex(rotated->user.old_key)) : outcome(rotated);
+  }
+  Task<std::string> wish(uint64_t user, uint64_t extra, WallTime now) {
+    RekeyWish wish{.user = {}, .tenant = "example", .after = {}, .users_max = 1 + extra % 7, .now = now};
+    if (extra % 2) wish.user = id_of<StoredUserId>(user);
+    auto wished = co_await store_.wish_new_keys(wish);
+    co_return wished ? fmt::format("{} {}", wished->users, wished->subscriptions) : outcome(wished);
   }
   Task<std::string> journal(uint64_t user, uint64_t device, uint64_t item) {
     uint64_t row = item > 4 ? item - 4 : item;

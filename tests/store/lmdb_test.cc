@@ -70,7 +70,7 @@ TEST(LmdbOpen, RefusesAnUnknownSchemaVersionAndLeavesTheFileAlone) {
     return view.put(Table::meta, as_bytes("store/schema"), version);
   }));
   for (int i = 0; i < 2; ++i)
-    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 42 is unknown, this bellhop knows 2"));
+    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 43 is unknown, this bellhop knows 3"));
 }
 
 TEST(LmdbOpen, TakesOverAStoreOfTheFirstSchemaVersion) {

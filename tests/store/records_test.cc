@@ -24,7 +24,9 @@ UserRecord a_record(UserRecord*) {
           .created = at_ms(3),
           .last_used = at_ms(4),
           .devices = 5,
-          .subscriptions = {id_of<CapabilityHash>(1), id_of<CapabilityHash>(2)}};
+          .subscriptions = {id_of<CapabilityHash>(1), id_of<CapabilityHash>(2)},
+          .old_key = id_of<KeyId>(3),
+          .rekey_wished = at_ms(5)};
 }
 KeyRecord a_record(KeyRecord*) {
   return a_key(3);
@@ -154,24 +156,43 @@ std::vector<uint8_t> with_checksum(std::vector<uint8_t> body) {
   return body;
 }
 
-TEST(Records, OfSubscriptionsAreReadInTheirFirstVersionToo) {
-  SubscriptionRecord record = a_record(static_cast<SubscriptionRecord*>(nullptr)), read;
+// `record` as an earlier version wrote it, without the last `bytes` of its fields.
+template <class R>
+std::vector<uint8_t> earlier(const R& record, uint8_t version, size_t bytes_fewer) {
   std::vector<uint8_t> bytes;
-  ASSERT_TRUE(encode(record, bytes));
-  ASSERT_TRUE(decode(bytes, read));
-  std::vector<uint8_t> first(bytes.begin(), bytes.end() - 4 - 12);  // without the fields of version 2
-  first[0] = 1;
-  ASSERT_TRUE(decode(with_checksum(first), read));
-  record.kek = 0;
-  record.grant_begun = {};
+  EXPECT_TRUE(encode(record, bytes));
+  bytes.resize(bytes.size() - 4 - bytes_fewer);
+  bytes[0] = version;
+  return with_checksum(bytes);
+}
+
+TEST(Records, OfSubscriptionsAreReadInTheirEarlierVersionsToo) {
+  SubscriptionRecord record = a_record(static_cast<SubscriptionRecord*>(nullptr));
+  record.takes_over = record.rekey_wished = record.source_left = true;
+  SubscriptionRecord read = record;
+  ASSERT_TRUE(decode(earlier(record, 2, 3), read));
+  SubscriptionRecord wanted = record;
+  wanted.takes_over = wanted.rekey_wished = wanted.source_left = false;
+  EXPECT_EQ(read, wanted);
+  ASSERT_TRUE(decode(earlier(record, 1, 15), read));
+  wanted.kek = 0;
+  wanted.grant_begun = {};
+  EXPECT_EQ(read, wanted);
+  EXPECT_FALSE(decode(earlier(record, 2, 15), read));
+  for (uint8_t version : {0, 1, 2, 4, 255}) EXPECT_FALSE(decode(earlier(record, version, 0), read)) << int(version);
+  EXPECT_TRUE(decode(earlier(record, 3, 0), read));
   EXPECT_EQ(read, record);
-  first[0] = 2;
-  EXPECT_FALSE(decode(with_checksum(first), read));
-  bytes.resize(bytes.size() - 4);
-  for (uint8_t version : {0, 1, 3, 255}) {
-    bytes[0] = version;
-    EXPECT_FALSE(decode(with_checksum(bytes), read)) << int(version);
-  }
+}
+
+TEST(Records, OfUsersAreReadInTheirFirstVersionToo) {
+  UserRecord record = a_record(static_cast<UserRecord*>(nullptr)), read = record;
+  ASSERT_TRUE(decode(earlier(record, 1, KeyId::kBytes + 8), read));
+  UserRecord wanted = record;
+  wanted.old_key = {};
+  wanted.rekey_wished = {};
+  EXPECT_EQ(read, wanted);
+  EXPECT_FALSE(decode(earlier(record, 1, 0), read));
+  EXPECT_FALSE(decode(earlier(record, 2, 8), read));
 }
 
 TEST(Records, OfUnknownVersionAreRefused) {

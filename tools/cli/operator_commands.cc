@@ -69,6 +69,27 @@ void add_device_commands(CLI::App& devices, Action& chosen) {
   teach(remove, "bellhop device remove 00112233445566778899aabbccddeeff",
         "Its pushes stop at once. The last device of a user ends the mailbox's subscription and deletes the key pair. The\n"
         "app may register again; a device that was blocked comes back unblocked.");
+
+  auto wiped = std::make_shared<Choice>();
+  CLI::App* wipe = command_with(devices, "wipe", "Remove a device that was lost or wiped", chosen, wiped, &wipe_device);
+  wipe->group(kOnServer);
+  add_device_choice(wipe, *wiped);
+  teach(wipe, "bellhop device wipe 00112233445566778899aabbccddeeff",
+        "As `device remove`, and a subscription that carries its credentials ends at once instead of living on until another\n"
+        "device has subscribed; the user gets another key pair.");
+
+  auto blocked = std::make_shared<Choice>();
+  CLI::App* block = command_with(devices, "block", "Block a device", chosen, blocked, &block_device);
+  block->group(kOnServer);
+  add_device_choice(block, *blocked);
+  teach(block, "bellhop device block 00112233445566778899aabbccddeeff",
+        "Its pushes stop at once, and so does a subscription that carries its credentials. It may not register again.");
+
+  auto unblocked = std::make_shared<Choice>();
+  CLI::App* unblock = command_with(devices, "unblock", "Let a blocked device be used again", chosen, unblocked, &unblock_device);
+  unblock->group(kOnServer);
+  add_device_choice(unblock, *unblocked);
+  teach(unblock, "bellhop device unblock 00112233445566778899aabbccddeeff");
 }
 
 void add_subscription_commands(CLI::App& root, Action& chosen) {
@@ -97,6 +118,20 @@ void add_subscription_commands(CLI::App& root, Action& chosen) {
         "Devices and key stay. At their next check-in the user's devices are told to subscribe again.");
 }
 
+void add_keys_commands(CLI::App& root, Action& chosen) {
+  CLI::App* keys = group(root, "keys", "Key pairs of users, on a running server");
+  keys->footer("The keys in the keyring file are another thing: `bellhop keyring`.");
+  auto listing = std::make_shared<Listing>();
+  CLI::App* rotate = command_with(*keys, "rotate", "Give users new key pairs, at their next heartbeats", chosen, listing, &rotate_keys);
+  add_target(rotate, listing->target);
+  add_user_choice(rotate, listing->who);
+  rotate->add_flag("--all", listing->all, "Everybody")->excludes("--tenant")->excludes("--user");
+  rotate->add_flag("--json", listing->json, "JSON, as docs/openapi.json describes it");
+  teach(rotate, "bellhop keys rotate --tenant example\nbellhop keys rotate --tenant example --address ann@example.com\nbellhop keys rotate --all",
+        "No device takes part: a callback brings the credentials, the server subscribes anew with the new key, and the old key\n"
+        "is erased with the old subscription. Progress: bellhop_keys_rotated_total and bellhop_renewals_total.");
+}
+
 }  // namespace
 
 void add_operator_commands(CLI::App& root, CLI::App& devices, Action& chosen) {
@@ -121,6 +156,7 @@ void add_operator_commands(CLI::App& root, CLI::App& devices, Action& chosen) {
 
   add_device_commands(devices, chosen);
   add_subscription_commands(root, chosen);
+  add_keys_commands(root, chosen);
 }
 
 }  // namespace bellhop::tools

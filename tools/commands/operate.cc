@@ -243,10 +243,13 @@ int show_device(const Choice& choice) {
   return show(found, "/v1/devices");
 }
 
-int remove_device(const Choice& choice) {
+namespace {
+
+// `done`: what the device then is.
+int take_out(const Choice& choice, std::string_view method, std::string_view action, std::string_view done) {
   auto id = find_device(choice);
   if (!id) return id.error();
-  auto answer = ask_admin(choice.target, {"DELETE", "/v1/devices/" + *id, ""});
+  auto answer = ask_admin(choice.target, {std::string(method), fmt::format("/v1/devices/{}{}", *id, action), ""});
   if (!answer) return kExitFailed;
   if (choice.json) {
     fmt::print("{}\n", answer->body);
@@ -256,14 +259,70 @@ int remove_device(const Choice& choice) {
   if (!document) return not_understood();
   auto last = document->root().boolean("lastDevice"), other = document->root().boolean("resubscribeNeeded");
   if (!last || !other) return not_understood();
-  fmt::print("device {} is removed\n", *id);
+  fmt::print("device {} is {}\n", *id, done);
+  uint64_t ended = number_of(document->root(), "subscriptionsEnded");
   if (last->value_or(false)) {
     fmt::print("it was its user's last: the key pair is deleted, and {} subscriptions end with Exchange's next callback\n",
-               number_of(document->root(), "subscriptionsEnded"));
+               ended);
+  } else if (other->value_or(false)) {
+    fmt::print("the subscription carries its credentials{}: another device of the user is asked to subscribe again\n",
+               ended > 0 ? " and ends with Exchange's next callback" : "");
   }
-  if (other->value_or(false)) {
-    fmt::print("the subscription carries its credentials: another device of the user is asked to subscribe again\n");
+  return kExitDone;
+}
+
+}  // namespace
+
+int remove_device(const Choice& choice) { return take_out(choice, "DELETE", "", "removed"); }
+int wipe_device(const Choice& choice) { return take_out(choice, "POST", "/wipe", "removed as wiped"); }
+int block_device(const Choice& choice) { return take_out(choice, "POST", "/block", "blocked"); }
+
+int unblock_device(const Choice& choice) {
+  auto id = find_device(choice);
+  if (!id) return id.error();
+  if (!ask_admin(choice.target, {"POST", fmt::format("/v1/devices/{}/unblock", *id), ""})) return kExitFailed;
+  if (choice.json) {
+    fmt::print("{{\"id\":\"{}\",\"unblocked\":true}}\n", *id);
+  } else {
+    fmt::print("device {} may be used again; it subscribes when it checks in\n", *id);
   }
+  return kExitDone;
+}
+
+// Page after page, so that no request holds the server for long. What a page noted stays noted where a later one fails.
+int rotate_keys(const Listing& listing) {
+  const UserChoice& who = listing.who;
+  if (std::string_view complaint = complaint_of(who); !complaint.empty()) return wrong_arguments(complaint);
+  bool one_user = !who.user.empty() || !who.user_id.empty() || !who.address.empty();
+  if (listing.all ? one_user || !who.tenant.empty() : !one_user && who.tenant.empty()) {
+    return wrong_arguments("say whose: --user, or --tenant with --user-id or --address; --tenant alone; or --all");
+  }
+  uint64_t users = 0, subscriptions = 0, pool_keys = 0;
+  std::string cursor;
+  for (;;) {
+    Query query;
+    add_user(query, who);
+    query.add("all", listing.all ? "true" : "").add("after", cursor);
+    if (!one_user) query.add("limit", std::to_string(kPageMax));
+    auto answer = ask_admin(listing.target, {"POST", "/v1/keys/rotate" + query.text(), ""});
+    if (!answer) return kExitFailed;
+    auto document = proto::JsonDocument::parse(answer->body, kAnswerLimits);
+    if (!document) return not_understood();
+    users += number_of(document->root(), "users");
+    subscriptions += number_of(document->root(), "subscriptions");
+    pool_keys += number_of(document->root(), "poolKeysErased");
+    auto next = document->root().string("next");
+    if (!next) return not_understood();
+    cursor = next->value_or("");
+    if (cursor.empty()) break;
+  }
+  if (listing.json) {
+    fmt::print("{{\"users\":{},\"subscriptions\":{},\"poolKeysErased\":{}}}\n", users, subscriptions, pool_keys);
+    return kExitDone;
+  }
+  fmt::print("{} users are to get new key pairs; {} subscriptions are renewed with them, each at a heartbeat\n", users,
+             subscriptions);
+  if (pool_keys > 0) fmt::print("{} pairs that lay in the pool are erased\n", pool_keys);
   return kExitDone;
 }
 

@@ -44,7 +44,12 @@ int list_users(const Listing& listing);
 int list_devices(const Listing& listing);
 int show_device(const Choice& choice);
 int remove_device(const Choice& choice);
+int wipe_device(const Choice& choice);
+int block_device(const Choice& choice);
+int unblock_device(const Choice& choice);
 int list_subscriptions(const Listing& listing);
+// `listing` says whose: a user, a tenant, or, with `all`, everybody.
+int rotate_keys(const Listing& listing);
 int show_subscription(const Choice& choice);
 int end_subscription(const Choice& choice);
 

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/renewal.h"
+
+#include <algorithm>
+
+#include "core/io.h"
+#include "service/rate_limits.h"
+#include "service/registration.h"
+#include "service/subscription_health.h"
+#include "service/succession.h"
+
+namespace bellhop::service {
+namespace {
+
+constexpr size_t kHostsPacedMax = 1'024;  // whose pace one core remembers
+
+// The age at which one subscription is renewed: spread over the last eighth, the same at each look.
+std::chrono::milliseconds age_due(const store::CapabilityHash& capability, uint32_t age_max_hours) {
+  std::chrono::milliseconds age_max = std::chrono::hours(age_max_hours);
+  uint64_t spread = static_cast<uint64_t>(age_max.count() / 8 + 1);
+  return age_max - std::chrono::milliseconds(load_be64(capability.bytes.data()) % spread);
+}
+
+}  // namespace
+
+struct Renewal::Impl {
+  explicit Impl(Core& c)
+      : core(c), pace(c.config().renewal.per_host_per_second_max, 1s, kHostsPacedMax, io::random_u64()), flows(nullptr) {}
+
+  bool begin(const Callback& callback, Mailbox& mailbox, RenewalReason reason);
+  bool permitted(const Callback& callback, Mailbox& mailbox);
+  Task<void> run(RenewalJob job);
+  void note(RenewalJob& job, Mailbox& mailbox, RenewalResult result);
+  Task<void> give_up(RenewalJob& job, RenewalResult result);
+  const RenewalConfig& config() const { return core.config().renewal; }
+
+  Core& core;
+  TokenBuckets pace;
+  uint32_t pace_is = 0;
+  TaskScope flows;
+};
+
+Renewal::Renewal(Core& core) : impl_(std::make_unique<Impl>(core)) {}
+Renewal::~Renewal() = default;
+
+std::optional<RenewalReason> Renewal::due(const store::CapabilityHash& capability,
+                                          const store::SubscriptionRecord& record, WallTime now) const {
+  // A successor is renewed no sooner than it is alone; and where Exchange refuses the credentials, only a device helps.
+  if (record.takes_over || record.source_left || credentials_refused(record)) return std::nullopt;
+  if (record.rekey_wished) return RenewalReason::key;
+  bool split = record.envelope == store::EnvelopeKind::split;
+  if (split && record.kek != impl_->core.node.vault.split_keys().current()) return RenewalReason::kek;
+  uint32_t age_max_hours = impl_->config().age_max_hours;
+  if (age_max_hours > 0 && now - record.created >= age_due(capability, age_max_hours)) return RenewalReason::age;
+  return std::nullopt;
+}
+
+// Looked at once a generation for each mailbox: the tenant's list changes with it alone.
+bool Renewal::Impl::permitted(const Callback& callback, Mailbox& mailbox) {
+  uint64_t generation = core.generations.now().number;
+  if (mailbox.url_permitted_at == generation) return true;
+  if (!callback.tenant->ews_url(callback.subscription->ews_url)) return false;
+  mailbox.url_permitted_at = generation;
+  return true;
+}
+
+void Renewal::consider(const Callback& callback, Mailbox& mailbox) {
+  if (!impl_->config().enabled) return;
+  std::optional<RenewalReason> reason =
+      due(callback.capability_hash, *callback.subscription, io::wall_now());
+  bool alone = !callback.subscription->takes_over && !callback.subscription->source_left &&
+               !credentials_refused(*callback.subscription);
+  if (alone && mailbox.moved_from == callback.capability_hash) reason = RenewalReason::moved;
+  if (alone && !reason && !impl_->permitted(callback, mailbox)) reason = RenewalReason::url;
+  if (reason) (void)impl_->begin(callback, mailbox, *reason);
+}
+
+bool Renewal::replace(const Callback& callback, Mailbox& mailbox, RenewalReason reason) {
+  const store::SubscriptionRecord& record = *callback.subscription;
+  if (!impl_->config().enabled || record.source_left || credentials_refused(record)) return false;
+  if (reason == RenewalReason::moved) mailbox.moved_from = callback.capability_hash;
+  return impl_->begin(callback, mailbox, reason);
+}
+
+bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalReason reason) {
+  Instant now = io::now();
+  if (now < mailbox.renewal_after || core.node.draining.load(std::memory_order_relaxed)) return false;
+  // A device is about to change something: nothing is gained by waiting for it.
+  if (!core.registrar || !core.registrar->locks().free(mailbox.user)) return false;
+  const store::SubscriptionRecord& record = *callback.subscription;
+  bool other_host = reason == RenewalReason::moved || reason == RenewalReason::url;
+  if (!other_host && !core.ews.takes_requests(*callback.tenant, record.ews_url)) {
+    core.metrics.add(metric::renewals, RenewalResult::host_closed);
+    return false;
+  }
+  if (uint32_t wanted = config().per_host_per_second_max; wanted != pace_is) {
+    pace.renew(wanted, 1s, kHostsPacedMax);
+    pace_is = wanted;
+  }
+  bool full = flows.live() >= config().in_flight_max;
+  if (full || pace.take(rate_key(crypto::sha256(record.ews_origin())), now) > Duration::zero()) {
+    core.metrics.add(metric::renewals, RenewalResult::paced);
+    return false;
+  }
+  flows.spawn(run(RenewalJob{.capability_hash = callback.capability_hash,
+                      .capability = crypto::Secret::copy_of(Bytes(callback.capability.bytes)),
+                      .creds = crypto::Secret::copy_of(callback.creds),
+                      .user = mailbox.user,
+                      .mailbox = mailbox.number,
+                      .source = record.source_device,
+                      .tenant = callback.tenant->config.id,
+                      .reason = reason}));
+  return true;
+}
+
+Task<void> Renewal::Impl::run(RenewalJob job) {
+  GenerationSlot::Pin pin(core.generations);
+  MailboxCache::Lease mailbox = core.mailboxes->lease(job.mailbox, job.user);
+  BH_CHECK(mailbox);  // the callback that began it has one
+  co_await yield_now();  // its answer goes first
+  RenewalResult result = RenewalResult::canceled;
+  {
+    Result<UserLocks::Held> held = co_await core.registrar->locks().acquire(job.user);
+    const Tenant* tenant = core.tenants().find(job.tenant);
+    if (held && tenant) {
+      Succession succession(core, *tenant, *mailbox, job);
+      result = co_await succession.run();
+    }
+    job.capability.clear();
+    job.creds.clear();
+    note(job, *mailbox, result);
+    if (result == RenewalResult::renewed || result == RenewalResult::canceled) co_return;
+  }
+  co_await give_up(job, result);
+}
+
+void Renewal::Impl::note(RenewalJob& job, Mailbox& mailbox, RenewalResult result) {
+  core.metrics.add(metric::renewals, result);
+  std::string_view reason = LabelSet<RenewalReason>::values[static_cast<size_t>(job.reason)];
+  Fingerprint user = core.fingerprint(job.user);
+  if (result == RenewalResult::renewed) {
+    core.metrics.add(metric::renewals_done, job.reason);
+    mailbox.renewals_failed = 0;
+    mailbox.renewal_after = io::now() + kSuccessorAnswerMax;  // or until the hand-over is complete
+    mailbox.moved_from = {};
+    log_line(core.log, LogLevel::info, "subscription_renewed", field("user", user), field("reason", not_personal(reason)));
+    return;
+  }
+  // Pairs are being made: another heartbeat.
+  if (result == RenewalResult::canceled || result == RenewalResult::no_key) return;
+  std::string_view text = LabelSet<RenewalResult>::values[static_cast<size_t>(result)];
+  if (result == RenewalResult::conflict) {  // a successor is on its way, or the subscription has ended: no failure
+    mailbox.renewal_after = io::now() + kSuccessorAnswerMax;
+    log_line(core.log, LogLevel::debug, "renewal_not_needed", field("user", user), field("reason", not_personal(reason)));
+    return;
+  }
+  // Doubling, and half of it by chance: what failed together does not come back together.
+  Duration wait = kRenewalRetryFirst * (int64_t{1} << std::min<unsigned>(mailbox.renewals_failed, 10));
+  wait = std::min(wait, kRenewalRetryMax);
+  uint64_t half = static_cast<uint64_t>(wait.count() / 2);
+  mailbox.renewal_after = io::now() + wait / 2 + Duration(static_cast<int64_t>(io::random_u64() % (half + 1)));
+  if (mailbox.renewals_failed < UINT8_MAX) ++mailbox.renewals_failed;
+  log_line(core.log, LogLevel::warning, "subscription_not_renewed", field("user", user),
+           field("reason", not_personal(reason)), field("result", not_personal(text)));
+}
+
+// Only a device can help. A dead subscription ends here too, so that check-in says so.
+Task<void> Renewal::Impl::give_up(RenewalJob& job, RenewalResult result) {
+  bool dead = job.reason == RenewalReason::lost && result != RenewalResult::conflict;
+  bool needs_device = dead || result == RenewalResult::no_source || result == RenewalResult::refused ||
+                      result == RenewalResult::unopened || result == RenewalResult::moved_nowhere;
+  if (dead) {
+    uint16_t frequency = static_cast<uint16_t>(core.config().ews.status_frequency_minutes);
+    Status ended = co_await core.node.store.end_subscription(job.capability_hash, taken_back(frequency));
+    if (!ended && !is(ended.error(), store::StoreError::not_found)) {
+      log_line(core.log, LogLevel::error, "subscription_not_ended", field("user", core.fingerprint(job.user)),
+               field("error", ended.error()));
+    }
+  }
+  if (needs_device) co_await core.mailboxes->ask_to_resubscribe(job.tenant, job.mailbox, job.user, job.source);
+}
+
+Task<void> Renewal::close() {
+  impl_->flows.request_stop();
+  co_await impl_->flows.join();
+}
+
+}  // namespace bellhop::service

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A scene whose server renews subscriptions itself, and what its tests look at.
+
+#include <algorithm>
+#include <string>
+
+#include "core/sleep.h"
+#include "service/renewal.h"
+#include "store/check.h"
+#include "tests/notification/scene.h"
+
+namespace bellhop::service {
+
+inline SceneOptions renewing(std::function<void(Config&)> more = {}) {
+  return {.renewal = true, .configure = [more](Config& config) {
+            config.renewal.age_max_hours = 24;
+            config.public_url = "https://push.example.com";
+            if (more) more(config);
+          }};
+}
+
+#define RENEWAL_TEST(suite, name) SCENE_TEST_WITH(suite, name, renewing())
+
+inline size_t resubscribe_pushes() {
+  return static_cast<size_t>(std::ranges::count_if(fake_apns().sent, [](const FakeApns::Sent& sent) {
+    return sent.payload.find("resubscribe") != std::string::npos;
+  }));
+}
+inline size_t alerts() { return fake_apns().sent.size() - resubscribe_pushes(); }
+
+inline uint64_t counted(Scene& scene, RenewalResult result) { return scene.parts[0]->metrics->value(metric::renewals, result); }
+
+// The background gets its time.
+inline Task<void> settle() { EXPECT_TRUE(co_await sleep_for(1s)); }
+
+// A subscriber whose subscription is old enough, and whom Exchange has called.
+inline Task<Subscriber> old_subscriber(Scene& scene, std::string name = "anna") {
+  Subscriber subscriber = co_await scene.subscribe(std::move(name));
+  co_await scene.heartbeat(subscriber);
+  EXPECT_TRUE(co_await sleep_for(25h));
+  co_return subscriber;
+}
+
+// Nothing between the records of the store contradicts.
+inline void expect_sound(Scene& scene) {
+  auto report = store::check(scene.store->engine());
+  BH_CHECK(report);
+  EXPECT_EQ(report->problems_found, 0u) << (report->problems.empty() ? "" : report->problems.front());
+}
+
+inline Task<void> wish_new_key(Scene& scene, const Subscriber& subscriber) {
+  auto wished = co_await scene.store->wish_new_keys(
+      {.user = subscriber.user, .tenant = {}, .after = {}, .now = io::wall_now()});
+  EXPECT_TRUE(wished);
+}
+
+}  // namespace bellhop::service

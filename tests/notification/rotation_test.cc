@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys that are replaced while subscriptions live: users' pairs, OAuth tokens that a hand-over passes on, and the keyring's.
+#include "crypto/sealing.h"
+#include "service/kek_keeper.h"
+#include "tests/notification/renewal_scene.h"
+
+namespace bellhop::service {
+namespace {
+
+using store::RouteKind;
+using testing::HasSubstr;
+using testing::Not;
+
+// ---- Key pairs ----
+
+RENEWAL_TEST(KeyRotation, GivesTheSuccessorANewPairAndErasesTheOldOneWithTheOldSubscription) {
+  Subscriber old_one = co_await scene.subscribe("anna");
+  co_await scene.heartbeat(old_one);
+  co_await scene.add_pool_key();  // before the wish: not to be used for it
+  EXPECT_TRUE(co_await sleep_for(1s));
+  co_await wish_new_key(scene, old_one);
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  EXPECT_EQ(fake_exchange().subscribes, 0);
+  EXPECT_EQ(counted(scene, RenewalResult::no_key), 1u);
+  EXPECT_EQ(*co_await scene.store->count_pool_keys(), 0u);
+
+  co_await scene.add_pool_key();
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  CO_ASSERT(fake_exchange().subscribes == 1);
+  Subscriber successor = co_await scene.successor_of(old_one);
+  store::UserRecord user = co_await scene.stored_user(old_one);
+  EXPECT_NE(user.key, old_one.key);
+  EXPECT_EQ(user.old_key, old_one.key);
+  EXPECT_EQ(user.rekey_wished, WallTime());
+  EXPECT_EQ(successor.key, user.key);
+  expect_sound(scene);
+
+  // Both pairs are needed while both subscriptions live.
+  have_mail("by the old one");
+  co_await scene.mail(old_one, {"by the old one"});
+  EXPECT_TRUE(shows("Subject of by the old one"));
+  EXPECT_TRUE(co_await scene.store->read_key(old_one.key));
+  have_mail("by the successor");
+  co_await scene.mail(successor, {"by the successor"});
+  EXPECT_TRUE(shows("Subject of by the successor"));
+  EXPECT_FALSE(co_await scene.store->read_key(old_one.key)) << "no live subscription names it";
+  EXPECT_TRUE(co_await scene.store->read_key(successor.key));
+  EXPECT_EQ((co_await scene.stored_user(old_one)).old_key, store::KeyId());
+  EXPECT_EQ(scene.parts[0]->metrics->value(metric::keys_rotated), 1u);
+  // The wish is fulfilled.
+  co_await scene.heartbeat(successor);
+  co_await settle();
+  EXPECT_EQ(fake_exchange().subscribes, 1);
+  expect_sound(scene);
+}
+
+RENEWAL_TEST(KeyRotation, ThatExchangeRefusesGoesOnWithTheSameNewPair) {
+  Subscriber old_one = co_await scene.subscribe("anna");
+  co_await scene.heartbeat(old_one);
+  co_await wish_new_key(scene, old_one);
+  co_await scene.add_pool_key();
+  fake_exchange().subscribe_failure = EwsFailureKind::unavailable;
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  store::UserRecord user = co_await scene.stored_user(old_one);
+  EXPECT_EQ(user.old_key, old_one.key);
+  have_mail("a");
+  co_await scene.mail(old_one, {"a"});
+  EXPECT_TRUE(shows("Subject of a"));
+  expect_sound(scene);
+  fake_exchange().subscribe_failure.reset();
+  EXPECT_TRUE(co_await sleep_for(kRenewalRetryFirst));
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  CO_ASSERT(fake_exchange().callback_urls.size() == 1);
+  EXPECT_EQ((co_await scene.successor_of(old_one)).key, user.key);
+  EXPECT_EQ(scene.parts[0]->metrics->value(metric::keys_rotated), 1u);
+}
+
+RENEWAL_TEST(KeyRotation, WaitsForTheOneBeforeIt) {
+  Subscriber old_one = co_await scene.subscribe("anna");
+  co_await scene.heartbeat(old_one);
+  co_await wish_new_key(scene, old_one);
+  co_await scene.add_pool_key();
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  Subscriber second = co_await scene.successor_of(old_one);
+  co_await wish_new_key(scene, old_one);
+  co_await scene.add_pool_key();
+  co_await scene.heartbeat(second);
+  EXPECT_TRUE(co_await sleep_for(1min));
+  co_await scene.heartbeat(second);
+  co_await settle();
+  Subscriber third = co_await scene.successor_of(second);
+  EXPECT_EQ(fake_exchange().subscribes, 2);
+  EXPECT_NE(third.key, second.key);
+  co_await scene.heartbeat(third);
+  EXPECT_FALSE(co_await scene.store->read_key(old_one.key));
+  EXPECT_FALSE(co_await scene.store->read_key(second.key));
+  expect_sound(scene);
+}
+
+// ---- OAuth ----
+
+RENEWAL_TEST(RenewalOauth, HandsTheRefreshTokenToTheSuccessorAlone) {
+  fake_tokens().lifetime = 10min;
+  Subscriber old_one = co_await scene.subscribe_oauth("anna");
+  have_mail("a");
+  co_await scene.mail(old_one, {"a"});
+  EXPECT_EQ(fake_tokens().grants, 1);
+  co_await wish_new_key(scene, old_one);
+  co_await scene.add_pool_key();
+  EXPECT_TRUE(co_await sleep_for(1min));
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  CO_ASSERT(fake_exchange().callback_urls.size() == 1);
+  EXPECT_EQ(fake_tokens().grants, 1) << "the access token is good for long enough";
+  Subscriber successor = co_await scene.successor_of(old_one);
+
+  // With the access token that it has, the old one serves.
+  have_mail("b");
+  co_await scene.mail(old_one, {"b"});
+  EXPECT_TRUE(shows("Subject of b"));
+  // Past its end it may not ask for another: the refresh token is the successor's.
+  EXPECT_TRUE(co_await sleep_for(10min));
+  have_mail("c");
+  EXPECT_EQ((co_await scene.mail(old_one, {"c"})).status, 200);
+  EXPECT_FALSE(shows("Subject of c"));
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::delivered_contentfree), 1u);
+  EXPECT_EQ(fake_tokens().asked, 1);
+
+  have_mail("d");
+  EXPECT_EQ((co_await scene.mail(successor, {"d"})).status, 200);
+  EXPECT_TRUE(shows("Subject of d"));
+  EXPECT_EQ(fake_tokens().grants, 2);
+  EXPECT_EQ(co_await scene.route_kind(old_one), RouteKind::tombstone);
+  EXPECT_EQ(fake_tokens().reuses, 0);
+  EXPECT_EQ(alerts(), 4u);
+  expect_sound(scene);
+}
+
+RENEWAL_TEST(RenewalOauth, GivesTheRefreshTokenBackWhereTheSuccessorIsNeverCalled) {
+  fake_tokens().lifetime = 10min;
+  Subscriber old_one = co_await scene.subscribe_oauth("anna");
+  have_mail("a");
+  co_await scene.mail(old_one, {"a"});
+  co_await wish_new_key(scene, old_one);
+  co_await scene.add_pool_key();
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  Subscriber successor = co_await scene.successor_of(old_one);
+  EXPECT_TRUE(co_await sleep_for(31min));  // more than a status frequency
+  have_mail("b");
+  co_await scene.mail(old_one, {"b"});
+  EXPECT_TRUE(shows("Subject of b"));
+  EXPECT_EQ(co_await scene.route_kind(successor), RouteKind::tombstone);
+  EXPECT_THAT((co_await scene.heartbeat(successor)).body, HasSubstr("Unsubscribe"));
+  EXPECT_EQ(fake_tokens().reuses, 0);
+  expect_sound(scene);
+}
+
+RENEWAL_TEST(RenewalOauth, GrantsFirstWhereTheAccessTokenIsAboutToEnd) {
+  fake_tokens().lifetime = 10min;
+  Subscriber old_one = co_await scene.subscribe_oauth("anna");
+  have_mail("a");
+  co_await scene.mail(old_one, {"a"});
+  co_await wish_new_key(scene, old_one);
+  co_await scene.add_pool_key();
+  EXPECT_TRUE(co_await sleep_for(6min));
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  EXPECT_EQ(fake_tokens().grants, 2);
+  Subscriber successor = co_await scene.successor_of(old_one);
+  have_mail("b");
+  co_await scene.mail(successor, {"b"});
+  EXPECT_TRUE(shows("Subject of b"));
+  EXPECT_EQ(fake_tokens().grants, 2);
+  EXPECT_EQ(fake_tokens().reuses, 0);
+}
+
+// A callback that needs a grant, and a renewal that needs one, at the same moment: one after the other.
+RENEWAL_TEST(RenewalOauth, NeverGrantsBesideACallback) {
+  fake_tokens().delay = 500ms;
+  Subscriber old_one = co_await scene.subscribe_oauth("anna");
+  co_await scene.heartbeat(old_one);
+  co_await wish_new_key(scene, old_one);
+  co_await scene.add_pool_key();
+  have_mail("a");
+  co_await scene.heartbeat(old_one);
+  EXPECT_EQ((co_await scene.mail(old_one, {"a"})).status, 200);
+  co_await settle();
+  EXPECT_EQ(fake_tokens().asked_at_once_max, 1);
+  EXPECT_EQ(fake_tokens().reuses, 0);
+  EXPECT_EQ(fake_exchange().callback_urls.size(), 1u);
+}
+
+// ---- Key-encryption keys ----
+
+// The scene's vault gets a keyring in which another key is current, as by a reload.
+std::unique_ptr<const VaultKeys> make_new_key_current(Scene& scene) {
+  std::string lines = scene.keyring_text;
+  lines.erase(lines.find(" current"), 8);
+  lines += "kek 2 " + to_base64(std::vector<uint8_t>(32, 2)) + " current\n";
+  auto ring = crypto::Keyring::parse(crypto::Secret::copy_of(lines));
+  BH_CHECK(ring);
+  return scene.vault->replace(std::make_unique<const VaultKeys>(*ring));
+}
+
+KekKeeper keeper_of(Scene& scene) {
+  Scene::Parts& parts = *scene.parts[0];
+  return KekKeeper(*scene.store, *scene.vault, parts.log, *parts.metrics);
+}
+
+RENEWAL_TEST(KekRotation, SealsFieldsAnewOnlineAndRenewsWhatUrlsName) {
+  Subscriber anna = co_await scene.subscribe_oauth("anna"), berta = co_await scene.subscribe("berta");
+  co_await scene.heartbeat(anna);
+  co_await scene.heartbeat(berta);
+  auto kept = make_new_key_current(scene);
+  KekKeeper keeper = keeper_of(scene);
+  auto walked = co_await keeper.walk();
+  CO_ASSERT(walked);
+  EXPECT_EQ(walked->resealed, 2u + 2u + 1u + 1u) << "keys, push tokens, split ciphertext, index key";
+  EXPECT_EQ(walked->unopened, 0u);
+  EXPECT_TRUE(walked->fields.empty());
+  EXPECT_EQ(walked->urls, (std::map<uint32_t, uint64_t>{{1, 1}}));
+  // All of it still opens.
+  for (Subscriber* subscriber : {&anna, &berta}) {
+    have_mail("to " + subscriber->exchange_id);
+    co_await scene.mail(*subscriber, {"to " + subscriber->exchange_id});
+    EXPECT_TRUE(shows("Subject of to " + subscriber->exchange_id));
+  }
+  EXPECT_EQ((co_await keeper.walk())->resealed, 0u);
+
+  co_await settle();
+  EXPECT_EQ(fake_exchange().subscribes, 1) << "an envelope under the user's own key names none";
+  Subscriber successor = co_await scene.successor_of(anna);
+  EXPECT_EQ((co_await scene.stored_subscription(successor)).kek, 2u);
+  EXPECT_EQ((co_await keeper.walk())->urls, (std::map<uint32_t, uint64_t>{{1, 1}})) << "while both live";
+  co_await scene.heartbeat(successor);
+  EXPECT_TRUE((co_await keeper.walk())->urls.empty());
+  auto use = scene.store->kek_use([](Bytes box) { return crypto::Sealer::kek_of(box); });
+  CO_ASSERT(use);
+  EXPECT_FALSE(use->keks.contains(1)) << "the old key may retire";
+}
+
+RENEWAL_TEST(KekRotation, LeavesAFieldThatWasWrittenMeanwhile) {
+  Subscriber anna = co_await scene.subscribe("anna");
+  auto kept = make_new_key_current(scene);
+  auto page = co_await scene.store->list_sealed({}, 64);
+  CO_ASSERT(page);
+  auto token = std::ranges::find(page->fields, store::SealedKind::push_token, &store::SealedField::kind);
+  CO_ASSERT(token != page->fields.end());
+  auto box = scene.vault->reseal(*token);
+  CO_ASSERT(box && *box);
+  std::vector<uint8_t> newest = scene.vault->seal_push_token(anna.user, anna.devices[0], "a new token");
+  store::DevicePatch patch;
+  patch.push_token = store::DevicePatch::PushToken{.sealed = newest, .registered_at = io::wall_now()};
+  CO_ASSERT(co_await scene.store->update_device(anna.user, anna.devices[0], patch));
+  auto replaced = co_await scene.store->replace_sealed({{*token, **box}});
+  CO_ASSERT(replaced);
+  EXPECT_EQ(*replaced, 0u);
+  EXPECT_EQ((co_await scene.stored_device(anna)).sealed_push_token, newest);
+}
+
+Task<void> keep_keks(KekKeeper& keeper) { co_await keeper.run(); }
+
+RENEWAL_TEST(KekRotation, SaysWhenAKeyMayRetire) {
+  Subscriber anna = co_await scene.subscribe("anna");
+  KekKeeper keeper = keeper_of(scene);
+  TaskScope flows(&co_await current_context());
+  flows.spawn(keep_keks(keeper));
+  EXPECT_TRUE(co_await sleep_for(1h));
+  EXPECT_THAT(scene.log_lines, Not(HasSubstr("resealed"))) << "with one key there is nothing to do";
+  auto kept = make_new_key_current(scene);
+  EXPECT_TRUE(co_await sleep_for(2 * kKekLook));
+  EXPECT_THAT(scene.log_lines, HasSubstr("\"event\":\"resealed\""));
+  EXPECT_TRUE(co_await sleep_for(2min));
+  EXPECT_THAT(scene.log_lines, HasSubstr("keyring_key_may_retire"));
+  EXPECT_EQ(scene.parts[0]->metrics->value(metric::old_kek_fields), 0u);
+  flows.request_stop();
+  co_await flows.join();
+}
+
+}  // namespace
+}  // namespace bellhop::service
