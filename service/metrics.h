@@ -80,6 +80,10 @@ inline constexpr auto events_accepted = detail::find_counter("bellhop_events_acc
 inline constexpr auto events_handed_back = detail::find_counter("bellhop_events_handed_back_total");
 inline constexpr auto events_in_flight = detail::find_gauge("bellhop_events_in_flight");
 inline constexpr auto journal_records = detail::find_gauge("bellhop_journal_records");
+inline constexpr auto cores_overloaded = detail::find_gauge("bellhop_cores_overloaded");
+inline constexpr auto queue_delay_longest =
+    detail::find_metric<MetricType::gauge_longest>("bellhop_queue_delay_longest_seconds");
+inline constexpr auto overload_admitted = detail::find_counter("bellhop_overload_admitted_total");
 inline constexpr auto catch_ups = detail::find_counter("bellhop_catch_ups_total");
 inline constexpr auto stage_time = detail::find_histogram<Stage>("bellhop_stage_seconds");
 

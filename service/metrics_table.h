@@ -176,6 +176,12 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
                         "New-mail events times devices given back to Exchange by a 503; it sends them again."),
     detail::gauge_row("bellhop_events_in_flight", "New-mail events times devices that have not ended yet."),
     detail::gauge_row("bellhop_journal_records", "Content-free pushes in the journal that still have to be made."),
+    detail::gauge_row("bellhop_cores_overloaded", "Cores whose work waits too long, so that they refuse callbacks."),
+    detail::row<void>(MetricType::gauge_longest, "bellhop_queue_delay_longest_seconds",
+                      "The longest that a ready flow waited for its turn on any core since start.",
+                      MetricUnit::nanoseconds),
+    detail::counter_row("bellhop_overload_admitted_total",
+                        "Callbacks served in spite of overload, because their subscription had been refused for too long."),
     detail::counter_row("bellhop_catch_ups_total", "Listings of a mailbox because events were missed."),
     detail::seconds_row<Stage>("bellhop_stage_seconds", "Time of one notification, by stage."),
 

@@ -37,6 +37,8 @@ struct Callback {
   Bytes creds;                                         // envelope, digest matched
   std::span<const proto::Notification> notifications;  // all of this subscription
   Instant received_at{};
+  // The subscription was refused for overload for as long as it may be: no more than what must be done now.
+  bool refused_too_long = false;
 };
 
 // What happened to one callback: times and counts, nothing of the mail or its owner. A stage that was not needed is 0.
