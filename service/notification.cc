@@ -230,7 +230,8 @@ FairShare::Place NotificationHandler::Impl::admit(Callback& callback) {
   uint32_t tenant = callback.tenant->number;
   FairShare::Place place = core.overload.places.take(tenant, config.in_flight_max, level, io::now());
   if (place) return place;
-  Duration budget = std::chrono::minutes(subscription.status_frequency_minutes) * config.overload_refusal_percent_max / 100;
+  Duration patience = std::chrono::minutes(subscription.status_frequency_minutes);
+  Duration budget = patience * config.overload_refusal_percent_max / 100;
   if (core.node.refusals.may_refuse(callback.capability_hash, budget, io::now())) return place;
   callback.refused_too_long = true;
   core.metrics.add(metric::overload_admitted);

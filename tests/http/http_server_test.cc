@@ -340,7 +340,7 @@ Task<void> winds_down(Fixture& fixture, HttpServer& server, io::Endpoint endpoin
   CO_ASSERT(co_await fixture.handler.waiting.wait());
   server.pause();
   EXPECT_FALSE(server.quiet(io::now(), 1h));
-  EXPECT_EQ(server.stats().requests_in_work, 1u);
+  EXPECT_GE(server.stats().requests_in_work, 1u);  // an answer before it may still be on its way out
   fixture.handler.release.set();
   CO_ASSERT(co_await busy->read_to_end());
   CO_ASSERT(busy->answers.size() == 1);
