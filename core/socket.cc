@@ -214,12 +214,25 @@ Task<Result<Socket>> Listener::accept() {
       waiting_.pop_front();
       co_return std::move(socket);
     }
-    if (closing_) co_return fail(core_error(CoreError::closed));
+    // While the operation is being canceled, connections may still come out of it.
+    if (closing_ || (stopped_ && !operation_.in_flight)) co_return fail(core_error(CoreError::closed));
     if (error_ != 0) co_return fail(os_error(std::exchange(error_, 0)));
-    if (!operation_.in_flight) arm();
+    if (!operation_.in_flight && accepting_ && !stopped_) arm();
     changed_.reset();
     BH_CO_CHECKED(co_await changed_.wait());
   }
+}
+
+void Listener::set_accepting(bool on) {
+  accepting_ = on;
+  if (!on && operation_.in_flight) io::cancel(operation_);
+  changed_.set();
+}
+
+void Listener::stop() {
+  stopped_ = true;
+  if (operation_.in_flight) io::cancel(operation_);
+  changed_.set();
 }
 
 Task<void> Listener::close() {

@@ -77,6 +77,10 @@ class Listener {
 
   // Errors: canceled, closed (after stop()), os. Errors that concern one connection are passed over.
   Task<Result<Socket>> accept();
+  // Off: connections wait in the listening socket, and accept() gives only what had come before. On at first.
+  void set_accepting(bool on);
+  // For good: accept() gives what had come before, then fails with CoreError::closed. close() is still to be called.
+  void stop();
   // Stops accepting, awaits the last completion, closes. accept() then fails with CoreError::closed.
   Task<void> close();
 
@@ -94,6 +98,8 @@ class Listener {
   std::deque<Socket> waiting_;
   Event changed_;
   Event ended_;
+  bool accepting_ = true;
+  bool stopped_ = false;
   bool closing_ = false;
   int error_ = 0;
 };

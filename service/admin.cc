@@ -184,7 +184,7 @@ Task<void> startupz(Call& call) {
 
 // Ready: started, and not about to stop.
 Task<void> readyz(Call& call) {
-  bool started = call.core.node.ready, draining = call.core.node.draining;
+  bool started = call.core.node.ready, draining = call.core.node.leaving || call.core.node.draining;
   return respond_status(call.exchange, started && !draining ? 200 : 503,
                         draining ? "draining" : started ? "ok" : "starting");
 }

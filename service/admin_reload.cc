@@ -57,7 +57,7 @@ void append_report(JsonWriter& json, const ReloadReport& report) {
 Task<void> answer_reload(HttpExchange& exchange, Core& core, Server& server) {
   std::string body;
   JsonWriter json(body);
-  if (core.node.draining) {
+  if (core.node.leaving || core.node.draining) {
     json.begin_object();
     append_head(json, ProblemCode::unavailable, 503, "the server drains");
     json.end_object();

@@ -316,7 +316,7 @@ Task<void> status(Call& call) {
   JsonWriter json(body);
   json.begin_object()
       .member("version", BELLHOP_VERSION)
-      .member("state", node.draining ? "draining" : node.ready ? "ready" : "starting")
+      .member("state", node.leaving || node.draining ? "draining" : node.ready ? "ready" : "starting")
       .member("started", timestamp(started))
       .member("uptimeSeconds", std::max<int64_t>(0, to_unix_seconds(now) - to_unix_seconds(started)))
       .member("cores", node.cores.size())

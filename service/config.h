@@ -101,6 +101,9 @@ struct NotificationConfig {
   uint32_t push_timeout_ms = 4'000;
   uint32_t total_timeout_ms = 8'000;
   uint32_t in_flight_max = 8'192;  // per core
+  uint32_t overload_delay_ms = 500;
+  uint32_t overload_after_ms = 100;
+  uint32_t overload_refusal_percent_max = 25;  // of ews.status_frequency_minutes
   uint32_t in_flight_per_mailbox_max = 4;
   uint32_t callbacks_per_mailbox_per_minute_max = 120;
   uint32_t events_per_callback_max = 256;

@@ -164,7 +164,7 @@ constexpr KeyRow kPublicKeys[] = {
     number<&PublicListenerConfig::requests_per_connection_max>("requests_per_connection_max", 1, kMany, "",
         "Requests on one connection, then it is closed after the answer."),
     number<&PublicListenerConfig::drain_timeout_ms>("drain_timeout_ms", 0, 120'000, "ms",
-        "At SIGTERM: how long requests in flight may take to end."),
+        "At SIGTERM, and when a successor takes over: how long requests in flight may take to end; then they are answered 503."),
     boolean<&PublicListenerConfig::http2>("http2",
         "Offers HTTP/2 beside HTTP/1.1 in the TLS handshake (ALPN); the client chooses. The limits above hold for both."),
     number<&PublicListenerConfig::http2_streams_max>("http2_streams_max", 1, 1'000, "",
@@ -188,7 +188,8 @@ constexpr KeyRow kPublicKeys[] = {
         "request) of one HTTP/2 connection. An answered request gives back 20, a second 10; over it, the connection "
         "ends."),
     number<&PublicListenerConfig::http2_goaway_grace_ms>("http2_goaway_grace_ms", 0, 60'000, "ms",
-        "Between the two steps of an orderly end: requests that were on their way at the first are still taken."),
+        "Between the two steps of an orderly end, of a connection or, in both versions of HTTP, of the server: requests that "
+        "were on their way at the first are still taken."),
 };
 
 constexpr KeyRow kAdminKeys[] = {
@@ -230,7 +231,15 @@ constexpr KeyRow kNotificationKeys[] = {
     number<&NotificationConfig::total_timeout_ms>("total_timeout_ms", 500, 25'000, "ms",
         "From the callback to the answer. Exchange gives up after 30 s."),
     number<&NotificationConfig::in_flight_max>("in_flight_max", 1, 1'000'000, "",
-        "Notifications at the same time on one core; further callbacks get 503, and Exchange repeats them."),
+        "Notifications at the same time on one core; further callbacks get 503, and Exchange repeats them. From half of it on, "
+        "a tenant gets no more than an equal part."),
+    number<&NotificationConfig::overload_delay_ms>("overload_delay_ms", 10, 10'000, "ms",
+        "A core whose work waits longer than this refuses callbacks with 503, first those of tenants that have more under way "
+        "than others; four times as long: all of them, and registrations."),
+    number<&NotificationConfig::overload_after_ms>("overload_after_ms", 0, 10'000, "ms",
+        "How long that must last."),
+    number<&NotificationConfig::overload_refusal_percent_max>("overload_refusal_percent_max", 1, 100, "%",
+        "For how much of ews.status_frequency_minutes one subscription may be refused for overload; then it is served."),
     number<&NotificationConfig::in_flight_per_mailbox_max>("in_flight_per_mailbox_max", 1, 64, "",
         "Callbacks of one mailbox at the same time."),
     number<&NotificationConfig::callbacks_per_mailbox_per_minute_max>(

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/context.h"
 #include "core/io.h"
 #include "service/apns_sender.h"
 #include "service/decrypter.h"
@@ -14,6 +15,7 @@
 #include "service/log.h"
 #include "service/metrics.h"
 #include "service/outcome.h"
+#include "service/overload.h"
 #include "service/token_client.h"
 #include "service/vault.h"
 #include "store/store.h"
@@ -40,7 +42,9 @@ struct Node {
   ApnsProviderTokens& apns_tokens;
   std::vector<Core*> cores;          // filled by each core before any of them listens
   std::atomic<bool> ready{false};    // callbacks are taken
-  std::atomic<bool> draining{false};
+  std::atomic<bool> leaving{false};  // they still are, but whoever asks is told to go elsewhere: the first step of a drain
+  std::atomic<bool> draining{false};  // what comes now is handed back
+  Refusals refusals;                 // subscriptions that all cores turned away lately
   std::atomic<int64_t> listener_certificate_expires_s{0};  // Unix seconds; 0: not known yet
   HostOutages host_outages{};
 
@@ -71,6 +75,9 @@ struct Core {
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
   NotificationObserver* observer = nullptr;  // demo and tests
   GenerationSlot generations{node.start};
+  Overload overload{};
+  // What the handling of callbacks hangs on. Stopped when the patience of a drain is over: what is left is handed back.
+  Context work{};
 
   // As of the last reload. What is found here stays while a GenerationSlot::Pin is held that is older than the look: each
   // request, and each flow in the background that waits, holds one.

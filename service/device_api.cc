@@ -168,7 +168,8 @@ Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::stri
     co_return std::unexpected(
         ApiProblem{.outcome = ApiOutcome::malformed, .status = 405, .allow = proto::method_name(route->method)});
   }
-  if (core.node.draining) {
+  // The first step of a drain: whoever asks whether we are there is told to go elsewhere; all else is served.
+  if (core.node.draining || (core.node.leaving && !route->answer)) {
     ApiProblem problem = refuse_unavailable(kDrainingRetry).error();
     problem.close = true;
     co_return std::unexpected(std::move(problem));
@@ -178,7 +179,7 @@ Task<ApiResult<Answer>> DeviceApi::Impl::serve(HttpExchange& exchange, std::stri
     answer.body = R"({"status":"ok"})";
     co_return answer;
   }
-  if (!core.node.ready) co_return refuse_unavailable();
+  if (!core.node.ready || core.overload.level() == OverloadLevel::severe) co_return refuse_unavailable();
 
   ApiResult<const Tenant*> tenant = co_await tenant_of(exchange);
   if (!tenant) co_return std::unexpected(std::move(tenant.error()));

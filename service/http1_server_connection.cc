@@ -66,8 +66,10 @@ Task<Status> Http1ServerConnection::wait_for_head() {
 Task<Status> Http1ServerConnection::serve_request() {
   ++stats_.requests;
   ++requests_;
+  ++stats_.requests_in_work;
   answered_ = body_read_ = false;
   co_await handler_.handle(*this);
+  --stats_.requests_in_work;
   if (!broken_) co_return broken_;
   if (!answered_) co_return fail(core_error(CoreError::closed));
   // A request without a body still has its end to be taken; an unread body makes the connection end instead.
@@ -111,7 +113,7 @@ Task<Status> Http1ServerConnection::read_body(uint64_t bytes_max, BodySink& sink
 Task<Status> Http1ServerConnection::respond(const HttpResponse& response) {
   BH_CHECK(!answered_);
   answered_ = true;
-  close_after_ |= response.close || draining_ || (!body_read_ && parser_.has_body()) || !parser_.keep_alive() ||
+  close_after_ |= response.close || draining_ || leaving_ || (!body_read_ && parser_.has_body()) || !parser_.keep_alive() ||
                   requests_ >= limits_.requests_per_connection_max;
   Status sent = co_await within(limits_.write_stall_timeout, write_response(response));
   if (!sent) broken_ = sent;

@@ -27,6 +27,8 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
 
   Task<Status> run() override;
   void drain() override;
+  void set_leaving(bool on) override { leaving_ = on; }
+  bool asked() const override { return requests_ > 0; }
 
  private:
   proto::HttpMethod method() const override { return parser_.method(); }
@@ -54,6 +56,7 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   Context* waiting_ = nullptr;  // of the wait between requests
   uint64_t requests_ = 0;
   bool draining_ = false;
+  bool leaving_ = false;
   bool body_read_ = false;
   bool close_after_ = false;
   bool answered_ = false;

@@ -58,6 +58,10 @@ class Http2ServerConnection final : public HttpConnection, Http2Driver<proto::Ht
 
   // An orderly end: no new requests after the grace; those in work are answered. run() then returns. Does not wait.
   void drain() override;
+  void set_leaving(bool on) override {
+    if (on) drain();
+  }
+  bool asked() const override { return requests_count_ > 0; }
   // GOAWAY at once; streams above `last_stream_id` are not answered, their handlers are stopped.
   void goaway(int32_t last_stream_id, proto::Http2Code code, std::string_view debug_data);
   // run() returns soon, without a word to the peer beyond what is already on its way.

@@ -48,6 +48,7 @@ struct HttpServerStats {
   uint64_t timed_out = 0;            // handshake, head, body or answer too slow
   uint64_t malformed = 0;            // requests that the parser refused
   uint64_t requests = 0;             // of both versions
+  uint64_t requests_in_work = 0;     // now, of both versions
   uint64_t connections = 0;          // open now, of both versions
   uint64_t http2_requests = 0;
   uint64_t http2_connections = 0;    // open now
@@ -62,8 +63,13 @@ class HttpConnection {
   // Serves until the peer leaves, a limit ends it, or an orderly end is complete. Once.
   // Errors: http, http2 (the peer's fault), CoreError::timed_out, CoreError::closed (the peer left), tls, os, canceled.
   virtual Task<Status> run() = 0;
-  // No request after those under way. Does not wait; run() then returns.
+  // No request after those under way; a resting connection ends. Does not wait; run() then returns.
   virtual void drain() = 0;
+  // On: the next answer is the last one, and says so; a resting connection rests on. HTTP/2 says so at once, by the first
+  // step of drain(), and cannot take it back.
+  virtual void set_leaving(bool on) = 0;
+  // Whether it ever brought a request.
+  virtual bool asked() const = 0;
 
  protected:
   ~HttpConnection() = default;

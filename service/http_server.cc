@@ -65,6 +65,7 @@ HttpServerStats HttpServer::stats() const {
   HttpServerStats all = stats_;
   all.requests += http2_.requests;
   all.malformed += http2_.requests_refused;
+  all.requests_in_work += http2_.requests_in_work;
   all.http2_requests = http2_.requests;
   all.http2_streams_refused = http2_.streams_refused;
   return all;
@@ -74,10 +75,10 @@ Task<void> HttpServer::run(io::Handle handle) {
   Context& context = co_await current_context();
   Listener listener(handle);
   TaskScope connections(&context);
-  Context accepting(&context);
-  accepting_.push_back(&accepting);
-  if (!draining_) co_await accept_all(listener, connections).under(accepting);
-  std::erase(accepting_, &accepting);
+  listeners_.push_back(&listener);
+  if (paused_) listener.set_accepting(false);
+  if (!draining_) co_await accept_all(listener, connections);
+  std::erase(listeners_, &listener);
   co_await close_listener(listener);
   co_await connections.join();
 }
@@ -99,9 +100,43 @@ Task<void> HttpServer::accept_all(Listener& listener, TaskScope& connections) {
   }
 }
 
+void HttpServer::leave() {
+  leaving_ = true;
+  connections_.for_each([](Connection* connection) {
+    if (connection->version) connection->version->set_leaving(true);
+  });
+}
+
+void HttpServer::pause() {
+  paused_ = true;
+  for (Listener* listener : listeners_) listener->set_accepting(false);
+}
+
+void HttpServer::stay() {
+  leaving_ = paused_ = false;
+  for (Listener* listener : listeners_) listener->set_accepting(true);
+  connections_.for_each([](Connection* connection) {
+    if (connection->version) connection->version->set_leaving(false);
+  });
+}
+
+bool HttpServer::quiet(Instant now, Duration young) {
+  if (stats_.requests_in_work + http2_.requests_in_work > 0) return false;
+  // In the order in which they were accepted, the youngest last.
+  const Connection* oldest = connections_.front();
+  for (const Connection* connection = connections_.back(); connection; ) {
+    if (now - connection->accepted_at >= young) return true;
+    if (!connection->version || !connection->version->asked()) return false;
+    if (connection == oldest) return true;
+    connection = static_cast<const Connection*>(connection->previous_);
+  }
+  return true;
+}
+
+// What was accepted before is served, also where nobody had looked at it yet.
 void HttpServer::drain() {
   draining_ = true;
-  for (Context* accepting : accepting_) accepting->request_stop();
+  for (Listener* listener : listeners_) listener->stop();
   connections_.for_each([](Connection* connection) {
     if (connection->version) connection->version->drain();
   });
@@ -203,6 +238,7 @@ Task<Status> HttpServer::serve_stream(Connection& connection) {
 
 Task<Status> HttpServer::serve_version(Connection& connection, HttpConnection& version) {
   connection.version = &version;
+  if (leaving_) version.set_leaving(true);
   if (draining_) version.drain();
   Status ended = co_await version.run();
   connection.version = nullptr;

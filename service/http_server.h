@@ -31,8 +31,17 @@ class HttpServer {
   // Serves what the listener accepts until stopped or drained; closes the listener. Returns when all its connections
   // ended. May run for several listeners at once: limits and counts are those of all together.
   Task<void> run(io::Handle listener);
-  // No new connections; idle ones are closed, busy ones after their answers; over HTTP/2 by GOAWAY in two steps. run()
-  // then returns. Does not wait itself.
+  // The steps of an orderly end, in their order. None waits itself.
+  // 1. Each answer ends its connection, over HTTP/2 by GOAWAY in two steps; new connections are still taken.
+  void leave();
+  // 2. New connections wait in the listening socket; those that were taken already are served.
+  void pause();
+  // Takes both back; a GOAWAY stands.
+  void stay();
+  // Nothing is in work, and no connection younger than `young` has yet to bring its first request. Costs a look at
+  // connections of that age.
+  bool quiet(Instant now, Duration young);
+  // 3. The end: no new connections; idle ones are closed, busy ones after their answers. run() then returns.
   void drain();
   bool draining() const { return draining_; }
   // For connections accepted from now on.
@@ -62,7 +71,9 @@ class HttpServer {
   HttpServerStats stats_;
   Http2ServerShare http2_;
   bool draining_ = false;
-  std::vector<Context*> accepting_;  // one for each listener that run() serves
+  bool leaving_ = false;
+  bool paused_ = false;
+  std::vector<Listener*> listeners_;  // those that run() serves
   IntrusiveList<Connection> connections_;
   size_t handshakes_ = 0;
   std::map<RateKey, size_t> addresses_;  // open connections by client address; never more than connections

@@ -53,6 +53,7 @@ struct KeyMaker::Impl {
   const Vault& vault;
   MetricsShard& metrics;
   Event wake;
+  bool resting = false;
   std::shared_ptr<Nudge> nudge;
 };
 
@@ -68,13 +69,18 @@ void KeyMaker::nudge() {
   io::post(0, nudge);
 }
 
+void KeyMaker::rest(bool on) {
+  impl_->resting = on;
+  if (!on) impl_->wake.set();
+}
+
 // One pair at a time, so that a stop waits for no more than one.
 Task<Status> KeyMaker::Impl::fill_pool() {
   BH_CO_TRY(uint64_t count, co_await store.count_pool_keys());
   metrics.set(metric::key_pool_keys, count);
   Context& context = co_await current_context();
   unsigned bits = config.rsa_bits;
-  while (count < config.pool_target) {
+  while (count < config.pool_target && !resting) {
     if (context.stop_requested()) co_return fail(core_error(CoreError::canceled));
     BH_CO_TRY(crypto::RsaPrivateKey key,
               co_await offload(io::Worker::general, [bits] { return crypto::RsaPrivateKey::generate(bits); }));

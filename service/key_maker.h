@@ -22,6 +22,8 @@ class KeyMaker {
   Task<void> run();
   // The pool has shrunk: look at it now. Cheap; calls while one is on its way are merged.
   void nudge();
+  // On: begins no further pair, so that the end of run() need not wait for one. On core 0.
+  void rest(bool on);
 
  private:
   struct Impl;

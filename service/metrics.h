@@ -83,6 +83,10 @@ inline constexpr auto journal_records = detail::find_gauge("bellhop_journal_reco
 inline constexpr auto journal_attempts = detail::find_counter("bellhop_journal_attempts_total");
 inline constexpr auto sources_after_journal = detail::find_gauge("bellhop_sources_after_journal");
 inline constexpr auto pushes_behind = detail::find_gauge("bellhop_pushes_behind");
+inline constexpr auto cores_overloaded = detail::find_gauge("bellhop_cores_overloaded");
+inline constexpr auto queue_delay_longest =
+    detail::find_metric<MetricType::gauge_longest>("bellhop_queue_delay_longest_seconds");
+inline constexpr auto overload_admitted = detail::find_counter("bellhop_overload_admitted_total");
 inline constexpr auto catch_ups = detail::find_counter("bellhop_catch_ups_total");
 inline constexpr auto stage_time = detail::find_histogram<Stage>("bellhop_stage_seconds");
 

@@ -196,6 +196,12 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
                       "Sources (tenant and Exchange host, counted once for each core) that hear OK when the journal has "
                       "their pushes, because too many of their callbacks are in work."),
     detail::gauge_row("bellhop_pushes_behind", "Callbacks that were answered and whose pushes are still being made."),
+    detail::gauge_row("bellhop_cores_overloaded", "Cores whose work waits too long, so that they refuse callbacks."),
+    detail::row<void>(MetricType::gauge_longest, "bellhop_queue_delay_longest_seconds",
+                      "The longest that a ready flow waited for its turn on any core since start.",
+                      MetricUnit::nanoseconds),
+    detail::counter_row("bellhop_overload_admitted_total",
+                        "Callbacks served in spite of overload, because their subscription had been refused for too long."),
     detail::counter_row("bellhop_catch_ups_total", "Listings of a mailbox because events were missed."),
     detail::seconds_row<Stage>("bellhop_stage_seconds", "Time of one notification, by stage."),
 

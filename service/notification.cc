@@ -5,6 +5,7 @@
 #include <array>
 
 #include "core/cross_core.h"
+#include "core/stop_link.h"
 #include "crypto/envelope.h"
 #include "proto/http_error.h"
 #include "proto/target.h"
@@ -115,6 +116,8 @@ struct NotificationHandler::Impl {
 
   Task<void> handle(HttpExchange& exchange);
   std::optional<CallbackOutcome> unavailable() const;
+  FairShare::Place admit(Callback& callback);
+  void note_end(const Callback& callback, CallbackOutcome outcome);
   Task<bool> limited(HttpExchange& exchange, Task<Duration> wait);
   Task<std::optional<CallbackOutcome>> route(HttpExchange& exchange, Desk& desk);
   Task<Result<const proto::NotificationMessage*>> parse(HttpExchange& exchange, Desk& desk);
@@ -131,16 +134,11 @@ struct NotificationHandler::Impl {
   Core& core;
   store::Store& store;
   CallbackLimits limits;
-  size_t in_flight = 0;
   std::vector<std::unique_ptr<Desk>> desks;
 
-  // A callback's place in the core, and its desk.
   struct Visit {
-    explicit Visit(Impl& i) : impl(i), desk(i.take_desk()) { ++impl.in_flight; }
-    ~Visit() {
-      --impl.in_flight;
-      impl.give_back(std::move(desk));
-    }
+    explicit Visit(Impl& i) : impl(i), desk(i.take_desk()) {}
+    ~Visit() { impl.give_back(std::move(desk)); }
     Visit(const Visit&) = delete;
     Visit& operator=(const Visit&) = delete;
     Impl& impl;
@@ -167,6 +165,12 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
     co_return;
   }
   Instant routed = io::now();
+  bool counts = desk.route.kind == store::RouteKind::subscription;
+  FairShare::Place place = counts ? admit(desk.callback) : FairShare::Place();
+  if (counts && !place) {
+    co_await respond(exchange, CallbackOutcome::refused_overload);
+    co_return;
+  }
 
   // 2 parse
   Result<const proto::NotificationMessage*> message = co_await parse(exchange, desk);
@@ -187,7 +191,12 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
   Instant parsed = io::now();
 
   // 3 classify … 7 note, on the home core
-  CallbackAnswer answer = co_await ask_home_core(desk.callback);
+  Context handling(&co_await current_context());
+  StopLink patience(core.work, handling);
+  CallbackAnswer answer = co_await ask_home_core(desk.callback).under(handling);
+  bool handed_back = answer.outcome == CallbackOutcome::refused_overload && core.work.stop_requested();
+  if (handed_back) answer.outcome = CallbackOutcome::refused_draining;
+  note_end(desk.callback, answer.outcome);
 
   // 8 answer
   co_await respond(exchange, answer.outcome, version);
@@ -203,12 +212,34 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
   if (core.observer && brought_mail) core.observer->notified(trace);
 }
 
-// Refused before any work, and with the connection, so that Exchange tries again later or elsewhere.
+// Refused at once, and with the connection, so that Exchange tries again later or elsewhere.
 std::optional<CallbackOutcome> NotificationHandler::Impl::unavailable() const {
   if (core.node.draining.load(std::memory_order_relaxed)) return CallbackOutcome::refused_draining;
   if (!core.node.ready.load(std::memory_order_acquire)) return CallbackOutcome::refused_not_ready;
-  if (in_flight >= core.config().notification.in_flight_max) return CallbackOutcome::refused_overload;
   return std::nullopt;
+}
+
+// A place for a callback that is Exchange's: its URL was ours. Without one it is refused before any work: its body is not
+// read, nothing is decrypted, nobody is asked. But what was refused for too long is served all the same, because Exchange
+// would give the subscription up.
+FairShare::Place NotificationHandler::Impl::admit(Callback& callback) {
+  const NotificationConfig& config = core.config().notification;
+  const store::SubscriptionRecord& subscription = *callback.subscription;
+  const Core& home = *core.node.cores[core.node.home_core(subscription.user)];
+  OverloadLevel level = std::max(core.overload.level(), home.overload.level());
+  uint32_t tenant = callback.tenant->number;
+  FairShare::Place place = core.overload.places.take(tenant, config.in_flight_max, level, io::now());
+  if (place) return place;
+  Duration patience = std::chrono::minutes(subscription.status_frequency_minutes);
+  Duration budget = patience * config.overload_refusal_percent_max / 100;
+  if (core.node.refusals.may_refuse(callback.capability_hash, budget, io::now())) return place;
+  callback.journal_only = true;
+  core.metrics.add(metric::overload_admitted);
+  return core.overload.places.take_urgently(tenant, config.in_flight_max);
+}
+
+void NotificationHandler::Impl::note_end(const Callback& callback, CallbackOutcome outcome) {
+  if (outcome < CallbackOutcome::refused_unknown) core.node.refusals.served(callback.capability_hash);
 }
 
 // True where the address has to wait; it was told so, and has to come by a new connection.

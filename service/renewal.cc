@@ -84,7 +84,7 @@ bool Renewal::replace(const Callback& callback, Mailbox& mailbox, RenewalReason 
 
 bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalReason reason) {
   Instant now = io::now();
-  if (now < mailbox.renewal_after || core.node.draining.load(std::memory_order_relaxed)) return false;
+  if (now < mailbox.renewal_after || core.node.leaving.load(std::memory_order_relaxed)) return false;
   // A device is about to change something: nothing is gained by waiting for it.
   if (!core.registrar || !core.registrar->locks().free(mailbox.user)) return false;
   const store::SubscriptionRecord& record = *callback.subscription;

@@ -9,6 +9,7 @@
 
 #include "core/cross_core.h"
 #include "core/sleep.h"
+#include "core/stop_link.h"
 #include "core/tls/context.h"
 #include "crypto/arena.h"
 #include "service/admin.h"
@@ -31,6 +32,13 @@ namespace {
 
 constexpr Duration kTick = 1s;
 constexpr size_t kSignalReloadsMax = 2;  // one under way, one that waits
+constexpr std::string_view kTickets = "tickets";  // of NamedDescriptor
+// While a drain waits for connections to end, it looks this often.
+constexpr Duration kDrainLook = 2ms;
+// So long a new connection may take to bring its first request; Exchange and phones send it with the end of the handshake.
+constexpr Duration kFirstRequest = 500ms;
+// From the end of a drain's patience, when 503s are sent, to the end of the connections.
+constexpr Duration kHandBackTime = 1s;
 
 HttpServerLimits public_limits(const Config& all, unsigned cores) {
   const PublicListenerConfig& config = all.listen_public;
@@ -155,9 +163,20 @@ struct Server::CoreParts {
   Renewal renewal;
   PublicHandler handler;
   HttpServer http;
+  // How requests stand when a drain begins; what is in work then counts as still to end.
+  void note_begin() {
+    HttpServerStats stats = http.stats();
+    requests_ended_before = stats.requests - stats.requests_in_work;
+    handed_back_before = handed_back();
+  }
+  uint64_t handed_back() const { return metrics.value(metric::callbacks, CallbackOutcome::refused_draining); }
+
   Event drain_begun;
   Context* serving = nullptr;  // stops what is left when the patience is over
   bool cut = false;
+  bool wound_down = false;     // for a successor; nothing new is taken, and nothing is in work
+  Instant patience_ends{};     // of a drain
+  uint64_t requests_ended_before = 0, handed_back_before = 0;
 };
 
 void Server::CoreParts::take(const Switch& next) {
@@ -206,12 +225,14 @@ Task<bool> Server::start() {
   set_tls_clock(&io::wall_now);
   started_at_ = io::wall_now();
   io::random(log_salt_);
-  std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
-  io::random(fresh);
-  ticket_keys_ = std::make_shared<TicketKeys>(io::wall_now(), fresh);
-  wipe(fresh);
+  handover_ = Handover(handover_options_);
+  if (!co_await ask_predecessor()) co_return false;
+  // Where nobody runs, at once: nothing of ours may meet a process that should not be there.
+  if (!handover_.asked() && !co_await own()) co_return false;
+  make_ticket_keys();
   for (unsigned i = 0; i < io::cores(); ++i) shards_.push_back(std::make_unique<MetricsShard>());
   parts_.resize(io::cores());
+  requests_of_core_.resize(io::cores());
 
   auto tenants = Tenants::make(config_);
   if (!tenants) {
@@ -247,78 +268,78 @@ Task<bool> Server::start() {
   node_->cores.resize(io::cores());
   key_maker_ = std::make_unique<KeyMaker>(config_.keys, store_, *vault_, *shards_[0]);
   supervisor_.emplace(supervisor_options_, io::cores());
-  co_return open_listeners().has_value();
+  co_return open_listeners();
 }
 
-// A socket of the service manager's must be one that the configuration asks for: nothing is served elsewhere unseen.
-Status Server::sort_inherited() {
-  auto refuse = [&](const InheritedListener& given, std::string why) {
-    fail_start(fmt::format("the service manager gave descriptor {} as \"{}\": {}", given.descriptor, given.name, why));
-    return fail(os_error(EINVAL));
-  };
-  auto endpoint_of = [](const HostPort& address) {
-    return io::Endpoint{{IpAddress::parse(address.host).value_or(IpAddress()), address.port}, {}}.to_string();
-  };
-  for (const InheritedListener& given : inherited_) {
-    auto endpoint = io::inherited_endpoint(given.descriptor);
-    if (!endpoint) return refuse(given, fmt::format("it is no listening stream socket ({})", error_text(endpoint.error())));
-    std::vector<std::string> wanted;
-    if (given.name == "public") {
-      for (const HostPort& address : config_.listen_public.addresses) wanted.push_back(endpoint_of(address));
-    } else if (given.name == "admin") {
-      wanted = {endpoint_of(config_.listen_admin.address),
-                io::Endpoint{{}, config_.listen_admin.unix_socket}.to_string()};
-    } else {
-      return refuse(given, "the name must be \"public\" or \"admin\"; set FileDescriptorName= in the socket unit");
-    }
-    std::string place = endpoint->to_string();
-    if (std::ranges::find(wanted, place) == wanted.end()) {
-      return refuse(given, fmt::format("it listens on {}, and [listen.{}] names {}; make ListenStream= and the configuration "
-                                       "agree", place, given.name, fmt::join(wanted, ", ")));
-    }
-    if (!inherited_at_.emplace(place, given.descriptor).second) return refuse(given, place + " was given twice");
+// The successor's first step: what the running process shares with us.
+Task<bool> Server::ask_predecessor() {
+  auto asked = co_await handover_.ask(given_);
+  if (!asked) {
+    fail_start(fmt::format("the bellhopd that runs does not hand over ({}); it serves on. Stop it, or look at its log",
+                           error_text(asked.error())));
+    co_return false;
   }
-  return {};
+  co_return true;
 }
 
-Result<io::Handle> Server::open_listener(const io::Endpoint& endpoint, bool shared, std::string_view what) {
-  auto given = inherited_at_.find(endpoint.to_string());
-  if (given != inherited_at_.end()) {
-    auto adopted = io::adopt_listener(given->second);
-    if (!adopted) fail_start(fmt::format("the inherited socket {}: {}", given->first, error_text(adopted.error())));
-    return adopted;
-  }
-  auto handle = io::open_listener(endpoint, shared, static_cast<int>(config_.listen_public.listen_backlog));
-  if (!handle) {
-    fail_start(fmt::format("cannot listen on {} ({}): {}; is another server running, or the port below 1024, which needs "
-                           "CAP_NET_BIND_SERVICE or a socket of the service manager?",
-                           endpoint.to_string(), what, error_text(handle.error())));
-  }
-  return handle;
+// The store is ours alone from here on.
+Task<bool> Server::own() {
+  Status owned = co_await handover_.own();
+  if (owned) co_return true;
+  bool held = is(owned.error(), CoreError::limit);
+  fail_start(held ? fmt::format("{}: another bellhopd serves with this store; stop it, or start with --take-over",
+                                handover_options_.lock_path)
+                  : fmt::format("{}: cannot be locked: {}", handover_options_.lock_path, error_text(owned.error())));
+  co_return false;
 }
 
-// All cores' listeners at once, so that a busy port shows before anything is served. Own ones are one a core, and the
-// kernel spreads connections over them; one that we inherited is accepted from by all cores.
-Status Server::open_listeners() {
-  BH_CHECKED(sort_inherited());
-  public_handles_.resize(io::cores());
-  for (const HostPort& address : config_.listen_public.addresses) {
-    io::Endpoint endpoint{{IpAddress::parse(address.host).value_or(IpAddress()), address.port}, {}};
-    for (unsigned core = 0; core < io::cores(); ++core) {
-      BH_TRY(io::Handle handle, open_listener(endpoint, true, "[listen.public] addresses"));
-      public_handles_[core].push_back(handle);
-      BH_TRY(endpoint.tcp, io::local_address(handle));  // port 0 became a real one
+// Those of the process before, where it left them, so that phones and Exchange resume their sessions.
+void Server::make_ticket_keys() {
+  auto left = std::ranges::find(given_, kTickets, &NamedDescriptor::name);
+  if (left != given_.end()) {
+    ticket_file_ = std::move(left->descriptor);
+    given_.erase(left);
+    if (auto saved = io::read_memory_file(ticket_file_.get())) {
+      ticket_keys_ = TicketKeys::restore(*saved);
+      wipe(*saved);
     }
-    public_addresses_.push_back(endpoint.tcp);
   }
-  const AdminListenerConfig& admin = config_.listen_admin;
-  io::Endpoint tcp{{IpAddress::parse(admin.address.host).value_or(IpAddress()), admin.address.port}, {}};
-  BH_TRY(io::Handle tcp_handle, open_listener(tcp, false, "[listen.admin] address"));
-  admin_handles_.push_back(tcp_handle);
-  BH_TRY(admin_address_, io::local_address(tcp_handle));
-  BH_TRY(io::Handle unix_handle, open_listener({{}, admin.unix_socket}, false, "[listen.admin] unix_socket"));
-  admin_handles_.push_back(unix_handle);
-  return {};
+  if (ticket_keys_) return;
+  std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
+  io::random(fresh);
+  ticket_keys_ = std::make_shared<TicketKeys>(io::wall_now(), fresh);
+  wipe(fresh);
+}
+
+void Server::keep_ticket_keys(Log& log) {
+  TicketKeys::Saved saved = ticket_keys_->save();
+  Status kept;
+  if (ticket_file_) {
+    kept = io::write_memory_file(ticket_file_.get(), saved);
+  } else if (auto file = io::make_memory_file("bellhop-tickets", saved); file) {
+    ticket_file_ = *std::move(file);
+  } else {
+    kept = fail(file.error());
+  }
+  wipe(saved);
+  // Without it the next process makes keys of its own, and sessions begin anew.
+  if (!kept) log_line(log, LogLevel::warning, "ticket_keys_not_kept", field("error", kept.error()));
+}
+
+bool Server::open_listeners() {
+  Status opened = listeners_.take(std::exchange(given_, {}), config_);
+  if (opened) opened = listeners_.open(config_, io::cores());
+  if (!opened) fail_start(listeners_.complaint());
+  return opened.has_value();
+}
+
+// Our own sockets and the ticket keys, for the process that the service manager starts after this one.
+void Server::give_to_manager(Log& log) {
+  for (const std::string& name : listeners_.unclaimed()) supervisor_->forget(log, name);
+  for (const NamedDescriptor& one : listeners_.share(/*own_only=*/true)) {
+    supervisor_->keep(log, one.name, one.descriptor.get());
+  }
+  if (ticket_file_) supervisor_->keep(log, kTickets, ticket_file_.get());
 }
 
 // Awaits that every core has come here. Runs on core 0.
@@ -342,13 +363,14 @@ Task<void> Server::run(unsigned index) {
       (void)co_await wait_event(server->started_);
       co_return !server->failed_;
     }
+    static Task<bool> owned(Server* server) {
+      (void)co_await wait_event(server->owned_);
+      co_return !server->failed_;
+    }
   };
   if (!co_await on_core(0, [this] { return Steps::started(this); })) {
     if (index == 0) {
-      for (auto& handles : public_handles_) {
-        for (io::Handle handle : handles) io::close(handle);
-      }
-      for (io::Handle handle : admin_handles_) io::close(handle);
+      listeners_.close_all();
       ready_.set();
     }
     (void)co_await store_.leave_core();
@@ -359,7 +381,16 @@ Task<void> Server::run(unsigned index) {
     parts_[index] = &parts;
     node_->cores[index] = &parts.core;
     co_await on_core(0, [this] { return meet(all_made_, made_); });
-    co_await serve(parts);
+    if (index == 0) {
+      if (handover_.asked()) co_await own_unless_stopped();
+      owned_.set();
+    }
+    if (co_await on_core(0, [this] { return Steps::owned(this); })) {
+      co_await serve(parts);
+    } else if (index == 0) {
+      listeners_.close_all();
+      ready_.set();
+    }
     // Other cores may still send callbacks to this home core: all listeners must be done before anything closes.
     co_await on_core(0, [this] { return meet(all_served_, served_); });
     co_await parts.supervision.close();
@@ -372,6 +403,8 @@ Task<void> Server::run(unsigned index) {
     parts_[index] = nullptr;  // a late drain() finds nothing to do
   }
   Status left = co_await store_.leave_core();
+  co_await on_core(0, [this] { return meet(all_left_, left_); });
+  if (index == 0) handover_.let_go();
   if (!left) io::write_log(fmt::format("the store could not be closed in good order: {}\n", error_text(left.error())));
 }
 
@@ -381,7 +414,7 @@ Task<void> Server::serve(CoreParts& parts) {
   parts.serving = &serving;
   TaskScope listeners(&serving);
   TaskScope background(&co_await current_context());
-  for (io::Handle handle : public_handles_[index]) listeners.spawn(parts.http.run(handle));
+  for (io::Handle handle : listeners_.public_handles(index)) listeners.spawn(parts.http.run(handle));
   std::optional<AdminApi> admin[2];  // TCP, unix socket
   std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
@@ -389,6 +422,7 @@ Task<void> Server::serve(CoreParts& parts) {
   background.spawn(supervisor_->tick(parts.log));
   background.spawn(parts.core.journal->restore());
   background.spawn(parts.core.journal->run());
+  background.spawn(parts.core.overload.watch(parts.core));
   std::optional<KekKeeper> kek_keeper;
   if (index == 0) {
     kek_keeper.emplace(store_, *vault_, parts.log, parts.metrics);
@@ -396,7 +430,7 @@ Task<void> Server::serve(CoreParts& parts) {
     for (size_t i = 0; i < std::size(admin); ++i) {
       admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
       admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);
-      background.spawn(admin_http[i]->run(admin_handles_[i]));
+      background.spawn(admin_http[i]->run(listeners_.admin_handles()[i]));
     }
     background.spawn(key_maker_->run());
     begin_reloads(parts);
@@ -407,22 +441,17 @@ Task<void> Server::serve(CoreParts& parts) {
     node_->ready = true;
     ready_.set();
     supervisor_->ready(parts.log, serving_text());
+    keep_ticket_keys(parts.log);
+    give_to_manager(parts.log);
+    if (!handover_options_.lock_path.empty()) background.spawn(offer_place());
   }
   (void)co_await parts.drain_begun.wait();
-  parts.http.drain();
-  {
-    // What is left when the patience is over is stopped; its callbacks are answered by nobody, and Exchange repeats them.
-    DeadlineContext patience(nullptr, io::now() + std::chrono::milliseconds(config_.listen_public.drain_timeout_ms));
-    struct CutHook : StopHook {
-      explicit CutHook(Context& context)
-          : StopHook([](StopHook& hook) { static_cast<CutHook&>(hook).target.request_stop(); }), target(context) {}
-      Context& target;
-    } cut(serving);
-    if (parts.cut) serving.request_stop();
-    patience.context().add(&cut);
-    co_await listeners.join();
-  }
+  if (!parts.wound_down) co_await wind_down(parts).under(serving);
+  co_await on_core(0, [this] { return meet(all_quiet_, quiet_); });
+  node_->draining = true;
+  co_await end_listeners(parts, listeners);
   parts.serving = nullptr;
+  note_drained(parts);
   // The admin listener stays until the last core has answered its last callback: readiness and metrics can be watched.
   co_await on_core(0, [this] { return meet(all_drained_, drained_); });
   for (auto& http : admin_http) {
@@ -430,15 +459,115 @@ Task<void> Server::serve(CoreParts& parts) {
   }
   background.request_stop();
   co_await background.join();
-  if (index == 0) reloader_.reset();
-  log_line(parts.log, LogLevel::info, "drained", field("requests", parts.http.stats().requests),
-           field("connections_left", parts.http.stats().connections), field("balance", ledger_snapshot(parts.metrics).balance()));
+  if (index != 0) co_return;
+  reloader_.reset();
+  log_line(parts.log, LogLevel::info, "drained", field("requests", requests_.load()),
+           field("busiest_core", *std::ranges::max_element(requests_of_core_)),
+           field("finished", requests_finished_.load()), field("handed_back", requests_handed_back_.load()),
+           field("connections_left", connections_left_.load()), field("balance", ledger().balance()),
+           field("to_successor", handover_.handing_over()));
+}
+
+// The first two steps of an orderly end, on one core: connections end with their next answer, then nothing new is taken
+// and what is in work ends. Callbacks are served all the while. Can be taken back.
+Task<void> Server::wind_down(CoreParts& parts) {
+  const PublicListenerConfig& limits = config_.listen_public;
+  parts.note_begin();
+  parts.http.leave();
+  if (parts.core.index == 0) key_maker_->rest(true);  // a pair takes a while, and the end would wait for it
+  Instant pause_at = io::now() + std::chrono::milliseconds(limits.http2_goaway_grace_ms);
+  while (io::now() < pause_at && parts.http.stats().connections > 0) {
+    if (!co_await sleep_for(kDrainLook)) co_return;
+  }
+  parts.http.pause();
+  parts.patience_ends = io::now() + std::chrono::milliseconds(limits.drain_timeout_ms);
+  while (io::now() < parts.patience_ends && !parts.http.quiet(io::now(), kFirstRequest)) {
+    if (!co_await sleep_for(kDrainLook)) co_return;
+  }
+}
+
+// The last step. What is in work when the patience is over is handed back by 503; connections that even then do not end
+// are cut, their callbacks are answered by nobody, and Exchange repeats them.
+Task<void> Server::end_listeners(CoreParts& parts, TaskScope& listeners) {
+  struct StopAt {
+    StopAt(Instant at, Context& target) : deadline(nullptr, at), link(deadline.context(), target) {}
+    DeadlineContext deadline;
+    StopLink link;
+  };
+  parts.http.drain();
+  StopAt hand_back(parts.patience_ends, parts.core.work);
+  StopAt cut(parts.patience_ends + kHandBackTime, *parts.serving);
+  if (parts.cut) parts.serving->request_stop();
+  co_await listeners.join();
+}
+
+void Server::note_drained(CoreParts& parts) {
+  HttpServerStats stats = parts.http.stats();
+  uint64_t handed_back = parts.handed_back() - parts.handed_back_before;
+  uint64_t ended = stats.requests - parts.requests_ended_before - stats.requests_in_work;
+  requests_ += stats.requests;
+  requests_of_core_[parts.core.index] = stats.requests;
+  requests_handed_back_ += handed_back;
+  requests_finished_ += ended - std::min(ended, handed_back);
+  connections_left_ += stats.connections;
+}
+
+// ---- Handing the place over, on core 0 ----
+
+Task<void> Server::offer_place() {
+  return handover_.offer({.share =
+                              [this] {
+                                std::vector<NamedDescriptor> shared = listeners_.share(/*own_only=*/false);
+                                if (!ticket_file_) return shared;
+                                auto tickets = io::share_memory_file(ticket_file_.get());
+                                if (tickets) shared.push_back({*std::move(tickets), std::string(kTickets)});
+                                return shared;
+                              },
+                          .wind_down = [this] { return wind_down_all(); },
+                          .take_back = [this] { return take_back(); },
+                          .leave = [this] { return drain(); }},
+                         parts_[0]->log);
+}
+
+Task<void> Server::wind_down_all() {
+  struct There {
+    static Task<bool> wind_down(Server* server, unsigned core) {
+      if (CoreParts* parts = server->parts_[core]) {
+        co_await server->wind_down(*parts);
+        parts->wound_down = !(co_await current_context()).stop_requested();
+      }
+      co_return true;
+    }
+    static Task<void> go(Server* server, unsigned core) {
+      co_await on_core_stoppable(core, [server, core] { return wind_down(server, core); });
+    }
+  };
+  TaskScope cores(&co_await current_context());
+  for (unsigned core = 0; core < io::cores(); ++core) cores.spawn(There::go(this, core));
+  co_await cores.join();
+}
+
+Task<void> Server::take_back() {
+  if (drain_begun_) co_return;  // the successor went away, and so do we
+  struct There {
+    static Task<bool> stay(Server* server, unsigned core) {
+      if (CoreParts* parts = server->parts_[core]) {
+        parts->wound_down = false;
+        parts->http.stay();
+        if (core == 0) server->key_maker_->rest(false);
+      }
+      co_return true;
+    }
+  };
+  for (unsigned core = 0; core < io::cores(); ++core) {
+    co_await on_core(core, [this, core] { return There::stay(this, core); });
+  }
 }
 
 Task<void> Server::drain() {
   bool again = drain_begun_;
   drain_begun_ = true;
-  node_->draining = true;
+  node_->leaving = true;
   for (unsigned core = 0; core < io::cores(); ++core) {
     struct Done {
       static Task<bool> begin(Server* server, unsigned index, bool cut) {
@@ -500,7 +629,7 @@ Task<ReloadReport> Server::reload(LogLiteral asked_by) {
   std::string status = serving_text();
   if (!report.problems.empty()) status += "; the last reload was refused: " + report.problems.front();
   std::ranges::replace(status, '\n', ' ');
-  if (!node_->draining) supervisor_->ready(log, status);  // else "stopping" was the last word
+  if (!node_->leaving) supervisor_->ready(log, status);  // else "stopping" was the last word
   co_return report;
 }
 
@@ -519,6 +648,26 @@ Task<void> Server::switch_cores(std::shared_ptr<const Switch> next) {
 
 Task<void> Server::reload_on_signal() { (void)co_await reload("signal"); }
 
+// SIGTERM and SIGINT end a successor that still waits; the one who runs then serves on.
+Task<void> Server::own_unless_stopped() {
+  struct Waiting {
+    static Task<void> watch(Context* waiting) {
+      for (;;) {
+        auto number = co_await next_signal();
+        if (!number) co_return;
+        if (*number != SIGHUP) waiting->request_stop();
+      }
+    }
+  };
+  Context& own_context = co_await current_context();
+  Context waiting(&own_context);
+  TaskScope signals(&own_context);
+  if (handle_signals_) signals.spawn(Waiting::watch(&waiting));
+  co_await own().under(waiting);
+  signals.request_stop();
+  co_await signals.join();
+}
+
 Task<void> Server::watch_signals() {
   TaskScope reloads(&co_await current_context());  // beside: a SIGTERM must not wait for one
   for (;;) {
@@ -527,7 +676,7 @@ Task<void> Server::watch_signals() {
     Log& log = parts_[0]->log;
     if (*number == SIGHUP) {
       // One that waits for its turn reads what a third one would.
-      if (!node_->draining && reloads.live() < kSignalReloadsMax) reloads.spawn(reload_on_signal());
+      if (!node_->leaving && reloads.live() < kSignalReloadsMax) reloads.spawn(reload_on_signal());
       continue;
     }
     log_line(log, LogLevel::info, "draining", field("signal", *number));
@@ -570,6 +719,7 @@ Task<void> Server::tick(CoreParts& parts) {
         io::random(fresh);
         ticket_keys_->rotate(io::wall_now(), fresh);
         wipe(fresh);
+        keep_ticket_keys(parts.log);
       }
     }
   }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +12,8 @@
 #include "core/task.h"
 #include "core/tls/ticket_keys.h"
 #include "service/core.h"
+#include "service/handover.h"
+#include "service/listeners.h"
 #include "service/notification.h"
 #include "service/reload.h"
 #include "service/start_files.h"
@@ -23,13 +24,6 @@ namespace bellhop::service {
 
 class AdminApi;
 class KeyMaker;
-
-// A listening socket that the service manager opened for us: its descriptor, and what the unit calls it: "public" or
-// "admin".
-struct InheritedListener {
-  int descriptor = -1;
-  std::string name;
-};
 
 // The server: makes every object, ties them together, starts and drains them. One per process (the demo and tests run
 // it beside stand-ins in one cluster). Made before the cores start, destroyed after they ended; `store` outlives it.
@@ -55,9 +49,11 @@ class Server {
   // The file that the configuration came from, to be read again at a reload. Without it a reload is refused, and named
   // files are not watched. Set before run().
   void set_config_file(std::string path) { config_file_ = std::move(path); }
-  // Sockets to listen on in place of own ones. Each must be where the configuration says, or the start fails. Set before
+  // Sockets to listen on in place of own ones, and what else the service manager kept for us; see Listeners. Set before
   // run().
-  void inherit(std::vector<InheritedListener> listeners) { inherited_ = std::move(listeners); }
+  void inherit(std::vector<NamedDescriptor> descriptors) { given_ = std::move(descriptors); }
+  // That no other process does the same, and how one takes the place of another. Set before run().
+  void set_handover(HandoverOptions options) { handover_options_ = std::move(options); }
   // Whom to tell how we are. Set before run().
   void set_supervisor(SupervisorOptions options) { supervisor_options_ = std::move(options); }
   // Hears of every notification that ended, on the core where it did. Set before run().
@@ -66,9 +62,9 @@ class Server {
   // Awaits the moment when all listeners are open, on core 0; false where the start failed.
   Task<bool> wait_ready();
   // Where the public listener is, in the order of the configuration; with port 0 the port that was picked.
-  const std::vector<SocketAddress>& public_addresses() const { return public_addresses_; }
+  const std::vector<SocketAddress>& public_addresses() const { return listeners_.public_addresses(); }
   // The admin listener's TCP address, likewise.
-  const SocketAddress& admin_address() const { return admin_address_; }
+  const SocketAddress& admin_address() const { return listeners_.admin_address(); }
   WallTime started() const { return started_at_; }
   bool failed() const { return failed_; }
   // For the operator, after a failed start.
@@ -85,11 +81,21 @@ class Server {
   struct CoreParts;
 
   Task<bool> start();
-  Status open_listeners();
-  Status sort_inherited();
-  Result<io::Handle> open_listener(const io::Endpoint& endpoint, bool shared, std::string_view what);
+  Task<bool> ask_predecessor();
+  Task<bool> own();
+  Task<void> own_unless_stopped();
+  void make_ticket_keys();
+  void keep_ticket_keys(Log& log);
+  bool open_listeners();
+  void give_to_manager(Log& log);
   Task<bool> meet(Event& event, unsigned& arrived);
   Task<void> serve(CoreParts& parts);
+  Task<void> wind_down(CoreParts& parts);
+  Task<void> end_listeners(CoreParts& parts, TaskScope& listeners);
+  void note_drained(CoreParts& parts);
+  Task<void> offer_place();
+  Task<void> wind_down_all();
+  Task<void> take_back();
   Task<void> watch_signals();
   Task<void> reload_on_signal();
   std::string serving_text() const;
@@ -107,13 +113,16 @@ class Server {
   NotificationObserver* observer_ = nullptr;
 
   std::string config_file_;
-  std::vector<InheritedListener> inherited_;
-  std::map<std::string, int> inherited_at_;  // descriptors by the text of their endpoints
+  std::vector<NamedDescriptor> given_;
+  Listeners listeners_;
+  HandoverOptions handover_options_;
+  Handover handover_{HandoverOptions()};
   SupervisorOptions supervisor_options_;
   std::optional<Supervisor> supervisor_;
   std::optional<Vault> vault_;
   std::unique_ptr<ApnsProviderTokens> apns_tokens_;
   std::shared_ptr<TicketKeys> ticket_keys_;
+  io::Descriptor ticket_file_;  // holds them for the process after this one; in memory
   std::optional<Node> node_;
   std::unique_ptr<KeyMaker> key_maker_;
   std::unique_ptr<Reloader> reloader_;                  // while core 0 serves
@@ -122,16 +131,14 @@ class Server {
 
   std::vector<std::unique_ptr<MetricsShard>> shards_;  // one a core
   std::vector<CoreParts*> parts_;
-  std::vector<std::vector<io::Handle>> public_handles_;  // by core
-  std::vector<SocketAddress> public_addresses_;
-  std::vector<io::Handle> admin_handles_;  // TCP, unix socket
-  SocketAddress admin_address_;
-
   WallTime started_at_{};
   // Core 0 only: the cores meet here.
-  Event started_, all_made_, all_drained_, all_served_;
+  Event started_, all_made_, owned_, all_quiet_, all_drained_, all_served_, all_left_;
   Event ready_;
-  unsigned made_ = 0, drained_ = 0, served_ = 0;
+  unsigned made_ = 0, quiet_ = 0, drained_ = 0, served_ = 0, left_ = 0;
+  std::atomic<uint64_t> requests_finished_ = 0, requests_handed_back_ = 0, requests_ = 0;  // of a drain, all cores
+  std::atomic<uint64_t> connections_left_ = 0;
+  std::vector<uint64_t> requests_of_core_;
   bool failed_ = false;
   bool drain_begun_ = false;
   std::string complaint_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/descriptors.h"
 #include "core/io.h"
 #include "core/sleep.h"
 
@@ -31,6 +32,12 @@ void Supervisor::reloading(Log& log) {
 
 void Supervisor::stopping(Log& log) { send(log, "STOPPING=1\nSTATUS=draining"); }
 
+void Supervisor::keep(Log& log, std::string_view name, int descriptor) {
+  send(log, fmt::format("FDSTORE=1\nFDNAME={}", name), descriptor);
+}
+
+void Supervisor::forget(Log& log, std::string_view name) { send(log, fmt::format("FDSTOREREMOVE=1\nFDNAME={}", name)); }
+
 Task<void> Supervisor::tick(Log& log) {
   if (options_.watchdog <= Duration::zero()) co_return;
   unsigned core = io::core();
@@ -52,9 +59,10 @@ void Supervisor::ping(Log& log) {
   }
 }
 
-void Supervisor::send(Log& log, std::string_view message) {
+void Supervisor::send(Log& log, std::string_view message, int descriptor) {
   if (options_.notify_socket.empty()) return;
-  Status sent = io::notify(options_.notify_socket, message);
+  Status sent = descriptor < 0 ? io::notify(options_.notify_socket, message)
+                               : io::notify_with(options_.notify_socket, message, descriptor);
   if (sent || std::exchange(send_failed_, true)) return;
   log_line(log, LogLevel::warning, "service_manager_unreachable", field("error", sent.error()));
 }

@@ -28,12 +28,15 @@ class Supervisor {
   void ready(Log& log, std::string_view status);
   void reloading(Log& log);
   void stopping(Log& log);
+  // Keeps a descriptor for the process that is started after this one (FDSTORE=1), or gives it up.
+  void keep(Log& log, std::string_view name, int descriptor);
+  void forget(Log& log, std::string_view name);
 
   // Runs on each core, until it is stopped: tells that the loop turns; on core 0 also pings, unless a core is silent.
   Task<void> tick(Log& log);
 
  private:
-  void send(Log& log, std::string_view message);
+  void send(Log& log, std::string_view message, int descriptor = -1);
   void ping(Log& log);
 
   const SupervisorOptions options_;

@@ -21,6 +21,8 @@ constexpr std::string_view kUsage =
     R"(bellhopd: push notifications for Microsoft Exchange
 
   bellhopd --config FILE   run the server; SIGTERM ends it in good order, SIGHUP reloads (as `bellhop reload`)
+           --take-over     then: in the place of the one that runs, which hands its sockets over and ends; no
+                           connection is refused. Where none runs: as without it
   bellhopd --check FILE    check a configuration and the files that it names, and exit
   bellhopd --demo[=N]      run server, Exchange and APNs stand-ins on loopback and print each notification;
                            with N: stop after N, exit 0 only if all arrived exactly once
@@ -31,6 +33,7 @@ constexpr std::string_view kUsage =
 
 Examples:
   bellhopd --check /etc/bellhop/bellhop.toml && bellhopd --config /etc/bellhop/bellhop.toml
+  bellhopd --config /etc/bellhop/bellhop.toml --take-over
   bellhopd --demo=20
 
 Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments,
@@ -41,6 +44,7 @@ See docs/configuration.md for every key, and `bellhop --help` for the command li
 struct Arguments {
   enum class Action { config, check, demo, version, help } action;
   std::string file;
+  bool take_over = false;
   DemoOptions demo;
 };
 
@@ -70,6 +74,10 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
   } else if (option == "--config" || option.starts_with("--config=")) {
     arguments.action = Arguments::Action::config;
     if (!file_of("--config")) return refuse("--config needs a file");
+    if (argc > used && std::string_view(argv[used]) == "--take-over") {
+      arguments.take_over = true;
+      ++used;
+    }
   } else if (option == "--check" || option.starts_with("--check=")) {
     arguments.action = Arguments::Action::check;
     if (!file_of("--check")) return refuse("--check needs a file");
@@ -113,7 +121,7 @@ int run(int argc, char** argv) {
     case Arguments::Action::version: fmt::print("bellhopd {}\n", BELLHOP_VERSION); return kExitDone;
     case Arguments::Action::check: return check_config(arguments->file);
     case Arguments::Action::demo: return run_demo(arguments->demo);
-    case Arguments::Action::config: return run_server(arguments->file);
+    case Arguments::Action::config: return run_server(arguments->file, arguments->take_over);
   }
   return kExitUsage;
 }

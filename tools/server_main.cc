@@ -129,7 +129,7 @@ int check_config(const std::string& path) {
   return kExitDone;
 }
 
-int run_server(const std::string& config_path) {
+int run_server(const std::string& config_path, bool take_over) {
   std::optional<ServiceManager> manager = read_service_manager();
   if (!manager) return kExitFailed;
   if (Status hardened = crypto::harden_process(); !hardened) {
@@ -154,9 +154,13 @@ int run_server(const std::string& config_path) {
   io::ClusterOptions options;
   options.cores = config->cores != 0 ? config->cores : std::max(1u, std::thread::hardware_concurrency());
   options.connections_max = config->listen_public.connections_max / options.cores + 1024;
+  service::HandoverOptions handover{.lock_path = store_path(*config) + "-owner",
+                                    .socket_path = config->data_dir + "/handover.sock",
+                                    .take_over = take_over};
   service::Server server(*std::move(config), *std::move(files), *store);
   server.set_config_file(config_path);
-  server.inherit(std::move(manager->listeners));
+  server.inherit(std::move(manager->descriptors));
+  server.set_handover(std::move(handover));
   server.set_supervisor(std::move(manager->supervisor));
   Status ran = io::run_cluster(options, [&](unsigned core) { return run_core(&server, store.get(), core); });
   if (!ran) {

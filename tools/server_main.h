@@ -40,7 +40,8 @@ std::string store_path(const service::Config& config);
 // Opens it, and makes it and its folder where they are missing. On failure the reason stands on standard error.
 std::unique_ptr<store::LmdbStore> open_store(const service::Config& config);
 
-// Runs the server until it is drained. Returns an exit code.
-int run_server(const std::string& config_path);
+// Runs the server until it is drained, or a successor has its place. `take_over`: in the place of the one that runs with the
+// same store, where one does. Returns an exit code.
+int run_server(const std::string& config_path, bool take_over);
 
 }  // namespace bellhop::tools

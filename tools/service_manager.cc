@@ -14,7 +14,7 @@ namespace bellhop::tools {
 namespace {
 
 constexpr int kFirstDescriptor = 3;       // SD_LISTEN_FDS_START
-constexpr uint64_t kDescriptorsMax = 64;  // more than anybody configures
+constexpr uint64_t kDescriptorsMax = 4096;  // a socket for each core and address, and more
 
 bool is_for_us(std::string_view pid) { return pid == std::to_string(getpid()); }
 
@@ -26,7 +26,7 @@ std::optional<uint64_t> number_of(const char* name, uint64_t max) {
   return std::nullopt;
 }
 
-bool read_listeners(std::vector<service::InheritedListener>& listeners) {
+bool read_descriptors(std::vector<service::NamedDescriptor>& descriptors) {
   if (environment("LISTEN_FDS").empty() || !is_for_us(environment("LISTEN_PID"))) return true;
   auto count = number_of("LISTEN_FDS", kDescriptorsMax);
   if (!count) return false;
@@ -38,7 +38,7 @@ bool read_listeners(std::vector<service::InheritedListener>& listeners) {
       complain(fmt::format("LISTEN_FDS={}, but descriptor {} is not open", *count, descriptor));
       return false;
     }
-    listeners.push_back({descriptor, std::string(names.substr(0, end))});
+    descriptors.push_back({io::Descriptor(descriptor), std::string(names.substr(0, end))});
     names.remove_prefix(std::min(end + 1, names.size()));
   }
   return true;
@@ -61,7 +61,7 @@ std::optional<ServiceManager> read_service_manager() {
     if (!us) return std::nullopt;
     manager.supervisor.watchdog = std::chrono::microseconds(*us);
   }
-  if (!read_listeners(manager.listeners)) return std::nullopt;
+  if (!read_descriptors(manager.descriptors)) return std::nullopt;
   for (const char* name :
        {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}) {
     unsetenv(name);

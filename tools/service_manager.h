@@ -12,7 +12,7 @@ namespace bellhop::tools {
 // What systemd tells a service through its environment.
 struct ServiceManager {
   service::SupervisorOptions supervisor;               // NOTIFY_SOCKET, WATCHDOG_USEC
-  std::vector<service::InheritedListener> listeners;   // LISTEN_FDS, LISTEN_FDNAMES
+  std::vector<service::NamedDescriptor> descriptors;   // LISTEN_FDS, LISTEN_FDNAMES
 };
 
 // Reads it, and takes it out of the environment: it is meant for this process alone (LISTEN_PID, WATCHDOG_PID), not for

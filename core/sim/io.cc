@@ -155,7 +155,7 @@ Result<Endpoint> inherited_endpoint(int descriptor) {
 }
 Result<Handle> adopt_listener(int descriptor) {
   BH_TRY(Endpoint endpoint, inherited_endpoint(descriptor));
-  return Simulator::current().network().open_listener(endpoint, true, 128);
+  return Simulator::current().network().adopt_listener(endpoint);
 }
 Result<Handle> open_socket(const Endpoint& endpoint) { return Simulator::current().network().open_socket(endpoint); }
 Result<SocketAddress> local_address(Handle handle) { return Simulator::current().network().local_address(handle); }

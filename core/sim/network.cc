@@ -62,6 +62,7 @@ struct Network::Socket {
   io::Endpoint endpoint;
   bool listening = false;
   bool shared = false;
+  bool adopted = false;
   size_t backlog = 0;
   std::deque<Shared> queue;
   uint64_t accept = 0;
@@ -138,6 +139,13 @@ Result<io::Handle> Network::open_listener(const io::Endpoint& endpoint, bool sha
   return handle;
 }
 
+Result<io::Handle> Network::adopt_listener(const io::Endpoint& endpoint) {
+  constexpr int kBacklog = 128;
+  BH_TRY(io::Handle handle, open_listener(endpoint, true, kBacklog));
+  socket(handle).adopted = true;
+  return handle;
+}
+
 Result<io::Handle> Network::open_socket(const io::Endpoint& endpoint) {
   if (endpoint.unix_path.size() > kUnixPathMax) return fail(os_error(ENAMETOOLONG));
   auto made = std::make_unique<Socket>();
@@ -152,18 +160,30 @@ Result<SocketAddress> Network::local_address(io::Handle handle) {
   return s.connection->side[s.side].address;
 }
 
+Result<io::Endpoint> Network::endpoint(io::Handle handle) {
+  Socket& s = *sockets_.at(handle.value);  // asked on any core: nothing is done with it
+  if (!s.listening) return fail(os_error(EINVAL));
+  return s.endpoint;
+}
+
 void Network::close(io::Handle handle) {
   Socket& s = socket(handle);
   BH_CHECK(!simulator_.in_flight(s.accept) && !simulator_.in_flight(s.connect) && !simulator_.in_flight(s.other));
   if (s.listening) {
     auto found = listeners_.find(s.endpoint.to_string());
     std::erase(found->second, &s);
-    // A path stays where it is and refuses; an address is free again.
-    if (found->second.empty() && s.endpoint.unix_path.empty()) listeners_.erase(found);
+    auto heir = std::ranges::find_if(found->second, [&](Socket* other) { return other->adopted || s.adopted; });
+    if (!s.queue.empty() && heir != found->second.end()) {
+      for (Shared& waiting : s.queue) (*heir)->queue.push_back(std::move(waiting));
+      s.queue.clear();
+      pump_accept(**heir);
+    }
     for (Shared& waiting : s.queue) {
       waiting->side[1].closed = true;
       arrive(waiting, 1, [this, waiting] { reset_arrived(waiting, 0); });
     }
+    // A path stays where it is and refuses; an address is free again.
+    if (found->second.empty() && s.endpoint.unix_path.empty()) listeners_.erase(found);
   } else if (Shared connection = s.connection) {
     Side& side = connection->side[s.side];
     BH_CHECK(!simulator_.in_flight(side.receive) && !simulator_.in_flight(side.send));

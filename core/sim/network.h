@@ -25,8 +25,12 @@ class Network {
   ~Network();
 
   Result<io::Handle> open_listener(const io::Endpoint& endpoint, bool shared, int backlog);
+  // A socket that others may hold, too: when one of them closes it, what waits in it waits for the rest.
+  Result<io::Handle> adopt_listener(const io::Endpoint& endpoint);
   Result<io::Handle> open_socket(const io::Endpoint& endpoint);
   Result<SocketAddress> local_address(io::Handle handle);
+  // Where a listener listens. EINVAL where it is none.
+  Result<io::Endpoint> endpoint(io::Handle handle);
   void close(io::Handle handle);
 
   // `id` names the operation for Simulator::finish.

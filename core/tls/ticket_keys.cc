@@ -10,6 +10,7 @@ namespace bellhop {
 namespace {
 
 static_assert(std::is_trivially_copyable_v<TicketKey> && sizeof(TicketKey) == 80);
+constexpr uint8_t kSavedFormat = 1;
 
 }  // namespace
 
@@ -41,6 +42,36 @@ void TicketKeys::rotate(WallTime now, Bytes fresh) {
   std::lock_guard hold(lock_);
   next->previous = snapshot_->current;
   old = std::exchange(snapshot_, std::move(next));
+}
+
+// Format 1, the keys, whether there is a previous one, and when the current one became so, in milliseconds.
+TicketKeys::Saved TicketKeys::save() const {
+  std::shared_ptr<const Snapshot> now = snapshot();
+  Saved saved{};
+  uint8_t* at = saved.data();
+  *at++ = kSavedFormat;
+  std::memcpy(at, &now->current, sizeof(TicketKey));
+  std::memcpy(at += sizeof(TicketKey), &now->previous, sizeof(TicketKey));
+  *(at += sizeof(TicketKey)) = now->has_previous;
+  int64_t rotated_ms = now->rotated_at.time_since_epoch().count();
+  std::memcpy(at + 1, &rotated_ms, sizeof rotated_ms);
+  return saved;
+}
+
+std::shared_ptr<TicketKeys> TicketKeys::restore(Bytes saved) {
+  static_assert(std::tuple_size_v<Saved> == 2 + 2 * sizeof(TicketKey) + sizeof(int64_t));
+  if (saved.size() != std::tuple_size_v<Saved> || saved[0] != kSavedFormat) return nullptr;
+  const uint8_t* at = saved.data() + 1;
+  auto keys = std::make_shared<TicketKeys>(WallTime(), saved.subspan(1, kFreshBytes));
+  auto restored = std::make_shared<Snapshot>();
+  std::memcpy(&restored->current, at, sizeof(TicketKey));
+  std::memcpy(&restored->previous, at + sizeof(TicketKey), sizeof(TicketKey));
+  restored->has_previous = at[2 * sizeof(TicketKey)] != 0;
+  int64_t rotated_ms;
+  std::memcpy(&rotated_ms, at + 2 * sizeof(TicketKey) + 1, sizeof rotated_ms);
+  restored->rotated_at = WallTime(WallTime::duration(rotated_ms));
+  keys->snapshot_ = std::move(restored);
+  return keys;
 }
 
 std::shared_ptr<const TicketKeys::Snapshot> TicketKeys::snapshot() const {

@@ -513,5 +513,31 @@ Task<void> stop_resolve_flow(unsigned) {
 
 TEST(Resolve, AStoppedFlowAsksNobody) { run_on_cores(1, stop_resolve_flow); }
 
+Task<void> stopped_listener(unsigned) {
+  auto handle = io::open_listener(loopback());
+  CO_ASSERT(handle);
+  io::Endpoint endpoint = endpoint_of(*handle, loopback());
+  Listener listener(*handle);
+  auto first = co_await within(10s, connect(endpoint));
+  CO_ASSERT(first && co_await within(10s, listener.accept()));
+  listener.set_accepting(false);
+  auto resting = co_await within(20ms, listener.accept());  // also gives the operation time to end
+  CO_ASSERT(!resting);
+  EXPECT_TRUE(is(resting.error(), CoreError::timed_out));
+  auto second = co_await within(10s, connect(endpoint));
+  CO_ASSERT(second);
+  auto nothing = co_await within(20ms, listener.accept());
+  CO_ASSERT(!nothing);
+  listener.set_accepting(true);
+  EXPECT_TRUE(co_await within(10s, listener.accept()));
+  listener.stop();
+  auto end = co_await within(10s, listener.accept());
+  CO_ASSERT(!end);
+  EXPECT_TRUE(is(end.error(), CoreError::closed));
+  co_await listener.close();
+}
+
+TEST(Listener, RestsAndStopsWithoutLosingWhoHasCome) { run_on_cores(1, stopped_listener); }
+
 }  // namespace
 }  // namespace bellhop

@@ -317,6 +317,66 @@ TEST_P(HttpServerOver, DrainClosesIdleConnectionsAndFinishesBusyOnes) {
   run_scenario(fixture, drains);
 }
 
+// The steps before the end: while the server leaves, a resting connection rests on and its next answer is the last one;
+// new ones are taken, until it pauses.
+Task<void> winds_down(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
+  auto resting = co_await Peer::open(fixture, endpoint);
+  CO_ASSERT(resting);
+  CO_ASSERT(co_await resting->send(resting->bytes_of({.target = "/before"})));
+  CO_ASSERT(co_await resting->read_answers(1));
+  server.leave();
+  EXPECT_EQ((co_await ask_alone(fixture, endpoint, {.target = "/new"})).body, "GET /new ");
+  if (!fixture.http2()) {  // HTTP/2 ends by itself after its GOAWAY
+    CO_ASSERT(co_await resting->send(resting->bytes_of({.target = "/last"})));
+    CO_ASSERT(co_await resting->read_answers(2));
+    EXPECT_EQ(resting->answers[1].body, "GET /last ");
+  }
+  CO_ASSERT(co_await resting->read_to_end());
+  EXPECT_TRUE(resting->ended);
+
+  auto busy = co_await Peer::open(fixture, endpoint);
+  CO_ASSERT(busy);
+  CO_ASSERT(co_await busy->send(busy->bytes_of({.target = "/wait"})));
+  CO_ASSERT(co_await fixture.handler.waiting.wait());
+  server.pause();
+  EXPECT_FALSE(server.quiet(io::now(), 1h));
+  EXPECT_GE(server.stats().requests_in_work, 1u);  // an answer before it may still be on its way out
+  fixture.handler.release.set();
+  CO_ASSERT(co_await busy->read_to_end());
+  CO_ASSERT(busy->answers.size() == 1);
+  while (!server.quiet(io::now(), 1h)) CO_ASSERT(co_await sleep_for(1ms));
+  co_await resting->close();
+  co_await busy->close();
+
+  server.stay();  // nobody took the place
+  auto again = co_await Peer::open(fixture, endpoint);
+  CO_ASSERT(again);
+  for (size_t answers = 1; answers <= 2; ++answers) {
+    CO_ASSERT(co_await again->send(again->bytes_of({.target = "/again"})));
+    CO_ASSERT(co_await again->read_answers(answers));
+  }
+  co_await again->close();
+}
+
+TEST_P(HttpServerOver, LeavesInStepsThatCanBeTakenBack) {
+  fixture.limits.http2_goaway_grace = 20ms;
+  run_scenario(fixture, winds_down);
+}
+
+Task<void> quiet_needs_a_request(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
+  auto silent = co_await Peer::open(fixture, endpoint);
+  CO_ASSERT(silent);
+  while (server.stats().connections == 0) CO_ASSERT(co_await sleep_for(1ms));
+  EXPECT_FALSE(server.quiet(io::now(), 1h));  // it was just taken, and has asked nothing yet
+  EXPECT_TRUE(server.quiet(io::now(), Duration::zero()));
+  CO_ASSERT(co_await silent->send(silent->bytes_of({.target = "/i"})));
+  CO_ASSERT(co_await silent->read_answers(1));
+  while (!server.quiet(io::now(), 1h)) CO_ASSERT(co_await sleep_for(1ms));
+  co_await silent->close();
+}
+
+TEST_P(HttpServerOver, IsNotQuietWhileANewConnectionHasAskedNothing) { run_scenario(fixture, quiet_needs_a_request); }
+
 Task<void> leaves(Fixture& fixture, HttpServer&, io::Endpoint endpoint) {
   auto peer = co_await Peer::open(fixture, endpoint);
   CO_ASSERT(peer);

@@ -227,6 +227,52 @@ SCENE_TEST_WITH(NotificationHandler, ShedsWhatIsAboveItsBound,
   EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
 }
 
+SCENE_TEST(NotificationHandler, AnOverloadedCoreRefusesBeforeAnyWork) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  scene.parts[0]->core.overload.set_level(OverloadLevel::high);
+  FakeHttpExchange refused(subscriber.target(), scene.heartbeat_body(subscriber));
+  co_await scene.deliver(refused);
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.closed);
+  EXPECT_FALSE(refused.body_read);
+  EXPECT_EQ(scene.outcomes(CallbackOutcome::refused_overload), 1u);
+  // Strangers learn nothing of it.
+  EXPECT_EQ((co_await scene.post("/notify?id=AAAAAAAAAAAAAAAAAAAAAA&creds=AAAA", "")).status, 404);
+  scene.parts[0]->core.overload.set_level(OverloadLevel::none);
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
+  EXPECT_EQ(scene.parts[0]->core.overload.places.taken(), 0u);
+}
+
+SCENE_TEST(NotificationHandler, NoSubscriptionIsRefusedForLongerThanAQuarterOfItsStatusFrequency) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  scene.parts[0]->core.overload.set_level(OverloadLevel::severe);
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 503);
+  EXPECT_TRUE(co_await sleep_for(420s));
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 503);
+  EXPECT_TRUE(co_await sleep_for(30s));
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
+  EXPECT_EQ(scene.parts[0]->metrics->value(metric::overload_admitted), 1u);
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 503);  // a new time has begun
+}
+
+SCENE_TEST(NotificationHandler, WhatIsInWorkWhenTheDrainsPatienceEndsIsHandedBack) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  have_mail("m1");
+  fake_apns().delay = 5s;
+  FakeHttpExchange exchange(subscriber.target(), scene.mail_body(subscriber, {"m1"}));
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.deliver(exchange));
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_EQ(exchange.answers, 0);
+  Instant asked = io::now();
+  scene.parts[0]->core.work.request_stop();
+  co_await scope.join();
+  EXPECT_LT(io::now() - asked, 1s);
+  EXPECT_EQ(exchange.status, 503);
+  EXPECT_TRUE(exchange.closed);
+  EXPECT_EQ(scene.outcomes(CallbackOutcome::refused_draining), 1u);
+}
+
 SCENE_TEST_WITH(NotificationHandler, AStolenUrlCannotKeepUsBusy,
                 {.configure = [](Config& config) { config.notification.callbacks_per_mailbox_per_minute_max = 3; }}) {
   Subscriber subscriber = co_await scene.subscribe("anna");

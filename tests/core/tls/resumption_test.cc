@@ -48,6 +48,26 @@ TEST_P(Resumption, WorksOnEveryCoreThatSharesTheKeys) {
   EXPECT_TRUE(resumes(first));
 }
 
+TEST_P(Resumption, SurvivesTheProcessWhoseKeysWereSaved) {
+  EXPECT_FALSE(resumes(server_with(keys_)));
+  keys_->rotate(kNoon, fresh_bytes(2));
+  TicketKeys::Saved saved = keys_->save();
+  std::shared_ptr<TicketKeys> restored = TicketKeys::restore(saved);
+  ASSERT_TRUE(restored);
+  EXPECT_FALSE(restored->rotation_due(kNoon + std::chrono::hours(11)));
+  EXPECT_TRUE(restored->rotation_due(kNoon + std::chrono::hours(13)));
+  EXPECT_TRUE(resumes(server_with(restored))) << "by the previous key";
+  EXPECT_TRUE(resumes(server_with(restored))) << "by the current key";
+}
+
+TEST(TicketKeysTest, WhatIsNoSavedSetOfKeysIsNotRestored) {
+  TicketKeys::Saved saved = ticket_keys(1)->save();
+  EXPECT_FALSE(TicketKeys::restore({}));
+  EXPECT_FALSE(TicketKeys::restore(Bytes(saved).first(saved.size() - 1)));
+  saved[0] = 2;
+  EXPECT_FALSE(TicketKeys::restore(saved));
+}
+
 TEST_P(Resumption, SurvivesOneRotationButNotTwo) {
   auto server = server_with(keys_);
   EXPECT_FALSE(resumes(server));

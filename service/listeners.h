@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/io.h"
+#include "service/config.h"
+#include "service/handover.h"
+
+namespace bellhop::service {
+
+// The sockets that the server listens on: its own, one a core for each public address (SO_REUSEPORT), or those that the
+// service manager or a predecessor opened. A socket that was given must be one that the configuration asks for: nothing
+// is served elsewhere unseen. Used on core 0; the handles then belong to the cores that accept on them.
+class Listeners {
+ public:
+  // What a name of NamedDescriptor begins with where the socket is our own; its endpoint follows.
+  static constexpr std::string_view kOwn = "own@";
+
+  // Takes what was given, before open(). Our own sockets that nothing asks for any more are given up: unclaimed().
+  // Errors: os (EINVAL); complaint() says more.
+  Status take(std::vector<NamedDescriptor> given, const Config& config);
+  // Opens what is missing; all at once, so that a busy port shows before anything is served. Errors: os; complaint().
+  Status open(const Config& config, unsigned cores);
+  // Where nothing will accept on them.
+  void close_all();
+
+  const std::vector<io::Handle>& public_handles(unsigned core) const { return public_handles_[core]; }
+  const std::vector<io::Handle>& admin_handles() const { return admin_handles_; }  // TCP, unix socket
+  // In the order of the configuration; with port 0 the port that was picked.
+  const std::vector<SocketAddress>& public_addresses() const { return public_addresses_; }
+  const SocketAddress& admin_address() const { return admin_address_; }
+
+  // Every socket, for a successor; with `own_only`, without those of the service manager's. While they are open.
+  std::vector<NamedDescriptor> share(bool own_only) const;
+  const std::vector<std::string>& unclaimed() const { return unclaimed_; }
+  const std::string& complaint() const { return complaint_; }
+
+ private:
+  struct Socket {
+    io::Handle handle;
+    std::string name;
+  };
+  Status refuse(const NamedDescriptor& given, const std::string& why);
+  Status sort(NamedDescriptor given, const Config& config);
+  Status open_public(const HostPort& address, const Config& config, unsigned cores);
+  Result<io::Handle> open_admin(const io::Endpoint& endpoint, std::string_view what, int backlog);
+  Result<io::Handle> open_own(const io::Endpoint& endpoint, bool shared, std::string_view what, int backlog);
+  Result<io::Handle> adopt(const NamedDescriptor& given, const std::string& place);
+
+  std::map<std::string, std::vector<NamedDescriptor>> given_;  // by the text of their endpoints
+  std::vector<std::vector<io::Handle>> public_handles_;        // by core
+  std::vector<io::Handle> admin_handles_;
+  std::vector<SocketAddress> public_addresses_;
+  SocketAddress admin_address_;
+  std::vector<Socket> sockets_;  // each once
+  std::vector<std::string> unclaimed_;
+  std::string complaint_;
+};
+
+}  // namespace bellhop::service
