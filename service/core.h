@@ -14,6 +14,7 @@
 #include "service/metrics.h"
 #include "service/outcome.h"
 #include "service/token_client.h"
+#include "service/trail.h"
 #include "service/vault.h"
 #include "store/store.h"
 
@@ -61,6 +62,7 @@ struct Core {
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
   NotificationObserver* observer = nullptr;  // demo and tests
   GenerationSlot generations{node.start};
+  Trail trail;  // what lately happened here
 
   // As of the last reload. What is found here stays while a GenerationSlot::Pin is held that is older than the look: each
   // request, and each flow in the background that waits, holds one.

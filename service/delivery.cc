@@ -42,9 +42,11 @@ Task<bool> Delivery::push_all(std::span<Push> pushes, Instant deadline) {
     for (const store::DeviceEntry& device : devices_) {
       if (std::optional<DeviceOutcome> refusal = device_refusal(device.record)) {
         settle_device(*refusal, *refusal, push.events);
+        note_trail(push, device, *refusal);
       } else if (was_made(push, device)) {
         made_.push_back({push.hash, device.key});
         settle_device(DeviceOutcome::skipped_duplicate, DeviceOutcome::skipped_duplicate, push.events);
+        note_trail(push, device, DeviceOutcome::skipped_duplicate);
       } else {
         running.spawn(push_one(push, device, deadline));
       }
@@ -76,12 +78,15 @@ void Delivery::settle_push(Push& push, const store::DeviceEntry& device, PushEnd
       made_.push_back({push.hash, device.key});
       settle_device(content_free ? DeviceOutcome::delivered_contentfree : DeviceOutcome::delivered_apns,
                     DeviceOutcome::skipped_merged, push.events);
+      note_trail(push, device, content_free ? DeviceOutcome::delivered_contentfree : DeviceOutcome::delivered_apns);
       return;
     case PushEnd::token_gone:
       settle_device(DeviceOutcome::dropped_token_gone, DeviceOutcome::dropped_token_gone, push.events);
+      note_trail(push, device, DeviceOutcome::dropped_token_gone);
       return;
     case PushEnd::refused:
       settle_device(DeviceOutcome::dropped_payload, DeviceOutcome::dropped_payload, push.events);
+      note_trail(push, device, DeviceOutcome::dropped_payload);
       return;
     case PushEnd::unsettled:
       push.complete = false;
@@ -96,6 +101,15 @@ void Delivery::settle_device(DeviceOutcome first, DeviceOutcome rest, uint32_t e
   core_.ledger.settle(first);
   core_.ledger.settle(rest, events - 1);
   open_ -= events;
+}
+
+void Delivery::note_trail(const Push& push, const store::DeviceEntry& device, DeviceOutcome outcome) {
+  core_.trail.note({.at = io::wall_now(),
+                    .user = target_.user,
+                    .outcome = outcome,
+                    .device = device.key,
+                    .item = push.events == 1 ? push.hash : 0,
+                    .events = push.events});
 }
 
 bool Delivery::was_made(const Push& push, const store::DeviceEntry& device) const {

@@ -55,6 +55,7 @@ class Delivery {
   Task<void> push_one(Push& push, const store::DeviceEntry& device, Instant deadline);
   void settle_push(Push& push, const store::DeviceEntry& device, PushEnd end, bool content_free);
   void settle_device(DeviceOutcome first, DeviceOutcome rest, uint32_t events);
+  void note_trail(const Push& push, const store::DeviceEntry& device, DeviceOutcome outcome);
   bool was_made(const Push& push, const store::DeviceEntry& device) const;
   void remember(std::span<const Push> pushes);
 

@@ -175,6 +175,8 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row("bellhop_events_handed_back_total",
                         "New-mail events times devices given back to Exchange by a 503; it sends them again."),
     detail::gauge_row("bellhop_events_in_flight", "New-mail events times devices that have not ended yet."),
+    detail::gauge_row("bellhop_ledger_imbalance",
+                      "New-mail events times devices that the ledger cannot account for; anything but 0 is a fault of bellhop."),
     detail::gauge_row("bellhop_journal_records", "Content-free pushes in the journal that still have to be made."),
     detail::counter_row("bellhop_catch_ups_total", "Listings of a mailbox because events were missed."),
     detail::seconds_row<Stage>("bellhop_stage_seconds", "Time of one notification, by stage."),

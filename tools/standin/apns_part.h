@@ -44,6 +44,7 @@ class Apns::Part {
                       WallTime timestamp);
     Task<void> follow_rule(service::HttpExchange& exchange, const PushRequest& push, std::string_view payload,
                            ApnsRule rule);
+    Task<void> outlast(service::HttpExchange& exchange);
     Task<void> die();
 
     Part& part;

@@ -120,6 +120,7 @@ struct EwsFault {
   Duration back_off{};
   std::string code;  // of response_code, as Exchange writes it: "ErrorMailboxMoveInProgress"
   Duration lasting{};  // of the stand-in's scaled clock, from add_fault() on; 0: until clear_faults()
+  Instant until{};     // set by add_fault(); the epoch: no end
 };
 
 // What becomes of a callback on demand, whatever the server does. Both are faults of Exchange or of the way to it, and

@@ -117,7 +117,7 @@ class Exchange::Part final : public service::HttpHandler {
   Task<Result<Posted>> exchange_once(CallbackHost* host, const service::Http1Request* request);
   bool settle(Subscription& subscription, const Posted& posted, NotificationAttempt& attempt);
   void acknowledged(Subscription& subscription, NotificationAttempt& attempt);
-  void end(Subscription& subscription, uint64_t MailboxBooks::*how);
+  void end(Subscription& subscription, uint64_t MailboxBooks::*how);  // unsubscribed, dead or forgotten
   void arm(Subscription& subscription, Duration unscaled);
   const CallbackFault* callback_fault(const Subscription& subscription);
   Task<void> send_anyway(CallbackHost* host, std::string target, std::string body);
@@ -126,7 +126,7 @@ class Exchange::Part final : public service::HttpHandler {
   static void timer_expired(Timer& timer);
 
   // ---- the ledger (exchange_ledger.cc) ----
-  void enter_mail(const Mailbox& mailbox, std::string_view subject);
+  void enter_mail(const Mailbox& mailbox, uint64_t item, std::string_view subject);
   void enter_attempt(const NotificationAttempt& attempt, std::span<const PendingEvent> sent);
   void enter_end(const Subscription& subscription, std::string_view how);
   void enter(ExchangeEntry entry);
