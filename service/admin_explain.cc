@@ -172,7 +172,7 @@ std::vector<Step> chain_of(const Facts& facts, WallTime now) {
                      .item = entry.key.item_hash});
   }
   for (const TrailEntry& entry : facts.trail) chain.push_back(step_of(entry));
-  std::ranges::stable_sort(chain, {}, &Step::at);
+  std::ranges::sort(chain, {}, &Step::at);
   return chain;
 }
 
@@ -234,7 +234,7 @@ std::vector<Step> next_of(const Facts& facts, WallTime now) {
                     .text = "not before then Exchange repeats the callback that was refused",
                     .subscription = callback->subscription});
   }
-  std::ranges::stable_sort(next, {}, &Step::at);
+  std::ranges::sort(next, {}, &Step::at);
   return next;
 }
 

@@ -12,8 +12,6 @@ namespace {
 
 Task<LedgerSnapshot> look_here(const Core* core) { co_return core->ledger.snapshot(); }
 
-uint64_t apart(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
-
 // Records are written before the ledger hears of them, and erased after: while events are in flight, so many may differ.
 bool agrees(uint64_t stored, const LedgerSnapshot& before, const LedgerSnapshot& after) {
   uint64_t low = std::min(before.journaled, after.journaled), high = std::max(before.journaled, after.journaled);
