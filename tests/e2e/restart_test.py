@@ -36,7 +36,7 @@ class Knocking(threading.Thread):
 def take_over(world):
     """(begin, end) of the time in which there are two processes."""
     old, begun = world.server, time.monotonic_ns()
-    new = world.spawn("server", "bellhopd", "--config", world.config)
+    new = world.spawn("server", "bellhopd", "--config", world.config, "--take-over")
     wait_until("the old process ends by itself", lambda: old.poll() is not None, 60)
     assert old.returncode == 0, world.log_of("server")[-3000:]
     world.server = new
