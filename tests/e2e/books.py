@@ -161,12 +161,12 @@ class Verdict:
 
     @staticmethod
     def _explained(mail, first, again, kills):
-        """A repeat is one of a crash: the kill came between the two, and before Exchange had its OK for long."""
+        """A repeat is one of a crash: the kill came between the two, and neither Exchange's OK nor the first push was long ago."""
         for kill in kills:
             if not first["atNs"] <= kill <= again["atNs"]:
                 continue
             acknowledged = mail.acknowledged() if mail else None
-            if acknowledged is None or acknowledged >= kill - TAIL_NS:
+            if acknowledged is None or acknowledged >= kill - TAIL_NS or first["atNs"] >= kill - TAIL_NS:
                 return True
         return False
 

@@ -3,7 +3,8 @@
 """bellhopd is killed (SIGKILL) at random moments under load, and the stand-ins' own books are asked what became of every mail:
 none lost, none at a wrong device, no repeat without a kill that explains it, OK never before the push.
 
-  ledger_test.py [kills] [seed]    default 20 kills; 500 takes about half an hour
+  ledger_test.py [kills] [seed] [after-push|after-journal|auto]
+                                   default 20 kills, after-push; 500 takes about half an hour
   ledger_test.py --self-check      only plants faults: a push that gets lost, a swapped device token, an OK before the push, a
                                    push repeated without cause, a mail shown twice. Each must turn the verdict red
 
@@ -27,8 +28,11 @@ RATE = int(os.environ.get("BELLHOP_LEDGER_RATE", "60" if SANITIZED else "200"))
 READY_S = float(os.environ.get("BELLHOP_LEDGER_READY_S", "2"))
 
 
-def make_world(mailboxes=MAILBOXES):
-    return World(mailboxes=mailboxes, cores=2, server_config=CONFIG, time_scale=0.02,
+def make_world(mailboxes, ack):
+    config = CONFIG + f'ack = "{ack}"\n'
+    if ack == "auto":
+        config += "auto_journal_above = 4\nauto_push_below = 2\n"  # both ways are gone, to and fro
+    return World(mailboxes=mailboxes, cores=2, server_config=config, time_scale=0.02,
                  exchange_options=("--ledger", "2000000"), apns_options=("--pushes-kept", "2000000"))
 
 
@@ -52,7 +56,7 @@ def balanced(world):
     assert world.metrics()["bellhop_ledger_imbalance"] == 0
 
 
-def many_kills(world, tokens, kills, seed):
+def many_kills(world, tokens, kills, seed, ack):
     rng = random.Random(seed)
     books = Books(world)
     load = Load(world, f"K{seed}", RATE, sorted(tokens))
@@ -69,10 +73,11 @@ def many_kills(world, tokens, kills, seed):
             print(f"{number} kills, {load.sent} mails", flush=True)
     load.stop()
     settle(world, 120)
+    wait_until("the journal is empty", lambda: world.metrics()["bellhop_journal_records"] == 0, 120)
     books.read().complete()
     balanced(world)
-    verdict = Verdict(books, tokens, load.prefix, moments)
-    print(f"seed {seed}, {kills} kills, {load.sent} mails at {RATE} a second; ready after {max(starts):.2f} s at most, "
+    verdict = Verdict(books, tokens, load.prefix, moments, after_push=ack == "after-push")
+    print(f"{ack}, seed {seed}, {kills} kills, {load.sent} mails at {RATE} a second; ready after {max(starts):.2f} s at most, "
           f"{sorted(starts)[len(starts) // 2]:.2f} s in the middle")
     print(verdict)
     assert len(verdict.mails) == load.sent, (len(verdict.mails), load.sent)
@@ -182,7 +187,8 @@ def main():
     numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     kills = numbers[0] if numbers else 20
     seed = numbers[1] if len(numbers) > 1 else int(time.time()) % 1_000_000
-    with make_world(9 if only_self_check else MAILBOXES + 1) as world:
+    ack = next((argument for argument in sys.argv[1:] if argument in ("after-push", "after-journal", "auto")), "after-push")
+    with make_world(9 if only_self_check else MAILBOXES + 1, "after-push" if only_self_check else ack) as world:
         world.start_standins()
         world.start_server()
         number = world.mailboxes  # one whose device secret we know
@@ -191,11 +197,12 @@ def main():
         address = f"user{number}@{world.domain}"
         tokens[address] = [world.push_token(number)]
         settle(world)
-        self_check(world, tokens, (address, number, secret))
+        if ack == "after-push":
+            self_check(world, tokens, (address, number, secret))
         if only_self_check:
             return 0
         settle(world)
-        many_kills(world, tokens, kills, seed)
+        many_kills(world, tokens, kills, seed, ack)
         world.server.terminate()
         assert world.server.wait(30) == 0, world.log_of("server")
         world.run("store", "check", "--config", world.config)
