@@ -34,7 +34,8 @@ def unescape(text):
 
 
 def calls_of(path, store):
-    """The calls on the store's file, in the order of their ends; times in nanoseconds of the wall clock."""
+    """The calls on files below the folder, in the order of their ends; times in nanoseconds of the wall clock."""
+    store = "".join(f"\\x{byte:02x}" for byte in store.encode())  # as -xx writes paths too
     open_calls, calls = {}, []
     with open(path, errors="replace") as file:
         for line in file:

@@ -108,8 +108,7 @@ void add_audit_commands(CLI::App& root, Action& chosen) {
   audit->add_flag("--json", audited->json, "JSON, as docs/openapi.json describes it");
   choose(audit, chosen, [audited] { return show_audit(audited->target, audited->json); });
   teach(audit, "bellhop audit --socket /run/bellhop/admin.sock",
-        "Every accepted event must have ended for every device, wait in the journal or be in flight, on each core; and the
-"
+        "Every accepted event must have ended for every device, wait in the journal or be in flight, on each core; and the\n"
         "journal in the store must be the one that is counted. Ends with 1 where that is not so.");
 
   auto explained = std::make_shared<Choice>();
