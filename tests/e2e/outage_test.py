@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is around bellhop is down, and the stand-ins' books say what became of the mail.
 
-  outage_test.py [apns] [ews] [slow]    default all three
+  outage_test.py [self-check] [apns] [ews] [slow]    default all of them
+    self-check: a push that is lost, a subscription that dies, an OK that comes late: each must be seen
     apns: APNs is dead for ten minutes of the scaled clock: every event has its OK within the deadline, no subscription dies,
           and every event is pushed afterwards
     ews:  EWS is dead, or never answers: every event is pushed without content within the deadline
@@ -195,8 +196,50 @@ def one_host_is_slow():
         print("ok: auto switched: " + next(line for line in world.log_of("server").splitlines() if SLOW_LOG in line))
 
 
+def red(check):
+    """The check must fail."""
+    try:
+        check()
+    except AssertionError:
+        return
+    raise AssertionError("the planted fault was not seen")
+
+
+def self_check():
+    with make_world() as world:
+        tokens = begin(world)
+
+        def deliver(prefix):
+            books = Books(world).read()
+            world.exchange("POST", "/deliver", {"mails": [{"address": address, "subject": f"{prefix}-{address}"} for address in sorted(tokens)]})
+            settle(world)
+            return books.read()
+
+        def in_time(books, prefix):
+            longest = seconds_to_ok(books, prefix)
+            assert longest <= TOTAL_S + SLACK_S, longest
+        books = deliver("clean")
+        nobody_died(books)
+        in_time(books, "clean")
+        assert Verdict(books, tokens, "clean").good()
+        world.exchange("POST", "/faults", {"kind": "drop", "minutes": 10})
+        world.apns("POST", "/rules", {"action": "swallow", "count": 1})
+        bare = Verdict(deliver("bare"), tokens, "bare", after_push=False)
+        assert len(bare.lost) == 1 and not bare.good(), f"one push without content is missing: {bare}"
+        world.exchange("DELETE", "/faults")
+        # Three repeats of the same callback: 1.5 + 3 + 6 seconds at this scale.
+        world.exchange("POST", "/callback-faults", {"kind": "ignore_answer", "mailbox": "user1@example.com", "count": 3})
+        late = deliver("late")
+        red(lambda: in_time(late, "late"))
+        world.exchange("POST", "/restart")
+        red(lambda: nobody_died(late.read()))
+        print("ok: a lost push, a late OK and a dead subscription are seen")
+
+
 def main():
-    scenes = sys.argv[1:] or ["apns", "ews", "slow"]
+    scenes = sys.argv[1:] or ["self-check", "apns", "ews", "slow"]
+    if "self-check" in scenes:
+        self_check()
     if "apns" in scenes:
         for kind in ("refuse", "silent"):
             apns_is_dead(kind)

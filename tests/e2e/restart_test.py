@@ -3,7 +3,8 @@
 """A new bellhopd takes over from a running one under load: no connection is refused, no mail is lost or pushed twice, and what
 that adds to a notification's time is measured. Without systemd: the sockets go from process to process.
 
-  restart_test.py [restarts] [rate]    default 3 restarts at 200 mails a second; 1000 for the table in the documents"""
+  restart_test.py [restarts] [rate]    default 3 restarts at 200 mails a second; 1000 for the table in the documents
+  restart_test.py --self-check         only what comes first: a stop and a start one after the other must be seen to refuse"""
 import os
 import socket
 import sys
@@ -44,18 +45,37 @@ def take_over(world):
     return begun, time.monotonic_ns()
 
 
+def self_check(world):
+    knocking = Knocking(world.public_port)
+    knocking.start()
+    wait_until("somebody knocks", lambda: knocking.made > 10)
+    assert not knocking.refused, knocking.refused[:3]
+    world.server.terminate()
+    assert world.server.wait(30) == 0
+    world.start_server(token=False)
+    made = knocking.made
+    wait_until("somebody is let in again", lambda: knocking.made > made)
+    knocking.stopping.set()
+    knocking.join()
+    assert knocking.refused, "a server that was not there must be seen"
+    print(f"ok: a restart without taking over refuses {len(knocking.refused)} connections")
+
+
 def took_ms(mail):
     return (mail.acknowledged() - mail.arrived) / 1e6
 
 
 def main():
-    numbers = [int(argument) for argument in sys.argv[1:]]
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
     restarts = numbers[0] if numbers else 3
     rate = numbers[1] if len(numbers) > 1 else 200
     with World(mailboxes=MAILBOXES, cores=2, server_config=CONFIG, time_scale=0.05, exchange_options=("--ledger", "2000000"),
                apns_options=("--pushes-kept", "2000000")) as world:
         world.start_standins()
         world.start_server()
+        self_check(world)
+        if "--self-check" in sys.argv:
+            return 0
         tokens = register_all(world, MAILBOXES)
         settle(world)
         books = Books(world).read()
