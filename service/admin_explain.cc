@@ -124,9 +124,9 @@ Step step_of(const TrailEntry& entry) {
     step.what = "callback";
     step.outcome = name_of(*callback);
     step.subscription = entry.subscription;
-    step.text = fmt::format("Exchange told of {} new mails, {} of them known{}; {} after {} ms", entry.events,
+    step.text = fmt::format("Exchange told of {} new mails, {} of them known{}; after {} ms {}", entry.events,
                             entry.duplicates, entry.caught_up ? ", and the mailbox was listed because events were missed" : "",
-                            explain(*callback).meaning, to_milliseconds(entry.took));
+                            to_milliseconds(entry.took), explain(*callback).meaning);
     return step;
   }
   DeviceOutcome outcome = std::get<DeviceOutcome>(entry.outcome);
@@ -137,6 +137,12 @@ Step step_of(const TrailEntry& entry) {
   step.text = explain(outcome).meaning;
   if (entry.events > 1) step.text += fmt::format("; it stands for {} mails", entry.events);
   return step;
+}
+
+// What happened first, of steps within one millisecond.
+size_t rank(const Step& step) {
+  constexpr std::string_view kOrder[] = {"user", "device", "token", "subscription", "journal", "push", "callback", "contact"};
+  return size_t(std::ranges::find(kOrder, step.what) - std::begin(kOrder));
 }
 
 std::vector<Step> chain_of(const Facts& facts, WallTime now) {
@@ -172,7 +178,7 @@ std::vector<Step> chain_of(const Facts& facts, WallTime now) {
                      .item = entry.key.item_hash});
   }
   for (const TrailEntry& entry : facts.trail) chain.push_back(step_of(entry));
-  std::ranges::sort(chain, {}, &Step::at);
+  std::ranges::sort(chain, [](const Step& a, const Step& b) { return std::pair(a.at, rank(a)) < std::pair(b.at, rank(b)); });
   return chain;
 }
 
