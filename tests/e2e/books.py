@@ -94,14 +94,14 @@ def what(push):
 
 class Verdict:
     """What the books say of the mails whose subjects begin with `prefix`. `tokens`: push tokens by mailbox address; `kills`:
-    when the server was killed. `after_push`: OK may come only after the push, never on the strength of a journal record."""
+    (when the server was killed, when the next one was ready). `after_push`: OK may come only after the push, never on the strength of a journal record."""
 
     def __init__(self, books, tokens, prefix, kills=(), after_push=True):
         self.lost, self.wrong_device, self.early_ok = [], [], []
         self.repeated, self.unexplained, self.shown_twice = [], [], []
         self.content_free = self.notices = 0
         self.mails = [mail for mail in books.by_item.values() if mail.subject.startswith(prefix)]
-        self.in_flight_at_kills = [books.in_flight(kill, tokens) for kill in kills]
+        self.in_flight_at_kills = [books.in_flight(killed, tokens) for killed, _ in kills]
         owner = {token: mailbox for mailbox, some in tokens.items() for token in some}
         begun = min((mail.arrived for mail in self.mails), default=0)
         by_token = {token: [] for token in owner}
@@ -162,17 +162,38 @@ class Verdict:
     @staticmethod
     def _explained(mail, first, again, kills):
         """A repeat is one of a crash: the kill came between the two, and neither Exchange's OK nor the first push was long ago."""
-        for kill in kills:
-            if not first["atNs"] <= kill <= again["atNs"]:
+        for killed, ready in kills:
+            # What was on its way when the server died is accepted until the next one is there.
+            if not first["atNs"] <= ready or not killed <= again["atNs"]:
                 continue
             acknowledged = mail.acknowledged() if mail else None
-            if acknowledged is None or acknowledged >= kill - TAIL_NS or first["atNs"] >= kill - TAIL_NS:
+            if acknowledged is None or acknowledged >= killed - TAIL_NS or first["atNs"] >= killed - TAIL_NS:
                 return True
         return False
 
     def good(self):
         bound = sum(self.in_flight_at_kills)
         return not (self.lost or self.wrong_device or self.early_ok or self.unexplained or len(self.shown_twice) > bound)
+
+    def story(self, books, kills):
+        """Of the first mail that is concerned: what the books say of it, in milliseconds since it arrived."""
+        subjects = [subject for _, subject in self.lost] + [one[1] for one in self.early_ok] + [subject for _, subject in self.shown_twice]
+        subjects += [push["body"] for push in self.wrong_device] + [pair[0]["body"] for pair in self.unexplained]
+        mail = next((books.mails[subject] for subject in subjects if subject in books.mails), None)
+        if not mail:
+            return "the books have no story"
+        events = [(killed, "kill") for killed, _ in kills] + [(ready, "ready again") for _, ready in kills]
+        for number, attempt in enumerate(books.attempts):
+            if attempt["mailbox"] != mail.mailbox:
+                continue
+            its = "with it" if mail.item in attempt["items"] else "without it"
+            events.append((attempt["begunNs"], f"callback {number} {its} begins: {len(attempt['items'])} mails, attempt {attempt['attempt']}"))
+            events.append((attempt["atNs"], f"callback {number} {its} ends: {attempt['answer']} {attempt['status']} {attempt.get('error', '')}"))
+        events += [(push["atNs"], f"push to …{push['deviceToken'][-6:]}, {push['collapseId'][:8]}") for push in books.pushes if push["body"] == mail.subject]
+        last = max([at for at, text in events if text.startswith("push") or "with it" in text], default=mail.arrived)
+        lines = [f"  {(at - mail.arrived) / 1e6:10.1f} ms  {text}" for at, text in sorted(events)
+                 if mail.arrived - 2e9 <= at <= last + 2e9 and ("without" not in text or abs(at - mail.arrived) < 2e10)]
+        return f"the story of {mail.subject}, which arrived at 0:\n" + "\n".join(lines[:200])
 
     def __str__(self):
         text = (f"{len(self.mails)} mails: lost {len(self.lost)}, wrong device {len(self.wrong_device)}, OK before the push "

@@ -66,8 +66,9 @@ def many_kills(world, tokens, kills, seed, ack):
         lives = rng.uniform(0.05, 1.5)
         begun = time.monotonic()
         wait_until("the server has lived long enough", lambda: time.monotonic() - begun >= lives, 30)
-        moments.append(kill(world))
+        killed = kill(world)
         starts.append(restart(world))
+        moments.append((killed, time.monotonic_ns()))
         books.read()
         if number % 50 == 0:
             print(f"{number} kills, {load.sent} mails", flush=True)
@@ -80,6 +81,8 @@ def many_kills(world, tokens, kills, seed, ack):
     print(f"{ack}, seed {seed}, {kills} kills, {load.sent} mails at {RATE} a second; ready after {max(starts):.2f} s at most, "
           f"{sorted(starts)[len(starts) // 2]:.2f} s in the middle")
     print(verdict)
+    if not verdict.good():
+        print(verdict.story(books, moments))
     assert len(verdict.mails) == load.sent, (len(verdict.mails), load.sent)
     assert sum(verdict.in_flight_at_kills) > 0 or kills < 5, "no kill met a push in flight: there was no load"
     assert not [one for one in books.ended if one["how"] != "unsubscribed"], f"subscriptions died: {books.ended[:3]}"
