@@ -11,6 +11,9 @@ from processes import wait_until
 
 # What is committed together: a crash loses what the hot state learned within this time (and may push it again).
 TAIL_NS = 300_000_000
+# A callback that took so long ran into bellhop's deadlines (notification.push_timeout_ms): what APNs accepted and could not say
+# in time is pushed again.
+DEADLINE_NS = 3_900_000_000
 
 
 class Mail:
@@ -99,7 +102,7 @@ class Verdict:
     def __init__(self, books, tokens, prefix, kills=(), after_push=True):
         self.lost, self.wrong_device, self.early_ok = [], [], []
         self.repeated, self.unexplained, self.shown_twice = [], [], []
-        self.content_free = self.notices = 0
+        self.content_free = self.notices = self.past_deadline = 0
         self.mails = [mail for mail in books.by_item.values() if mail.subject.startswith(prefix)]
         self.in_flight_at_kills = [books.in_flight(killed, tokens) for killed, _ in kills]
         owner = {token: mailbox for mailbox, some in tokens.items() for token in some}
@@ -130,7 +133,12 @@ class Verdict:
             first = shown.setdefault(collapse, push)
             if first is not push:
                 self.repeated.append((first, push))
-                if not self._explained(books.mails.get(first["body"] or push["body"]), first, push, kills):
+                mail = books.mails.get(first["body"]) or books.mails.get(push["body"])
+                if self._killed_between(mail, first, push, kills):
+                    pass
+                elif self._too_late(mail.attempts if mail else [a for one in mine for a in one.attempts], first, push):
+                    self.past_deadline += 1
+                else:
                     self.unexplained.append((first, push))
             if push["body"] in books.mails:
                 subjects.setdefault(push["body"], set()).add(collapse)
@@ -160,7 +168,13 @@ class Verdict:
                 self.early_ok.append((token, mail.subject, first[mail.subject] - acknowledged))
 
     @staticmethod
-    def _explained(mail, first, again, kills):
+    def _too_late(attempts, first, again):
+        """The callback that made the first push lasted beyond the deadlines, and was over before the second one."""
+        return any(a["begunNs"] <= first["atNs"] and a["atNs"] <= again["atNs"] and a["atNs"] - a["begunNs"] >= DEADLINE_NS
+                   for a in attempts)
+
+    @staticmethod
+    def _killed_between(mail, first, again, kills):
         """A repeat is one of a crash: the kill came between the two, and neither Exchange's OK nor the first push was long ago."""
         for killed, ready in kills:
             # What was on its way when the server died is accepted until the next one is there.
@@ -198,7 +212,7 @@ class Verdict:
     def __str__(self):
         text = (f"{len(self.mails)} mails: lost {len(self.lost)}, wrong device {len(self.wrong_device)}, OK before the push "
                 f"{len(self.early_ok)}, shown twice {len(self.shown_twice)}, repeated under one collapse id {len(self.repeated)} "
-                f"({len(self.unexplained)} without cause), without content {self.content_free}, notices of more mail {self.notices}")
+                f"({self.past_deadline} past a deadline, {len(self.unexplained)} without cause), without content {self.content_free}, notices of more mail {self.notices}")
         if self.in_flight_at_kills:
             text += f"; pushes in flight at {len(self.in_flight_at_kills)} kills {sum(self.in_flight_at_kills)}"
         for name in ("lost", "wrong_device", "early_ok", "unexplained", "shown_twice"):
