@@ -43,6 +43,8 @@ constexpr auto kRoutes = std::to_array<Route>({
     {HttpMethod::get, "/openapi.json", Way::open, &describe},
     {HttpMethod::get, "/v1/status", Way::socket, &status},
     {HttpMethod::get, "/v1/outcomes", Way::socket, &outcomes},
+    {HttpMethod::get, "/v1/audit", Way::socket, &audit},
+    {HttpMethod::get, "/v1/explain/{thing}", Way::socket, &explain},
     {HttpMethod::get, "/v1/users", Way::socket, &list_users},
     {HttpMethod::get, "/v1/users/{id}", Way::socket, &show_user},
     {HttpMethod::get, "/v1/devices", Way::socket, &list_devices},
@@ -110,15 +112,8 @@ void append_counts(JsonWriter& json, std::string_view name, const std::array<std
 std::string outcomes_json(const LedgerSnapshot& ledger) {
   std::string body;
   JsonWriter json(body);
-  json.begin_object()
-      .member("accepted", ledger.accepted)
-      .member("handedBack", ledger.handed_back)
-      .member("delivered", ledger.total(DeviceOutcomeClass::delivered))
-      .member("skipped", ledger.total(DeviceOutcomeClass::skipped))
-      .member("dropped", ledger.total(DeviceOutcomeClass::dropped))
-      .member("journaled", ledger.journaled)
-      .member("inFlight", ledger.in_flight)
-      .member("balance", ledger.balance());
+  json.begin_object();
+  append_ledger(json, ledger);
   append_counts(json, "devices", kDeviceOutcomeNames, ledger.device);
   append_counts(json, "callbacks", kCallbackOutcomeNames, ledger.callback);
   append_counts(json, "api", kApiOutcomeNames, ledger.api);
@@ -128,6 +123,17 @@ std::string outcomes_json(const LedgerSnapshot& ledger) {
 }
 
 }  // namespace
+
+void append_ledger(JsonWriter& json, const LedgerSnapshot& ledger) {
+  json.member("accepted", ledger.accepted)
+      .member("handedBack", ledger.handed_back)
+      .member("delivered", ledger.total(DeviceOutcomeClass::delivered))
+      .member("skipped", ledger.total(DeviceOutcomeClass::skipped))
+      .member("dropped", ledger.total(DeviceOutcomeClass::dropped))
+      .member("journaled", ledger.journaled)
+      .member("inFlight", ledger.in_flight)
+      .member("balance", ledger.balance());
+}
 
 // What an operator may read of a refusal: unlike the public listener's, it says what was wrong.
 Task<void> respond_problem(HttpExchange& exchange, uint16_t status, ProblemCode code, std::string_view detail,
@@ -171,6 +177,13 @@ std::string timestamp(WallTime time) {
   std::chrono::hh_mm_ss clock(seconds - day);
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", int(date.year()), unsigned(date.month()),
                      unsigned(date.day()), clock.hours().count(), clock.minutes().count(), clock.seconds().count());
+}
+
+std::string timestamp_ms(WallTime time) {
+  std::string text = timestamp(time);
+  auto part = time - std::chrono::floor<std::chrono::seconds>(time);
+  text.insert(text.size() - 1, fmt::format(".{:03}", std::chrono::duration_cast<std::chrono::milliseconds>(part).count()));
+  return text;
 }
 
 // Alive: the loop of core 0 turns.

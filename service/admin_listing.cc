@@ -161,6 +161,18 @@ Task<void> read_contacts(Core& core, std::vector<Contact>& contacts) {
   }
 }
 
+Task<Result<WholeUser>> read_whole_user(Core& core, store::StoredUserId id) {
+  WholeUser whole;
+  BH_CO_TRY(whole.user, co_await core.node.store.read_user(id));
+  BH_CO_TRY(whole.devices, co_await core.node.store.read_devices(id));
+  store::Route route;
+  for (const store::CapabilityHash& capability : whole.user.subscriptions) {
+    BH_CO_CHECKED(co_await core.node.store.read_route(capability, route));
+    if (route.kind == store::RouteKind::subscription) whole.subscriptions.push_back({capability, route.subscription});
+  }
+  co_return whole;
+}
+
 std::string_view ews_host(const store::SubscriptionRecord& record) {
   std::string_view origin = record.ews_origin();
   size_t slashes = origin.find("//");

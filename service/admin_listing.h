@@ -58,6 +58,15 @@ struct Contact {
 };
 Task<void> read_contacts(Core& core, std::vector<Contact>& contacts);
 
+// A user with all that is the user's.
+struct WholeUser {
+  store::UserRecord user;
+  std::vector<store::DeviceEntry> devices;
+  std::vector<store::SubscriptionEntry> subscriptions;  // living ones
+};
+// Errors: not_found, and what reading the store may meet.
+Task<Result<WholeUser>> read_whole_user(Core& core, store::StoredUserId id);
+
 // ---- How they are shown ----
 inline constexpr std::string_view kHealthNames[] = {"pending", "active", "late", "lost"};
 constexpr std::string_view name_of(SubscriptionHealth health) { return kHealthNames[size_t(health)]; }

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/task.h"
+#include "proto/json_writer.h"
 #include "proto/problem.h"
 #include "service/core.h"
 #include "service/http_exchange.h"
@@ -36,6 +37,8 @@ Task<void> metrics(Call& call);
 Task<void> describe(Call& call);
 Task<void> status(Call& call);
 Task<void> outcomes(Call& call);
+Task<void> audit(Call& call);
+Task<void> explain(Call& call);
 Task<void> config(Call& call);
 Task<void> reload(Call& call);
 Task<void> drain(Call& call);
@@ -67,6 +70,11 @@ Task<void> respond_json(HttpExchange& exchange, std::string_view body, uint16_t 
 
 // Seconds, UTC: 2026-01-31T12:00:00Z.
 std::string timestamp(WallTime time);
+// With milliseconds.
+std::string timestamp_ms(WallTime time);
+
+// The members of GET /v1/outcomes' sums, without the braces.
+void append_ledger(proto::JsonWriter& json, const LedgerSnapshot& ledger);
 
 // A body that is small and may hold nothing secret.
 class SmallBody final : public BodySink {

@@ -145,20 +145,6 @@ uint64_t open_connections(const std::vector<const MetricsShard*>& shards, Connec
   return total;
 }
 
-void append_ledger(JsonWriter& json, const LedgerSnapshot& ledger) {
-  json.name("ledger")
-      .begin_object()
-      .member("accepted", ledger.accepted)
-      .member("handedBack", ledger.handed_back)
-      .member("delivered", ledger.total(DeviceOutcomeClass::delivered))
-      .member("skipped", ledger.total(DeviceOutcomeClass::skipped))
-      .member("dropped", ledger.total(DeviceOutcomeClass::dropped))
-      .member("journaled", ledger.journaled)
-      .member("inFlight", ledger.in_flight)
-      .member("balance", ledger.balance())
-      .end_object();
-}
-
 void append_subscriptions(JsonWriter& json, const store::Counts& counts, const Sample& sample) {
   json.name("subscriptions")
       .begin_object()
@@ -321,7 +307,9 @@ Task<void> status(Call& call) {
       .member("uptimeSeconds", std::max<int64_t>(0, to_unix_seconds(now) - to_unix_seconds(started)))
       .member("cores", node.cores.size())
       .member("backend", io::backend_description());
+  json.name("ledger").begin_object();
   append_ledger(json, call.server.ledger());
+  json.end_object();
   append_subscriptions(json, *counts, *sample);
   append_supervision(json, shards, node.host_outages);
   append_store(json, node.store, *counts);

@@ -73,25 +73,6 @@ Task<void> read_last_contacts(Core& core, const Page& page, std::vector<Contact>
   co_await read_contacts(core, contacts);
 }
 
-// Of one user, for show_user.
-struct Whole {
-  store::UserRecord user;
-  std::vector<store::DeviceEntry> devices;
-  std::vector<store::SubscriptionEntry> subscriptions;
-};
-
-Task<Result<Whole>> read_whole(Core& core, store::StoredUserId id) {
-  Whole whole;
-  BH_CO_TRY(whole.user, co_await core.node.store.read_user(id));
-  BH_CO_TRY(whole.devices, co_await core.node.store.read_devices(id));
-  store::Route route;
-  for (const store::CapabilityHash& capability : whole.user.subscriptions) {
-    BH_CO_CHECKED(co_await core.node.store.read_route(capability, route));
-    if (route.kind == store::RouteKind::subscription) whole.subscriptions.push_back({capability, route.subscription});
-  }
-  co_return whole;
-}
-
 }  // namespace
 
 Task<void> list_users(Call& call) {
@@ -130,8 +111,8 @@ Task<void> list_users(Call& call) {
 
 Task<void> show_user(Call& call) {
   auto id = read_id<store::StoredUserId>(call.argument);
-  Result<Whole> whole = fail(store::store_error(store::StoreError::not_found));
-  if (id) whole = co_await read_whole(call.core, *id);
+  Result<WholeUser> whole = fail(store::store_error(store::StoreError::not_found));
+  if (id) whole = co_await read_whole_user(call.core, *id);
   if (!whole && is(whole.error(), store::StoreError::not_found)) {
     co_await respond_problem(call.exchange, 404, ProblemCode::unknown, "no user has this id; an id is 64 hex digits");
     co_return;

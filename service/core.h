@@ -17,6 +17,7 @@
 #include "service/outcome.h"
 #include "service/overload.h"
 #include "service/token_client.h"
+#include "service/trail.h"
 #include "service/vault.h"
 #include "store/store.h"
 
@@ -78,6 +79,7 @@ struct Core {
   Overload overload{};
   // What the handling of callbacks hangs on. Stopped when the patience of a drain is over: what is left is handed back.
   Context work{};
+  Trail trail;  // what lately happened here
 
   // As of the last reload. What is found here stays while a GenerationSlot::Pin is held that is older than the look: each
   // request, and each flow in the background that waits, holds one.

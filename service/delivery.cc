@@ -68,10 +68,9 @@ Task<bool> Delivery::push_all(std::span<Push> pushes, Instant deadline) {
   TaskScope running(&context);
   for (Push& push : pushes) {
     for (const store::DeviceEntry& device : devices_) {
-      std::optional<DeviceOutcome> end = end_without_push(push, device);
-      if (end) {
+      if (std::optional<DeviceOutcome> end = end_without_push(push, device)) {
         if (was_made(push, device)) made_.push_back({push.hash, device.key});
-        settle_device(*end, *end, push.events);
+        settle_device(push, device, *end);
       } else {
         running.spawn(push_one(push, device, deadline));
       }
@@ -102,7 +101,7 @@ Task<bool> Delivery::journal_all(std::span<Push> pushes, JournalStart start) {
   if (!co_await journal(open, start)) co_return false;
   for (const Open& one : ended) {
     DeviceOutcome end = device_refusal(one.device->record).value_or(DeviceOutcome::skipped_duplicate);
-    settle_device(end, end, one.push->events);
+    settle_device(*one.push, *one.device, end);
   }
   for (Push& push : pushes) {
     push.complete = true;
@@ -131,9 +130,11 @@ Task<bool> Delivery::journal(const std::vector<Open>& open, JournalStart start) 
     co_return false;
   }
   for (size_t i = 0; i < open.size(); ++i) {
-    DeviceOutcome first = repeated[i] ? DeviceOutcome::skipped_duplicate : DeviceOutcome::journaled;
-    DeviceOutcome rest = repeated[i] ? DeviceOutcome::skipped_duplicate : DeviceOutcome::skipped_merged;
-    settle_device(first, rest, open[i].push->events);
+    if (repeated[i]) {
+      settle_device(*open[i].push, *open[i].device, DeviceOutcome::skipped_duplicate);
+    } else {
+      settle_device(*open[i].push, *open[i].device, DeviceOutcome::journaled, DeviceOutcome::skipped_merged);
+    }
   }
   co_return true;
 }
@@ -155,13 +156,13 @@ Task<void> Delivery::push_one(Push& push, const store::DeviceEntry& device, Inst
     case PushEnd::delivered:
       count_delivered(sent.content_free);
       made_.push_back({push.hash, device.key});
-      settle_device(delivered_as(sent.content_free), DeviceOutcome::skipped_merged, push.events);
+      settle_device(push, device, delivered_as(sent.content_free), DeviceOutcome::skipped_merged);
       co_return;
     case PushEnd::token_gone:
-      settle_device(DeviceOutcome::dropped_token_gone, DeviceOutcome::dropped_token_gone, push.events);
+      settle_device(push, device, DeviceOutcome::dropped_token_gone);
       co_return;
     case PushEnd::refused:
-      settle_device(DeviceOutcome::dropped_payload, DeviceOutcome::dropped_payload, push.events);
+      settle_device(push, device, DeviceOutcome::dropped_payload);
       co_return;
     case PushEnd::unsettled:
       left_.push_back({&push, &device});
@@ -231,11 +232,22 @@ store::JournalKey Delivery::key_of(uint64_t hash, const store::DeviceEntry& devi
   return {.mailbox = mailbox_.number, .device = device.key, .item_hash = hash};
 }
 
+void Delivery::settle_device(const Push& push, const store::DeviceEntry& device, DeviceOutcome outcome) {
+  settle_device(push, device, outcome, outcome);
+}
+
 // One device: the push itself, and the further events that it stands for.
-void Delivery::settle_device(DeviceOutcome first, DeviceOutcome rest, uint32_t events) {
+void Delivery::settle_device(const Push& push, const store::DeviceEntry& device, DeviceOutcome first,
+                             DeviceOutcome rest) {
   core_.ledger.settle(first);
-  core_.ledger.settle(rest, events - 1);
-  open_ -= events;
+  core_.ledger.settle(rest, push.events - 1);
+  open_ -= push.events;
+  core_.trail.note({.at = io::wall_now(),
+                    .user = target_.user,
+                    .outcome = first,
+                    .device = device.key,
+                    .item = push.events == 1 ? push.hash : 0,
+                    .events = push.events});
 }
 
 bool Delivery::was_made(const Push& push, const store::DeviceEntry& device) const {

@@ -80,7 +80,8 @@ class Delivery {
   void count_delivered(bool content_free);
   std::optional<DeviceOutcome> end_without_push(const Push& push, const store::DeviceEntry& device) const;
   Task<bool> journal(const std::vector<Open>& open, JournalStart start);
-  void settle_device(DeviceOutcome first, DeviceOutcome rest, uint32_t events);
+  void settle_device(const Push& push, const store::DeviceEntry& device, DeviceOutcome outcome);
+  void settle_device(const Push& push, const store::DeviceEntry& device, DeviceOutcome first, DeviceOutcome rest);
   bool was_made(const Push& push, const store::DeviceEntry& device) const;
   store::JournalKey key_of(uint64_t hash, const store::DeviceEntry& device) const;
   void remember(std::span<const Push> pushes);

@@ -251,6 +251,12 @@ Task<void> Journal::finish(store::JournalKey key, DeviceOutcome outcome) {
 }
 
 void Journal::drop(Entries::iterator place, DeviceOutcome outcome) {
+  core_.trail.note({.at = io::wall_now(),
+                    .user = place->second.record.user,
+                    .outcome = outcome,
+                    .device = place->first.device,
+                    .item = place->first.item_hash,
+                    .events = 1});
   entries_.erase(place);
   core_.ledger.settle_journaled(outcome);
   room_.set();

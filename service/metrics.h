@@ -79,6 +79,7 @@ inline constexpr auto api_requests = detail::find_counter<ApiOutcome>("bellhop_a
 inline constexpr auto events_accepted = detail::find_counter("bellhop_events_accepted_total");
 inline constexpr auto events_handed_back = detail::find_counter("bellhop_events_handed_back_total");
 inline constexpr auto events_in_flight = detail::find_gauge("bellhop_events_in_flight");
+inline constexpr auto ledger_imbalance = detail::find_gauge("bellhop_ledger_imbalance");
 inline constexpr auto journal_records = detail::find_gauge("bellhop_journal_records");
 inline constexpr auto journal_attempts = detail::find_counter("bellhop_journal_attempts_total");
 inline constexpr auto sources_after_journal = detail::find_gauge("bellhop_sources_after_journal");

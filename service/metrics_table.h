@@ -190,6 +190,8 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row("bellhop_events_handed_back_total",
                         "New-mail events times devices given back to Exchange by a 503; it sends them again."),
     detail::gauge_row("bellhop_events_in_flight", "New-mail events times devices that have not ended yet."),
+    detail::gauge_row("bellhop_ledger_imbalance",
+                      "New-mail events times devices that the ledger cannot account for; anything but 0 is a fault of bellhop."),
     detail::gauge_row("bellhop_journal_records", "Content-free pushes in the journal that still have to be made."),
     detail::counter_row("bellhop_journal_attempts_total", "Pushes out of the journal that were tried."),
     detail::gauge_row("bellhop_sources_after_journal",

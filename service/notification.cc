@@ -125,6 +125,7 @@ struct NotificationHandler::Impl {
   Task<std::optional<CallbackOutcome>> activate(std::string_view exchange_id, Desk& desk);
   Task<CallbackOutcome> unsubscribe(Desk& desk);
   Task<CallbackAnswer> ask_home_core(Callback& callback);
+  void note_trail(const Callback& callback, const NotificationTrace& trace, bool brought_mail);
   Task<void> respond(HttpExchange& exchange, CallbackOutcome outcome,
                      proto::SoapVersion version = proto::SoapVersion::soap11, uint16_t status = 0);
 
@@ -209,6 +210,7 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
   core.metrics.observe(metric::stage_time, Stage::parse, trace.parse);
   core.metrics.observe(metric::stage_time, Stage::total, trace.total);
   bool brought_mail = trace.items > 0 || trace.duplicates > 0;
+  note_trail(desk.callback, trace, brought_mail);
   if (core.observer && brought_mail) core.observer->notified(trace);
 }
 
@@ -348,6 +350,20 @@ Task<CallbackAnswer> NotificationHandler::Impl::ask_home_core(Callback& callback
   unsigned home = core.node.home_core(callback.subscription->user);
   Mailboxes* mailboxes = core.node.cores[home]->mailboxes;
   return on_core_stoppable(home, [mailboxes, &callback] { return mailboxes->handle(callback); });
+}
+
+// Heartbeats and badges are left out; see Trail.
+void NotificationHandler::Impl::note_trail(const Callback& callback, const NotificationTrace& trace, bool brought_mail) {
+  bool quiet = trace.outcome == CallbackOutcome::heartbeat || trace.outcome == CallbackOutcome::badge;
+  if (quiet && !brought_mail) return;
+  core.trail.note({.at = io::wall_now(),
+                   .user = callback.subscription->user,
+                   .outcome = trace.outcome,
+                   .subscription = callback.capability_hash,
+                   .events = trace.items + trace.duplicates,
+                   .duplicates = trace.duplicates,
+                   .caught_up = trace.caught_up,
+                   .took = trace.total});
 }
 
 Task<void> NotificationHandler::Impl::respond(HttpExchange& exchange, CallbackOutcome outcome,

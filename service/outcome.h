@@ -109,6 +109,8 @@ struct LedgerSnapshot {
   uint64_t total(DeviceOutcomeClass outcome_class) const;
   // accepted - handed_back - (delivered + skipped + dropped + journaled + in flight). Anything but 0 is a lost event.
   int64_t balance() const;
+  // The balance without its sign. Of several ledgers, add these: what one misses must not hide what another has too much.
+  uint64_t imbalance() const { return static_cast<uint64_t>(balance() < 0 ? -balance() : balance()); }
   LedgerSnapshot& operator+=(const LedgerSnapshot& other);
 };
 

@@ -13,6 +13,7 @@
 #include "core/tls/context.h"
 #include "crypto/arena.h"
 #include "service/admin.h"
+#include "service/audit.h"
 #include "service/autodiscover.h"
 #include "service/cidrs.h"
 #include "service/device_api.h"
@@ -433,6 +434,7 @@ Task<void> Server::serve(CoreParts& parts) {
       background.spawn(admin_http[i]->run(listeners_.admin_handles()[i]));
     }
     background.spawn(key_maker_->run());
+    background.spawn(watch_balance(parts.core));
     begin_reloads(parts);
     if (!config_file_.empty()) background.spawn(reloader_->watch());
     if (handle_signals_) background.spawn(watch_signals());

@@ -165,6 +165,7 @@ void add_folder(CLI::App* command, standin::StandinFolder& folder) {
 void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& options) {
   names_file(command->add_option("--callback-ca", options.callback_ca_file, "Who signed the callback listener's certificate; ca.pem of the folder where absent"));
   command->add_option("--time-scale", options.time_scale, "Of heartbeats and retries; 0.01 makes them 100 times faster");
+  command->add_option("--ledger", options.ledger_kept, "Entries of its ledger that are kept, the newest; 0: none");
   command->add_flag("--first-status-before-answer", options.first_status_before_answer, "Call back before Subscribe is answered");
   command->add_flag("!--no-expect-continue", options.expect_continue, "Callbacks do not wait for 100 Continue");
   command->add_flag("--http2", options.callback_http2, "Callbacks come over HTTP/2");
@@ -203,6 +204,8 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   other->add_option("--topic", apns->topics, "A topic that the key may push to; may be repeated");
   other->add_option("--streams", apns->streams_max, "Streams at the same time on one connection");
   other->add_flag("--keep-payloads", apns->keep_payloads, "Show whole payloads in the books");
+  other->add_option("--pushes-kept", apns->pushes_kept, "Accepted pushes that the books still show, the newest");
+  other->add_option("--time-scale", apns->time_scale, "Of outages: 0.01 makes ten minutes six seconds")->check(CLI::PositiveNumber);
   teach(other, "bellhop stand-in apns --folder /tmp/standin --topic com.example.mail");
   choose(other, chosen, [apns] { return standin::run_standin_apns(*apns); });
 

@@ -128,6 +128,29 @@ def subscriptions_are_shown_and_ended(world, secret):
     print("ok: subscriptions; an ended one is answered Unsubscribe, and its device subscribes again")
 
 
+def a_story_is_told(world):
+    """Of a user, a device, a subscription and an outcome: what happened, when, and what comes next."""
+    who = ["--tenant", "demo", "--address", "user1@example.com"]
+    text = operate(world, "explain", *who).stdout
+    steps = [re.search(rf"^20\d\d-\S+Z +{step} .*$", text, re.M) for step in ("user", "device", "subscription", "push", "callback", "heartbeat")]
+    assert all(steps) and [step.start() for step in steps] == sorted(step.start() for step in steps), text
+    assert "[outcome delivered.apns, device " in steps[3].group() and "told of 1 new mails, 0 of them known" in steps[4].group(), text
+    assert "is active. No push waits in the journal." in text, text
+    told = listed(world, "explain", *who, "--device-id", "device-1")
+    assert told["kind"] == "device" and [step["what"] for step in told["chain"]].count("push") == 1, told
+    subscription = next(step["subscription"] for step in told["chain"] if step["what"] == "subscription")
+    assert listed(world, "explain", subscription)["user"] == told["user"]
+    outcome = operate(world, "explain", "delivered.apns").stdout
+    assert re.search(r"^3 since start$", outcome, re.M) and f"user {told['user']}" in outcome, outcome
+    for arguments, code in ((["0" * 32], 1), (["Not.An.Outcome"], 2), ([], 2), (["ok", *who], 2)):
+        done = operate(world, "explain", *arguments, check=False)
+        assert done.returncode == code and done.stderr and not done.stdout, done
+    audit = operate(world, "audit").stdout
+    assert re.search(r"^all +3 +0 +3 +0 +0 +0 +0 +0$", audit, re.M) and "every accepted event is accounted for" in audit, audit
+    assert listed(world, "audit")["balanced"] is True
+    print("ok: a user's, a device's, a subscription's and an outcome's story; nothing is lost")
+
+
 def a_refused_password_is_seen(world, secret):
     """The logon rule in the listing, once Exchange refuses what the subscription carries."""
     world.exchange("POST", "/faults", {"kind": "unauthorized", "operation": "get_item", "count": 1})
@@ -201,6 +224,7 @@ def main():
         wait_until("all are answered", lambda: world.metrics()["bellhop_events_in_flight"] == 0)
         status_is_one_page(world)
         users_come_in_pages(world)
+        a_story_is_told(world)
         devices_are_shown_and_removed(world, secrets[0])
         subscriptions_are_shown_and_ended(world, secrets[1])
         a_refused_password_is_seen(world, secrets[2])

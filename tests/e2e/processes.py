@@ -47,7 +47,7 @@ class World:
 
     def __init__(self, mailboxes=3, password="correct horse", cores=1, keep_payloads=True, server_config="",
                  listener_config="", tenant_config="", time_scale=1.0, http2=False, exchange_options=(),
-                 domain="example.com", server_cpus=None, other_cpus=None):
+                 domain="example.com", server_cpus=None, other_cpus=None, apns_options=()):
         self.folder = tempfile.mkdtemp(prefix="bellhop-e2e-")
         self.password = password
         self.mailboxes = mailboxes
@@ -59,6 +59,7 @@ class World:
         self.time_scale = time_scale        # of Exchange's heartbeats and retries
         self.version = ["--http2"] if http2 else []  # how devices and callbacks come
         self.exchange_options = exchange_options  # further options of its stand-in
+        self.apns_options = apns_options  # further options of the APNs stand-in
         self.domain = domain
         self.server_cpus = server_cpus  # CPUs that the server may use, and those of everything else; None: all
         self.other_cpus = other_cpus
@@ -96,10 +97,10 @@ class World:
     def on_cpus(cpus):
         return ["taskset", "-c", ",".join(map(str, cpus))] if cpus else []
 
-    def spawn(self, name, *arguments, env=None):
+    def spawn(self, name, *arguments, env=None, under=()):
         log = open(f"{self.folder}/{name}.log", "ab")
         process = subprocess.Popen([*self.on_cpus(self.server_cpus if name == "server" else self.other_cpus),
-                                    f"{BIN}/{arguments[0]}", *arguments[1:]], stdout=log, stderr=log,
+                                    *under, f"{BIN}/{arguments[0]}", *arguments[1:]], stdout=log, stderr=log,
                                    stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         self.processes.append(process)
         return process
@@ -108,9 +109,9 @@ class World:
         with open(f"{self.folder}/{name}.log", errors="replace") as file:
             return file.read()
 
-    def run(self, *arguments, check=True, env=None):
+    def run(self, *arguments, check=True, env=None, seconds=120):
         """A command of `bellhop`, to its end."""
-        done = subprocess.run([*self.on_cpus(self.other_cpus), f"{BIN}/bellhop", *arguments], capture_output=True, text=True, timeout=120,
+        done = subprocess.run([*self.on_cpus(self.other_cpus), f"{BIN}/bellhop", *arguments], capture_output=True, text=True, timeout=seconds,
                               env={**os.environ, **(env or {})})
         if check and done.returncode != 0:
             raise AssertionError(f"bellhop {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -124,7 +125,7 @@ class World:
         wait_until("the Exchange stand-in answers", lambda: self.exchange("GET", "/books", check=False))
         apns = ["--keep-payloads"] if self.keep_payloads else []
         self.spawn("apns", "bellhop", "stand-in", "apns", "--folder", self.folder,
-                   "--listen", f"127.0.0.1:{self.apns_port}", "--control", f"127.0.0.1:{self.apns_control}", *apns)
+                   "--listen", f"127.0.0.1:{self.apns_port}", "--control", f"127.0.0.1:{self.apns_control}", *apns, *self.apns_options)
         wait_until("the APNs stand-in answers", lambda: self.apns("GET", "/books", check=False))
 
     def start_tokens(self, lifetime=3600, grace=0):
@@ -173,11 +174,12 @@ topic = "com.example.mail"
 {self.app_config}
 """)
 
-    def start_server(self, token=True, env=None):
+    def start_server(self, token=True, env=None, under=()):
+        """`under`: a command that runs the server, as strace does."""
         if not os.path.exists(f"{self.folder}/keyring"):
             self.run("keyring", "make", f"{self.folder}/keyring")
         self.write_config()
-        self.server = self.spawn("server", "bellhopd", "--config", self.config, env=env)
+        self.server = self.spawn("server", "bellhopd", "--config", self.config, env=env, under=under)
         wait_until("the server is ready", self.ready)
         if token:
             wait_until("key pairs are made ahead",

@@ -390,6 +390,59 @@ Task<void> stalls(Site& site) {
 }
 TEST(Apns, MayNeverAnswer) { run_site({}, stalls); }
 
+Task<void> swallows(Site& site) {
+  OPEN_PROVIDER(provider);
+  EXPECT_TRUE(co_await site.world.apns().add_rule({.action = ApnsAction::swallow, .count = 1}));
+  EXPECT_EQ((co_await provider.send(provider.good())).status, 200);
+  EXPECT_EQ((co_await site.world.apns().books()).accepted, 0u);
+  EXPECT_EQ((co_await provider.send(provider.good())).status, 200);
+  EXPECT_EQ((co_await site.world.apns().books()).accepted, 1u);
+  CLOSE_PROVIDER(provider);
+}
+TEST(Apns, MayLoseAPushBehindItsAnswer) { run_site({}, swallows); }
+
+constexpr Duration kOutage = std::chrono::minutes(10);
+Duration scaled_outage() { return Duration(static_cast<int64_t>(static_cast<double>(Duration(kOutage).count()) * fast())); }
+WorldOptions outage_options() {
+  WorldOptions options;
+  options.apns.time_scale = fast();
+  return options;
+}
+
+Task<void> outages(Site& site) {
+  Apns& apns = site.world.apns();
+  OPEN_PROVIDER(provider);
+  EXPECT_EQ((co_await provider.send(provider.good())).status, 200);
+  EXPECT_TRUE(co_await apns.set_outage(ApnsOutage::unavailable, kOutage));
+  Provider::Reply reply = co_await provider.send(provider.good());
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_EQ(reply.reason, "ServiceUnavailable");
+  EXPECT_TRUE(co_await apns.set_outage(ApnsOutage::none, {}));
+  EXPECT_EQ((co_await provider.send(provider.good())).status, 200);
+
+  // Silent: the push gets no answer, and when the outage is over the connection has died.
+  EXPECT_TRUE(co_await apns.set_outage(ApnsOutage::silent, kOutage));
+  Instant begun = io::now();
+  EXPECT_EQ((co_await provider.send(provider.good())).status, 0);
+  EXPECT_GE(io::now() - begun, scaled_outage());
+  CO_ASSERT(co_await provider.ended.wait());
+  CLOSE_PROVIDER(provider);
+
+  EXPECT_TRUE(co_await apns.set_outage(ApnsOutage::refuse, kOutage));
+  Provider refused(site.world);
+  TaskScope scope(&co_await current_context());
+  EXPECT_FALSE(co_await refused.open(scope));
+  CO_ASSERT(co_await sleep_for(scaled_outage() + 1ms));
+  OPEN_PROVIDER(again);
+  EXPECT_EQ((co_await again.send(again.good())).status, 200);
+  ApnsBooks books = co_await apns.books();
+  EXPECT_EQ(books.accepted, 3u);
+  EXPECT_EQ(books.outage, 3u);
+  CLOSE_PROVIDER(again);
+  co_await scope.join();
+}
+TEST(Apns, IsDownForMinutesOfTheScaledClock) { run_site(outage_options(), outages); }
+
 Task<void> duplicates(Site& site) {
   Apns& apns = site.world.apns();
   OPEN_PROVIDER(provider);

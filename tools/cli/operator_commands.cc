@@ -132,6 +132,34 @@ void add_keys_commands(CLI::App& root, Action& chosen) {
         "is erased with the old subscription. Progress: bellhop_keys_rotated_total and bellhop_renewals_total.");
 }
 
+void add_audit_commands(CLI::App& root, Action& chosen) {
+  struct Audit {
+    AdminTarget target;
+    bool json = false;
+  };
+  auto audited = std::make_shared<Audit>();
+  CLI::App* audit = root.add_subcommand("audit", "Prove that a running server has lost no event");
+  add_target(audit, audited->target);
+  audit->add_flag("--json", audited->json, "JSON, as docs/openapi.json describes it");
+  choose(audit, chosen, [audited] { return show_audit(audited->target, audited->json); });
+  teach(audit, "bellhop audit --socket /run/bellhop/admin.sock",
+        "Every accepted event must have ended for every device, wait in the journal or be in flight, on each core; and the\n"
+        "journal in the store must be the one that is counted. Ends with 1 where that is not so.");
+
+  auto explained = std::make_shared<Choice>();
+  CLI::App* explain = command_with(root, "explain", "What happened to a device, user or subscription, and what comes next; or what an outcome means",
+                                   chosen, explained, &explain_thing);
+  explain->add_option("thing", explained->id, "Id of a user, device or subscription, or name of an outcome");
+  add_target(explain, explained->target);
+  explain->add_flag("--json", explained->json, "JSON, as docs/openapi.json describes it");
+  add_user_choice(explain, explained->who);
+  explain->add_option("--device-id", explained->device_id, "The device by what it calls itself; needs its user");
+  teach(explain, "bellhop explain --tenant example --address ann@example.com\n  bellhop explain 00112233445566778899aabbccddeeff\n"
+        "  bellhop explain refused.overload",
+        "Times are UTC. The server remembers its last 2,048 callbacks with mail and pushes a core, and the last 8 of each\n"
+        "outcome, until it is restarted; what is stored (registrations, last contact, journal) it knows for ever.");
+}
+
 }  // namespace
 
 void add_operator_commands(CLI::App& root, CLI::App& devices, Action& chosen) {
@@ -157,6 +185,7 @@ void add_operator_commands(CLI::App& root, CLI::App& devices, Action& chosen) {
   add_device_commands(devices, chosen);
   add_subscription_commands(root, chosen);
   add_keys_commands(root, chosen);
+  add_audit_commands(root, chosen);
 }
 
 }  // namespace bellhop::tools

@@ -49,17 +49,6 @@ class Query {
   std::string text_;
 };
 
-// What is wrong with the choice of a user; empty: nothing.
-std::string_view complaint_of(const UserChoice& who) {
-  int named = !who.user.empty() + !who.user_id.empty() + !who.address.empty();
-  if (named > 1) return "choose one of --user, --user-id and --address";
-  if (who.tenant.empty() && (!who.user_id.empty() || !who.address.empty())) {
-    return "--user-id and --address need --tenant: the same address is another user at another tenant";
-  }
-  if (!who.address.empty() && who.address.find('@') == std::string::npos) return "--address is an e-mail address";
-  return {};
-}
-
 void add_user(Query& query, const UserChoice& who) {
   query.add("tenant", who.tenant).add("user", who.user).add("userId", who.user_id);
   if (!who.address.empty()) query.add("userId", to_hex(crypto::user_id_of_address(who.address)));
@@ -219,6 +208,37 @@ std::expected<std::string, int> find_device(const Choice& choice) {
 }
 
 }  // namespace
+
+std::string_view complaint_of(const UserChoice& who) {
+  int named = !who.user.empty() + !who.user_id.empty() + !who.address.empty();
+  if (named > 1) return "choose one of --user, --user-id and --address";
+  if (who.tenant.empty() && (!who.user_id.empty() || !who.address.empty())) {
+    return "--user-id and --address need --tenant: the same address is another user at another tenant";
+  }
+  if (!who.address.empty() && who.address.find('@') == std::string::npos) return "--address is an e-mail address";
+  return {};
+}
+
+std::expected<std::string, int> find_chosen(const Choice& choice) {
+  if (!choice.device_id.empty()) return find_device(choice);
+  if (std::string_view complaint = complaint_of(choice.who); !complaint.empty()) return std::unexpected(wrong_arguments(complaint));
+  if (!choice.who.user.empty()) return choice.who.user;
+  Query query;
+  add_user(query, choice.who);
+  auto answer = ask_admin(choice.target, {"GET", "/v1/users" + query.text(), ""});
+  if (!answer) return std::unexpected(kExitFailed);
+  auto document = proto::JsonDocument::parse(answer->body, kAnswerLimits);
+  auto users = document ? document->root().required_array("users") : fail(document.error());
+  if (!users) return std::unexpected(not_understood());
+  if (users->size() == 0) {
+    complain("there is no such user; the store knows users by tenant and hash of the address");
+    return std::unexpected(kExitFailed);
+  }
+  auto user = users->at(0).object();
+  auto id = user ? user->required_string("id") : fail(user.error());
+  if (!id) return std::unexpected(not_understood());
+  return std::string(*id);
+}
 
 int list_users(const Listing& listing) {
   if (std::string_view complaint = complaint_of(listing.who); !complaint.empty()) return wrong_arguments(complaint);

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <string>
+#include <string_view>
 
 #include "tools/commands/admin_client.h"
 
@@ -52,5 +54,16 @@ int list_subscriptions(const Listing& listing);
 int rotate_keys(const Listing& listing);
 int show_subscription(const Choice& choice);
 int end_subscription(const Choice& choice);
+
+// Ends with 0 only where every accepted event is accounted for.
+int show_audit(const AdminTarget& target, bool json);
+// A user, a device, a subscription or an outcome: `id` is its id or name; or chosen by `who` and `device_id`.
+int explain_thing(const Choice& choice);
+
+// What is wrong with the choice of a user; empty: nothing.
+std::string_view complaint_of(const UserChoice& who);
+// The ids that an address and a device's own name stand for: of the device where there is a `device_id`, else of the user.
+// On failure the exit code.
+std::expected<std::string, int> find_chosen(const Choice& choice);
 
 }  // namespace bellhop::tools

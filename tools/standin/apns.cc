@@ -17,9 +17,12 @@ namespace {
 
 using proto::ApnsReason;
 
-constexpr std::array<std::string_view, 6> kActionNames = {"answer", "refuse", "lose", "kill", "goaway", "stall"};
+constexpr std::array<std::string_view, 7> kActionNames = {"answer", "refuse", "lose", "kill", "goaway", "stall", "swallow"};
+constexpr std::array<std::string_view, 4> kOutageNames = {"none", "refuse", "silent", "unavailable"};
 constexpr Duration kHandshakeTimeout = 10s;
 constexpr Duration kAcceptPause = 50ms;
+
+Task<Status> await_event(Event* event) { co_return co_await event->wait(); }
 
 }  // namespace
 
@@ -30,9 +33,16 @@ std::optional<ApnsAction> parse_apns_action(std::string_view name) {
   return static_cast<ApnsAction>(at - kActionNames.begin());
 }
 
+std::string_view apns_outage_name(ApnsOutage outage) { return kOutageNames[static_cast<size_t>(outage)]; }
+std::optional<ApnsOutage> parse_apns_outage(std::string_view name) {
+  auto at = std::ranges::find(kOutageNames, name);
+  if (at == kOutageNames.end()) return std::nullopt;
+  return static_cast<ApnsOutage>(at - kOutageNames.begin());
+}
+
 ApnsBooks& ApnsBooks::operator+=(const ApnsBooks& other) {
   for (auto member : {&ApnsBooks::requests, &ApnsBooks::accepted, &ApnsBooks::alerts, &ApnsBooks::duplicates,
-                      &ApnsBooks::unseen, &ApnsBooks::badges, &ApnsBooks::silent, &ApnsBooks::ruled, &ApnsBooks::bytes,
+                      &ApnsBooks::unseen, &ApnsBooks::badges, &ApnsBooks::silent, &ApnsBooks::ruled, &ApnsBooks::outage, &ApnsBooks::bytes,
                       &ApnsBooks::connections, &ApnsBooks::connections_opened, &ApnsBooks::certified}) {
     this->*member += other.*member;
   }
@@ -153,6 +163,10 @@ Task<void> Apns::Part::accept_all(Listener& listener, TaskScope& scope) {
       continue;
     }
     if (counts.connections >= shared.options.connections_max) continue;  // closes it
+    if (outage() == ApnsOutage::refuse) {
+      ++counts.outage;
+      continue;
+    }
     scope.spawn(serve(*std::move(socket)));
   }
 }
@@ -160,7 +174,10 @@ Task<void> Apns::Part::accept_all(Listener& listener, TaskScope& scope) {
 Task<void> Apns::Part::serve(Socket socket) {
   ++counts.connections;
   ++counts.connections_opened;
-  {
+  if (outage() == ApnsOutage::silent) {
+    ++counts.outage;
+    co_await outlast_silence();  // then the socket closes
+  } else {
     Stream stream(std::move(socket), std::make_unique<TlsEngine>(tls));
     Status shaken = co_await within(kHandshakeTimeout, stream.handshake());
     if (shaken && stream.tls()->alpn() == "h2") {
@@ -296,6 +313,31 @@ Task<bool> Apns::set_streams_max(uint32_t streams_max) {
 Task<bool> Apns::kill_connections() {
   for (auto& part : parts_) {
     co_await on_part(*part, [](Part& p) {
+      p.connections.for_each([](Part::Connection* connection) { connection->http2.abort(); });
+      return true;
+    });
+  }
+  co_return true;
+}
+
+// Returns when the service is not silent any more.
+Task<void> Apns::Part::outlast_silence() {
+  while (outage() == ApnsOutage::silent) {
+    outage_changed.reset();
+    Status changed = co_await within(outage_until - io::now(), await_event(&outage_changed));
+    if (!changed && !is(changed.error(), CoreError::timed_out)) co_return;
+  }
+}
+
+Task<bool> Apns::set_outage(ApnsOutage outage, Duration lasting) {
+  auto scaled = Duration(static_cast<int64_t>(static_cast<double>(lasting.count()) * shared_->options.time_scale));
+  Instant until = outage == ApnsOutage::none ? Instant() : io::now() + scaled;
+  for (auto& part : parts_) {
+    co_await on_part(*part, [=](Part& p) {
+      p.outage_kind = outage;
+      p.outage_until = until;
+      p.outage_changed.set();
+      if (outage != ApnsOutage::refuse) return true;
       p.connections.for_each([](Part::Connection* connection) { connection->http2.abort(); });
       return true;
     });

@@ -48,6 +48,7 @@ struct ApnsOptions {
   uint32_t counted_max = 16'000'000;  // per core: pushes among which duplicates are seen; 8 bytes each
   uint32_t rules_max = 64;
   Duration idle_timeout = 3600s;
+  double time_scale = 1.0;  // of outages: 0.01 makes ten minutes six seconds
 };
 
 // How a request ends that a rule picks out.
@@ -58,6 +59,7 @@ enum class ApnsAction : uint8_t {
   kill,        // the connection dies, nothing is accepted
   goaway,      // GOAWAY below this stream: it and later ones are not processed
   stall,       // no answer ever
+  swallow,     // answered as accepted, and in no book: a push that gets lost behind the answer
 };
 std::string_view apns_action_name(ApnsAction action);
 std::optional<ApnsAction> parse_apns_action(std::string_view name);
@@ -71,6 +73,16 @@ struct ApnsRule {
   Duration delay{};    // before the answer
   WallTime timestamp{};  // with 410: since when the token is dead; 0: now
 };
+
+// How the whole service is down.
+enum class ApnsOutage : uint8_t {
+  none,
+  refuse,       // connections end, new ones are closed at once
+  silent,       // connections stay and new ones open, and nothing is answered
+  unavailable,  // every push is answered 503 ServiceUnavailable
+};
+std::string_view apns_outage_name(ApnsOutage outage);
+std::optional<ApnsOutage> parse_apns_outage(std::string_view name);
 
 // A push that was accepted.
 struct AcceptedPush {
@@ -96,6 +108,7 @@ struct ApnsBooks {
   uint64_t badges = 0;      // accepted with aps.badge and no alert
   uint64_t silent = 0;      // accepted background pushes
   uint64_t ruled = 0;       // requests that met a rule
+  uint64_t outage = 0;      // requests and connections that met an outage
   uint64_t bytes = 0;       // of accepted payloads
   uint64_t connections = 0;         // open now
   uint64_t connections_opened = 0;
@@ -142,6 +155,8 @@ class Apns {
   Task<bool> set_streams_max(uint32_t streams_max);
   // All connections die.
   Task<bool> kill_connections();
+  // Down for `lasting` of the scaled clock from now on, in place of what was asked before; none: up again at once.
+  Task<bool> set_outage(ApnsOutage outage, Duration lasting);
 
   Task<ApnsBooks> books();
   // Up to `count` pushes that are still kept with a number above `number`, ascending.

@@ -36,6 +36,14 @@ Task<ControlAnswer> ApnsControl::answer(const ControlRequest& request) {
     co_await apns_.set_streams_max(static_cast<uint32_t>(streams_max));
     co_return ControlAnswer::ok();
   }
+  if (request.is(HttpMethod::post, "/outage")) {
+    auto outage = parse_apns_outage(request.text("kind"));
+    uint64_t minutes = request.number("minutes", 0);
+    bool lasts = minutes > 0 || outage == ApnsOutage::none;
+    if (!outage || !lasts) co_return ControlAnswer::problem(400, "kind is none, refuse, silent or unavailable; minutes at least 1");
+    co_await apns_.set_outage(*outage, std::chrono::minutes(minutes));
+    co_return ControlAnswer::ok();
+  }
   if (request.is(HttpMethod::post, "/kill")) {
     co_await apns_.kill_connections();
     co_return ControlAnswer::ok();
@@ -75,6 +83,7 @@ Task<ControlAnswer> ApnsControl::books() {
       .member("badges", books.badges)
       .member("silent", books.silent)
       .member("ruled", books.ruled)
+      .member("outage", books.outage)
       .member("bytes", books.bytes)
       .member("connections", books.connections)
       .member("connectionsOpened", books.connections_opened)

@@ -13,6 +13,7 @@ namespace bellhop::standin {
 //   POST   /goaway   {"reason"?}
 //   POST   /streams  {"max"}
 //   POST   /kill     all connections die
+//   POST   /outage   {"kind","minutes"}: kinds of ApnsOutage; minutes of the scaled clock
 //   GET    /books
 //   GET    /pushes?after=N&limit=M → {"pushes":[…],"last":N}
 class ApnsControl final : public ControlHandler {

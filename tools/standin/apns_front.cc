@@ -38,6 +38,10 @@ Task<void> Apns::Part::Connection::handle(service::HttpExchange& exchange) {
     }
     co_return;
   }
+  if (part.outage() != ApnsOutage::none) {
+    co_await outlast(exchange);
+    co_return;
+  }
   PushRequest push;
   const std::vector<std::string>* topics = nullptr;
   ApnsReason reason = check_path(exchange.method(), exchange.target(), push);
@@ -69,6 +73,17 @@ Task<void> Apns::Part::Connection::handle(service::HttpExchange& exchange) {
   co_await answer(exchange, push, ApnsReason::none, {});
 }
 
+// Nothing is accepted while the service is down.
+Task<void> Apns::Part::Connection::outlast(service::HttpExchange& exchange) {
+  ++part.counts.outage;
+  if (part.outage() == ApnsOutage::unavailable) {
+    co_await answer(exchange, {}, ApnsReason::service_unavailable, {});
+    co_return;
+  }
+  co_await part.outlast_silence();
+  co_await die();
+}
+
 Task<void> Apns::Part::Connection::follow_rule(service::HttpExchange& exchange, const PushRequest& push,
                                                std::string_view payload, ApnsRule rule) {
   service::Http2Exchange& stream = *exchange.http2();
@@ -81,6 +96,9 @@ Task<void> Apns::Part::Connection::follow_rule(service::HttpExchange& exchange, 
       break;
     case ApnsAction::refuse:
       (void)stream.reset(proto::Http2Code::refused_stream);  // fails where the stream is gone anyway
+      break;
+    case ApnsAction::swallow:
+      co_await answer(exchange, push, ApnsReason::none, {});
       break;
     case ApnsAction::lose:
       part.accept_push(push, payload);

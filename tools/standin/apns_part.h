@@ -44,6 +44,7 @@ class Apns::Part {
                       WallTime timestamp);
     Task<void> follow_rule(service::HttpExchange& exchange, const PushRequest& push, std::string_view payload,
                            ApnsRule rule);
+    Task<void> outlast(service::HttpExchange& exchange);
     Task<void> die();
 
     Part& part;
@@ -68,6 +69,12 @@ class Apns::Part {
   RuleList<ApnsRule> rules;
   Event stop_asked;
   uint32_t streams_max;
+  // What is down now, and until when.
+  ApnsOutage outage() const { return io::now() < outage_until ? outage_kind : ApnsOutage::none; }
+  ApnsOutage outage_kind = ApnsOutage::none;
+  Instant outage_until{};
+  Event outage_changed;
+  Task<void> outlast_silence();
   std::shared_ptr<TlsContext> tls;
   IntrusiveList<Connection> connections;
   ApnsBooks counts;

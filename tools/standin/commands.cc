@@ -218,6 +218,7 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   }
   options.version = *version;
   options.gzip = command.gzip;
+  options.ledger_kept = command.ledger_kept;
   if (command.logon == "certificate") options.logon = ExchangeLogon::certificate;
   if (command.logon == "dual") options.logon = ExchangeLogon::dual;
   options.client_ca_pem = texts->authority.chain_pem;
@@ -250,6 +251,7 @@ int run_standin_apns(const StandinApnsCommand& command) {
   options.streams_max = command.streams_max;
   options.pushes_kept = command.pushes_kept;
   options.keep_payloads = command.keep_payloads;
+  options.time_scale = command.time_scale;
   Host<Apns> host{.make = [&](std::string& why) { return Apns::make(std::move(options), why); },
                   .prepare = &nothing_to_prepare<Apns>,
                   .name = "APNs stand-in"};

@@ -40,6 +40,7 @@ struct StandinExchangeCommand {
   bool gzip = false;
   std::string logon = "password";  // or "certificate", "dual"; certificates are those of the folder's authority
   std::string autodiscover_http;  // address of Autodiscover's plain listener; empty: none
+  uint32_t ledger_kept = 0;       // see ExchangeOptions
   // Mailboxes to begin with: user1@domain … userN@domain, one password.
   uint32_t mailboxes = 0;
   std::string domain = "example.com";
@@ -59,6 +60,7 @@ struct StandinApnsCommand {
   uint32_t streams_max = 1'000;
   uint32_t pushes_kept = 10'000;
   bool keep_payloads = false;
+  double time_scale = 1.0;
 };
 int run_standin_apns(const StandinApnsCommand& command);
 

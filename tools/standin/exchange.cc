@@ -22,6 +22,7 @@ constexpr std::array<std::string_view, 10> kAutodiscoverModes = {"settings",    
                                                                 "redirect_address", "loop",          "html",
                                                                 "not_found",        "unauthorized",  "stall",
                                                                 "huge"};
+constexpr std::array<std::string_view, 2> kCallbackFaultNames = {"ignore_answer", "count_as_ok"};
 constexpr Duration kDeliveryTick = 2ms;
 constexpr uint64_t kDeliveriesPerTurn = 64;
 
@@ -48,6 +49,11 @@ std::optional<EwsFaultKind> parse_ews_fault(std::string_view name) { return find
 std::string_view ews_operation_name(EwsOperation operation) { return kOperationNames[static_cast<size_t>(operation)]; }
 std::optional<EwsOperation> parse_ews_operation(std::string_view name) {
   return find_name<EwsOperation>(kOperationNames, name);
+}
+
+std::string_view callback_fault_name(CallbackFaultKind kind) { return kCallbackFaultNames[static_cast<size_t>(kind)]; }
+std::optional<CallbackFaultKind> parse_callback_fault(std::string_view name) {
+  return find_name<CallbackFaultKind>(kCallbackFaultNames, name);
 }
 
 std::string_view autodiscover_mode_name(AutodiscoverMode mode) {
@@ -241,6 +247,7 @@ bool Exchange::Part::add(MailboxSpec spec) {
 }
 
 void Exchange::Part::deliver_to(Mailbox& mailbox, Mail mail) {
+  enter_mail(mailbox, mailbox.number + 1, mail.subject);  // the number that arrive() gives it
   arrive(mailbox, std::move(mail), io::wall_now(), shared.options.items_per_mailbox_max);
   poke(mailbox);
 }
@@ -369,6 +376,10 @@ Task<bool> Exchange::set_autodiscover(AutodiscoverScript script) {
 }
 
 Task<bool> Exchange::add_fault(EwsFault fault) {
+  if (fault.lasting > Duration(0)) {
+    auto scaled = static_cast<double>(fault.lasting.count()) * shared_->options.time_scale;
+    fault.until = io::now() + Duration(static_cast<int64_t>(scaled));
+  }
   auto rule = RuleList<EwsFault>::make(std::move(fault));
   for (auto& part : parts_) {
     bool added = co_await on_part(*part, [&rule](Part& p) {
@@ -385,6 +396,7 @@ Task<bool> Exchange::clear_faults() {
   for (auto& part : parts_) {
     co_await on_part(*part, [](Part& p) {
       p.faults.clear();
+      p.callback_faults.clear();
       return true;
     });
   }

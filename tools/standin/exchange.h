@@ -64,6 +64,7 @@ struct ExchangeOptions {
   std::string client_ca_pem;  // whom clients' certificates come from
   bool gzip = false;  // answers are gzip where the client takes it
   std::optional<SocketAddress> autodiscover_http;  // the plain listener of Autodiscover's last way; loopback only
+  uint32_t ledger_kept = 0;  // entries per core, for ledger_after(); older ones are forgotten; 0: no ledger
 };
 
 struct MailboxSpec {
@@ -118,6 +119,22 @@ struct EwsFault {
   Duration delay{};                       // before the answer
   Duration back_off{};
   std::string code;  // of response_code, as Exchange writes it: "ErrorMailboxMoveInProgress"
+  Duration lasting{};  // of the stand-in's scaled clock, from add_fault() on; 0: until clear_faults()
+  Instant until{};     // set by add_fault(); the epoch: no end
+};
+
+// What becomes of a callback on demand, whatever the server does. Both are faults of Exchange or of the way to it, and
+// show that what looks at the books sees them.
+enum class CallbackFaultKind : uint8_t {
+  ignore_answer,  // an answer that came counts as none: Exchange repeats what the server has done
+  count_as_ok,    // the callback counts as answered OK before it is sent, and is then sent all the same
+};
+std::string_view callback_fault_name(CallbackFaultKind kind);
+std::optional<CallbackFaultKind> parse_callback_fault(std::string_view name);
+struct CallbackFault {
+  CallbackFaultKind kind = CallbackFaultKind::ignore_answer;
+  std::string mailbox;  // address; empty: all
+  uint64_t count = 0;   // notifications with new mail that meet it; 0: all until clear_faults()
 };
 
 // What a question of Autodiscover meets. The listener of EWS serves both forms; credentials are asked for.
@@ -194,6 +211,28 @@ struct NotificationAttempt {
   Error error;                  // where outcome is failed or died and no status came
 };
 
+// Exchange's own ledger: every mail, every attempt to tell of it with the answer, every end of a subscription, in the
+// order of their numbers. Kept apart from MailboxBooks, whose sums it must agree with.
+struct ExchangeEntry {
+  enum class Kind : uint8_t { mail, attempt, ended };
+  uint64_t number = 0;  // from 1, over all cores
+  Kind kind = Kind::mail;
+  Instant begun{};           // mail: the arrival
+  Instant at{};              // attempt: the answer, or what stood in for it; else as begun
+  std::string mailbox;       // address
+  std::string subject;       // mail
+  std::string subscription;  // attempt, ended: its id
+  std::vector<std::string> told;  // mail: ids of the subscriptions that are to hear of it
+  std::vector<uint64_t> items;    // mail: its number in the mailbox; attempt: new mails; ended: those never acknowledged
+  uint32_t attempt = 0;           // 1 = first
+  uint32_t events = 0;            // attempt: all kinds
+  bool heartbeat = false;         // attempt: nothing but a status event
+  NotificationAttempt::Outcome outcome = NotificationAttempt::Outcome::ok;
+  uint16_t status = 0;
+  Error error;
+  std::string_view how;  // ended: "unsubscribed", "dead", "forgotten"
+};
+
 // Called on the home core of the mailbox; must not block. Outlives the stand-in.
 class ExchangeObserver {
  public:
@@ -245,7 +284,8 @@ class Exchange {
 
   // False: faults_max is reached.
   Task<bool> add_fault(EwsFault fault);
-  Task<bool> clear_faults();
+  Task<bool> add_callback_fault(CallbackFault fault);
+  Task<bool> clear_faults();  // of both kinds
   // Exchange restarts: all subscriptions are forgotten without a word.
   Task<bool> restart();
 
@@ -257,6 +297,13 @@ class Exchange {
   Task<std::optional<std::vector<SubscriptionView>>> subscriptions(std::string address);
   // Nothing where there is no such mailbox.
   Task<std::optional<MailboxBooks>> mailbox_books(std::string address);
+
+  // Up to `count` entries with a number above `number`, ascending.
+  struct LedgerPage {
+    std::vector<ExchangeEntry> entries;
+    uint64_t forgotten = 0;  // the largest number that was given and is not kept any more
+  };
+  Task<LedgerPage> ledger_after(uint64_t number, size_t count);
 
  private:
   struct Shared;

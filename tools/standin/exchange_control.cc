@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/standin/exchange_control.h"
 
+#include <algorithm>
+
 #include "core/io.h"
 #include "proto/json_writer.h"
 
@@ -10,6 +12,7 @@ namespace {
 using proto::HttpMethod;
 
 constexpr std::string_view kNoMailbox = "no such mailbox";
+constexpr uint64_t kEntriesMax = 5'000;  // of one answer
 
 void write_mailbox_books(proto::JsonWriter& json, const MailboxBooks& books) {
   json.member("mails", books.mails)
@@ -29,6 +32,43 @@ void write_mailbox_books(proto::JsonWriter& json, const MailboxBooks& books) {
 
 Duration milliseconds(uint64_t count) { return std::chrono::milliseconds(count); }
 
+int64_t nanoseconds(Instant instant) { return instant.time_since_epoch().count(); }
+
+void write_attempt(proto::JsonWriter& json, const ExchangeEntry& entry) {
+  using Outcome = NotificationAttempt::Outcome;
+  constexpr std::string_view kAnswers[] = {"ok", "unsubscribe", "failed", "died"};
+  json.member("kind", "attempt")
+      .member("begunNs", nanoseconds(entry.begun))
+      .member("subscription", entry.subscription)
+      .member("attempt", entry.attempt)
+      .member("events", entry.events)
+      .member("heartbeat", entry.heartbeat)
+      .member("answer", kAnswers[static_cast<size_t>(entry.outcome)])
+      .member("status", unsigned{entry.status});
+  bool silent = entry.outcome != Outcome::ok && entry.outcome != Outcome::unsubscribe && entry.status == 0;
+  if (silent) json.member("error", error_text(entry.error));
+}
+
+void write_entry(proto::JsonWriter& json, const ExchangeEntry& entry) {
+  json.begin_object().member("number", entry.number).member("atNs", nanoseconds(entry.at)).member("mailbox", entry.mailbox);
+  switch (entry.kind) {
+    case ExchangeEntry::Kind::mail:
+      json.member("kind", "mail").member("subject", entry.subject).name("told").begin_array();
+      for (const std::string& id : entry.told) json.value(id);
+      json.end_array();
+      break;
+    case ExchangeEntry::Kind::attempt:
+      write_attempt(json, entry);
+      break;
+    case ExchangeEntry::Kind::ended:
+      json.member("kind", "ended").member("subscription", entry.subscription).member("how", entry.how);
+      break;
+  }
+  json.name("items").begin_array();
+  for (uint64_t item : entry.items) json.value(item);
+  json.end_array().end_object();
+}
+
 std::string string_of(const proto::JsonObject& object, std::string_view name) {
   auto text = object.string(name);
   return text && *text ? std::string(**text) : std::string();
@@ -42,7 +82,9 @@ Task<ControlAnswer> ExchangeControl::answer(const ControlRequest& request) {
   if (request.is(HttpMethod::post, "/mailboxes")) co_return co_await add_mailboxes(request);
   if (request.is(HttpMethod::post, "/deliver")) co_return co_await deliver(request);
   if (request.is(HttpMethod::post, "/faults")) co_return co_await add_fault(request);
+  if (request.is(HttpMethod::post, "/callback-faults")) co_return co_await add_callback_fault(request);
   if (request.is(HttpMethod::get, "/books")) co_return co_await books(request);
+  if (request.is(HttpMethod::get, "/ledger")) co_return co_await ledger(request);
   if (request.is(HttpMethod::get, "/subscriptions")) co_return co_await subscriptions(request);
   if (request.is(HttpMethod::post, "/read")) {
     co_return ControlAnswer::done(co_await exchange_.mark_read(address, count), kNoMailbox);
@@ -150,11 +192,34 @@ Task<ControlAnswer> ExchangeControl::add_fault(const ControlRequest& request) {
   fault.delay = milliseconds(request.number("delayMs", 0));
   fault.back_off = milliseconds(request.number("backOffMs", 0));
   fault.code = request.text("code");
+  fault.lasting = std::chrono::minutes(request.number("minutes", 0));
   if (*kind == EwsFaultKind::response_code && fault.code.empty()) {
     co_return ControlAnswer::problem(400, "response_code needs a code");
   }
   if (!co_await exchange_.add_fault(std::move(fault))) co_return ControlAnswer::problem(409, "too many faults");
   co_return ControlAnswer::ok();
+}
+
+Task<ControlAnswer> ExchangeControl::add_callback_fault(const ControlRequest& request) {
+  auto kind = parse_callback_fault(request.text("kind"));
+  if (!kind) co_return ControlAnswer::problem(400, "unknown kind of callback fault");
+  CallbackFault fault{.kind = *kind, .mailbox = request.text("mailbox"), .count = request.number("count", 0)};
+  if (!co_await exchange_.add_callback_fault(std::move(fault))) co_return ControlAnswer::problem(409, "too many faults");
+  co_return ControlAnswer::ok();
+}
+
+Task<ControlAnswer> ExchangeControl::ledger(const ControlRequest& request) {
+  uint64_t last = request.query_number("after", 0);
+  auto page = co_await exchange_.ledger_after(last, std::min(kEntriesMax, request.query_number("limit", 1'000)));
+  ControlAnswer reply;
+  proto::JsonWriter json(reply.body);
+  json.begin_object().name("entries").begin_array();
+  for (const ExchangeEntry& entry : page.entries) {
+    write_entry(json, entry);
+    last = entry.number;
+  }
+  json.end_array().member("last", last).member("forgotten", page.forgotten).end_object();
+  co_return reply;
 }
 
 // {"soap": MODE, "pox": MODE, "target": …, "httpLocation": …}; what is left out is as at the start.

@@ -16,10 +16,13 @@ namespace bellhop::standin {
 //   POST   /delete    {"address","count"?}   the newest items are deleted
 //   POST   /notification-error {"address","code"}   each subscription gets a notification that is an error
 //   POST   /autodiscover {"soap"?: MODE,"pox"?: MODE,"target"?,"httpLocation"?}   modes: see AutodiscoverMode
-//   POST   /faults    {"kind","operation"?,"mailbox"?,"count"?,"delayMs"?,"backOffMs"?,"code"?}
-//   DELETE /faults
+//   POST   /faults    {"kind","operation"?,"mailbox"?,"count"?,"delayMs"?,"backOffMs"?,"code"?,"minutes"?}: for so many
+//                     of the scaled clock; {"kind":"drop","minutes":10} is an EWS that is dead for ten minutes
+//   POST   /callback-faults {"kind","mailbox"?,"count"?}
+//   DELETE /faults    of both kinds
 //   POST   /restart   all subscriptions are forgotten
 //   GET    /books, /books?address=…
+//   GET    /ledger?after=N&limit=N → {"entries":[…],"last","forgotten"}; see ExchangeEntry. Times are of CLOCK_MONOTONIC
 //   GET    /subscriptions?address=…  → {"subscriptions":[{"id","url","watermark"}]}; the URL holds sealed credentials
 class ExchangeControl final : public ControlHandler {
  public:
@@ -31,6 +34,8 @@ class ExchangeControl final : public ControlHandler {
   Task<ControlAnswer> deliver(const ControlRequest& request);
   Task<ControlAnswer> deliver_list(proto::JsonArray mails);
   Task<ControlAnswer> add_fault(const ControlRequest& request);
+  Task<ControlAnswer> add_callback_fault(const ControlRequest& request);
+  Task<ControlAnswer> ledger(const ControlRequest& request);
   Task<ControlAnswer> set_autodiscover(const ControlRequest& request);
   Task<ControlAnswer> books(const ControlRequest& request);
   Task<ControlAnswer> subscriptions(const ControlRequest& request);

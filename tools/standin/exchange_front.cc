@@ -188,8 +188,10 @@ Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string cer
   reply.soap_version = request.soap_version;
   EwsOperation operation = operation_of(request);
   ++counts.requests[static_cast<size_t>(operation)];
+  Instant now = io::now();
   const EwsFault* fault = faults.take([&](const EwsFault& one) {
-    return (!one.operation || *one.operation == operation) &&
+    bool over = one.until != Instant() && now >= one.until;
+    return !over && (!one.operation || *one.operation == operation) &&
            (one.mailbox.empty() || (mailbox && ascii_equal_ignoring_case(one.mailbox, mailbox->address)));
   });
   if (fault) ++counts.faulted;

@@ -149,7 +149,15 @@ Task<void> Exchange::Part::notify(Subscription* subscription) {
     attempt.attempt = subscription->failures + 1;
     write_notification(*subscription, shared.options.version, notification);
     std::string body = notification;
-    Posted posted = co_await post(*subscription->host, subscription->target, body);
+    const CallbackFault* fault = callback_fault(*subscription);
+    bool deaf = fault && fault->kind == CallbackFaultKind::ignore_answer;
+    Posted posted{.outcome = Outcome::ok, .status = 200, .error = {}};
+    if (fault && fault->kind == CallbackFaultKind::count_as_ok) {
+      flows->spawn(send_anyway(subscription->host, subscription->target, std::move(body)));
+    } else {
+      posted = co_await post(*subscription->host, subscription->target, body);
+    }
+    if (deaf) posted = {.outcome = Outcome::failed, .status = 0, .error = core_error(CoreError::timed_out)};
     attempt.ended = io::now();
     if (context.stop_requested()) {
       subscription->state = State::waiting;
@@ -182,6 +190,7 @@ bool Exchange::Part::settle(Subscription& subscription, const Posted& posted, No
   attempt.outcome = posted.outcome;
   attempt.status = posted.status;
   attempt.error = posted.error;
+  enter_attempt(attempt, sent);
 
   bool more = false;
   switch (posted.outcome) {
@@ -238,6 +247,9 @@ void Exchange::Part::acknowledged(Subscription& subscription, NotificationAttemp
 void Exchange::Part::end(Subscription& subscription, uint64_t MailboxBooks::*how) {
   Mailbox& mailbox = *subscription.mailbox;
   ++(mailbox.books.*how);
+  enter_end(subscription, how == &MailboxBooks::dead           ? "dead"
+                          : how == &MailboxBooks::unsubscribed ? "unsubscribed"
+                                                               : "forgotten");
   mailbox.books.events_lost += subscription.pending.size();
   std::erase_if(mailbox.subscriptions, [&](const auto& one) { return one.get() == &subscription; });
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -48,6 +49,7 @@ struct Exchange::Shared {
   std::shared_ptr<const TlsAuthorities> callback_authorities, client_authorities;
   std::shared_ptr<TicketKeys> ticket_keys;
   ExchangeObserver* observer = nullptr;
+  std::atomic<uint64_t> next_entry{1};  // of the ledger
 };
 
 // The answer to one EWS request, on its way from the mailbox's home core to the core that accepted the request.
@@ -115,11 +117,19 @@ class Exchange::Part final : public service::HttpHandler {
   Task<Result<Posted>> exchange_once(CallbackHost* host, const service::Http1Request* request);
   bool settle(Subscription& subscription, const Posted& posted, NotificationAttempt& attempt);
   void acknowledged(Subscription& subscription, NotificationAttempt& attempt);
-  void end(Subscription& subscription, uint64_t MailboxBooks::*how);
+  void end(Subscription& subscription, uint64_t MailboxBooks::*how);  // unsubscribed, dead or forgotten
   void arm(Subscription& subscription, Duration unscaled);
+  const CallbackFault* callback_fault(const Subscription& subscription);
+  Task<void> send_anyway(CallbackHost* host, std::string target, std::string body);
   CallbackHost* callback_host(const CallbackUrl& url);
   bool start_subscription(Mailbox* mailbox, std::string_view id);
   static void timer_expired(Timer& timer);
+
+  // ---- the ledger (exchange_ledger.cc) ----
+  void enter_mail(const Mailbox& mailbox, uint64_t item, std::string_view subject);
+  void enter_attempt(const NotificationAttempt& attempt, std::span<const PendingEvent> sent);
+  void enter_end(const Subscription& subscription, std::string_view how);
+  void enter(ExchangeEntry entry);
 
   // ---- mailboxes ----
   Mailbox* find_by_address(std::string_view address);
@@ -136,6 +146,9 @@ class Exchange::Part final : public service::HttpHandler {
   const unsigned number;
   const unsigned core;
   RuleList<EwsFault> faults;
+  RuleList<CallbackFault> callback_faults;
+  std::deque<ExchangeEntry> ledger;
+  uint64_t ledger_forgotten = 0;  // the largest number that left it
   AutodiscoverScript autodiscover;
   Event running, stop_asked;
   TaskScope* flows = nullptr;  // while run() serves
