@@ -30,6 +30,7 @@ Task<void> audit(Call& call) {
       .begin_object()
       .member("counted", report->journal_counted)
       .member("stored", report->journal_stored)
+      .member("restored", report->journal_restored)
       .member("lookedAt", report->journal_looked_at)
       .member("orphans", report->journal_orphans)
       .end_object()

@@ -5,12 +5,23 @@
 
 #include "core/cross_core.h"
 #include "core/sleep.h"
+#include "service/journal.h"
 #include "store/error.h"
 
 namespace bellhop::service {
 namespace {
 
 Task<LedgerSnapshot> look_here(const Core* core) { co_return core->ledger.snapshot(); }
+Task<bool> restored_here(const Core* core) { co_return core->journal->restored(); }
+
+// What an earlier process left is counted by now, on every core.
+Task<bool> journal_restored(const Node& node) {
+  for (unsigned i = 0; i < node.cores.size(); ++i) {
+    const Core* core = node.cores[i];
+    if (!co_await on_core(i, [core] { return restored_here(core); })) co_return false;
+  }
+  co_return true;
+}
 
 // Records are written before the ledger hears of them, and erased after: while events are in flight, so many may differ.
 bool agrees(uint64_t stored, const LedgerSnapshot& before, const LedgerSnapshot& after) {
@@ -27,12 +38,14 @@ LedgerSnapshot sum_of(const std::vector<LedgerSnapshot>& cores) {
 
 Task<Status> compare_journal(Core& core, AuditReport& report) {
   for (unsigned look = 0;; ++look) {
+    report.journal_restored = co_await journal_restored(core.node);
     LedgerSnapshot before = sum_of(co_await exact_ledgers(core.node));
     BH_CO_TRY(store::Counts counts, co_await core.node.store.counts());
     LedgerSnapshot after = sum_of(co_await exact_ledgers(core.node));
     report.journal_stored = counts.journal;
     report.journal_counted = after.journaled;
     if (agrees(counts.journal, before, after)) co_return Status();
+    if (!report.journal_restored) co_return Status();  // fewer are counted, rightly
     if (look + 1 == kJournalLooks) break;
     if (!co_await sleep_for(kJournalPause)) co_return fail(core_error(CoreError::canceled));
   }

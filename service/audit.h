@@ -33,6 +33,7 @@ struct AuditReport {
   LedgerSnapshot all;
   uint64_t journal_counted = 0;  // by the ledger
   uint64_t journal_stored = 0;
+  bool journal_restored = false;  // all that an earlier process left is counted; until then fewer are than stored
   uint64_t journal_looked_at = 0;
   uint64_t journal_orphans = 0;  // of those
   std::vector<AuditFinding> findings;  // empty: all is well

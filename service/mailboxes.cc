@@ -300,10 +300,11 @@ Task<Status> Mailboxes::Impl::load(Mailbox& mailbox) {
   co_return Status();
 }
 
-// A quarter of a StatusFrequency of 503 is enough: with all of it the subscription would die.
+// With a whole StatusFrequency of 503 the subscription would die.
 bool Mailboxes::Impl::refused_for_long(const Mailbox& mailbox, const store::SubscriptionRecord& subscription) const {
   if (!mailbox.refused_since) return false;
-  return io::now() - *mailbox.refused_since >= std::chrono::minutes(subscription.status_frequency_minutes) / 4;
+  Duration patience = std::chrono::minutes(subscription.status_frequency_minutes);
+  return io::now() - *mailbox.refused_since >= patience * limits().overload_refusal_percent_max / 100;
 }
 
 // New mails, mails that were missed, or repeats of either.

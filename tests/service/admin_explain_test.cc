@@ -19,7 +19,7 @@ Task<void> balances(AdminWorld& world) {
   Answer answer = co_await world.ask("GET", "/v1/audit");
   EXPECT_EQ(answer.status, 200);
   EXPECT_THAT(answer.body, HasSubstr(R"({"balanced":true,"findings":[],"imbalance":0,"ledger":{"accepted":0,)"));
-  EXPECT_THAT(answer.body, HasSubstr(R"("journal":{"counted":0,"stored":0,"lookedAt":0,"orphans":0})"));
+  EXPECT_THAT(answer.body, HasSubstr(R"("journal":{"counted":0,"stored":0,"restored":true,"lookedAt":0,"orphans":0})"));
   auto document = proto::JsonDocument::parse(answer.body);
   CO_ASSERT(document);
   auto cores = document->root().required_array("cores");
@@ -73,7 +73,7 @@ Task<void> journal_differs(AdminWorld& world) {
   shard(world, 0).raise(metric::journal_records, 1);
   Answer answer = co_await world.ask("GET", "/v1/audit");
   EXPECT_THAT(answer.body, HasSubstr(R"({"balanced":true,"findings":[],"imbalance":0,)"));
-  EXPECT_THAT(answer.body, HasSubstr(R"("journal":{"counted":1,"stored":1,"lookedAt":1,"orphans":0})"));
+  EXPECT_THAT(answer.body, HasSubstr(R"("journal":{"counted":1,"stored":1,"restored":true,"lookedAt":1,"orphans":0})"));
 
   store::DeviceKey gone = mailbox.devices[0];
   gone.bytes[15] ^= 1;
@@ -82,7 +82,7 @@ Task<void> journal_differs(AdminWorld& world) {
   shard(world, 0).raise(metric::journal_records, 1);
   answer = co_await world.ask("GET", "/v1/audit");
   EXPECT_THAT(answer.body, HasSubstr(R"("findings":["journal_orphans"])"));
-  EXPECT_THAT(answer.body, HasSubstr(R"("journal":{"counted":2,"stored":2,"lookedAt":2,"orphans":1})"));
+  EXPECT_THAT(answer.body, HasSubstr(R"("journal":{"counted":2,"stored":2,"restored":true,"lookedAt":2,"orphans":1})"));
 }
 
 TEST(Audit, ComparesTheJournalOfTheStoreWithTheLedgerAndWithTheDevices) { AdminWorld::run(&journal_differs); }

@@ -42,6 +42,8 @@ int print_audit(const proto::JsonObject& page) {
   fmt::print("journal    {} records counted, {} stored; of {} looked at, {} of devices that are gone\n",
              number_of(*journal, "counted"), number_of(*journal, "stored"), number_of(*journal, "lookedAt"),
              number_of(*journal, "orphans"));
+  auto restored = journal->boolean("restored");
+  if (restored && *restored && !**restored) fmt::print("journal    still being taken up from before the start\n");
   for (size_t i = 0; i < findings->size(); ++i) {
     auto name = findings->at(i).string();
     if (!name) return not_understood();
