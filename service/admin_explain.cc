@@ -34,6 +34,7 @@ struct Facts {
   std::optional<store::CapabilityHash> subscription;  // likewise
   WholeUser whole;
   WallTime last_seen{};
+  Supervised supervised{};
   std::vector<TrailEntry> trail;
   std::vector<store::JournalEntry> pending;  // of the device, or of all
   std::vector<EwsHostState> hosts;           // as the home core knows them
@@ -66,9 +67,10 @@ Task<Status> read_pending(Core& core, Facts& facts) {
 
 Task<Result<Facts>> gather(Core& core, Facts facts) {
   BH_CO_TRY(facts.whole, co_await read_whole_user(core, facts.id));
-  std::vector<Contact> contacts{{facts.whole.user.mailbox, facts.id, {}}};
+  std::vector<Contact> contacts{{.mailbox = facts.whole.user.mailbox, .user = facts.id}};
   co_await read_contacts(core, contacts);
   facts.last_seen = contacts[0].last_seen;
+  facts.supervised = contacts[0].supervised;
   BH_CO_CHECKED(co_await read_pending(core, facts));
   const Node& node = core.node;
   for (unsigned i = 0; i < node.cores.size(); ++i) {
@@ -145,7 +147,7 @@ size_t rank(const Step& step) {
   return size_t(std::ranges::find(kOrder, step.what) - std::begin(kOrder));
 }
 
-std::vector<Step> chain_of(const Facts& facts, WallTime now) {
+std::vector<Step> chain_of(const Facts& facts) {
   std::vector<Step> chain;
   chain.push_back({.at = facts.whole.user.created, .what = "user", .text = "the user's first device asked for a key pair"});
   for (const store::DeviceEntry& device : facts.whole.devices) {
@@ -161,7 +163,7 @@ std::vector<Step> chain_of(const Facts& facts, WallTime now) {
     chain.push_back({.at = subscription.record.created,
                      .what = "subscription",
                      .text = fmt::format("a subscription was made at {}; it is {} now", ews_host(subscription.record),
-                                         name_of(health_of(subscription.record, facts.last_seen, now))),
+                                         name_of(health_of(subscription.record, facts.supervised.stage))),
                      .device = subscription.record.source_device,
                      .subscription = subscription.capability});
   }
@@ -218,6 +220,19 @@ bool refused(const TrailEntry& entry) {
   return callback && *callback >= CallbackOutcome::refused_limit;
 }
 
+void add_silence(const Facts& facts, WallTime now, std::vector<Step>& next) {
+  if (facts.supervised.next_ask_in_s) {
+    next.push_back({.at = now + std::chrono::seconds(*facts.supervised.next_ask_in_s),
+                    .what = "resubscribe",
+                    .text = fmt::format("Exchange is silent: a device is asked to subscribe again; it was asked {} times",
+                                        facts.supervised.asks)});
+  } else if (facts.supervised.host_silent) {
+    next.push_back({.at = now,
+                    .what = "ews_host",
+                    .text = "the whole EWS host is silent: no device is asked to subscribe again until it speaks"});
+  }
+}
+
 std::vector<Step> next_of(const Facts& facts, WallTime now) {
   std::vector<Step> next;
   auto soonest = std::ranges::min_element(facts.pending, {}, [](const auto& entry) { return entry.record.next_attempt; });
@@ -231,6 +246,7 @@ std::vector<Step> next_of(const Facts& facts, WallTime now) {
   for (const store::SubscriptionEntry& entry : facts.whole.subscriptions) {
     if (!facts.subscription || entry.capability == *facts.subscription) add_subscription(facts, entry, now, next);
   }
+  add_silence(facts, now, next);
   auto callback = std::ranges::find_if(facts.trail.rbegin(), facts.trail.rend(), [](const TrailEntry& entry) {
     return std::holds_alternative<CallbackOutcome>(entry.outcome);
   });
@@ -244,7 +260,7 @@ std::vector<Step> next_of(const Facts& facts, WallTime now) {
   return next;
 }
 
-std::string summary_of(const Facts& facts, WallTime now) {
+std::string summary_of(const Facts& facts) {
   std::string text;
   for (const store::DeviceEntry& device : facts.whole.devices) {
     if (facts.device && device.key != *facts.device) continue;
@@ -256,7 +272,7 @@ std::string summary_of(const Facts& facts, WallTime now) {
   for (const store::SubscriptionEntry& entry : facts.whole.subscriptions) {
     if (facts.subscription && entry.capability != *facts.subscription) continue;
     text += fmt::format("Subscription {} is {}{}. ", subscription_id(entry.capability),
-                        name_of(health_of(entry.record, facts.last_seen, now)),
+                        name_of(health_of(entry.record, facts.supervised.stage)),
                         credentials_refused(entry.record) ? ", and Exchange refuses its credentials" : "");
   }
   if (facts.whole.subscriptions.empty()) {
@@ -375,8 +391,8 @@ Task<void> explain(Call& call) {
       .member("user", to_hex(facts->id))
       .member("userLogName", call.core.fingerprint(facts->id).text())
       .member("tenant", facts->whole.user.tenant)
-      .member("summary", summary_of(*facts, now));
-  append_steps(json, "chain", chain_of(*facts, now));
+      .member("summary", summary_of(*facts));
+  append_steps(json, "chain", chain_of(*facts));
   append_pending(json, *facts);
   append_steps(json, "next", next_of(*facts, now));
   json.end_object();
