@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "core/join.h"
 #include "core/sleep.h"
 #include "core/sync.h"
 #include "service/apns_faults.h"
@@ -172,7 +173,6 @@ struct ApnsSender::Impl {
   void note_broken(const AppConfig& app, const ApnsResult& result);
   void note_working(const AppConfig& app);
   void log_answer(const AppConfig& app, const ApnsAnswer& answer);
-  Task<void> cut_after_patience();
 
   const ApnsConfig& config;
   ApnsProviderTokens& tokens;
@@ -434,10 +434,6 @@ void ApnsSender::Impl::log_answer(const AppConfig& app, const ApnsAnswer& answer
            field("malformed", answer.malformed), field("topic", not_personal(app.topic)));
 }
 
-Task<void> ApnsSender::Impl::cut_after_patience() {
-  if (co_await sleep_for(kClosePatience)) scope.request_stop();
-}
-
 std::vector<ApnsRouteState> ApnsSender::routes() const {
   std::vector<ApnsRouteState> states;
   for (const auto& [name, route] : impl_->routes) {
@@ -449,11 +445,7 @@ std::vector<ApnsRouteState> ApnsSender::routes() const {
 Task<void> ApnsSender::close() {
   impl_->closing = true;
   for (auto& [name, route] : impl_->routes) route->close();
-  TaskScope patience(nullptr);
-  patience.spawn(impl_->cut_after_patience());
-  co_await impl_->scope.join();
-  patience.request_stop();
-  co_await patience.join();
+  co_await join_or_stop(impl_->scope, io::now() + kClosePatience);
 }
 
 }  // namespace bellhop::service
