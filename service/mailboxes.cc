@@ -20,6 +20,13 @@ namespace {
 
 // How far Exchange's clock may be from ours. Hosts of one Active Directory are never further apart (Kerberos).
 constexpr Duration kClockSkewMax = std::chrono::minutes(5);
+// How much later than its mail an event's time may be. Mails of this time are listed again; the ring knows them.
+constexpr Duration kEventDelayMax = std::chrono::minutes(1);
+// Of a close, for pushes that are still being made. Then they are the journal's, and so the next process's, which waits
+// for the end of this one before it serves.
+constexpr Duration kClosePatience = 3s;
+// Hot records that one close hands to the store at once.
+constexpr size_t kFlushedAtOnce = store::kHotPendingMax / 2;
 
 // A time at Exchange before which no event of this mailbox can have been missed. `contact`: the first that we know of.
 WallTime subscription_began(WallTime contact) {
@@ -113,7 +120,8 @@ struct Mailboxes::Impl {
   void note_received(Mailbox& mailbox, const std::vector<Arrival>& arrivals);
   void note_watermark(Mailbox& mailbox, const Classified& events);
   void note_contact(Mailbox& mailbox, const store::SubscriptionRecord& subscription, bool changed);
-  void write(Mailbox& mailbox);
+  bool write(Mailbox& mailbox);
+  Task<Status> flush();
   Task<void> close();
   static void evicted(void* self, const Mailbox& mailbox);
 
@@ -500,15 +508,17 @@ void Mailboxes::Impl::note_contact(Mailbox& mailbox, const store::SubscriptionRe
   if (changed || due) write(mailbox);
 }
 
-void Mailboxes::Impl::write(Mailbox& mailbox) {
-  if (mailbox.forgotten) return;
+// False where the store did not take it.
+bool Mailboxes::Impl::write(Mailbox& mailbox) {
+  if (mailbox.forgotten) return true;
   Status written = core.node.store.write_hot(mailbox.number, mailbox.user, mailbox.hot);
   if (!written) {  // stays dirty: written with its next change
     log_line(core.log, LogLevel::warning, "hot_state_not_written", field("error", written.error()));
-    return;
+    return false;
   }
   mailbox.last_seen_written = mailbox.hot.last_seen;
   mailbox.dirty = false;
+  return true;
 }
 
 void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
@@ -518,16 +528,30 @@ void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
   if (!written) log_line(impl.core.log, LogLevel::warning, "hot_state_not_written", field("error", written.error()));
 }
 
+// What a heartbeat told and nothing has written since: without it the next process would list each of these mailboxes.
+// Not all at once, for the store takes so many and no more.
+Task<Status> Mailboxes::Impl::flush() {
+  for (bool more = true; more;) {
+    size_t written = 0, left = 0;
+    cache.for_each([&](Mailbox& mailbox) {
+      if (!mailbox.dirty || mailbox.forgotten) return;
+      bool done = written < kFlushedAtOnce && write(mailbox);
+      ++(done ? written : left);
+    });
+    BH_CO_CHECKED(co_await core.node.store.flush_hot());
+    more = written > 0 && left > 0;
+  }
+  co_return Status();
+}
+
 Task<void> Mailboxes::Impl::close() {
+  Instant until = io::now() + kClosePatience;
   co_await chores.join();
-  co_await badges.close();
-  co_await behind.close();
-  co_await journal.close();
-  co_await pusher.close();
-  cache.for_each([this](Mailbox& mailbox) {
-    if (mailbox.dirty) write(mailbox);
-  });
-  Status flushed = co_await core.node.store.flush_hot();
+  co_await badges.close(until);
+  co_await behind.close(until);  // what it leaves is the journal's
+  co_await journal.close(until);
+  co_await pusher.close(until);
+  Status flushed = co_await flush();
   if (!flushed) log_line(core.log, LogLevel::error, "hot_state_not_flushed", field("error", flushed.error()));
 }
 

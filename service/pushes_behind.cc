@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/pushes_behind.h"
 
+#include "core/join.h"
 #include "service/push_plan.h"
 #include "service/renewal.h"
 
@@ -63,8 +64,8 @@ Task<void> PushesBehind::push(AnsweredCallback& answered) {
   for (const Arrival& arrival : answered.arrivals) delivery.release_held(arrival.hash);
 }
 
-Task<void> PushesBehind::close() {
-  co_await flows_.join();
+Task<void> PushesBehind::close(Instant until) {
+  co_await join_or_stop(flows_, until);
 }
 
 }  // namespace bellhop::service

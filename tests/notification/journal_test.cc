@@ -270,6 +270,36 @@ SCENE_TEST_WITH(Journal, AWayThatIsOutOfOrderHoldsNoOtherOneUp, {.configure = []
   EXPECT_EQ(fake_apns().shown(broken.tokens[0]), 20u);
 }
 
+// The record that is called up when a way has room may not need it any more; then it is the next one's turn.
+SCENE_TEST(Journal, AWayGoesOnWhereTheNextRecordsNeedItNoMore) {
+  std::vector<Subscriber> subscribers;
+  std::vector<store::JournalEntry> left;
+  for (size_t i = 0; i < 6; ++i) {
+    subscribers.push_back(co_await scene.subscribe("user" + std::to_string(i)));
+    store::JournalEntry entry{.key = {subscribers[i].mailbox, subscribers[i].devices[0], i + 1},
+                              .record = {.user = subscribers[i].user, .first_seen = io::wall_now()}};
+    entry.record.collapse[0] = static_cast<uint8_t>(i + 1);
+    left.push_back(entry);
+  }
+  CO_ASSERT(co_await scene.store->add_journal(left));
+  fake_apns().delay = 1s;
+  co_await scene.restart();  // all are due at once, and the way has one place
+  EXPECT_TRUE(co_await sleep_for(500ms));
+  EXPECT_EQ(fake_apns().attempts, 1);
+  store::DevicePatch patch;
+  patch.state = store::DeviceState::blocked;
+  for (size_t i : {1u, 2u, 3u}) {
+    EXPECT_TRUE(co_await scene.store->update_device(subscribers[i].user, subscribers[i].devices[0], patch));
+  }
+  // Called up, and its device is removed before it comes for its place.
+  fake_apns().accepted = [&](const FakeApns::Sent&) { journal(scene).forget(left[4].key.mailbox, left[4].key.device); };
+  EXPECT_TRUE(co_await sleep_for(1min));
+  for (size_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(fake_apns().shown(subscribers[i].tokens[0]), i == 0 || i == 5 ? 1u : 0u) << i;
+  }
+  EXPECT_EQ(journal(scene).size(), 0u);
+}
+
 // ---- Devices that go ----
 
 Task<void> remove_device(Scene& scene, const Subscriber& subscriber, size_t device) {
