@@ -96,8 +96,9 @@ struct Mailboxes::Impl {
     std::vector<store::DeviceEntry> devices;
     std::vector<Arrival> arrivals;
     FetchPlan plan;
-    bool goes_on = false;   // out: answered, and the pushes are still to be made
-    bool renewing = false;  // out: a successor is being made
+    BehindPlace behind = {};          // out: answered, and the pushes are still to be made
+    NotificationConfig planned = {};  // out: by which they were planned
+    bool renewing = false;            // out: a successor is being made
   };
 
   Task<CallbackAnswer> handle(Callback& callback);
@@ -211,13 +212,14 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   if (subscription.takes_over && caught_up) co_await complete_succession(callback, *mailbox);
   // Not at heartbeats alone: a mailbox that always gets mail has none.
   if (quiet || caught_up) keep_alive(callback, *mailbox);
-  if (work && work->goes_on) {
-    auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn), std::move(work->source));
+  if (work && work->behind) {
+    auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn),
+                                                       std::move(work->source), std::move(work->behind));
     answered->devices = std::move(work->devices);
     answered->arrivals = std::move(work->arrivals);
     answered->plan = work->plan;
     answered->renewing = work->renewing;
-    answered->limits = limits();
+    answered->limits = work->planned;
     behind.begin(std::move(answered));
   }
   co_return answer;
@@ -342,8 +344,11 @@ Task<void> Mailboxes::Impl::handle_mail(MailWork& work) {
 // OK when the journal has every push. False where that is not to be: then nothing was done.
 Task<bool> Mailboxes::Impl::answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only) {
   Mailbox& mailbox = work.mailbox;
-  std::vector<Push> pushes = plan_pushes(core.node.vault, mailbox.user, work.arrivals, false, limits());
-  JournalStart start = journal_only || !behind.room() ? JournalStart::at_once : JournalStart::held;
+  work.planned = limits();
+  std::vector<Push> pushes = plan_pushes(core.node.vault, mailbox.user, work.arrivals, false, work.planned);
+  BehindPlace place;
+  if (!journal_only) place = behind.take_place();
+  JournalStart start = place ? JournalStart::held : JournalStart::at_once;
   bool written = co_await delivery.journal_all(pushes, start);
   if (!written && !journal_only) co_return false;
   if (!written) {
@@ -351,7 +356,7 @@ Task<bool> Mailboxes::Impl::answer_from_journal(MailWork& work, Delivery& delive
     work.answer.outcome = CallbackOutcome::refused_overload;
     co_return true;
   }
-  work.goes_on = start == JournalStart::held;
+  work.behind = std::move(place);
   work.answer.trace.items = static_cast<uint32_t>(work.arrivals.size());
   work.answer.outcome = outcome_of(work.events, work.arrivals.size());
   note_arrivals(mailbox, work.arrivals, pushes);

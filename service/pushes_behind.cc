@@ -7,14 +7,15 @@
 
 namespace bellhop::service {
 
-AnsweredCallback::AnsweredCallback(const Callback& answered, MailboxCache::Lease place, Semaphore::Permit turn_of,
-                                   AckSources::Work part)
+AnsweredCallback::AnsweredCallback(const Callback& answered, MailboxCache::Lease mailbox_of, Semaphore::Permit turn_of,
+                                   AckSources::Work part, BehindPlace place_of)
     : callback(answered),
       subscription(*answered.subscription),
       creds(answered.creds.begin(), answered.creds.end()),
-      mailbox(std::move(place)),
+      mailbox(std::move(mailbox_of)),
       turn(std::move(turn_of)),
-      work(std::move(part)) {
+      work(std::move(part)),
+      place(std::move(place_of)) {
   callback.subscription = &subscription;
   callback.creds = creds;
   callback.notifications = {};  // they stay with the connection

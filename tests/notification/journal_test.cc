@@ -634,6 +634,77 @@ SCENE_TEST_WITH(AfterJournal, WhereTooManyAreBehindTheJournalPushes, {.configure
   EXPECT_FALSE(shows("Subject of b"));
 }
 
+SCENE_TEST_WITH(AfterJournal, NoMoreAreBehindThanAreAllowedAlsoWhereTheyComeTogether, {.configure = [](Config& config) {
+                  use(config, AckMode::after_journal);
+                  config.notification.pushes_behind_max = 2;
+                }}) {
+  constexpr size_t kUsers = 5;
+  fake_exchange().delay = 2s;
+  std::vector<Subscriber> subscribers;
+  std::vector<std::unique_ptr<WatchingExchange>> exchanges;
+  for (size_t i = 0; i < kUsers; ++i) {
+    std::string id = "mail" + std::to_string(i);
+    have_mail(id);
+    subscribers.push_back(co_await scene.subscribe("user" + std::to_string(i)));
+    exchanges.push_back(
+        std::make_unique<WatchingExchange>(scene, subscribers[i].target(), scene.mail_body(subscribers[i], {id})));
+  }
+  TaskScope scope(&co_await current_context());
+  for (auto& exchange : exchanges) scope.spawn(scene.deliver(*exchange));
+  co_await scope.join();
+  EXPECT_EQ(scene.parts[0]->metrics->value(metric::pushes_behind), 2u);
+  EXPECT_TRUE(co_await sleep_for(20s));
+  size_t with_content = 0;
+  for (size_t i = 0; i < kUsers; ++i) {
+    EXPECT_EQ(fake_apns().shown(subscribers[i].tokens[0]), 1u);
+    with_content += shows("Subject of mail" + std::to_string(i));
+  }
+  EXPECT_EQ(with_content, 2u);
+}
+
+SCENE_TEST_WITH(AfterJournal, AReloadDoesNotChangeWhatWasPlanned,
+                {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  std::vector<std::string> ids = {"a", "b", "c"};
+  for (const std::string& id : ids) have_mail(id);
+  FakeHttpExchange exchange(subscriber.target(), scene.mail_body(subscriber, ids));
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.deliver(exchange));
+  while (journal(scene).size() == 0) co_await yield_now();
+  EXPECT_EQ(exchange.answers, 0) << "the records are on their way to the disk";
+  Config changed = scene.config;
+  changed.notification.merge_above = 1;
+  auto tenants = Tenants::make(changed);
+  CO_ASSERT(tenants);
+  scene.parts[0]->core.generations.become(std::make_shared<const Generation>(2, changed, *std::move(tenants)));
+  co_await scope.join();
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[0]), 3u);
+  EXPECT_EQ(scene.store->journal_rows(), 0u);
+}
+
+// Who takes our place waits for our end.
+SCENE_TEST_WITH(AfterJournal, AStopDoesNotWaitLongForPushesAndLosesNone,
+                {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna", {DeviceOptions(), DeviceOptions()});
+  Subscriber other = co_await scene.subscribe("bert");
+  have_mail("a");
+  fake_exchange().delay = 2s;
+  fake_apns().dead = true;
+  co_await mail_to_the_journal(scene, other, "b");
+  EXPECT_EQ((co_await scene.unread(other, 4)).status, 200);
+  EXPECT_EQ((co_await scene.unread(other, 5)).status, 200);  // a badge under way, and one that waits
+  EXPECT_EQ((co_await scene.mail(subscriber, {"a"})).status, 200);
+  Instant begin = io::now();
+  co_await scene.restart();
+  EXPECT_LE(io::now() - begin, 3500ms);
+  fake_apns().dead = false;
+  EXPECT_TRUE(co_await sleep_for(1min));
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[0]), 1u);
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[1]), 1u);
+  EXPECT_EQ(scene.store->journal_rows(), 0u);
+}
+
 // ---- One or the other ----
 
 SCENE_TEST_WITH(AckAuto, ASourceWithTooMuchWorkIsAnsweredFromTheJournalUntilItIsCalm, {.configure = [](Config& config) {
