@@ -492,7 +492,9 @@ void Mailboxes::Impl::note_received(Mailbox& mailbox, const std::vector<Arrival>
   WallTime latest = io::wall_now() + std::chrono::duration_cast<std::chrono::milliseconds>(kClockSkewMax);
   for (const Arrival& arrival : arrivals) {
     if (!arrival.at) continue;
-    mailbox.hot.newest_received = std::max(mailbox.hot.newest_received, std::min(*arrival.at, latest));
+    WallTime received = std::min(*arrival.at, latest);
+    if (!arrival.mail) received -= std::chrono::duration_cast<std::chrono::milliseconds>(kEventDelayMax);
+    mailbox.hot.newest_received = std::max(mailbox.hot.newest_received, received);
   }
 }
 
