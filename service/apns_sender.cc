@@ -21,6 +21,8 @@ using Verdict = proto::ApnsVerdict;
 
 // Requests that APNs did not process are sent again at once, so often; then they wait like all others.
 constexpr uint32_t kResendsAtOnceMax = 8;
+// A push that was given less, because its callback had used up its time elsewhere, says nothing about APNs by not ending.
+constexpr Duration kFairTime = 1s;
 // How long close() waits for answers before it cuts the connections.
 constexpr Duration kClosePatience = 5s;
 
@@ -212,20 +214,26 @@ void ApnsSender::take_up(const Config& config) {
 }
 
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
+  Instant begin = io::now();
+  if (begin >= deadline) {
+    impl_->metrics.add(metric::apns_pushes, ApnsVerdict::timed_out);
+    co_return ApnsResult{};
+  }
   Impl::Way way{.push = push, .deadline = deadline, .route = impl_->route_of(push)};
-  if (!way.route.throttle.admit(io::now(), io::random_u64())) {
+  if (!way.route.throttle.admit(begin, io::random_u64())) {
     impl_->metrics.add(metric::apns_pushes, ApnsVerdict::throttled);
     co_return ApnsResult{};
   }
   Result<ApnsResult> result = co_await within_until(deadline, impl_->deliver(way));
   bool stopped = !result && is(result.error(), CoreError::canceled);
-  if (!stopped) way.route.throttle.ended(io::now(), result && judged(*result));
+  bool timed_out = !result && is(result.error(), CoreError::timed_out);
+  bool unfair = timed_out && deadline - begin < kFairTime;
+  if (!stopped && !unfair) way.route.throttle.ended(io::now(), result && judged(*result));
   if (result) {
     bool lost = way.lost && result->verdict == Verdict::retry;
     impl_->metrics.add(metric::apns_pushes, lost ? ApnsVerdict::lost : metric_of(result->verdict));
     co_return *result;
   }
-  bool timed_out = is(result.error(), CoreError::timed_out);
   impl_->metrics.add(metric::apns_pushes, timed_out ? ApnsVerdict::timed_out : ApnsVerdict::retry);
   co_return ApnsResult{};
 }
