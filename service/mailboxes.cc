@@ -246,7 +246,7 @@ Task<void> Mailboxes::Impl::complete_succession(const Callback& callback, Mailbo
     co_return;
   }
   mailbox.handed_over_at = io::now();
-  mailbox.renewal_after = {};
+  if (core.renewal) core.renewal->handed_over(mailbox.user);
   mailbox.handed_over_to = callback.capability_hash;
   if (std::ranges::find(over->ended, mailbox.tokens_of) != over->ended.end()) mailbox.tokens_unwritten.clear();
   if (over->dropped_key) core.decrypter.forget(*over->dropped_key);

@@ -52,6 +52,8 @@ class Renewal {
   // Exchange says that the subscription is dead (lost) or that the mailbox is elsewhere (moved). True: a renewal has
   // begun, and asks a device where it fails; the caller leaves the subscription as it is. False: the caller acts.
   [[nodiscard]] bool replace(const Callback& callback, Mailbox& mailbox, RenewalReason reason);
+  // The successor has taken over: it may be renewed itself.
+  void handed_over(const store::StoredUserId& user);
   // Stops what is under way, and awaits it.
   Task<void> close();
 

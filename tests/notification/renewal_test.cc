@@ -207,6 +207,20 @@ RENEWAL_TEST(Renewal, FailuresBackOffUpToADay) {
   EXPECT_EQ((co_await scene.stored_subscription(old_one)).logon.failed, 0);
 }
 
+// With a million of them, a mailbox has left the cache before its next heartbeat.
+RENEWAL_TEST(Renewal, FailuresBackOffAlsoForAMailboxThatLeftTheCache) {
+  Subscriber old_one = co_await old_subscriber(scene);
+  fake_exchange().subscribe_failure = EwsFailureKind::unavailable;
+  for (int half_hour = 0; half_hour < 2 * 24; ++half_hour) {
+    co_await scene.heartbeat(old_one);
+    co_await settle();
+    scene.parts[0]->mailboxes->forget(old_one.user);
+    EXPECT_TRUE(co_await sleep_for(30min));
+  }
+  EXPECT_GE(fake_exchange().subscribes, 4);
+  EXPECT_LE(fake_exchange().subscribes, 10);
+}
+
 RENEWAL_TEST(Renewal, IsNotTriedWhileTheHostsBreakerIsOpen) {
   Subscriber old_one = co_await old_subscriber(scene);
   fake_exchange().open_to_requests = false;
