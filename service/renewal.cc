@@ -74,7 +74,10 @@ std::optional<RenewalReason> Renewal::due(const store::CapabilityHash& capabilit
 bool Renewal::Impl::permitted(const Callback& callback, Mailbox& mailbox) {
   uint64_t generation = core.generations.now().number;
   if (mailbox.url_permitted_at == generation) return true;
-  if (!callback.tenant->ews_url(callback.subscription->ews_url)) return false;
+  // As this core sees the tenant: the core that took the callback may be at another generation.
+  const Tenant* tenant = core.tenants().find(callback.subscription->tenant);
+  if (!tenant) return true;  // nothing can be done for it
+  if (!tenant->ews_url(callback.subscription->ews_url)) return false;
   mailbox.url_permitted_at = generation;
   return true;
 }
@@ -149,7 +152,10 @@ bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalRea
 Task<void> Renewal::Impl::run(RenewalJob job) {
   GenerationSlot::Pin pin(core.generations);
   MailboxCache::Lease mailbox = core.mailboxes->lease(job.mailbox, job.user);
-  BH_CHECK(mailbox);  // the callback that began it has one
+  if (!mailbox) {  // its user has just been removed, and every place is taken
+    core.metrics.add(metric::renewals, RenewalResult::canceled);
+    co_return;
+  }
   co_await yield_now();  // its answer goes first
   RenewalResult result = RenewalResult::canceled;
   {
