@@ -479,16 +479,6 @@ RENEWAL_TEST(Renewal, KeepsNoSecretInMemoryAfterwardsAndStoresNone) {
 
 // ---- Dead subscriptions, mailboxes elsewhere ----
 
-std::string error_body(EwsResponseCode code, const Subscriber& subscriber) {
-  proto::Notification notification{.response_class = proto::ResponseClass::error,
-                                   .response_code = code,
-                                   .subscription_id = subscriber.exchange_id};
-  proto::NotificationMessage message{.notifications = {&notification, 1}};
-  std::string body;
-  proto::write_send_notification(message, proto::ExchangeVersion::exchange2016, body);
-  return body;
-}
-
 RENEWAL_TEST(Renewal, ReplacesADeadSubscriptionWithoutItsDevice) {
   Subscriber old_one = co_await scene.subscribe("anna");
   co_await scene.heartbeat(old_one);
