@@ -35,7 +35,8 @@ inline constexpr Duration kHandOverTokenLife = std::chrono::minutes(5);
 //  3. of subscriptions that share a refresh token, only the newest may present it (may_grant). An older one uses its
 //     access token as long as that lasts;
 //  4. credentials are in memory from opening the envelope to the end of the Subscribe, and reach the store sealed alone;
-//  5. whoever changes the user's devices or subscriptions holds the same lock (Registrar::locks).
+//  5. whoever changes the user's devices or subscriptions holds the same lock (Registrar::locks); a block alone does not
+//     wait, and is seen by what the store answers.
 class Renewal {
  public:
   explicit Renewal(Core& core);

@@ -278,13 +278,16 @@ Status register_device(WriteView& view, const Registration& registration, Regist
   BH_TRY(bool known, load(view, Table::devices, row, old));
   result.device_created = !known;
   if (!known && user.devices >= kDevicesPerUserMax) return fail(limit());
+  // It was blocked while its subscribe was under way.
+  bool blocked = known && old.state == DeviceState::blocked;
+  if (blocked && registration.subscription) return fail(conflict());
 
   if (registration.subscription) {
     BH_CHECKED(add_subscription(view, registration.user, *registration.subscription, user));
   }
   DeviceRecord record = registration.record;
   record.created = known ? old.created : registration.now;
-  if (known && old.state == DeviceState::blocked) record.state = DeviceState::blocked;
+  if (blocked) record.state = DeviceState::blocked;
   BH_CHECKED(save(view, Table::devices, row, record));
   if (!known) {
     BH_CHECKED(view.put(Table::device_owners, registration.device, registration.user));

@@ -256,8 +256,8 @@ class Store {
 
   // ---- Devices and subscriptions ----
   // Writes the device (new, or over the old record; a blocked device stays blocked) and the pending subscription, in
-  // one transaction. Errors: not_found (user), conflict (the capability is in use), limit (subscriptions or devices per
-  // user).
+  // one transaction. Errors: not_found (user), conflict (the capability is in use; or a blocked device brings a
+  // subscription), limit (subscriptions or devices per user).
   virtual Task<Result<RegistrationResult>> register_device(const Registration& registration) = 0;
   virtual Task<Status> update_subscription(const CapabilityHash& capability,
                                            const SubscriptionPatch& patch) = 0;  // not_found

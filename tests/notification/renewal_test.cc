@@ -391,6 +391,9 @@ RENEWAL_TEST(Renewal, OfADeviceThatIsBlockedMeanwhileEndsBothAtOnce) {
   bool blocked = false;
   TaskScope flows(&co_await current_context());
   flows.spawn(block_into(scene, old_one, 0, blocked));
+  co_await settle();
+  EXPECT_TRUE(blocked) << "whatever Exchange is waited for";
+  for (Subscriber* one : {&old_one, &successor}) EXPECT_EQ(co_await scene.route_kind(*one), RouteKind::tombstone);
   answer.set();
   co_await flows.join();
   co_await settle();
@@ -437,6 +440,34 @@ RENEWAL_TEST(Renewal, AfterAWipeTheSubscriptionEndsAtOnceAndTheUserIsRekeyed) {
   co_await settle();
   EXPECT_EQ(resubscribe_pushes(), 1u);
   EXPECT_NE((co_await scene.stored_user(old_one)).rekey_wished, WallTime());
+  expect_sound(scene);
+}
+
+// As a stolen phone would do it: many flows of this user wait for one another.
+RENEWAL_TEST(Renewal, OfADeviceThatIsWipedMeanwhileEndsAtOnceAlsoWhereManyWait) {
+  Subscriber old_one = co_await old_subscriber(scene);
+  Event answer;
+  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  Subscriber successor = co_await scene.successor_of(old_one);
+  Registrar& registrar = *scene.parts[0]->registrar;
+  TaskScope flows(&co_await current_context());
+  struct Busy {
+    static Task<void> wait(Registrar* registrar, store::StoredUserId user) {
+      (void)co_await registrar->locks().acquire(user);
+    }
+  };
+  for (size_t i = 0; i < UserLocks::kWaitingMax; ++i) flows.spawn(Busy::wait(&registrar, old_one.user));
+  auto wiped = co_await registrar.wipe_device(old_one.user, old_one.devices[0]);
+  CO_ASSERT(!wiped);
+  EXPECT_TRUE(is(wiped.error(), CoreError::limit));
+  for (Subscriber* one : {&old_one, &successor}) EXPECT_EQ(co_await scene.route_kind(*one), RouteKind::tombstone);
+  EXPECT_EQ((co_await scene.stored_device(old_one)).state, store::DeviceState::blocked);
+  answer.set();
+  co_await flows.join();
+  co_await settle();
+  EXPECT_TRUE(co_await registrar.wipe_device(old_one.user, old_one.devices[0]));
   expect_sound(scene);
 }
 

@@ -217,6 +217,20 @@ SUCCESSION_TEST(marks_what_a_device_leaves_or_ends_it_where_it_was_wiped_or_bloc
   }
 }
 
+SUCCESSION_TEST(takes_no_subscription_of_a_device_that_was_blocked_during_its_subscribe) {
+  CO_ASSERT(co_await make_mailbox(store, 1));
+  CO_ASSERT(co_await store.block_device(id_of<StoredUserId>(1), id_of<DeviceKey>(1), kEnding));
+  auto again = co_await store.register_device(a_registration(1, 1, 2));
+  CO_ASSERT(!again);
+  EXPECT_TRUE(is(again.error(), StoreError::conflict));
+  EXPECT_EQ(co_await kind(store, 2), RouteKind::none);
+  // Its record alone may change, and it stays blocked.
+  CO_ASSERT(co_await store.register_device(a_registration(1, 1, std::nullopt)));
+  auto device = co_await store.read_device(id_of<StoredUserId>(1), id_of<DeviceKey>(1));
+  CO_ASSERT(device);
+  EXPECT_EQ(device->state, DeviceState::blocked);
+}
+
 SUCCESSION_TEST(notes_wishes_page_by_page) {
   for (uint64_t number = 1; number <= 5; ++number) {
     CO_ASSERT(co_await make_mailbox(store, number, number == 3 ? "other" : "example"));
