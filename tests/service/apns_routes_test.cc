@@ -231,7 +231,7 @@ Task<void> no_time_flow(unsigned) {
   for (size_t i = 0; i < kCount; ++i) EXPECT_EQ((co_await bench.push_now(i, 0s)).verdict, Verdict::retry);
   bench.peer.decide = [](const Seen&) { return Reply::fall_silent(); };
   TaskScope pushes(&co_await current_context());
-  for (size_t i = 0; i < kCount; ++i) bench.push(pushes, i, 20ms);
+  for (size_t i = 0; i < kCount; ++i) bench.push(pushes, i, 500ms);
   co_await pushes.join();
   EXPECT_EQ(bench.count(ApnsVerdict::timed_out), 2 * kCount);
   bench.peer.decide = [](const Seen&) { return Reply::accept(); };
