@@ -488,7 +488,7 @@ Status wish_new_keys(WriteView& view, const RekeyWish& wish, RekeyWished& wished
     return wish_for(view, *wish.user, user, wish.now, wished);
   }
   if (wish.users_max == 0 || wish.users_max > kListMax) return fail(limit());
-  if (wish.tenant.empty()) BH_CHECKED(erase_pool_made_before(view, wish.now, wished.pool_keys));
+  if (wish.tenant.empty() && !wish.after) BH_CHECKED(erase_pool_made_before(view, wish.now, wished.pool_keys));
   std::vector<UserEntry> page;
   BH_CHECKED(list_users(view, wish.after, wish.users_max, page));
   for (UserEntry& entry : page) {

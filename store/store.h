@@ -126,7 +126,7 @@ struct RekeyWish {
 struct RekeyWished {
   uint64_t users = 0;          // that have the wish now
   uint64_t subscriptions = 0;  // of theirs: each is renewed at a heartbeat
-  uint64_t pool_keys = 0;      // made before the wish, and erased
+  uint64_t pool_keys = 0;      // made before the wish, and erased, with the first page for all
   std::optional<StoredUserId> next;  // absent: that was the last page
 };
 

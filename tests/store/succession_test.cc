@@ -256,6 +256,12 @@ SUCCESSION_TEST(notes_wishes_page_by_page) {
   EXPECT_EQ(all->users, 5u);
   EXPECT_EQ(all->subscriptions, 5u);
   EXPECT_EQ(all->pool_keys, 1u);
+  // What is made while a million users are gone through is for them.
+  CO_ASSERT(co_await store.add_pool_key(a_key(61)));
+  auto rest = co_await store.wish_new_keys(
+      {.user = {}, .tenant = {}, .after = id_of<StoredUserId>(2), .users_max = kListMax, .now = at_ms(1'000'000)});
+  CO_ASSERT(rest);
+  EXPECT_EQ(rest->pool_keys, 0u);
   EXPECT_FALSE(all->next);
   EXPECT_TRUE(failed_with(
       co_await store.wish_new_keys({.user = id_of<StoredUserId>(9), .tenant = {}, .after = {}, .now = at_ms(1)}),
