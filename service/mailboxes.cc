@@ -94,6 +94,7 @@ struct Mailboxes::Impl {
     CallbackAnswer& answer;
     AckSources::Work source;
     std::vector<store::DeviceEntry> devices;
+    Instant devices_read{};
     std::vector<Arrival> arrivals;
     FetchPlan plan;
     BehindPlace behind = {};          // out: answered, and the pushes are still to be made
@@ -193,6 +194,7 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
                           .answer = answer,
                           .source = sources.enter(subscription.tenant, subscription.ews_origin()),
                           .devices = {},
+                          .devices_read = io::now(),
                           .arrivals = arrivals_of(events),
                           .plan = {}});
     co_await handle_mail(*work);
@@ -216,6 +218,7 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
     auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn),
                                                        std::move(work->source), std::move(work->behind));
     answered->devices = std::move(work->devices);
+    answered->devices_read = work->devices_read;
     answered->arrivals = std::move(work->arrivals);
     answered->plan = work->plan;
     answered->renewing = work->renewing;
@@ -330,7 +333,8 @@ Task<void> Mailboxes::Impl::handle_mail(MailWork& work) {
   }
   work.devices = *std::move(devices);
   work.plan = plan_fetch(work);
-  Delivery delivery(core, pusher, {.tenant = work.callback.tenant, .user = mailbox.user}, work.devices, mailbox);
+  Delivery delivery(core, pusher, {.tenant = work.callback.tenant, .user = mailbox.user}, work.devices,
+                    work.devices_read, mailbox);
   delivery.accept(work.arrivals.size() + events.duplicates);
   delivery.settle(DeviceOutcome::skipped_duplicate, events.duplicates);
 

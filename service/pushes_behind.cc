@@ -53,7 +53,8 @@ Task<void> PushesBehind::fetch(AnsweredCallback& answered) {
 Task<void> PushesBehind::push(AnsweredCallback& answered) {
   const NotificationConfig& limits = answered.limits;
   Mailbox& mailbox = *answered.mailbox;
-  Delivery delivery(core_, pusher_, {.tenant = answered.callback.tenant, .user = mailbox.user}, answered.devices, mailbox);
+  Delivery delivery(core_, pusher_, {.tenant = answered.callback.tenant, .user = mailbox.user}, answered.devices,
+                    answered.devices_read, mailbox);
   if (answered.callback.tenant) {
     for (const Arrival& arrival : answered.arrivals) {
       if (arrival.gone) co_await delivery.settle_held(arrival.hash, DeviceOutcome::skipped_gone);

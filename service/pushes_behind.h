@@ -53,6 +53,7 @@ struct AnsweredCallback {
   AckSources::Work work;
   BehindPlace place;
   std::vector<store::DeviceEntry> devices;
+  Instant devices_read{};
   std::vector<Arrival> arrivals;
   FetchPlan plan;
   bool renewing = false;      // a successor of the subscription is being made

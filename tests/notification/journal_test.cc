@@ -554,6 +554,22 @@ SCENE_TEST_WITH(AfterJournal, ACrashBeforeThePushLosesNothing,
   EXPECT_EQ(scene.store->journal_rows(), 0u);
 }
 
+SCENE_TEST_WITH(AfterJournal, ADeviceThatIsRemovedBeforeThePushGetsNone,
+                {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna", {DeviceOptions(), DeviceOptions()});
+  have_mail("a");
+  fake_exchange().delay = 2s;
+  EXPECT_EQ((co_await scene.mail(subscriber, {"a"})).status, 200);
+  EXPECT_TRUE(co_await sleep_for(1s));
+  co_await remove_device(scene, subscriber, 1);
+  journal(scene).forget(subscriber.mailbox, subscriber.devices[1]);
+  EXPECT_TRUE(co_await sleep_for(1min));
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[0]), 1u);
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[1]), 0u);
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::skipped_no_device), 1u);
+  EXPECT_EQ(journal(scene).size(), 0u);
+}
+
 SCENE_TEST_WITH(AfterJournal, AnItemThatIsGoneLeavesNoRecord,
                 {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
   Subscriber subscriber = co_await scene.subscribe("anna");
