@@ -2,7 +2,9 @@
 #include "service/renewal.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
+#include <utility>
 
 #include "core/io.h"
 #include "service/rate_limits.h"
@@ -18,6 +20,28 @@ constexpr size_t kHostsPacedMax = 1'024;  // whose pace one core remembers
 // the cache before the next one. Further ones try again with each heartbeat, as their host's pace allows.
 constexpr size_t kPausesMax = 65'536;
 constexpr Duration kPausesSweep = std::chrono::minutes(1);
+// Of the requests that a host may have at once, one in so many is a renewal's: mails must not wait for them.
+constexpr uint32_t kHostShare = 4;
+
+// A renewal among those of its host.
+class HostPlace {
+ public:
+  using Hosts = std::map<std::string, size_t, std::less<>>;  // by EWS origin, those with a renewal
+
+  HostPlace(Hosts& hosts, std::string_view origin)
+      : hosts_(&hosts), place_(hosts.try_emplace(std::string(origin)).first) {
+    ++place_->second;
+  }
+  HostPlace(HostPlace&& other) noexcept : hosts_(std::exchange(other.hosts_, nullptr)), place_(other.place_) {}
+  HostPlace& operator=(HostPlace&&) = delete;
+  ~HostPlace() {
+    if (hosts_ && --place_->second == 0) hosts_->erase(place_);
+  }
+
+ private:
+  Hosts* hosts_;
+  Hosts::iterator place_;
+};
 
 // The age at which one subscription is renewed: spread over the last eighth, the same at each look.
 std::chrono::milliseconds age_due(const store::CapabilityHash& capability, uint32_t age_max_hours) {
@@ -42,7 +66,8 @@ struct Renewal::Impl {
   Pause pause_of(const store::StoredUserId& user) const;
   void pause(const store::StoredUserId& user, Pause pause);
   bool permitted(const Callback& callback, Mailbox& mailbox);
-  Task<void> run(RenewalJob job);
+  bool room(std::string_view origin) const;
+  Task<void> run(RenewalJob job, HostPlace place);
   void note(RenewalJob& job, Mailbox& mailbox, RenewalResult result);
   Task<void> give_up(RenewalJob& job, RenewalResult result);
   const RenewalConfig& config() const { return core.config().renewal; }
@@ -52,6 +77,7 @@ struct Renewal::Impl {
   uint32_t pace_is = 0;
   std::unordered_map<store::StoredUserId, Pause> pauses;
   Instant pauses_swept{};
+  HostPlace::Hosts hosts;
   TaskScope flows;
 };
 
@@ -118,6 +144,14 @@ void Renewal::Impl::pause(const store::StoredUserId& user, Pause pause) {
   if (pauses.size() < kPausesMax || pauses.contains(user)) pauses[user] = pause;
 }
 
+bool Renewal::Impl::room(std::string_view origin) const {
+  if (flows.live() >= config().in_flight_max) return false;
+  const EwsConfig& ews = core.config().ews;
+  uint32_t requests = std::min(ews.requests_per_host_in_flight_max, ews.connections_per_host_max);
+  auto host = hosts.find(origin);
+  return host == hosts.end() || host->second < std::max(1u, requests / kHostShare);
+}
+
 bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalReason reason) {
   Instant now = io::now();
   if (now < pause_of(mailbox.user).until || core.node.leaving.load(std::memory_order_relaxed)) return false;
@@ -133,8 +167,8 @@ bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalRea
     pace.renew(wanted, 1s, kHostsPacedMax);
     pace_is = wanted;
   }
-  bool full = flows.live() >= config().in_flight_max;
-  if (full || pace.take(rate_key(crypto::sha256(record.ews_origin())), now) > Duration::zero()) {
+  std::string_view origin = record.ews_origin();
+  if (!room(origin) || pace.take(rate_key(crypto::sha256(origin)), now) > Duration::zero()) {
     core.metrics.add(metric::renewals, RenewalResult::paced);
     return false;
   }
@@ -145,11 +179,12 @@ bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalRea
                       .mailbox = mailbox.number,
                       .source = record.source_device,
                       .tenant = callback.tenant->config.id,
-                      .reason = reason}));
+                      .reason = reason},
+                 HostPlace(hosts, origin)));
   return true;
 }
 
-Task<void> Renewal::Impl::run(RenewalJob job) {
+Task<void> Renewal::Impl::run(RenewalJob job, [[maybe_unused]] HostPlace place) {
   GenerationSlot::Pin pin(core.generations);
   MailboxCache::Lease mailbox = core.mailboxes->lease(job.mailbox, job.user);
   if (!mailbox) {  // its user has just been removed, and every place is taken

@@ -264,6 +264,24 @@ SCENE_TEST_WITH(Renewal, IsBoundedInNumber, renewing([](Config& config) { config
   EXPECT_EQ(fake_exchange().subscribes, 2);
 }
 
+SCENE_TEST_WITH(Renewal, LeavesMostOfAHostsRequestsToMails,
+                renewing([](Config& config) { config.ews.requests_per_host_in_flight_max = 8; })) {
+  std::vector<Subscriber> subscribers;
+  for (const char* name : {"anna", "berta", "clara"}) subscribers.push_back(co_await scene.subscribe(name));
+  EXPECT_TRUE(co_await sleep_for(25h));
+  Event answer;
+  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+  for (Subscriber& subscriber : subscribers) co_await scene.heartbeat(subscriber);
+  co_await settle();
+  EXPECT_EQ(fake_exchange().subscribes, 2);
+  EXPECT_EQ(counted(scene, RenewalResult::paced), 1u);
+  answer.set();
+  co_await settle();
+  co_await scene.heartbeat(subscribers[2]);
+  co_await settle();
+  EXPECT_EQ(fake_exchange().subscribes, 3);
+}
+
 SCENE_TEST_WITH(Renewal, CanBeTurnedOff, renewing([](Config& config) { config.renewal.enabled = false; })) {
   Subscriber old_one = co_await old_subscriber(scene);
   co_await scene.heartbeat(old_one);
