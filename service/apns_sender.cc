@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "core/join.h"
 #include "core/sleep.h"
 #include "core/sync.h"
 #include "service/apns_faults.h"
@@ -20,6 +21,8 @@ using Verdict = proto::ApnsVerdict;
 
 // Requests that APNs did not process are sent again at once, so often; then they wait like all others.
 constexpr uint32_t kResendsAtOnceMax = 8;
+// A push that was given less, because its callback had used up its time elsewhere, says nothing about APNs by not ending.
+constexpr Duration kFairTime = 1s;
 // How long close() waits for answers before it cuts the connections.
 constexpr Duration kClosePatience = 5s;
 
@@ -172,7 +175,6 @@ struct ApnsSender::Impl {
   void note_broken(const AppConfig& app, const ApnsResult& result);
   void note_working(const AppConfig& app);
   void log_answer(const AppConfig& app, const ApnsAnswer& answer);
-  Task<void> cut_after_patience();
 
   const ApnsConfig& config;
   ApnsProviderTokens& tokens;
@@ -212,20 +214,26 @@ void ApnsSender::take_up(const Config& config) {
 }
 
 Task<ApnsResult> ApnsSender::push(const ApnsPush& push, Instant deadline) {
+  Instant begin = io::now();
+  if (begin >= deadline) {
+    impl_->metrics.add(metric::apns_pushes, ApnsVerdict::timed_out);
+    co_return ApnsResult{};
+  }
   Impl::Way way{.push = push, .deadline = deadline, .route = impl_->route_of(push)};
-  if (!way.route.throttle.admit(io::now(), io::random_u64())) {
+  if (!way.route.throttle.admit(begin, io::random_u64())) {
     impl_->metrics.add(metric::apns_pushes, ApnsVerdict::throttled);
     co_return ApnsResult{};
   }
   Result<ApnsResult> result = co_await within_until(deadline, impl_->deliver(way));
   bool stopped = !result && is(result.error(), CoreError::canceled);
-  if (!stopped) way.route.throttle.ended(io::now(), result && judged(*result));
+  bool timed_out = !result && is(result.error(), CoreError::timed_out);
+  bool unfair = timed_out && deadline - begin < kFairTime;
+  if (!stopped && !unfair) way.route.throttle.ended(io::now(), result && judged(*result));
   if (result) {
     bool lost = way.lost && result->verdict == Verdict::retry;
     impl_->metrics.add(metric::apns_pushes, lost ? ApnsVerdict::lost : metric_of(result->verdict));
     co_return *result;
   }
-  bool timed_out = is(result.error(), CoreError::timed_out);
   impl_->metrics.add(metric::apns_pushes, timed_out ? ApnsVerdict::timed_out : ApnsVerdict::retry);
   co_return ApnsResult{};
 }
@@ -434,10 +442,6 @@ void ApnsSender::Impl::log_answer(const AppConfig& app, const ApnsAnswer& answer
            field("malformed", answer.malformed), field("topic", not_personal(app.topic)));
 }
 
-Task<void> ApnsSender::Impl::cut_after_patience() {
-  if (co_await sleep_for(kClosePatience)) scope.request_stop();
-}
-
 std::vector<ApnsRouteState> ApnsSender::routes() const {
   std::vector<ApnsRouteState> states;
   for (const auto& [name, route] : impl_->routes) {
@@ -449,11 +453,7 @@ std::vector<ApnsRouteState> ApnsSender::routes() const {
 Task<void> ApnsSender::close() {
   impl_->closing = true;
   for (auto& [name, route] : impl_->routes) route->close();
-  TaskScope patience(nullptr);
-  patience.spawn(impl_->cut_after_patience());
-  co_await impl_->scope.join();
-  patience.request_stop();
-  co_await patience.join();
+  co_await join_or_stop(impl_->scope, io::now() + kClosePatience);
 }
 
 }  // namespace bellhop::service

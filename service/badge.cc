@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/badge.h"
 
+#include "core/join.h"
 #include "core/sleep.h"
 #include "proto/apns.h"
 #include "service/push.h"
@@ -63,9 +64,9 @@ Task<void> Badges::send_to_device(PushTarget target, const store::DeviceEntry& d
   co_await pusher_.push(target, device, badge, deadline);
 }
 
-Task<void> Badges::close() {
+Task<void> Badges::close(Instant until) {
   pauses_.request_stop();
-  co_await flows_.join();
+  co_await join_or_stop(flows_, until);
 }
 
 }  // namespace bellhop::service

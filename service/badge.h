@@ -25,8 +25,8 @@ class Badges {
 
   // To all devices of the user that want badges, by the apps that its tenant has when they are sent.
   void update(PushTarget target, uint32_t unread);
-  // Sends what waits for the end of its interval at once, and awaits all.
-  Task<void> close();
+  // Sends what waits for the end of its interval at once, and awaits all; what has not ended at `until` is stopped.
+  Task<void> close(Instant until);
 
  private:
   struct Mailbox {

@@ -7,6 +7,9 @@
 namespace bellhop::service {
 namespace {
 
+// A device that was removed or blocked gets nothing more, also where Exchange was waited for meanwhile.
+constexpr Duration kDevicesGoodFor = 1s;
+
 DeviceOutcome delivered_as(bool content_free) {
   return content_free ? DeviceOutcome::delivered_contentfree : DeviceOutcome::delivered_apns;
 }
@@ -26,8 +29,8 @@ bool contains(const std::vector<store::JournalEntry>& entries, const store::Jour
 }  // namespace
 
 Delivery::Delivery(Core& core, Pusher& pusher, PushTarget target, const std::vector<store::DeviceEntry>& devices,
-                   Mailbox& mailbox)
-    : core_(core), pusher_(pusher), target_(target), devices_(devices), mailbox_(mailbox) {}
+                   Instant devices_read, Mailbox& mailbox)
+    : core_(core), pusher_(pusher), target_(target), devices_(devices), devices_read_(devices_read), mailbox_(mailbox) {}
 
 Delivery::~Delivery() {
   BH_CHECK(open_ == 0);
@@ -51,9 +54,27 @@ void Delivery::hand_back(size_t events) {
   open_ -= count;
 }
 
+// Where they were read a while ago, which of them are still in use.
+Task<void> Delivery::look_again() {
+  if (io::now() - devices_read_ < kDevicesGoodFor) co_return;
+  Result<std::vector<store::DeviceEntry>> now = co_await core_.node.store.read_devices(target_.user);
+  if (!now) co_return;  // as they were
+  for (const store::DeviceEntry& device : devices_) {
+    auto found = std::ranges::find(*now, device.key, &store::DeviceEntry::key);
+    std::optional<DeviceOutcome> end = DeviceOutcome::skipped_no_device;
+    if (found != now->end()) end = device_refusal(found->record);
+    if (end) gone_.emplace_back(device.key, *end);
+  }
+}
+
+std::optional<DeviceOutcome> Delivery::refusal_of(const store::DeviceEntry& device) const {
+  auto gone = std::ranges::find(gone_, device.key, &std::pair<store::DeviceKey, DeviceOutcome>::first);
+  return gone != gone_.end() ? gone->second : device_refusal(device.record);
+}
+
 // How it ends where no push is made; nothing where one is to be made.
 std::optional<DeviceOutcome> Delivery::end_without_push(const Push& push, const store::DeviceEntry& device) const {
-  if (std::optional<DeviceOutcome> refusal = device_refusal(device.record)) return refusal;
+  if (std::optional<DeviceOutcome> refusal = refusal_of(device)) return refusal;
   bool known = was_made(push, device) || core_.journal->holds(key_of(push.hash, device));
   return known ? std::optional(DeviceOutcome::skipped_duplicate) : std::nullopt;
 }
@@ -64,6 +85,7 @@ Task<bool> Delivery::push_all(std::span<Push> pushes, Instant deadline) {
     for (const Push& push : pushes) settle(DeviceOutcome::skipped_no_device, push.events);
     co_return true;
   }
+  co_await look_again();
   Context& context = co_await current_context();
   TaskScope running(&context);
   for (Push& push : pushes) {
@@ -100,7 +122,7 @@ Task<bool> Delivery::journal_all(std::span<Push> pushes, JournalStart start) {
   }
   if (!co_await journal(open, start)) co_return false;
   for (const Open& one : ended) {
-    DeviceOutcome end = device_refusal(one.device->record).value_or(DeviceOutcome::skipped_duplicate);
+    DeviceOutcome end = refusal_of(*one.device).value_or(DeviceOutcome::skipped_duplicate);
     settle_device(*one.push, *one.device, end);
   }
   for (Push& push : pushes) {
@@ -173,13 +195,15 @@ Task<void> Delivery::push_one(Push& push, const store::DeviceEntry& device, Inst
 // ---- Pushes whose records the journal holds ----
 
 Task<void> Delivery::push_held(std::span<const Push> pushes, Instant deadline) {
+  co_await look_again();
   TaskScope running(&co_await current_context());
   std::vector<store::JournalKey> begun;
   for (const Push& push : pushes) {
     for (const store::DeviceEntry& device : devices_) {
       store::JournalKey key = key_of(push.hash, device);
       bool repeated = std::ranges::find(begun, key) != begun.end();
-      if (repeated || !core_.journal->held(key)) continue;
+      // Of one that is gone the journal knows how it ends.
+      if (repeated || refusal_of(device) || !core_.journal->held(key)) continue;
       begun.push_back(key);
       running.spawn(push_held_one(push, device, deadline));
     }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "service/journal.h"
@@ -34,9 +36,9 @@ class Delivery {
     uint32_t contentfree = 0;  // of these
   };
 
-  // All references outlive the object.
+  // All references outlive the object. `devices_read`: when that was.
   Delivery(Core& core, Pusher& pusher, PushTarget target, const std::vector<store::DeviceEntry>& devices,
-           Mailbox& mailbox);
+           Instant devices_read, Mailbox& mailbox);
   ~Delivery();  // every accepted event is settled or handed back
 
   // `events` new mails were taken on.
@@ -74,6 +76,8 @@ class Delivery {
     PushEnd end = PushEnd::unsettled;
     bool content_free = true;
   };
+  Task<void> look_again();
+  std::optional<DeviceOutcome> refusal_of(const store::DeviceEntry& device) const;
   Task<Sent> send(const Push& push, const store::DeviceEntry& device, Instant deadline);
   Task<void> push_one(Push& push, const store::DeviceEntry& device, Instant deadline);
   Task<void> push_held_one(const Push& push, const store::DeviceEntry& device, Instant deadline);
@@ -90,6 +94,8 @@ class Delivery {
   Pusher& pusher_;
   PushTarget target_;
   const std::vector<store::DeviceEntry>& devices_;
+  const Instant devices_read_;
+  std::vector<std::pair<store::DeviceKey, DeviceOutcome>> gone_;  // devices that were taken out of use since
   Mailbox& mailbox_;
   size_t open_ = 0;                   // events x devices that are accepted and not settled
   std::vector<UnfinishedPush> made_;  // accepted by the provider, now or in an earlier try

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/join.h"
 #include "core/sleep.h"
 #include "service/push.h"
 
@@ -15,8 +16,6 @@ constexpr Duration kEraseRetry = 5s;
 constexpr Duration kReadRetry = 5s;
 // Numbers of attempts are gathered for so long before they are written: a crash may lose them, and nothing else.
 constexpr Duration kChangesDelay = 1s;
-// How long close() waits for pushes that are under way before it cuts them.
-constexpr Duration kClosePatience = 5s;
 // Records that one turn of the loop starts, then others have theirs.
 constexpr size_t kStartsPerTurn = 64;
 // Where nothing is due.
@@ -71,6 +70,28 @@ class Journal::RoutePlace {
  private:
   Journal& journal_;
   Routes::iterator route_;
+};
+
+// A record that was called up, on its way to a place. Without one, the next record is called.
+class Journal::Call {
+ public:
+  Call(Journal& journal, const store::JournalKey& key) : journal_(journal) {
+    auto call = journal.called_.find(key);
+    if (call == journal.called_.end()) return;
+    by_ = call->second;
+    journal.called_.erase(call);
+  }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  ~Call() { end(); }
+  bool by(Routes::iterator route) const { return by_ == route; }
+  void end() {
+    if (by_) journal_.end_call(*std::exchange(by_, std::nullopt));
+  }
+
+ private:
+  Journal& journal_;
+  std::optional<Routes::iterator> by_;
 };
 
 Journal::Journal(Core& core, Pusher& pusher) : core_(core), pusher_(pusher), tries_(nullptr), upkeep_(nullptr) {}
@@ -269,6 +290,7 @@ void Journal::forget(store::MailboxNumber mailbox, const store::DeviceKey& devic
     const Entry& entry = place->second;
     if (entry.state == State::waiting) due_.erase({entry.due, place->first});
     bool idle = entry.state == State::waiting || entry.state == State::queued;
+    Call call(*this, place->first);
     if (idle) drop(place, DeviceOutcome::skipped_no_device);
     place = next;
   }
@@ -323,6 +345,7 @@ Task<void> Journal::attempt(store::JournalKey key) {
 // How the record ended; nothing where it waits for room on its way (queued) or was tried in vain (trying).
 Task<std::optional<DeviceOutcome>> Journal::make(const store::JournalKey& key) {
   GenerationSlot::Pin pin(core_.generations);
+  Call call(*this, key);
   Entry& entry = entries_.at(key);  // stays: nobody else touches one that is not idle
   entry.state = State::trying;
   const store::JournalRecord record = entry.record;
@@ -334,12 +357,15 @@ Task<std::optional<DeviceOutcome>> Journal::make(const store::JournalKey& key) {
   Destination to;
   if (Sought sought = co_await find_destination(key, record, to); !sought) co_return sought.error();
   auto route = routes_.try_emplace(to.route).first;
-  if (route->second.in_flight >= route->second.window) {
+  bool called = call.by(route);
+  if (route->second.in_flight + route->second.called - called >= route->second.window) {
     entry.state = State::queued;
-    route->second.waiting.push_back(key);
+    auto& waiting = route->second.waiting;
+    waiting.insert(called ? waiting.begin() : waiting.end(), key);
     co_return std::nullopt;
   }
   RoutePlace place(*this, route);
+  call.end();
   core_.metrics.add(metric::journal_attempts);
   ShapedPush shaped = shape_push({}, PreviewPolicy::none, false);
   std::string collapse_id = to_hex(record.collapse);
@@ -379,28 +405,27 @@ Task<Journal::Sought> Journal::find_destination(const store::JournalKey& key, co
 // The way has room: those that wait for it longest are tried again, by run(), which keeps the stack flat.
 void Journal::serve(Routes::iterator place) {
   Route& route = place->second;
-  for (size_t room = route.window - std::min(route.window, route.in_flight); room > 0 && !route.waiting.empty();) {
+  while (route.in_flight + route.called < route.window && !route.waiting.empty()) {
     auto entry = entries_.find(route.waiting.front());
     route.waiting.pop_front();
     if (entry == entries_.end() || entry->second.state != State::queued) continue;
+    ++route.called;
+    called_.emplace(entry->first, place);
     set_due(entry, State::waiting, io::now());
-    --room;
   }
-  if (route.in_flight == 0 && route.waiting.empty()) routes_.erase(place);
+  if (route.in_flight == 0 && route.called == 0 && route.waiting.empty()) routes_.erase(place);
+}
+
+void Journal::end_call(Routes::iterator place) {
+  BH_CHECK(place->second.called > 0);
+  --place->second.called;
+  serve(place);
 }
 
 // ---- The end, and what operators see ----
 
-Task<void> Journal::cut_after_patience() {
-  if (co_await sleep_for(kClosePatience)) tries_.request_stop();
-}
-
-Task<void> Journal::close() {
-  TaskScope patience(nullptr);
-  patience.spawn(cut_after_patience());
-  co_await tries_.join();
-  patience.request_stop();
-  co_await patience.join();
+Task<void> Journal::close(Instant until) {
+  co_await join_or_stop(tries_, until);
   upkeep_.request_stop();  // writes at once what it gathers
   co_await upkeep_.join();
 }

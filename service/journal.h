@@ -47,6 +47,7 @@ struct JournalPending {
 //     not pushed again by this process.
 //  4. Each record is in exactly one State; only `waiting` and `ending` ones stand in due_.
 //  5. One core owns a record: the home core of its user. After a start restore() takes up what is ours.
+//  6. Where records wait for room on a way, a push is under way there, or a record was called up to make one.
 //
 // Pushes of one way to APNs (key and environment) that fail leave it a window of one push at a time, which doubles with
 // each success: a way that is out of order holds no other one up. One per core; owned by Mailboxes.
@@ -77,9 +78,9 @@ class Journal {
   Task<void> restore();
   // Makes the pushes that are due, until it is stopped. To be run once.
   Task<void> run();
-  // Ends in good order: no further try, those under way end or are cut after a while; what is known is written.
+  // Ends in good order: no further try, those under way end or are cut at `until`; what is known is written.
   // After run() and restore() have ended.
-  Task<void> close();
+  Task<void> close(Instant until);
 
   size_t size() const { return entries_.size(); }
   // restore() has come to its end.
@@ -108,12 +109,14 @@ class Journal {
   using RouteName = std::tuple<std::string, std::string, std::string, ApnsEnvironment>;
   struct Route {
     size_t in_flight = 0;
+    size_t called = 0;  // records that left `waiting` for a place, and have not come for it yet
     size_t window = 1;
     std::deque<store::JournalKey> waiting;  // those that are not `queued` any more are passed over
   };
   using Routes = std::map<RouteName, Route>;
   using Sought = std::expected<void, std::optional<DeviceOutcome>>;
   class RoutePlace;
+  class Call;
   struct Destination;
 
   const JournalConfig& limits() const { return core_.config().journal; }
@@ -130,15 +133,16 @@ class Journal {
   Task<std::optional<DeviceOutcome>> make(const store::JournalKey& key);
   Task<Sought> find_destination(const store::JournalKey& key, const store::JournalRecord& record, Destination& to);
   void serve(Routes::iterator place);
+  void end_call(Routes::iterator place);
   Task<void> finish(store::JournalKey key, DeviceOutcome outcome);
   void drop(Entries::iterator place, DeviceOutcome outcome);
-  Task<void> cut_after_patience();
 
   Core& core_;
   Pusher& pusher_;
   Entries entries_;
   std::set<std::pair<Instant, store::JournalKey>> due_;
   Routes routes_;
+  std::map<store::JournalKey, Routes::iterator> called_;  // and by which way; Route::called of each
   std::set<store::JournalKey> changed_;  // `record` is newer than the store's
   bool writing_changes_ = false;
   Event wake_;  // run() has something to look at

@@ -19,8 +19,7 @@ void reset(Mailbox& mailbox, store::MailboxNumber number, const store::StoredUse
   mailbox.minute_began = {};
   mailbox.resubscribe_asked.reset();
   mailbox.refused_since.reset();
-  mailbox.renewal_after = mailbox.handed_over_at = {};
-  mailbox.renewals_failed = 0;
+  mailbox.handed_over_at = {};
   mailbox.moved_from = {};
   mailbox.url_permitted_at = 0;
   mailbox.handed_over_to = {};

@@ -39,12 +39,10 @@ struct Mailbox : ListLink {
   Instant minute_began{};
   std::optional<Instant> resubscribe_asked;
   std::optional<Instant> refused_since;  // by overload, each callback with new mail since
-  // Renewals (service/renewal.h): none before; failed in a row; of which subscription Exchange said that its mailbox is
-  // elsewhere.
-  Instant renewal_after{};
-  uint8_t renewals_failed = 0;
+  // Renewals (service/renewal.h): of which subscription Exchange said that its mailbox is elsewhere; the generation in
+  // which the subscription's EWS URL was found to be permitted.
   store::CapabilityHash moved_from;
-  uint64_t url_permitted_at = 0;  // generation in which the subscription's EWS URL was found to be permitted
+  uint64_t url_permitted_at = 0;
   // The last hand-over: callbacks of other subscriptions that came before it may be of ended ones.
   Instant handed_over_at{};
   store::CapabilityHash handed_over_to;

@@ -20,6 +20,13 @@ namespace {
 
 // How far Exchange's clock may be from ours. Hosts of one Active Directory are never further apart (Kerberos).
 constexpr Duration kClockSkewMax = std::chrono::minutes(5);
+// How much later than its mail an event's time may be. Mails of this time are listed again; the ring knows them.
+constexpr Duration kEventDelayMax = std::chrono::minutes(1);
+// Of a close, for pushes that are still being made. Then they are the journal's, and so the next process's, which waits
+// for the end of this one before it serves.
+constexpr Duration kClosePatience = 3s;
+// Hot records that one close hands to the store at once.
+constexpr size_t kFlushedAtOnce = store::kHotPendingMax / 2;
 
 // A time at Exchange before which no event of this mailbox can have been missed. `contact`: the first that we know of.
 WallTime subscription_began(WallTime contact) {
@@ -87,10 +94,12 @@ struct Mailboxes::Impl {
     CallbackAnswer& answer;
     AckSources::Work source;
     std::vector<store::DeviceEntry> devices;
+    Instant devices_read{};
     std::vector<Arrival> arrivals;
     FetchPlan plan;
-    bool goes_on = false;   // out: answered, and the pushes are still to be made
-    bool renewing = false;  // out: a successor is being made
+    BehindPlace behind = {};          // out: answered, and the pushes are still to be made
+    NotificationConfig planned = {};  // out: by which they were planned
+    bool renewing = false;            // out: a successor is being made
   };
 
   Task<CallbackAnswer> handle(Callback& callback);
@@ -113,7 +122,8 @@ struct Mailboxes::Impl {
   void note_received(Mailbox& mailbox, const std::vector<Arrival>& arrivals);
   void note_watermark(Mailbox& mailbox, const Classified& events);
   void note_contact(Mailbox& mailbox, const store::SubscriptionRecord& subscription, bool changed);
-  void write(Mailbox& mailbox);
+  bool write(Mailbox& mailbox);
+  Task<Status> flush();
   Task<void> close();
   static void evicted(void* self, const Mailbox& mailbox);
 
@@ -184,6 +194,7 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
                           .answer = answer,
                           .source = sources.enter(subscription.tenant, subscription.ews_origin()),
                           .devices = {},
+                          .devices_read = io::now(),
                           .arrivals = arrivals_of(events),
                           .plan = {}});
     co_await handle_mail(*work);
@@ -203,13 +214,15 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   if (subscription.takes_over && caught_up) co_await complete_succession(callback, *mailbox);
   // Not at heartbeats alone: a mailbox that always gets mail has none.
   if (quiet || caught_up) keep_alive(callback, *mailbox);
-  if (work && work->goes_on) {
-    auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn), std::move(work->source));
+  if (work && work->behind) {
+    auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn),
+                                                       std::move(work->source), std::move(work->behind));
     answered->devices = std::move(work->devices);
+    answered->devices_read = work->devices_read;
     answered->arrivals = std::move(work->arrivals);
     answered->plan = work->plan;
     answered->renewing = work->renewing;
-    answered->limits = limits();
+    answered->limits = work->planned;
     behind.begin(std::move(answered));
   }
   co_return answer;
@@ -236,7 +249,7 @@ Task<void> Mailboxes::Impl::complete_succession(const Callback& callback, Mailbo
     co_return;
   }
   mailbox.handed_over_at = io::now();
-  mailbox.renewal_after = {};
+  if (core.renewal) core.renewal->handed_over(mailbox.user);
   mailbox.handed_over_to = callback.capability_hash;
   if (std::ranges::find(over->ended, mailbox.tokens_of) != over->ended.end()) mailbox.tokens_unwritten.clear();
   if (over->dropped_key) core.decrypter.forget(*over->dropped_key);
@@ -320,7 +333,8 @@ Task<void> Mailboxes::Impl::handle_mail(MailWork& work) {
   }
   work.devices = *std::move(devices);
   work.plan = plan_fetch(work);
-  Delivery delivery(core, pusher, {.tenant = work.callback.tenant, .user = mailbox.user}, work.devices, mailbox);
+  Delivery delivery(core, pusher, {.tenant = work.callback.tenant, .user = mailbox.user}, work.devices,
+                    work.devices_read, mailbox);
   delivery.accept(work.arrivals.size() + events.duplicates);
   delivery.settle(DeviceOutcome::skipped_duplicate, events.duplicates);
 
@@ -334,8 +348,11 @@ Task<void> Mailboxes::Impl::handle_mail(MailWork& work) {
 // OK when the journal has every push. False where that is not to be: then nothing was done.
 Task<bool> Mailboxes::Impl::answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only) {
   Mailbox& mailbox = work.mailbox;
-  std::vector<Push> pushes = plan_pushes(core.node.vault, mailbox.user, work.arrivals, false, limits());
-  JournalStart start = journal_only || !behind.room() ? JournalStart::at_once : JournalStart::held;
+  work.planned = limits();
+  std::vector<Push> pushes = plan_pushes(core.node.vault, mailbox.user, work.arrivals, false, work.planned);
+  BehindPlace place;
+  if (!journal_only) place = behind.take_place();
+  JournalStart start = place ? JournalStart::held : JournalStart::at_once;
   bool written = co_await delivery.journal_all(pushes, start);
   if (!written && !journal_only) co_return false;
   if (!written) {
@@ -343,7 +360,7 @@ Task<bool> Mailboxes::Impl::answer_from_journal(MailWork& work, Delivery& delive
     work.answer.outcome = CallbackOutcome::refused_overload;
     co_return true;
   }
-  work.goes_on = start == JournalStart::held;
+  work.behind = std::move(place);
   work.answer.trace.items = static_cast<uint32_t>(work.arrivals.size());
   work.answer.outcome = outcome_of(work.events, work.arrivals.size());
   note_arrivals(mailbox, work.arrivals, pushes);
@@ -479,7 +496,9 @@ void Mailboxes::Impl::note_received(Mailbox& mailbox, const std::vector<Arrival>
   WallTime latest = io::wall_now() + std::chrono::duration_cast<std::chrono::milliseconds>(kClockSkewMax);
   for (const Arrival& arrival : arrivals) {
     if (!arrival.at) continue;
-    mailbox.hot.newest_received = std::max(mailbox.hot.newest_received, std::min(*arrival.at, latest));
+    WallTime received = std::min(*arrival.at, latest);
+    if (!arrival.mail) received -= std::chrono::duration_cast<std::chrono::milliseconds>(kEventDelayMax);
+    mailbox.hot.newest_received = std::max(mailbox.hot.newest_received, received);
   }
 }
 
@@ -500,15 +519,17 @@ void Mailboxes::Impl::note_contact(Mailbox& mailbox, const store::SubscriptionRe
   if (changed || due) write(mailbox);
 }
 
-void Mailboxes::Impl::write(Mailbox& mailbox) {
-  if (mailbox.forgotten) return;
+// False where the store did not take it.
+bool Mailboxes::Impl::write(Mailbox& mailbox) {
+  if (mailbox.forgotten) return true;
   Status written = core.node.store.write_hot(mailbox.number, mailbox.user, mailbox.hot);
   if (!written) {  // stays dirty: written with its next change
     log_line(core.log, LogLevel::warning, "hot_state_not_written", field("error", written.error()));
-    return;
+    return false;
   }
   mailbox.last_seen_written = mailbox.hot.last_seen;
   mailbox.dirty = false;
+  return true;
 }
 
 void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
@@ -518,16 +539,30 @@ void Mailboxes::Impl::evicted(void* self, const Mailbox& mailbox) {
   if (!written) log_line(impl.core.log, LogLevel::warning, "hot_state_not_written", field("error", written.error()));
 }
 
+// What a heartbeat told and nothing has written since: without it the next process would list each of these mailboxes.
+// Not all at once, for the store takes so many and no more.
+Task<Status> Mailboxes::Impl::flush() {
+  for (bool more = true; more;) {
+    size_t written = 0, left = 0;
+    cache.for_each([&](Mailbox& mailbox) {
+      if (!mailbox.dirty || mailbox.forgotten) return;
+      bool done = written < kFlushedAtOnce && write(mailbox);
+      ++(done ? written : left);
+    });
+    BH_CO_CHECKED(co_await core.node.store.flush_hot());
+    more = written > 0 && left > 0;
+  }
+  co_return Status();
+}
+
 Task<void> Mailboxes::Impl::close() {
+  Instant until = io::now() + kClosePatience;
   co_await chores.join();
-  co_await badges.close();
-  co_await behind.close();
-  co_await journal.close();
-  co_await pusher.close();
-  cache.for_each([this](Mailbox& mailbox) {
-    if (mailbox.dirty) write(mailbox);
-  });
-  Status flushed = co_await core.node.store.flush_hot();
+  co_await badges.close(until);
+  co_await behind.close(until);  // what it leaves is the journal's
+  co_await journal.close(until);
+  co_await pusher.close(until);
+  Status flushed = co_await flush();
   if (!flushed) log_line(core.log, LogLevel::error, "hot_state_not_flushed", field("error", flushed.error()));
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/join.h"
 #include "proto/apns_answer.h"
 #include "service/mailbox_cache.h"
 #include "service/push.h"
@@ -117,8 +118,8 @@ Task<void> Pusher::resubscribe_push(std::string tenant, store::StoredUserId user
            field("delivered", end == PushEnd::delivered));
 }
 
-Task<void> Pusher::close() {
-  co_await chores_.join();
+Task<void> Pusher::close(Instant until) {
+  co_await join_or_stop(chores_, until);
 }
 
 }  // namespace bellhop::service

@@ -54,8 +54,8 @@ class Pusher {
   // The same, at most once in kResubscribeInterval for this mailbox.
   void ask_to_resubscribe(PushTarget target, Mailbox& mailbox, const std::vector<store::DeviceEntry>& devices,
                           const store::DeviceKey& source);
-  // Awaits what runs in the background.
-  Task<void> close();
+  // Awaits what runs in the background; what has not ended at `until` is stopped.
+  Task<void> close(Instant until);
 
  private:
   Task<void> resubscribe_push(std::string tenant, store::StoredUserId user, store::DeviceEntry device);

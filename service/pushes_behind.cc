@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/pushes_behind.h"
 
+#include "core/join.h"
 #include "service/push_plan.h"
 #include "service/renewal.h"
 
 namespace bellhop::service {
 
-AnsweredCallback::AnsweredCallback(const Callback& answered, MailboxCache::Lease place, Semaphore::Permit turn_of,
-                                   AckSources::Work part)
+AnsweredCallback::AnsweredCallback(const Callback& answered, MailboxCache::Lease mailbox_of, Semaphore::Permit turn_of,
+                                   AckSources::Work part, BehindPlace place_of)
     : callback(answered),
       subscription(*answered.subscription),
       creds(answered.creds.begin(), answered.creds.end()),
-      mailbox(std::move(place)),
+      mailbox(std::move(mailbox_of)),
       turn(std::move(turn_of)),
-      work(std::move(part)) {
+      work(std::move(part)),
+      place(std::move(place_of)) {
   callback.subscription = &subscription;
   callback.creds = creds;
   callback.notifications = {};  // they stay with the connection
@@ -51,7 +53,8 @@ Task<void> PushesBehind::fetch(AnsweredCallback& answered) {
 Task<void> PushesBehind::push(AnsweredCallback& answered) {
   const NotificationConfig& limits = answered.limits;
   Mailbox& mailbox = *answered.mailbox;
-  Delivery delivery(core_, pusher_, {.tenant = answered.callback.tenant, .user = mailbox.user}, answered.devices, mailbox);
+  Delivery delivery(core_, pusher_, {.tenant = answered.callback.tenant, .user = mailbox.user}, answered.devices,
+                    answered.devices_read, mailbox);
   if (answered.callback.tenant) {
     for (const Arrival& arrival : answered.arrivals) {
       if (arrival.gone) co_await delivery.settle_held(arrival.hash, DeviceOutcome::skipped_gone);
@@ -63,8 +66,8 @@ Task<void> PushesBehind::push(AnsweredCallback& answered) {
   for (const Arrival& arrival : answered.arrivals) delivery.release_held(arrival.hash);
 }
 
-Task<void> PushesBehind::close() {
-  co_await flows_.join();
+Task<void> PushesBehind::close(Instant until) {
+  co_await join_or_stop(flows_, until);
 }
 
 }  // namespace bellhop::service

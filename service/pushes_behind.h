@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "service/ack_sources.h"
@@ -12,10 +13,33 @@
 
 namespace bellhop::service {
 
+class PushesBehind;
+
+// One of the notification.pushes_behind_max places; given back when it dies.
+class BehindPlace {
+ public:
+  BehindPlace() = default;
+  BehindPlace(BehindPlace&& other) noexcept : taken_(std::exchange(other.taken_, nullptr)) {}
+  BehindPlace& operator=(BehindPlace&& other) noexcept {
+    std::swap(taken_, other.taken_);
+    return *this;
+  }
+  ~BehindPlace() {
+    if (taken_) --*taken_;
+  }
+  explicit operator bool() const { return taken_ != nullptr; }
+
+ private:
+  friend PushesBehind;
+  explicit BehindPlace(size_t& taken) : taken_(&taken) { ++taken; }
+  size_t* taken_ = nullptr;
+};
+
 // A callback that was answered OK because the journal has its pushes, and what is needed to make them with content all
 // the same: its credentials, still encrypted, for as long as that takes. Wiped when it dies.
 struct AnsweredCallback {
-  AnsweredCallback(const Callback& answered, MailboxCache::Lease place, Semaphore::Permit turn_of, AckSources::Work part);
+  AnsweredCallback(const Callback& answered, MailboxCache::Lease mailbox_of, Semaphore::Permit turn_of,
+                   AckSources::Work part, BehindPlace place_of);
   AnsweredCallback(const AnsweredCallback&) = delete;
   AnsweredCallback& operator=(const AnsweredCallback&) = delete;
   ~AnsweredCallback();
@@ -27,7 +51,9 @@ struct AnsweredCallback {
   MailboxCache::Lease mailbox;
   Semaphore::Permit turn;  // before the next callback of the mailbox looks at it
   AckSources::Work work;
+  BehindPlace place;
   std::vector<store::DeviceEntry> devices;
+  Instant devices_read{};
   std::vector<Arrival> arrivals;
   FetchPlan plan;
   bool renewing = false;      // a successor of the subscription is being made
@@ -44,10 +70,14 @@ class PushesBehind {
   PushesBehind(const PushesBehind&) = delete;
   PushesBehind& operator=(const PushesBehind&) = delete;
 
-  // Whether one more may be begun: notification.pushes_behind_max.
-  bool room() const { return flows_.live() < core_.config().notification.pushes_behind_max; }
+  // A place for one more; none where all are taken.
+  BehindPlace take_place() {
+    bool room = taken_ < core_.config().notification.pushes_behind_max;
+    return room ? BehindPlace(taken_) : BehindPlace();
+  }
   void begin(std::unique_ptr<AnsweredCallback> answered) { flows_.spawn(run(std::move(answered))); }
-  Task<void> close();
+  // Awaits all; what has not ended at `until` is stopped, and left to the journal.
+  Task<void> close(Instant until);
 
  private:
   Task<void> run(std::unique_ptr<AnsweredCallback> answered);
@@ -57,6 +87,7 @@ class PushesBehind {
   Core& core_;
   Pusher& pusher_;
   MailFetch& mail_fetch_;
+  size_t taken_ = 0;  // places
   TaskScope flows_;
 };
 

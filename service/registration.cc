@@ -167,8 +167,10 @@ Task<Result<store::RemovedDevice>> Registrar::remove_device(store::StoredUserId 
 }
 
 Task<Result<store::RemovedDevice>> Registrar::wipe_device(store::StoredUserId user, store::DeviceKey device) {
+  BH_CO_TRY(store::RemovedDevice ended, co_await block(user, device, store::TombstoneReason::removed));
   BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
   BH_CO_TRY(store::RemovedDevice removed, co_await remove(user, device, true));
+  removed.tombstoned.insert(removed.tombstoned.end(), ended.tombstoned.begin(), ended.tombstoned.end());
   if (removed.last) co_return removed;  // and the pair with it
   auto wished = co_await core_.node.store.wish_new_keys({.user = user, .tenant = {}, .after = {}, .now = io::wall_now()});
   if (!wished) co_return fail(wished.error());
@@ -176,10 +178,15 @@ Task<Result<store::RemovedDevice>> Registrar::wipe_device(store::StoredUserId us
 }
 
 Task<Result<store::RemovedDevice>> Registrar::block_device(store::StoredUserId user, store::DeviceKey device) {
-  BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
+  co_return co_await block(user, device, store::TombstoneReason::blocked);
+}
+
+// Without the user's lock: whoever holds it may be waiting for Exchange, and a stolen device could keep it busy.
+Task<Result<store::RemovedDevice>> Registrar::block(store::StoredUserId user, store::DeviceKey device,
+                                                    store::TombstoneReason reason) {
   BH_CO_TRY(store::UserRecord record, co_await core_.node.store.read_user(user));
   uint16_t frequency = static_cast<uint16_t>(core_.config().ews.status_frequency_minutes);
-  store::Ending ending{.reason = store::TombstoneReason::blocked, .expires = tombstone_expiry(io::wall_now(), frequency)};
+  store::Ending ending{.reason = reason, .expires = tombstone_expiry(io::wall_now(), frequency)};
   BH_CO_TRY(store::RemovedDevice blocked, co_await core_.node.store.block_device(user, device, ending));
   log_line(core_.log, LogLevel::info, "device_blocked", field("user", core_.fingerprint(user)),
            field("device", core_.log.fingerprint("device", device)),

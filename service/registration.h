@@ -78,23 +78,27 @@ class Registrar {
   // CoreError::limit (others wait to change this user), canceled.
   Task<Result<store::RemovedDevice>> remove_device(store::StoredUserId user, store::DeviceKey device);
   // For operators: the device may not be used until it is unblocked, and a subscription with its credentials ends at
-  // once; another device of the user is asked to subscribe. Errors: as of remove_device.
+  // once; another device of the user is asked to subscribe. Waits for nobody: a subscribe or a renewal that is under way
+  // finds that it has come too late. Errors: not_found; store.
   Task<Result<store::RemovedDevice>> block_device(store::StoredUserId user, store::DeviceKey device);
-  // For operators: remove_device for a device that was lost or wiped. A subscription with its credentials ends at once, and
-  // the user gets another key pair at the next subscribe.
+  // For operators: remove_device for a device that was lost or wiped. It is blocked at once, and a subscription with its
+  // credentials ends; then it is removed. The user gets another key pair at the next heartbeat. Errors: as of
+  // remove_device; the device is then blocked, but for not_found.
   Task<Result<store::RemovedDevice>> wipe_device(store::StoredUserId user, store::DeviceKey device);
   // For operators: the subscription becomes a tombstone, so that Exchange's next callback is answered Unsubscribe.
   // Devices and key stay; check-in tells every device to subscribe again. Errors: as of remove_device.
   Task<Status> end_subscription(store::StoredUserId user, store::CapabilityHash capability);
 
   RateLimits& limits() { return limits_; }
-  // Who changes a user's devices or subscriptions holds the user's lock.
+  // Who changes a user's devices or subscriptions holds the user's lock, but for block_device.
   UserLocks& locks() { return locks_; }
 
  private:
   Task<ApiResult<UserLocks::Held>> lock(const store::StoredUserId& user);
   // The device, once its secret was right and it is not blocked. Nothing where there is no such device.
   Task<ApiResult<std::optional<store::DeviceRecord>>> proven_device(const DeviceIdentity& who);
+  Task<Result<store::RemovedDevice>> block(store::StoredUserId user, store::DeviceKey device,
+                                           store::TombstoneReason reason);
   // The one way in which a device leaves. The user's lock is held.
   Task<Result<store::RemovedDevice>> remove(const store::StoredUserId& user, const store::DeviceKey& device,
                                             bool end_orphaned = false);

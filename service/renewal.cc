@@ -2,6 +2,9 @@
 #include "service/renewal.h"
 
 #include <algorithm>
+#include <map>
+#include <unordered_map>
+#include <utility>
 
 #include "core/io.h"
 #include "service/rate_limits.h"
@@ -13,6 +16,32 @@ namespace bellhop::service {
 namespace {
 
 constexpr size_t kHostsPacedMax = 1'024;  // whose pace one core remembers
+// Mailboxes whose next renewal waits, on one core: where heartbeats come once in half an hour, most mailboxes have left
+// the cache before the next one. Further ones try again with each heartbeat, as their host's pace allows.
+constexpr size_t kPausesMax = 65'536;
+constexpr Duration kPausesSweep = std::chrono::minutes(1);
+// Of the requests that a host may have at once, one in so many is a renewal's: mails must not wait for them.
+constexpr uint32_t kHostShare = 4;
+
+// A renewal among those of its host.
+class HostPlace {
+ public:
+  using Hosts = std::map<std::string, size_t, std::less<>>;  // by EWS origin, those with a renewal
+
+  HostPlace(Hosts& hosts, std::string_view origin)
+      : hosts_(&hosts), place_(hosts.try_emplace(std::string(origin)).first) {
+    ++place_->second;
+  }
+  HostPlace(HostPlace&& other) noexcept : hosts_(std::exchange(other.hosts_, nullptr)), place_(other.place_) {}
+  HostPlace& operator=(HostPlace&&) = delete;
+  ~HostPlace() {
+    if (hosts_ && --place_->second == 0) hosts_->erase(place_);
+  }
+
+ private:
+  Hosts* hosts_;
+  Hosts::iterator place_;
+};
 
 // The age at which one subscription is renewed: spread over the last eighth, the same at each look.
 std::chrono::milliseconds age_due(const store::CapabilityHash& capability, uint32_t age_max_hours) {
@@ -27,9 +56,18 @@ struct Renewal::Impl {
   explicit Impl(Core& c)
       : core(c), pace(c.config().renewal.per_host_per_second_max, 1s, kHostsPacedMax, io::random_u64()), flows(nullptr) {}
 
+  // No renewal of this mailbox before `until`; failed so often in a row.
+  struct Pause {
+    Instant until{};
+    uint8_t failed = 0;
+  };
+
   bool begin(const Callback& callback, Mailbox& mailbox, RenewalReason reason);
+  Pause pause_of(const store::StoredUserId& user) const;
+  void pause(const store::StoredUserId& user, Pause pause);
   bool permitted(const Callback& callback, Mailbox& mailbox);
-  Task<void> run(RenewalJob job);
+  bool room(std::string_view origin) const;
+  Task<void> run(RenewalJob job, HostPlace place);
   void note(RenewalJob& job, Mailbox& mailbox, RenewalResult result);
   Task<void> give_up(RenewalJob& job, RenewalResult result);
   const RenewalConfig& config() const { return core.config().renewal; }
@@ -37,6 +75,9 @@ struct Renewal::Impl {
   Core& core;
   TokenBuckets pace;
   uint32_t pace_is = 0;
+  std::unordered_map<store::StoredUserId, Pause> pauses;
+  Instant pauses_swept{};
+  HostPlace::Hosts hosts;
   TaskScope flows;
 };
 
@@ -59,7 +100,10 @@ std::optional<RenewalReason> Renewal::due(const store::CapabilityHash& capabilit
 bool Renewal::Impl::permitted(const Callback& callback, Mailbox& mailbox) {
   uint64_t generation = core.generations.now().number;
   if (mailbox.url_permitted_at == generation) return true;
-  if (!callback.tenant->ews_url(callback.subscription->ews_url)) return false;
+  // As this core sees the tenant: the core that took the callback may be at another generation.
+  const Tenant* tenant = core.tenants().find(callback.subscription->tenant);
+  if (!tenant) return true;  // nothing can be done for it
+  if (!tenant->ews_url(callback.subscription->ews_url)) return false;
   mailbox.url_permitted_at = generation;
   return true;
 }
@@ -82,9 +126,35 @@ bool Renewal::replace(const Callback& callback, Mailbox& mailbox, RenewalReason 
   return impl_->begin(callback, mailbox, reason);
 }
 
+void Renewal::handed_over(const store::StoredUserId& user) {
+  impl_->pauses.erase(user);
+}
+
+Renewal::Impl::Pause Renewal::Impl::pause_of(const store::StoredUserId& user) const {
+  auto found = pauses.find(user);
+  return found == pauses.end() ? Pause() : found->second;
+}
+
+void Renewal::Impl::pause(const store::StoredUserId& user, Pause pause) {
+  Instant now = io::now();
+  if (pauses.size() >= kPausesMax && now - pauses_swept >= kPausesSweep) {
+    pauses_swept = now;
+    std::erase_if(pauses, [now](const auto& entry) { return entry.second.until <= now; });
+  }
+  if (pauses.size() < kPausesMax || pauses.contains(user)) pauses[user] = pause;
+}
+
+bool Renewal::Impl::room(std::string_view origin) const {
+  if (flows.live() >= config().in_flight_max) return false;
+  const EwsConfig& ews = core.config().ews;
+  uint32_t requests = std::min(ews.requests_per_host_in_flight_max, ews.connections_per_host_max);
+  auto host = hosts.find(origin);
+  return host == hosts.end() || host->second < std::max(1u, requests / kHostShare);
+}
+
 bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalReason reason) {
   Instant now = io::now();
-  if (now < mailbox.renewal_after || core.node.leaving.load(std::memory_order_relaxed)) return false;
+  if (now < pause_of(mailbox.user).until || core.node.leaving.load(std::memory_order_relaxed)) return false;
   // A device is about to change something: nothing is gained by waiting for it.
   if (!core.registrar || !core.registrar->locks().free(mailbox.user)) return false;
   const store::SubscriptionRecord& record = *callback.subscription;
@@ -97,8 +167,8 @@ bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalRea
     pace.renew(wanted, 1s, kHostsPacedMax);
     pace_is = wanted;
   }
-  bool full = flows.live() >= config().in_flight_max;
-  if (full || pace.take(rate_key(crypto::sha256(record.ews_origin())), now) > Duration::zero()) {
+  std::string_view origin = record.ews_origin();
+  if (!room(origin) || pace.take(rate_key(crypto::sha256(origin)), now) > Duration::zero()) {
     core.metrics.add(metric::renewals, RenewalResult::paced);
     return false;
   }
@@ -109,14 +179,18 @@ bool Renewal::Impl::begin(const Callback& callback, Mailbox& mailbox, RenewalRea
                       .mailbox = mailbox.number,
                       .source = record.source_device,
                       .tenant = callback.tenant->config.id,
-                      .reason = reason}));
+                      .reason = reason},
+                 HostPlace(hosts, origin)));
   return true;
 }
 
-Task<void> Renewal::Impl::run(RenewalJob job) {
+Task<void> Renewal::Impl::run(RenewalJob job, [[maybe_unused]] HostPlace place) {
   GenerationSlot::Pin pin(core.generations);
   MailboxCache::Lease mailbox = core.mailboxes->lease(job.mailbox, job.user);
-  BH_CHECK(mailbox);  // the callback that began it has one
+  if (!mailbox) {  // its user has just been removed, and every place is taken
+    core.metrics.add(metric::renewals, RenewalResult::canceled);
+    co_return;
+  }
   co_await yield_now();  // its answer goes first
   RenewalResult result = RenewalResult::canceled;
   {
@@ -140,8 +214,7 @@ void Renewal::Impl::note(RenewalJob& job, Mailbox& mailbox, RenewalResult result
   Fingerprint user = core.fingerprint(job.user);
   if (result == RenewalResult::renewed) {
     core.metrics.add(metric::renewals_done, job.reason);
-    mailbox.renewals_failed = 0;
-    mailbox.renewal_after = io::now() + kSuccessorAnswerMax;  // or until the hand-over is complete
+    pause(job.user, {.until = io::now() + kSuccessorAnswerMax});  // or until the hand-over is complete
     mailbox.moved_from = {};
     log_line(core.log, LogLevel::info, "subscription_renewed", field("user", user), field("reason", not_personal(reason)));
     return;
@@ -150,16 +223,18 @@ void Renewal::Impl::note(RenewalJob& job, Mailbox& mailbox, RenewalResult result
   if (result == RenewalResult::canceled || result == RenewalResult::no_key) return;
   std::string_view text = LabelSet<RenewalResult>::values[static_cast<size_t>(result)];
   if (result == RenewalResult::conflict) {  // a successor is on its way, or the subscription has ended: no failure
-    mailbox.renewal_after = io::now() + kSuccessorAnswerMax;
+    pause(job.user, {.until = io::now() + kSuccessorAnswerMax, .failed = pause_of(job.user).failed});
     log_line(core.log, LogLevel::debug, "renewal_not_needed", field("user", user), field("reason", not_personal(reason)));
     return;
   }
   // Doubling, and half of it by chance: what failed together does not come back together.
-  Duration wait = kRenewalRetryFirst * (int64_t{1} << std::min<unsigned>(mailbox.renewals_failed, 10));
+  uint8_t failed = pause_of(job.user).failed;
+  Duration wait = kRenewalRetryFirst * (int64_t{1} << std::min<unsigned>(failed, 10));
   wait = std::min(wait, kRenewalRetryMax);
   uint64_t half = static_cast<uint64_t>(wait.count() / 2);
-  mailbox.renewal_after = io::now() + wait / 2 + Duration(static_cast<int64_t>(io::random_u64() % (half + 1)));
-  if (mailbox.renewals_failed < UINT8_MAX) ++mailbox.renewals_failed;
+  if (failed < UINT8_MAX) ++failed;
+  Duration drawn = wait / 2 + Duration(static_cast<int64_t>(io::random_u64() % (half + 1)));
+  pause(job.user, {.until = io::now() + drawn, .failed = failed});
   log_line(core.log, LogLevel::warning, "subscription_not_renewed", field("user", user),
            field("reason", not_personal(reason)), field("result", not_personal(text)));
 }

@@ -35,7 +35,8 @@ inline constexpr Duration kHandOverTokenLife = std::chrono::minutes(5);
 //  3. of subscriptions that share a refresh token, only the newest may present it (may_grant). An older one uses its
 //     access token as long as that lasts;
 //  4. credentials are in memory from opening the envelope to the end of the Subscribe, and reach the store sealed alone;
-//  5. whoever changes the user's devices or subscriptions holds the same lock (Registrar::locks).
+//  5. whoever changes the user's devices or subscriptions holds the same lock (Registrar::locks); a block alone does not
+//     wait, and is seen by what the store answers.
 class Renewal {
  public:
   explicit Renewal(Core& core);
@@ -52,6 +53,8 @@ class Renewal {
   // Exchange says that the subscription is dead (lost) or that the mailbox is elsewhere (moved). True: a renewal has
   // begun, and asks a device where it fails; the caller leaves the subscription as it is. False: the caller acts.
   [[nodiscard]] bool replace(const Callback& callback, Mailbox& mailbox, RenewalReason reason);
+  // The successor has taken over: it may be renewed itself.
+  void handed_over(const store::StoredUserId& user);
   // Stops what is under way, and awaits it.
   Task<void> close();
 

@@ -416,6 +416,7 @@ Task<ApiStatus> SubscribeFlow::store_pending(Attempt& attempt) {
                                    .subscription = store::NewSubscription{attempt.envelope.capability, attempt.record},
                                    .now = io::wall_now()};
   Result<store::RegistrationResult> result = co_await core_.node.store.register_device(registration);
+  if (!result && is(result.error(), StoreError::conflict)) co_return refuse_blocked();  // a moment ago
   if (!result) co_return store_failed(result.error());
   attempt.device_created = result->device_created;
   co_return ApiStatus();
@@ -481,7 +482,13 @@ Task<void> SubscribeFlow::roll_back(Attempt& attempt) {
   store::Ending ending{.reason = store::TombstoneReason::removed,
                        .expires = tombstone_expiry(now, answer_.heartbeat_minutes)};
   Status undone = co_await store.end_subscription(attempt.envelope.capability, ending);
-  if (undone && attempt.device_created) {
+  bool blocked = false;
+  if (!undone && is(undone.error(), StoreError::not_found)) {  // somebody has ended it meanwhile
+    undone = Status();
+    Result<store::DeviceRecord> device = co_await store.read_device(who_.user, who_.device);
+    blocked = device && device->state == store::DeviceState::blocked;  // and must stay so
+  }
+  if (undone && attempt.device_created && !blocked) {
     Result<store::RemovedDevice> removed = co_await store.remove_device(
         {.user = who_.user, .device = who_.device, .ending = ending, .keep_user = true, .now = now});
     if (!removed) undone = fail(removed.error());

@@ -96,10 +96,13 @@ Task<Succession::End> Succession::choose_key() {
     if (core_.key_maker) core_.key_maker->nudge();
     if (!rotated && is(rotated.error(), StoreError::conflict)) co_return RenewalResult::conflict;
     if (!rotated) co_return store_failed(rotated.error());
-    if (!rotated->created) co_return RenewalResult::no_key;
-    user_ = std::move(rotated->user);
-    core_.metrics.add(metric::keys_rotated);
-    log_line(core_.log, LogLevel::info, "key_rotated", field("user", core_.fingerprint(job_.user)));
+    // Another pair can wait, a subscription that is dead or at the wrong place cannot.
+    if (!rotated->created && job_.reason == RenewalReason::key) co_return RenewalResult::no_key;
+    if (rotated->created) {
+      user_ = std::move(rotated->user);
+      core_.metrics.add(metric::keys_rotated);
+      log_line(core_.log, LogLevel::info, "key_rotated", field("user", core_.fingerprint(job_.user)));
+    }
   }
   auto record = co_await core_.node.store.read_key(user_.key);
   if (!record) co_return store_failed(record.error());

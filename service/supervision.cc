@@ -211,6 +211,7 @@ void Supervision::note_metrics() {
            field("left_out", watch_.left_out() - std::exchange(left_out_told_, watch_.left_out())));
 }
 
-Task<void> Supervision::close() { co_await pusher_.close(); }
+// An ask that is cut is made again by the next process.
+Task<void> Supervision::close() { co_await pusher_.close(io::now() + 1s); }
 
 }  // namespace bellhop::service

@@ -302,13 +302,16 @@ Status register_device(WriteView& view, const Registration& registration, Regist
   BH_TRY(bool known, load(view, Table::devices, row, old));
   result.device_created = !known;
   if (!known && user.devices >= kDevicesPerUserMax) return fail(limit());
+  // It was blocked while its subscribe was under way.
+  bool blocked = known && old.state == DeviceState::blocked;
+  if (blocked && registration.subscription) return fail(conflict());
 
   if (registration.subscription) {
     BH_CHECKED(add_subscription(view, registration.user, *registration.subscription, user));
   }
   DeviceRecord record = registration.record;
   record.created = known ? old.created : registration.now;
-  if (known && old.state == DeviceState::blocked) record.state = DeviceState::blocked;
+  if (blocked) record.state = DeviceState::blocked;
   BH_CHECKED(save(view, Table::devices, row, record));
   if (!known) {
     BH_CHECKED(view.put(Table::device_owners, registration.device, registration.user));
@@ -509,7 +512,7 @@ Status wish_new_keys(WriteView& view, const RekeyWish& wish, RekeyWished& wished
     return wish_for(view, *wish.user, user, wish.now, wished);
   }
   if (wish.users_max == 0 || wish.users_max > kListMax) return fail(limit());
-  if (wish.tenant.empty()) BH_CHECKED(erase_pool_made_before(view, wish.now, wished.pool_keys));
+  if (wish.tenant.empty() && !wish.after) BH_CHECKED(erase_pool_made_before(view, wish.now, wished.pool_keys));
   std::vector<UserEntry> page;
   BH_CHECKED(list_users(view, wish.after, wish.users_max, page));
   for (UserEntry& entry : page) {

@@ -126,7 +126,7 @@ struct RekeyWish {
 struct RekeyWished {
   uint64_t users = 0;          // that have the wish now
   uint64_t subscriptions = 0;  // of theirs: each is renewed at a heartbeat
-  uint64_t pool_keys = 0;      // made before the wish, and erased
+  uint64_t pool_keys = 0;      // made before the wish, and erased, with the first page for all
   std::optional<StoredUserId> next;  // absent: that was the last page
 };
 
@@ -256,8 +256,8 @@ class Store {
 
   // ---- Devices and subscriptions ----
   // Writes the device (new, or over the old record; a blocked device stays blocked) and the pending subscription, in
-  // one transaction. Errors: not_found (user), conflict (the capability is in use), limit (subscriptions or devices per
-  // user).
+  // one transaction. Errors: not_found (user), conflict (the capability is in use; or a blocked device brings a
+  // subscription), limit (subscriptions or devices per user).
   virtual Task<Result<RegistrationResult>> register_device(const Registration& registration) = 0;
   virtual Task<Status> update_subscription(const CapabilityHash& capability,
                                            const SubscriptionPatch& patch) = 0;  // not_found

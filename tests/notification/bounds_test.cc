@@ -129,8 +129,8 @@ SCENE_TEST(Bounds, OnlySoManyMailboxesHaveABadgeOnItsWay) {
   badges.update({.tenant = tenant, .user = subscriber.user}, 2);
   EXPECT_TRUE(co_await sleep_for(1s));
   EXPECT_EQ(fake_apns().attempts, 1);
-  co_await badges.close();
-  co_await pusher.close();
+  co_await badges.close(io::now() + 1min);
+  co_await pusher.close(io::now() + 1min);
 }
 
 // Delivers a callback while every write to the store is lost.

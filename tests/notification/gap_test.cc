@@ -43,6 +43,25 @@ SCENE_TEST(Gap, AtAHeartbeatIsTheOneWhereAHeartbeatDecrypts) {
   EXPECT_EQ(scene.decryptions(), 1u);
 }
 
+// An event may be told later than its mail came, and all that is known of a mail without content is its event's time.
+SCENE_TEST(Gap, BeginsBeforeTheTimeOfAnEventWhoseMailWasNotFetched) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  co_await scene.heartbeat(subscriber);
+  EXPECT_TRUE(co_await sleep_for(10min));
+  have_mail("told");
+  EXPECT_TRUE(co_await sleep_for(2s));
+  have_mail("missed");
+  EXPECT_TRUE(co_await sleep_for(3s));
+  fake_exchange().failure = EwsFailureKind::unavailable;
+  EXPECT_EQ((co_await scene.mail(subscriber, {"told"})).status, 200);
+  EXPECT_EQ(fake_apns().sent.size(), 1u);
+  fake_exchange().failure.reset();
+  subscriber.last_watermark = scene.next_watermark();
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
+  EXPECT_TRUE(shows("Subject of missed"));
+  EXPECT_EQ(fake_apns().sent.size(), 2u) << "what was told is known";
+}
+
 SCENE_TEST(Gap, ThatCannotBeListedStaysOpen) {
   Subscriber subscriber = co_await scene.subscribe("anna");
   co_await scene.heartbeat(subscriber);

@@ -270,6 +270,36 @@ SCENE_TEST_WITH(Journal, AWayThatIsOutOfOrderHoldsNoOtherOneUp, {.configure = []
   EXPECT_EQ(fake_apns().shown(broken.tokens[0]), 20u);
 }
 
+// The record that is called up when a way has room may not need it any more; then it is the next one's turn.
+SCENE_TEST(Journal, AWayGoesOnWhereTheNextRecordsNeedItNoMore) {
+  std::vector<Subscriber> subscribers;
+  std::vector<store::JournalEntry> left;
+  for (size_t i = 0; i < 6; ++i) {
+    subscribers.push_back(co_await scene.subscribe("user" + std::to_string(i)));
+    store::JournalEntry entry{.key = {subscribers[i].mailbox, subscribers[i].devices[0], i + 1},
+                              .record = {.user = subscribers[i].user, .first_seen = io::wall_now()}};
+    entry.record.collapse[0] = static_cast<uint8_t>(i + 1);
+    left.push_back(entry);
+  }
+  CO_ASSERT(co_await scene.store->add_journal(left));
+  fake_apns().delay = 1s;
+  co_await scene.restart();  // all are due at once, and the way has one place
+  EXPECT_TRUE(co_await sleep_for(500ms));
+  EXPECT_EQ(fake_apns().attempts, 1);
+  store::DevicePatch patch;
+  patch.state = store::DeviceState::blocked;
+  for (size_t i : {1u, 2u, 3u}) {
+    EXPECT_TRUE(co_await scene.store->update_device(subscribers[i].user, subscribers[i].devices[0], patch));
+  }
+  // Called up, and its device is removed before it comes for its place.
+  fake_apns().accepted = [&](const FakeApns::Sent&) { journal(scene).forget(left[4].key.mailbox, left[4].key.device); };
+  EXPECT_TRUE(co_await sleep_for(1min));
+  for (size_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(fake_apns().shown(subscribers[i].tokens[0]), i == 0 || i == 5 ? 1u : 0u) << i;
+  }
+  EXPECT_EQ(journal(scene).size(), 0u);
+}
+
 // ---- Devices that go ----
 
 Task<void> remove_device(Scene& scene, const Subscriber& subscriber, size_t device) {
@@ -524,6 +554,22 @@ SCENE_TEST_WITH(AfterJournal, ACrashBeforeThePushLosesNothing,
   EXPECT_EQ(scene.store->journal_rows(), 0u);
 }
 
+SCENE_TEST_WITH(AfterJournal, ADeviceThatIsRemovedBeforeThePushGetsNone,
+                {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna", {DeviceOptions(), DeviceOptions()});
+  have_mail("a");
+  fake_exchange().delay = 2s;
+  EXPECT_EQ((co_await scene.mail(subscriber, {"a"})).status, 200);
+  EXPECT_TRUE(co_await sleep_for(1s));
+  co_await remove_device(scene, subscriber, 1);
+  journal(scene).forget(subscriber.mailbox, subscriber.devices[1]);
+  EXPECT_TRUE(co_await sleep_for(1min));
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[0]), 1u);
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[1]), 0u);
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::skipped_no_device), 1u);
+  EXPECT_EQ(journal(scene).size(), 0u);
+}
+
 SCENE_TEST_WITH(AfterJournal, AnItemThatIsGoneLeavesNoRecord,
                 {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
   Subscriber subscriber = co_await scene.subscribe("anna");
@@ -602,6 +648,77 @@ SCENE_TEST_WITH(AfterJournal, WhereTooManyAreBehindTheJournalPushes, {.configure
   EXPECT_TRUE(co_await sleep_for(2s));
   EXPECT_TRUE(shows("Subject of a"));
   EXPECT_FALSE(shows("Subject of b"));
+}
+
+SCENE_TEST_WITH(AfterJournal, NoMoreAreBehindThanAreAllowedAlsoWhereTheyComeTogether, {.configure = [](Config& config) {
+                  use(config, AckMode::after_journal);
+                  config.notification.pushes_behind_max = 2;
+                }}) {
+  constexpr size_t kUsers = 5;
+  fake_exchange().delay = 2s;
+  std::vector<Subscriber> subscribers;
+  std::vector<std::unique_ptr<WatchingExchange>> exchanges;
+  for (size_t i = 0; i < kUsers; ++i) {
+    std::string id = "mail" + std::to_string(i);
+    have_mail(id);
+    subscribers.push_back(co_await scene.subscribe("user" + std::to_string(i)));
+    exchanges.push_back(
+        std::make_unique<WatchingExchange>(scene, subscribers[i].target(), scene.mail_body(subscribers[i], {id})));
+  }
+  TaskScope scope(&co_await current_context());
+  for (auto& exchange : exchanges) scope.spawn(scene.deliver(*exchange));
+  co_await scope.join();
+  EXPECT_EQ(scene.parts[0]->metrics->value(metric::pushes_behind), 2u);
+  EXPECT_TRUE(co_await sleep_for(20s));
+  size_t with_content = 0;
+  for (size_t i = 0; i < kUsers; ++i) {
+    EXPECT_EQ(fake_apns().shown(subscribers[i].tokens[0]), 1u);
+    with_content += shows("Subject of mail" + std::to_string(i));
+  }
+  EXPECT_EQ(with_content, 2u);
+}
+
+SCENE_TEST_WITH(AfterJournal, AReloadDoesNotChangeWhatWasPlanned,
+                {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  std::vector<std::string> ids = {"a", "b", "c"};
+  for (const std::string& id : ids) have_mail(id);
+  FakeHttpExchange exchange(subscriber.target(), scene.mail_body(subscriber, ids));
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.deliver(exchange));
+  while (journal(scene).size() == 0) co_await yield_now();
+  EXPECT_EQ(exchange.answers, 0) << "the records are on their way to the disk";
+  Config changed = scene.config;
+  changed.notification.merge_above = 1;
+  auto tenants = Tenants::make(changed);
+  CO_ASSERT(tenants);
+  scene.parts[0]->core.generations.become(std::make_shared<const Generation>(2, changed, *std::move(tenants)));
+  co_await scope.join();
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[0]), 3u);
+  EXPECT_EQ(scene.store->journal_rows(), 0u);
+}
+
+// Who takes our place waits for our end.
+SCENE_TEST_WITH(AfterJournal, AStopDoesNotWaitLongForPushesAndLosesNone,
+                {.configure = [](Config& config) { use(config, AckMode::after_journal); }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna", {DeviceOptions(), DeviceOptions()});
+  Subscriber other = co_await scene.subscribe("bert");
+  have_mail("a");
+  fake_exchange().delay = 2s;
+  fake_apns().dead = true;
+  co_await mail_to_the_journal(scene, other, "b");
+  EXPECT_EQ((co_await scene.unread(other, 4)).status, 200);
+  EXPECT_EQ((co_await scene.unread(other, 5)).status, 200);  // a badge under way, and one that waits
+  EXPECT_EQ((co_await scene.mail(subscriber, {"a"})).status, 200);
+  Instant begin = io::now();
+  co_await scene.restart();
+  EXPECT_LE(io::now() - begin, 3500ms);
+  fake_apns().dead = false;
+  EXPECT_TRUE(co_await sleep_for(1min));
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[0]), 1u);
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[1]), 1u);
+  EXPECT_EQ(scene.store->journal_rows(), 0u);
 }
 
 // ---- One or the other ----

@@ -170,6 +170,26 @@ SCENE_TEST(NewMail, GoesToEveryDeviceInItsOwnShape) {
   EXPECT_EQ(scene.outcomes(DeviceOutcome::skipped_policy), 2u);
 }
 
+SCENE_TEST(NewMail, IsNotShownOnADeviceThatWasTakenOutOfUseMeanwhile) {
+  Subscriber subscriber = co_await scene.subscribe("anna", {DeviceOptions(), DeviceOptions(), DeviceOptions()});
+  have_mail("a");
+  fake_exchange().delay = 2s;
+  FakeHttpExchange exchange(subscriber.target(), scene.mail_body(subscriber, {"a"}));
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.deliver(exchange));
+  EXPECT_TRUE(co_await sleep_for(1s));
+  store::DevicePatch patch;
+  patch.state = store::DeviceState::blocked;
+  EXPECT_TRUE(co_await scene.store->update_device(subscriber.user, subscriber.devices[1], patch));
+  EXPECT_TRUE(co_await scene.store->remove_device({.user = subscriber.user, .device = subscriber.devices[2]}));
+  co_await scope.join();
+  EXPECT_EQ(exchange.status, 200);
+  EXPECT_EQ(pushes_to(subscriber.tokens[0]), 1u);
+  EXPECT_EQ(pushes_to(subscriber.tokens[1]) + pushes_to(subscriber.tokens[2]), 0u);
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::skipped_policy), 1u);
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::skipped_no_device), 1u);
+}
+
 SCENE_TEST(NewMail, WithoutADeviceIsCountedAndLeftAlone) {
   Subscriber subscriber = co_await scene.subscribe("anna");
   store::DeviceRemoval removal{

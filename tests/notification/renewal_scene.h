@@ -43,6 +43,17 @@ inline Task<Subscriber> old_subscriber(Scene& scene, std::string name = "anna") 
   co_return subscriber;
 }
 
+// Exchange says that something is wrong with the subscription.
+inline std::string error_body(proto::EwsResponseCode code, const Subscriber& subscriber) {
+  proto::Notification notification{.response_class = proto::ResponseClass::error,
+                                   .response_code = code,
+                                   .subscription_id = subscriber.exchange_id};
+  proto::NotificationMessage message{.notifications = {&notification, 1}};
+  std::string body;
+  proto::write_send_notification(message, proto::ExchangeVersion::exchange2016, body);
+  return body;
+}
+
 // Nothing between the records of the store contradicts.
 inline void expect_sound(Scene& scene) {
   auto report = store::check(scene.store->engine());

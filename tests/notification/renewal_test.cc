@@ -207,6 +207,20 @@ RENEWAL_TEST(Renewal, FailuresBackOffUpToADay) {
   EXPECT_EQ((co_await scene.stored_subscription(old_one)).logon.failed, 0);
 }
 
+// With a million of them, a mailbox has left the cache before its next heartbeat.
+RENEWAL_TEST(Renewal, FailuresBackOffAlsoForAMailboxThatLeftTheCache) {
+  Subscriber old_one = co_await old_subscriber(scene);
+  fake_exchange().subscribe_failure = EwsFailureKind::unavailable;
+  for (int half_hour = 0; half_hour < 2 * 24; ++half_hour) {
+    co_await scene.heartbeat(old_one);
+    co_await settle();
+    scene.parts[0]->mailboxes->forget(old_one.user);
+    EXPECT_TRUE(co_await sleep_for(30min));
+  }
+  EXPECT_GE(fake_exchange().subscribes, 4);
+  EXPECT_LE(fake_exchange().subscribes, 10);
+}
+
 RENEWAL_TEST(Renewal, IsNotTriedWhileTheHostsBreakerIsOpen) {
   Subscriber old_one = co_await old_subscriber(scene);
   fake_exchange().open_to_requests = false;
@@ -248,6 +262,24 @@ SCENE_TEST_WITH(Renewal, IsBoundedInNumber, renewing([](Config& config) { config
   co_await scene.heartbeat(berta);
   co_await settle();
   EXPECT_EQ(fake_exchange().subscribes, 2);
+}
+
+SCENE_TEST_WITH(Renewal, LeavesMostOfAHostsRequestsToMails,
+                renewing([](Config& config) { config.ews.requests_per_host_in_flight_max = 8; })) {
+  std::vector<Subscriber> subscribers;
+  for (const char* name : {"anna", "berta", "clara"}) subscribers.push_back(co_await scene.subscribe(name));
+  EXPECT_TRUE(co_await sleep_for(25h));
+  Event answer;
+  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+  for (Subscriber& subscriber : subscribers) co_await scene.heartbeat(subscriber);
+  co_await settle();
+  EXPECT_EQ(fake_exchange().subscribes, 2);
+  EXPECT_EQ(counted(scene, RenewalResult::paced), 1u);
+  answer.set();
+  co_await settle();
+  co_await scene.heartbeat(subscribers[2]);
+  co_await settle();
+  EXPECT_EQ(fake_exchange().subscribes, 3);
 }
 
 SCENE_TEST_WITH(Renewal, CanBeTurnedOff, renewing([](Config& config) { config.renewal.enabled = false; })) {
@@ -378,6 +410,9 @@ RENEWAL_TEST(Renewal, OfADeviceThatIsBlockedMeanwhileEndsBothAtOnce) {
   bool blocked = false;
   TaskScope flows(&co_await current_context());
   flows.spawn(block_into(scene, old_one, 0, blocked));
+  co_await settle();
+  EXPECT_TRUE(blocked) << "whatever Exchange is waited for";
+  for (Subscriber* one : {&old_one, &successor}) EXPECT_EQ(co_await scene.route_kind(*one), RouteKind::tombstone);
   answer.set();
   co_await flows.join();
   co_await settle();
@@ -427,6 +462,34 @@ RENEWAL_TEST(Renewal, AfterAWipeTheSubscriptionEndsAtOnceAndTheUserIsRekeyed) {
   expect_sound(scene);
 }
 
+// As a stolen phone would do it: many flows of this user wait for one another.
+RENEWAL_TEST(Renewal, OfADeviceThatIsWipedMeanwhileEndsAtOnceAlsoWhereManyWait) {
+  Subscriber old_one = co_await old_subscriber(scene);
+  Event answer;
+  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  Subscriber successor = co_await scene.successor_of(old_one);
+  Registrar& registrar = *scene.parts[0]->registrar;
+  TaskScope flows(&co_await current_context());
+  struct Busy {
+    static Task<void> wait(Registrar* registrar, store::StoredUserId user) {
+      (void)co_await registrar->locks().acquire(user);
+    }
+  };
+  for (size_t i = 0; i < UserLocks::kWaitingMax; ++i) flows.spawn(Busy::wait(&registrar, old_one.user));
+  auto wiped = co_await registrar.wipe_device(old_one.user, old_one.devices[0]);
+  CO_ASSERT(!wiped);
+  EXPECT_TRUE(is(wiped.error(), CoreError::limit));
+  for (Subscriber* one : {&old_one, &successor}) EXPECT_EQ(co_await scene.route_kind(*one), RouteKind::tombstone);
+  EXPECT_EQ((co_await scene.stored_device(old_one)).state, store::DeviceState::blocked);
+  answer.set();
+  co_await flows.join();
+  co_await settle();
+  EXPECT_TRUE(co_await registrar.wipe_device(old_one.user, old_one.devices[0]));
+  expect_sound(scene);
+}
+
 RENEWAL_TEST(Renewal, GoesOnOverAReload) {
   Subscriber old_one = co_await old_subscriber(scene);
   Event answer;
@@ -465,16 +528,6 @@ RENEWAL_TEST(Renewal, KeepsNoSecretInMemoryAfterwardsAndStoresNone) {
 }
 
 // ---- Dead subscriptions, mailboxes elsewhere ----
-
-std::string error_body(EwsResponseCode code, const Subscriber& subscriber) {
-  proto::Notification notification{.response_class = proto::ResponseClass::error,
-                                   .response_code = code,
-                                   .subscription_id = subscriber.exchange_id};
-  proto::NotificationMessage message{.notifications = {&notification, 1}};
-  std::string body;
-  proto::write_send_notification(message, proto::ExchangeVersion::exchange2016, body);
-  return body;
-}
 
 RENEWAL_TEST(Renewal, ReplacesADeadSubscriptionWithoutItsDevice) {
   Subscriber old_one = co_await scene.subscribe("anna");

@@ -79,6 +79,30 @@ RENEWAL_TEST(KeyRotation, ThatExchangeRefusesGoesOnWithTheSameNewPair) {
   EXPECT_EQ(scene.parts[0]->metrics->value(metric::keys_rotated), 1u);
 }
 
+RENEWAL_TEST(KeyRotation, DoesNotHoldUpWhatCannotWaitWhereThePoolIsEmpty) {
+  Subscriber old_one = co_await scene.subscribe("anna");
+  co_await scene.heartbeat(old_one);
+  co_await wish_new_key(scene, old_one);
+  co_await scene.heartbeat(old_one);
+  co_await settle();
+  EXPECT_EQ(counted(scene, RenewalResult::no_key), 1u);
+  // Exchange drops the subscription while pairs are being made.
+  co_await scene.post(old_one.target(), error_body(proto::EwsResponseCode::invalid_watermark, old_one));
+  co_await settle();
+  EXPECT_EQ(counted(scene, RenewalResult::renewed), 1u);
+  EXPECT_EQ(resubscribe_pushes(), 0u);
+  Subscriber second = co_await scene.successor_of(old_one);
+  EXPECT_EQ(second.key, old_one.key);
+  // The wish stands.
+  co_await scene.add_pool_key();
+  co_await scene.heartbeat(second);
+  EXPECT_TRUE(co_await sleep_for(1min));
+  co_await scene.heartbeat(second);
+  co_await settle();
+  EXPECT_NE((co_await scene.successor_of(second)).key, old_one.key);
+  expect_sound(scene);
+}
+
 RENEWAL_TEST(KeyRotation, WaitsForTheOneBeforeIt) {
   Subscriber old_one = co_await scene.subscribe("anna");
   co_await scene.heartbeat(old_one);

@@ -223,5 +223,26 @@ TEST(ApnsRoutes, OneThatFailsIsSparedAndNoOtherOne) {
   run_on_cores(1, throttle_flow);
 }
 
+Task<void> no_time_flow(unsigned) {
+  constexpr size_t kCount = 2 * AdaptiveThrottle::kRequestsFree;  // streams that are given up, less than a peer bears
+  Bench bench;
+  CO_ASSERT(co_await bench.start());
+  EXPECT_EQ((co_await bench.push_now(0)).verdict, Verdict::delivered);
+  for (size_t i = 0; i < kCount; ++i) EXPECT_EQ((co_await bench.push_now(i, 0s)).verdict, Verdict::retry);
+  bench.peer.decide = [](const Seen&) { return Reply::fall_silent(); };
+  TaskScope pushes(&co_await current_context());
+  for (size_t i = 0; i < kCount; ++i) bench.push(pushes, i, 500ms);
+  co_await pushes.join();
+  EXPECT_EQ(bench.count(ApnsVerdict::timed_out), 2 * kCount);
+  bench.peer.decide = [](const Seen&) { return Reply::accept(); };
+  for (size_t i = 0; i < 100; ++i) EXPECT_EQ((co_await bench.push_now(i)).verdict, Verdict::delivered);
+  EXPECT_EQ(bench.count(ApnsVerdict::throttled), 0u);
+  co_await bench.stop();
+}
+
+TEST(ApnsRoutes, PushesWhoseTimeWasUsedUpElsewhereSayNothingOfTheirWay) {
+  run_on_cores(1, no_time_flow);
+}
+
 }  // namespace
 }  // namespace bellhop::service

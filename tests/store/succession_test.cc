@@ -217,6 +217,20 @@ SUCCESSION_TEST(marks_what_a_device_leaves_or_ends_it_where_it_was_wiped_or_bloc
   }
 }
 
+SUCCESSION_TEST(takes_no_subscription_of_a_device_that_was_blocked_during_its_subscribe) {
+  CO_ASSERT(co_await make_mailbox(store, 1));
+  CO_ASSERT(co_await store.block_device(id_of<StoredUserId>(1), id_of<DeviceKey>(1), kEnding));
+  auto again = co_await store.register_device(a_registration(1, 1, 2));
+  CO_ASSERT(!again);
+  EXPECT_TRUE(is(again.error(), StoreError::conflict));
+  EXPECT_EQ(co_await kind(store, 2), RouteKind::none);
+  // Its record alone may change, and it stays blocked.
+  CO_ASSERT(co_await store.register_device(a_registration(1, 1, std::nullopt)));
+  auto device = co_await store.read_device(id_of<StoredUserId>(1), id_of<DeviceKey>(1));
+  CO_ASSERT(device);
+  EXPECT_EQ(device->state, DeviceState::blocked);
+}
+
 SUCCESSION_TEST(notes_wishes_page_by_page) {
   for (uint64_t number = 1; number <= 5; ++number) {
     CO_ASSERT(co_await make_mailbox(store, number, number == 3 ? "other" : "example"));
@@ -242,6 +256,12 @@ SUCCESSION_TEST(notes_wishes_page_by_page) {
   EXPECT_EQ(all->users, 5u);
   EXPECT_EQ(all->subscriptions, 5u);
   EXPECT_EQ(all->pool_keys, 1u);
+  // What is made while a million users are gone through is for them.
+  CO_ASSERT(co_await store.add_pool_key(a_key(61)));
+  auto rest = co_await store.wish_new_keys(
+      {.user = {}, .tenant = {}, .after = id_of<StoredUserId>(2), .users_max = kListMax, .now = at_ms(1'000'000)});
+  CO_ASSERT(rest);
+  EXPECT_EQ(rest->pool_keys, 0u);
   EXPECT_FALSE(all->next);
   EXPECT_TRUE(failed_with(
       co_await store.wish_new_keys({.user = id_of<StoredUserId>(9), .tenant = {}, .after = {}, .now = at_ms(1)}),
