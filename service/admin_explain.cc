@@ -34,6 +34,7 @@ struct Facts {
   std::optional<store::CapabilityHash> subscription;  // likewise
   WholeUser whole;
   WallTime last_seen{};
+  Supervised supervised;
   std::vector<TrailEntry> trail;
   std::vector<store::JournalEntry> pending;  // of the device, or of all
   std::vector<EwsHostState> hosts;           // as the home core knows them
@@ -69,6 +70,7 @@ Task<Result<Facts>> gather(Core& core, Facts facts) {
   std::vector<Contact> contacts{{facts.whole.user.mailbox, facts.id, {}}};
   co_await read_contacts(core, contacts);
   facts.last_seen = contacts[0].last_seen;
+  facts.supervised = contacts[0].supervised;
   BH_CO_CHECKED(co_await read_pending(core, facts));
   const Node& node = core.node;
   for (unsigned i = 0; i < node.cores.size(); ++i) {
@@ -145,7 +147,7 @@ size_t rank(const Step& step) {
   return size_t(std::ranges::find(kOrder, step.what) - std::begin(kOrder));
 }
 
-std::vector<Step> chain_of(const Facts& facts, WallTime now) {
+std::vector<Step> chain_of(const Facts& facts) {
   std::vector<Step> chain;
   chain.push_back({.at = facts.whole.user.created, .what = "user", .text = "the user's first device asked for a key pair"});
   for (const store::DeviceEntry& device : facts.whole.devices) {
@@ -161,7 +163,7 @@ std::vector<Step> chain_of(const Facts& facts, WallTime now) {
     chain.push_back({.at = subscription.record.created,
                      .what = "subscription",
                      .text = fmt::format("a subscription was made at {}; it is {} now", ews_host(subscription.record),
-                                         name_of(health_of(subscription.record, facts.last_seen, now))),
+                                         name_of(health_of(subscription.record, facts.supervised.stage))),
                      .device = subscription.record.source_device,
                      .subscription = subscription.capability});
   }
@@ -213,6 +215,15 @@ void add_subscription(const Facts& facts, const store::SubscriptionEntry& entry,
   add_host(facts, record, now, next);
 }
 
+// Exchange is silent, and only a device can help.
+void add_ask(const Facts& facts, WallTime now, std::vector<Step>& next) {
+  if (!facts.supervised.next_ask_in_s) return;
+  next.push_back({.at = now + std::chrono::seconds(*facts.supervised.next_ask_in_s),
+                  .what = "resubscribe",
+                  .text = fmt::format("a device is asked by a silent push to subscribe again; {} times so far",
+                                      facts.supervised.asks)});
+}
+
 bool refused(const TrailEntry& entry) {
   const auto* callback = std::get_if<CallbackOutcome>(&entry.outcome);
   return callback && *callback >= CallbackOutcome::refused_limit;
@@ -231,6 +242,7 @@ std::vector<Step> next_of(const Facts& facts, WallTime now) {
   for (const store::SubscriptionEntry& entry : facts.whole.subscriptions) {
     if (!facts.subscription || entry.capability == *facts.subscription) add_subscription(facts, entry, now, next);
   }
+  add_ask(facts, now, next);
   auto callback = std::ranges::find_if(facts.trail.rbegin(), facts.trail.rend(), [](const TrailEntry& entry) {
     return std::holds_alternative<CallbackOutcome>(entry.outcome);
   });
@@ -244,7 +256,7 @@ std::vector<Step> next_of(const Facts& facts, WallTime now) {
   return next;
 }
 
-std::string summary_of(const Facts& facts, WallTime now) {
+std::string summary_of(const Facts& facts) {
   std::string text;
   for (const store::DeviceEntry& device : facts.whole.devices) {
     if (facts.device && device.key != *facts.device) continue;
@@ -256,12 +268,13 @@ std::string summary_of(const Facts& facts, WallTime now) {
   for (const store::SubscriptionEntry& entry : facts.whole.subscriptions) {
     if (facts.subscription && entry.capability != *facts.subscription) continue;
     text += fmt::format("Subscription {} is {}{}. ", subscription_id(entry.capability),
-                        name_of(health_of(entry.record, facts.last_seen, now)),
+                        name_of(health_of(entry.record, facts.supervised.stage)),
                         credentials_refused(entry.record) ? ", and Exchange refuses its credentials" : "");
   }
   if (facts.whole.subscriptions.empty()) {
     text += "There is no subscription: no mail is heard of until a device subscribes. ";
   }
+  if (facts.supervised.host_silent) text += "Exchange is silent about all mailboxes of this host: no device is asked yet. ";
   text += facts.pending.empty() ? "No push waits in the journal."
                                 : fmt::format("{} pushes wait in the journal.", facts.pending.size());
   return text;
@@ -375,8 +388,8 @@ Task<void> explain(Call& call) {
       .member("user", to_hex(facts->id))
       .member("userLogName", call.core.fingerprint(facts->id).text())
       .member("tenant", facts->whole.user.tenant)
-      .member("summary", summary_of(*facts, now));
-  append_steps(json, "chain", chain_of(*facts, now));
+      .member("summary", summary_of(*facts));
+  append_steps(json, "chain", chain_of(*facts));
   append_pending(json, *facts);
   append_steps(json, "next", next_of(*facts, now));
   json.end_object();
