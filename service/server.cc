@@ -527,7 +527,7 @@ Task<void> Server::offer_place() {
                               },
                           .wind_down = [this] { return wind_down_all(); },
                           .take_back = [this] { return take_back(); },
-                          .leave = [this] { return drain(); }},
+                          .leave = [this] { return begin_end(/*cut=*/false); }},
                          parts_[0]->log);
 }
 
@@ -566,13 +566,20 @@ Task<void> Server::take_back() {
   }
 }
 
+// A second call cuts short what is left; but what a successor has begun is no call of anybody.
 Task<void> Server::drain() {
-  bool again = drain_begun_;
-  drain_begun_ = true;
+  bool again = std::exchange(drain_asked_, true);
+  co_await begin_end(/*cut=*/again);
+}
+
+// The end, begun once; with `cut`, what is still under way is stopped.
+Task<void> Server::begin_end(bool cut) {
+  bool begun = std::exchange(drain_begun_, true);
+  if (begun && !cut) co_return;
   node_->leaving = true;
   for (unsigned core = 0; core < io::cores(); ++core) {
-    struct Done {
-      static Task<bool> begin(Server* server, unsigned index, bool cut) {
+    struct There {
+      static Task<bool> end(Server* server, unsigned index, bool cut) {
         if (cut) {
           co_await server->cut_short(index);
         } else {
@@ -581,7 +588,7 @@ Task<void> Server::drain() {
         co_return true;
       }
     };
-    co_await on_core(core, [this, core, again] { return Done::begin(this, core, again); });
+    co_await on_core(core, [this, core, cut] { return There::end(this, core, cut); });
   }
 }
 
