@@ -334,6 +334,12 @@ bool Server::open_listeners() {
   return opened.has_value();
 }
 
+// More cores than the process before had: where it accepts no more. Without them the others accept for all.
+void Server::open_more_listeners(Log& log) {
+  Status opened = listeners_.open_beside();
+  if (!opened) log_line(log, LogLevel::warning, "listener_missing", field("error", opened.error()));
+}
+
 // Our own sockets and the ticket keys, for the process that the service manager starts after this one.
 void Server::give_to_manager(Log& log) {
   for (const std::string& name : listeners_.unclaimed()) supervisor_->forget(log, name);
@@ -384,6 +390,7 @@ Task<void> Server::run(unsigned index) {
     co_await on_core(0, [this] { return meet(all_made_, made_); });
     if (index == 0) {
       if (handover_.asked()) co_await own_unless_stopped();
+      if (!failed_) open_more_listeners(parts.log);
       owned_.set();
     }
     if (co_await on_core(0, [this] { return Steps::owned(this); })) {

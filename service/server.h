@@ -87,6 +87,7 @@ class Server {
   void make_ticket_keys();
   void keep_ticket_keys(Log& log);
   bool open_listeners();
+  void open_more_listeners(Log& log);
   void give_to_manager(Log& log);
   Task<bool> meet(Event& event, unsigned& arrived);
   Task<void> serve(CoreParts& parts);
