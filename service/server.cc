@@ -287,19 +287,24 @@ Task<bool> Server::ask_predecessor() {
 Task<bool> Server::own() {
   Status owned = co_await handover_.own();
   if (owned) co_return true;
-  bool held = is(owned.error(), CoreError::limit);
-  fail_start(held ? fmt::format("{}: another bellhopd serves with this store; stop it, or start with --take-over",
-                                handover_options_.lock_path)
-                  : fmt::format("{}: cannot be locked: {}", handover_options_.lock_path, error_text(owned.error())));
+  if (is(owned.error(), CoreError::canceled)) {
+    fail_start("ended by a signal before its turn came; the bellhopd that ran serves on");
+  } else if (is(owned.error(), CoreError::limit)) {
+    fail_start(fmt::format("{}: another bellhopd serves with this store; stop it, or start with --take-over",
+                           handover_options_.lock_path));
+  } else {
+    fail_start(fmt::format("{}: cannot be locked: {}", handover_options_.lock_path, error_text(owned.error())));
+  }
   co_return false;
 }
 
 // Those of the process before, where it left them, so that phones and Exchange resume their sessions.
 void Server::make_ticket_keys() {
-  auto left = std::ranges::find(given_, kTickets, &NamedDescriptor::name);
-  if (left != given_.end()) {
-    ticket_file_ = std::move(left->descriptor);
-    given_.erase(left);
+  for (NamedDescriptor& left : given_) {  // whoever runs gives later than a service manager, and knows better
+    if (left.name == kTickets) ticket_file_ = std::move(left.descriptor);
+  }
+  std::erase_if(given_, [](const NamedDescriptor& left) { return left.name == kTickets; });
+  if (ticket_file_) {
     if (auto saved = io::read_memory_file(ticket_file_.get())) {
       ticket_keys_ = TicketKeys::restore(*saved);
       wipe(*saved);
