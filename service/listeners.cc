@@ -87,6 +87,7 @@ Status Listeners::open(const Config& config, unsigned cores) {
   BH_TRY(admin_address_, io::local_address(tcp));
   BH_TRY(io::Handle unix_handle, open_admin({{}, config.listen_admin.unix_socket}, "[listen.admin] unix_socket", backlog));
   admin_handles_.push_back(unix_handle);
+  given_.clear();  // we have names of our own by now; who closes those is not to keep a socket that nobody accepts from
   return {};
 }
 

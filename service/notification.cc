@@ -239,8 +239,9 @@ FairShare::Place NotificationHandler::Impl::admit(Callback& callback) {
   callback.journal_only = core.node.refusals.refused_for(callback.capability_hash, now) >= budget;
   FairShare::Place place = core.overload.places.take(tenant, config.in_flight_max, level, now);
   if (place || !callback.journal_only) return place;
-  core.metrics.add(metric::overload_admitted);
-  return core.overload.places.take_urgently(tenant, config.in_flight_max);
+  FairShare::Place urgent = core.overload.places.take_urgently(tenant, config.in_flight_max);
+  if (urgent) core.metrics.add(metric::overload_admitted);
+  return urgent;
 }
 
 // Refusals count together, wherever the callback was refused: here, or by its mailbox's core.
