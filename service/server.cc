@@ -672,21 +672,25 @@ Task<void> Server::reload_on_signal() { (void)co_await reload("signal"); }
 // SIGTERM and SIGINT end a successor that still waits; the one who runs then serves on.
 Task<void> Server::own_unless_stopped() {
   struct Waiting {
-    static Task<void> watch(Context* waiting) {
+    static Task<void> watch(Context* waiting, bool* end) {
       for (;;) {
         auto number = co_await next_signal();
         if (!number) co_return;
-        if (*number != SIGHUP) waiting->request_stop();
+        if (*number == SIGHUP) continue;  // nothing serves by what was read
+        *end = true;
+        waiting->request_stop();
       }
     }
   };
+  bool end = false;
   Context& own_context = co_await current_context();
   Context waiting(&own_context);
   TaskScope signals(&own_context);
-  if (handle_signals_) signals.spawn(Waiting::watch(&waiting));
+  if (handle_signals_) signals.spawn(Waiting::watch(&waiting, &end));
   co_await own().under(waiting);
   signals.request_stop();
   co_await signals.join();
+  if (end && !failed_) co_await drain();  // it came when the place was ours already
 }
 
 Task<void> Server::watch_signals() {
