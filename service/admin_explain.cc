@@ -34,7 +34,7 @@ struct Facts {
   std::optional<store::CapabilityHash> subscription;  // likewise
   WholeUser whole;
   WallTime last_seen{};
-  Supervised supervised;
+  Supervised supervised{};
   std::vector<TrailEntry> trail;
   std::vector<store::JournalEntry> pending;  // of the device, or of all
   std::vector<EwsHostState> hosts;           // as the home core knows them
@@ -67,7 +67,7 @@ Task<Status> read_pending(Core& core, Facts& facts) {
 
 Task<Result<Facts>> gather(Core& core, Facts facts) {
   BH_CO_TRY(facts.whole, co_await read_whole_user(core, facts.id));
-  std::vector<Contact> contacts{{facts.whole.user.mailbox, facts.id, {}}};
+  std::vector<Contact> contacts{{.mailbox = facts.whole.user.mailbox, .user = facts.id}};
   co_await read_contacts(core, contacts);
   facts.last_seen = contacts[0].last_seen;
   facts.supervised = contacts[0].supervised;
@@ -215,18 +215,22 @@ void add_subscription(const Facts& facts, const store::SubscriptionEntry& entry,
   add_host(facts, record, now, next);
 }
 
-// Exchange is silent, and only a device can help.
-void add_ask(const Facts& facts, WallTime now, std::vector<Step>& next) {
-  if (!facts.supervised.next_ask_in_s) return;
-  next.push_back({.at = now + std::chrono::seconds(*facts.supervised.next_ask_in_s),
-                  .what = "resubscribe",
-                  .text = fmt::format("a device is asked by a silent push to subscribe again; {} times so far",
-                                      facts.supervised.asks)});
-}
-
 bool refused(const TrailEntry& entry) {
   const auto* callback = std::get_if<CallbackOutcome>(&entry.outcome);
   return callback && *callback >= CallbackOutcome::refused_limit;
+}
+
+void add_silence(const Facts& facts, WallTime now, std::vector<Step>& next) {
+  if (facts.supervised.next_ask_in_s) {
+    next.push_back({.at = now + std::chrono::seconds(*facts.supervised.next_ask_in_s),
+                    .what = "resubscribe",
+                    .text = fmt::format("Exchange is silent: a device is asked to subscribe again; it was asked {} times",
+                                        facts.supervised.asks)});
+  } else if (facts.supervised.host_silent) {
+    next.push_back({.at = now,
+                    .what = "ews_host",
+                    .text = "the whole EWS host is silent: no device is asked to subscribe again until it speaks"});
+  }
 }
 
 std::vector<Step> next_of(const Facts& facts, WallTime now) {
@@ -242,7 +246,7 @@ std::vector<Step> next_of(const Facts& facts, WallTime now) {
   for (const store::SubscriptionEntry& entry : facts.whole.subscriptions) {
     if (!facts.subscription || entry.capability == *facts.subscription) add_subscription(facts, entry, now, next);
   }
-  add_ask(facts, now, next);
+  add_silence(facts, now, next);
   auto callback = std::ranges::find_if(facts.trail.rbegin(), facts.trail.rend(), [](const TrailEntry& entry) {
     return std::holds_alternative<CallbackOutcome>(entry.outcome);
   });
@@ -274,7 +278,6 @@ std::string summary_of(const Facts& facts) {
   if (facts.whole.subscriptions.empty()) {
     text += "There is no subscription: no mail is heard of until a device subscribes. ";
   }
-  if (facts.supervised.host_silent) text += "Exchange is silent about all mailboxes of this host: no device is asked yet. ";
   text += facts.pending.empty() ? "No push waits in the journal."
                                 : fmt::format("{} pushes wait in the journal.", facts.pending.size());
   return text;

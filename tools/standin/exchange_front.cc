@@ -168,7 +168,8 @@ void Exchange::Part::refuse_logon(std::string_view error, EwsReply& reply) {
 // On the home core of the user.
 Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string certified, std::string body) {
   EwsReply reply;
-  if (!flows) {  // not yet started, or about to end
+  (void)co_await running.wait();  // another core may take a request before this one has begun
+  if (!flows) {                   // about to end
     reply.status = 503;
     co_return reply;
   }
