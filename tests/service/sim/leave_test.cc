@@ -8,8 +8,17 @@
 namespace bellhop::service::admin_test {
 namespace {
 
-// A client that has connected and takes its time; it may take all of the drain's patience.
-Task<Result<Socket>> connect_slowly(AdminWorld& world) { return connect({world.server().public_addresses()[0], {}}); }
+// A client that has connected, and was accepted, and takes its time; it may take all of the drain's patience.
+Task<Result<Socket>> connect_slowly(AdminWorld& world) {
+  BH_CO_TRY(Socket socket, co_await connect({world.server().public_addresses()[0], {}}));
+  auto accepted = [&] {
+    uint64_t sum = 0;
+    for (const MetricsShard* shard : world.server().shards()) sum += shard->value(metric::connections_accepted);
+    return sum;
+  };
+  while (accepted() == 0) BH_CO_CHECKED(co_await sleep_for(10ms));
+  co_return std::move(socket);
+}
 
 // Whether the server has let the connection be for so long.
 Task<bool> lives_for(Socket& socket, Duration time) {
@@ -63,7 +72,7 @@ Task<void> successor_after_signal(AdminWorld& world) {
   EXPECT_EQ((co_await world.ask("GET", "/readyz")).status, 200);
   world.drain_asked = true;
   co_await world.server().drain();
-  EXPECT_TRUE(co_await lives_for(*slow, 3s)) << "what is in work keeps its time";
+  EXPECT_TRUE(co_await lives_for(*slow, 2s)) << "what is in work keeps its time";
   slow = fail(core_error(CoreError::closed));
   co_await scope.join();
   EXPECT_TRUE(successor.owned);
