@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Real processes and an old Exchange that answers in gzip: items that are no mail, subjects that need cleaning, and an error
-in a callback that kills the subscription, after which the device subscribes again and gets what it missed."""
+in a callback that kills the subscription, after which the server subscribes again by itself, or, where it may not, the device does;
+both get what was missed."""
 import os
 import re
 import sys
@@ -43,9 +44,25 @@ def versions(world):
     print("ok: Exchange 2010 was recognised, both request ids are in the log")
 
 
+def kill_subscription(world):
+    world.exchange("POST", "/notification-error", {"address": "user1@example.com", "code": "ErrorReadEventsFailed"})
+
+
+def heals_itself(world, secret):
+    kill_subscription(world)
+    deliver(world, subject="Between two lives", senderName="Dora")
+    wait_until("the server has subscribed anew", lambda: world.metrics()['bellhop_renewals_total{result="renewed"}'] == 1)
+    wait_until("what arrived meanwhile is pushed", lambda: pushed(world, "Between two lives"))
+    assert "resubscribe" not in world.device("checkin", 1, secret=secret).stdout
+    deliver(world, subject="In the second life", senderName="Dora")
+    wait_until("the new subscription works", lambda: pushed(world, "In the second life"))
+    assert len(pushed(world, "Between two lives")) == 1 and len(pushed(world, "Buy bread")) == 1
+    print("ok: a dead subscription was replaced without its device")
+
+
 def dead_subscription(world, secret):
     before = world.exchange("GET", "/books")
-    world.exchange("POST", "/notification-error", {"address": "user1@example.com", "code": "ErrorReadEventsFailed"})
+    kill_subscription(world)
     wait_until("the error is answered Unsubscribe",
                lambda: world.exchange("GET", "/books")["unsubscribed"] == before["unsubscribed"] + 1)
     checked = world.device("checkin", 1, secret=secret).stdout
@@ -59,8 +76,8 @@ def dead_subscription(world, secret):
     print("ok: a dead subscription was ended, replaced, and caught up on")
 
 
-def main():
-    with World(server_config='[log]\nlevel = "debug"\n',
+def run(renewal, last):
+    with World(server_config=f'[log]\nlevel = "debug"\n[renewal]\nenabled = {renewal}\n',
                exchange_options=("--exchange-version", "Exchange2010_SP2", "--gzip")) as world:
         world.start_standins()
         world.start_server()
@@ -69,9 +86,14 @@ def main():
                    lambda: world.exchange("GET", "/books")["heartbeatsAcknowledged"] >= 1)
         items(world)
         versions(world)
-        dead_subscription(world, secret)
+        last(world, secret)
         world.server.terminate()
         assert world.server.wait(20) == 0, world.log_of("server")
+
+
+def main():
+    run("true", heals_itself)
+    run("false", dead_subscription)
     return 0
 
 
