@@ -414,6 +414,26 @@ TEST(Check, FindsEachKindOfContradiction) {
   }
 }
 
+Task<void> make_pairs(TableStore& store, unsigned) {
+  EXPECT_TRUE(co_await store.add_pool_key(a_key(900)));
+  EXPECT_TRUE(co_await store.add_pool_key(a_key(901)));
+}
+Task<void> take_pair(TableStore& store, unsigned) {
+  auto left = co_await store.count_pool_keys();
+  EXPECT_EQ(left.value_or(0), 2u);
+  auto user = co_await store.get_or_create_user(id_of<StoredUserId>(77), "example", at_ms(2));
+  EXPECT_TRUE(user && user->key.id == a_key(900).id);
+}
+
+TEST(Seed, LeavesThePairsOfThePoolToRealUsers) {
+  auto store = MemoryStore::create();
+  run(*store, &make_pairs);
+  ASSERT_TRUE(seed(store->engine(), 3, "example", at_ms(1),
+                   [](uint64_t i, SeededMailbox& mailbox) { mailbox = a_mailbox(i); }));
+  expect_clean(store->engine());
+  run(*store, &take_pair);
+}
+
 TEST(Seed, RefusesAMailboxThatExists) {
   auto store = MemoryStore::create();
   auto make = [](uint64_t, SeededMailbox& mailbox) { mailbox = a_mailbox(1); };
