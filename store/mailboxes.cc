@@ -47,6 +47,18 @@ Status load_key(ReadView& view, const KeyId& id, KeyRecord& record) {
   return load_certain(view, Table::keys, *row, record);
 }
 
+// Returns its row, which is above all others.
+Result<Key> add_key(WriteView& view, const KeyRecord& record) {
+  BH_TRY(std::optional<Key> same, find_key_row(view, record.id));
+  if (same) return fail(conflict());
+  BH_TRY(std::optional<Entry> last, view.last(Table::keys));
+  if (last && last->key.size() != 8) return fail(corrupt(Table::keys));
+  Key row = Key::be64(last ? load_be64(last->key.data()) + 1 : 0);
+  BH_CHECKED(save(view, Table::keys, row, record));
+  BH_CHECKED(view.put(Table::key_numbers, record.id, row));
+  return row;
+}
+
 Status take_pool_key(WriteView& view, const StoredUserId& user, KeyRecord& record) {
   BH_TRY(std::optional<Entry> first, view.seek(Table::key_pool, Bytes()));
   if (!first) return fail(store_error(StoreError::pool_empty));
@@ -82,6 +94,21 @@ Result<MailboxNumber> take_mailbox_number(WriteView& view) {
   if (number == UINT32_MAX) return fail(store_error(StoreError::full));
   BH_CHECKED(view.put(Table::meta, as_bytes(kMailboxNextName), Key::be32(number + 1)));
   return number;
+}
+
+// Without a device so far.
+Status add_user(WriteView& view, const StoredUserId& id, std::string_view tenant, WallTime now, const KeyId& key,
+                UserRecord& user) {
+  BH_TRY(MailboxNumber mailbox, take_mailbox_number(view));
+  user = UserRecord{.tenant = std::string(tenant),
+                    .mailbox = mailbox,
+                    .key = key,
+                    .created = now,
+                    .last_used = now,
+                    .devices = 0,
+                    .subscriptions = {}};
+  BH_CHECKED(save(view, Table::users, id, user));
+  return view.put(Table::unused_users, unused_row(id, user), Bytes());
 }
 
 // ---- Users ----
@@ -206,16 +233,10 @@ Status leave_orphans(WriteView& view, UserRecord& user, const DeviceKey& device,
 }  // namespace
 
 Status add_pool_key(WriteView& view, const KeyRecord& record) {
-  BH_TRY(std::optional<Key> same, find_key_row(view, record.id));
-  if (same) return fail(conflict());
-  BH_TRY(std::optional<Entry> last, view.last(Table::keys));
-  if (last && last->key.size() != 8) return fail(corrupt(Table::keys));
-  Key row = Key::be64(last ? load_be64(last->key.data()) + 1 : 0);
   KeyRecord pooled = record;
   pooled.state = KeyState::pool;
   pooled.user = StoredUserId();
-  BH_CHECKED(save(view, Table::keys, row, pooled));
-  BH_CHECKED(view.put(Table::key_numbers, record.id, row));
+  BH_TRY(Key row, add_key(view, pooled));
   return view.put(Table::key_pool, row, Bytes());
 }
 
@@ -234,23 +255,26 @@ Result<bool> get_user(ReadView& view, const StoredUserId& id, std::string_view t
   return true;
 }
 
+Status create_user(WriteView& view, const StoredUserId& id, std::string_view tenant, WallTime now, const KeyRecord& key,
+                   UserRecord& user) {
+  if (tenant.size() > kTenantSizeMax) return fail(limit());
+  BH_TRY(bool known, load(view, Table::users, id, user));
+  if (known) return fail(conflict());
+  KeyRecord used = key;
+  used.state = KeyState::used;
+  used.user = id;
+  if (Result<Key> row = add_key(view, used); !row) return fail(row.error());
+  return add_user(view, id, tenant, now, key.id, user);
+}
+
 Status get_or_create_user(WriteView& view, const StoredUserId& id, std::string_view tenant, WallTime now,
                           UserAndKey& user) {
   BH_TRY(bool found, get_user(view, id, tenant, user));
   if (found) return {};
   if (tenant.size() > kTenantSizeMax) return fail(limit());
   BH_CHECKED(take_pool_key(view, id, user.key));
-  BH_TRY(MailboxNumber mailbox, take_mailbox_number(view));
   user.created = true;
-  user.user = UserRecord{.tenant = std::string(tenant),
-                         .mailbox = mailbox,
-                         .key = user.key.id,
-                         .created = now,
-                         .last_used = now,
-                         .devices = 0,
-                         .subscriptions = {}};
-  BH_CHECKED(save(view, Table::users, id, user.user));
-  return view.put(Table::unused_users, unused_row(id, user.user), Bytes());
+  return add_user(view, id, tenant, now, user.key.id, user.user);
 }
 
 Status expire_unused_users(WriteView& view, WallTime since, size_t& expired) {

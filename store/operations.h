@@ -28,6 +28,9 @@ Status read_key(ReadView& view, const KeyId& id, KeyRecord& record);
 
 // False where there is no such user.
 Result<bool> get_user(ReadView& view, const StoredUserId& id, std::string_view tenant, UserAndKey& user);
+// With a pair of its own, which is not of the pool. Errors: conflict (the user or the key is there already), limit.
+Status create_user(WriteView& view, const StoredUserId& id, std::string_view tenant, WallTime now, const KeyRecord& key,
+                   UserRecord& user);
 Status get_or_create_user(WriteView& view, const StoredUserId& id, std::string_view tenant, WallTime now,
                           UserAndKey& user);
 Status expire_unused_users(WriteView& view, WallTime since, size_t& expired);

@@ -5,39 +5,20 @@
 #include <span>
 
 #include "store/operations.h"
-#include "store/rows.h"
 
 namespace bellhop::store {
 namespace {
 
-// Empties the pool, and says what was in it. Pairs that wait there for real users must not go to seeded ones, whose own, that
-// nobody has the right id of, would be left for the real.
-Status set_pool_aside(WriteView& view, std::vector<Key>& rows) {
-  rows.clear();
-  for (;;) {
-    BH_TRY(std::optional<Entry> first, view.seek(Table::key_pool, Bytes()));
-    if (!first) return {};
-    rows.push_back(Key::copy(first->key));
-    BH_CHECKED(view.erase(Table::key_pool, rows.back()));
-  }
-}
-
-// The ways of the service, so that a seeded store is what a grown one would be. Step by step for the whole batch: the
-// tables that end empty (the pool, the unused users) then fill and empty once, not once a mailbox, each of which would
-// cost a page that LMDB cannot use again in the same transaction.
+// The ways of the service, so that a seeded store is what a grown one would be; but the users' pairs never lie in the
+// pool, where others may wait. Step by step for the whole batch: the table that ends empty (the unused users) then fills
+// and empties once, not once a mailbox, each of which would cost a page that LMDB cannot use again in the same
+// transaction.
 Status create_users(WriteView& view, std::span<const SeededMailbox> batch, std::string_view tenant, WallTime now,
                     std::vector<UserRecord>& users) {
-  std::vector<Key> aside;
-  BH_CHECKED(set_pool_aside(view, aside));
-  for (const SeededMailbox& mailbox : batch) BH_CHECKED(operations::add_pool_key(view, mailbox.key));
   users.clear();
   for (const SeededMailbox& mailbox : batch) {
-    UserAndKey user;
-    BH_CHECKED(operations::get_or_create_user(view, mailbox.user, tenant, now, user));
-    if (!user.created) return fail(store_error(StoreError::conflict));
-    users.push_back(user.user);
+    BH_CHECKED(operations::create_user(view, mailbox.user, tenant, now, mailbox.key, users.emplace_back()));
   }
-  for (const Key& row : aside) BH_CHECKED(view.put(Table::key_pool, row, Bytes()));
   return {};
 }
 
