@@ -79,6 +79,8 @@ class Listener {
   Task<Result<Socket>> accept();
   // Off: connections wait in the listening socket, and accept() gives only what had come before. On at first.
   void set_accepting(bool on);
+  // Nothing comes any more while it is not accepting, and accept() has given all that came.
+  bool at_rest() const { return !operation_.in_flight && waiting_.empty(); }
   // For good: accept() gives what had come before, then fails with CoreError::closed. close() is still to be called.
   void stop();
   // Stops accepting, awaits the last completion, closes. accept() then fails with CoreError::closed.

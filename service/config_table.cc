@@ -239,7 +239,8 @@ constexpr KeyRow kNotificationKeys[] = {
     number<&NotificationConfig::overload_after_ms>("overload_after_ms", 0, 10'000, "ms",
         "How long that must last."),
     number<&NotificationConfig::overload_refusal_percent_max>("overload_refusal_percent_max", 1, 100, "%",
-        "For how much of ews.status_frequency_minutes one subscription may be refused for overload; then it is served."),
+        "For how much of ews.status_frequency_minutes one subscription may be refused for overload; then it is served, and its "
+        "mails are pushed out of the journal, without content."),
     number<&NotificationConfig::in_flight_per_mailbox_max>("in_flight_per_mailbox_max", 1, 64, "",
         "Callbacks of one mailbox at the same time."),
     number<&NotificationConfig::callbacks_per_mailbox_per_minute_max>(

@@ -21,6 +21,7 @@ constexpr Duration kReadyPatience = 120s;     // a successor may read a large st
 constexpr Duration kLockPatience = 2s;        // a process that was killed may take a moment to end
 constexpr Duration kLockPatienceAfter = 60s;  // the predecessor drains by itself and did not answer us
 constexpr Duration kLockInterval = 2ms;
+constexpr Duration kAcceptRetry = 1s;
 
 Error not_understood() { return core_error(CoreError::unsupported); }
 
@@ -101,7 +102,8 @@ Task<void> Handover::offer(Place place, Log& log) {
     if (!successor) {
       if (is(successor.error(), CoreError::canceled)) co_return;
       log_line(log, LogLevel::warning, "handover_not_offered", field("error", successor.error()));
-      co_return;
+      if (!co_await sleep_for(kAcceptRetry)) co_return;  // no descriptor was free
+      continue;
     }
     if (!co_await serve(*successor, place, log)) continue;
     successor_ = *std::move(successor);

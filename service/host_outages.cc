@@ -83,11 +83,11 @@ uint8_t HostOutages::join(uint16_t id) {
 void HostOutages::leave(uint16_t id, uint8_t epoch, bool late) {
   if (id == kNoHost) return;
   change(*hosts_[id], [&](Tally& tally) {
-    if (tally.epoch != epoch) return false;
-    BH_CHECK(tally.mailboxes > 0 && (!late || tally.late > 0));
-    --tally.mailboxes;
-    tally.late -= late;
-    return true;
+    // Who was silent for 256 epochs finds its own number again, and is not in the count.
+    bool counted = tally.epoch == epoch && tally.mailboxes > 0;
+    tally.mailboxes -= counted;
+    tally.late -= counted && late && tally.late > 0;
+    return counted;
   });
 }
 
@@ -107,10 +107,9 @@ bool HostOutages::mark_late(uint16_t id, uint8_t epoch) {
 void HostOutages::unmark_late(uint16_t id, uint8_t epoch) {
   if (id == kNoHost) return;
   change(*hosts_[id], [&](Tally& tally) {
-    if (tally.epoch != epoch) return false;
-    BH_CHECK(tally.late > 0);
-    --tally.late;
-    return true;
+    bool counted = tally.epoch == epoch && tally.late > 0;  // as above
+    tally.late -= counted;
+    return counted;
   });
 }
 
@@ -139,7 +138,7 @@ std::optional<HostOutage> HostOutages::judge(uint16_t id, uint32_t now_s, uint32
   bool began = false;
   Tally after = change(host, [&](Tally& tally) {
     began = false;
-    if (tally.silent || tally.late < std::max(rules.mailboxes_min, 1u)) return false;
+    if (tally.silent || tally.mailboxes == 0 || tally.late < std::max(rules.mailboxes_min, 1u)) return false;
     if (tally.late * 100 < tally.mailboxes * rules.share_percent) return false;
     uint64_t missed_s = uint64_t{kCallbacksMissed} * frequency_s / tally.mailboxes;
     uint64_t quiet_s = std::clamp<uint64_t>(missed_s, std::min(kQuietMin_s, frequency_s / 2), frequency_s / 2);

@@ -122,6 +122,10 @@ void HttpServer::stay() {
 
 bool HttpServer::quiet(Instant now, Duration young) {
   if (stats_.requests_in_work + http2_.requests_in_work > 0) return false;
+  // What is on its way out of the listening socket is a connection that has asked nothing yet.
+  for (const Listener* listener : listeners_) {
+    if (paused_ && !listener->at_rest()) return false;
+  }
   // In the order in which they were accepted, the youngest last.
   const Connection* oldest = connections_.front();
   for (const Connection* connection = connections_.back(); connection; ) {

@@ -29,6 +29,8 @@ bool holds(const std::vector<std::string>& places, const std::string& place) {
   return std::ranges::find(places, place) != places.end();
 }
 
+constexpr std::string_view kPublicAddresses = "[listen.public] addresses";
+
 bool is_own(const NamedDescriptor& given) { return given.name.starts_with(Listeners::kOwn); }
 
 // A service manager's names may hold no colon.
@@ -85,16 +87,17 @@ Status Listeners::open(const Config& config, unsigned cores) {
   BH_TRY(admin_address_, io::local_address(tcp));
   BH_TRY(io::Handle unix_handle, open_admin({{}, config.listen_admin.unix_socket}, "[listen.admin] unix_socket", backlog));
   admin_handles_.push_back(unix_handle);
+  given_.clear();  // we have names of our own by now; who closes those is not to keep a socket that nobody accepts from
   return {};
 }
 
 // Each socket that was given is accepted from, also where there were more cores before: connections may wait in it. Of our
-// own there is one for each core at least, and the kernel spreads connections over them; a service manager's single one is
-// accepted from by all cores.
+// own there is one for each core at least (open_beside), and the kernel spreads connections over them; a service manager's
+// single one is accepted from by all cores.
 Status Listeners::open_public(const HostPort& address, const Config& config, unsigned cores) {
   io::Endpoint endpoint = endpoint_of(address);
   std::string place = endpoint.to_string();
-  int backlog = static_cast<int>(config.listen_public.listen_backlog);
+  public_backlog_ = static_cast<int>(config.listen_public.listen_backlog);
   auto found = given_.find(place);
   size_t given = found == given_.end() ? 0 : found->second.size();
   for (size_t i = 0; i < given; ++i) {
@@ -107,13 +110,24 @@ Status Listeners::open_public(const HostPort& address, const Config& config, uns
       BH_TRY(endpoint.tcp, io::local_address(handle));
     }
   }
-  bool all_own = given == 0 || is_own(found->second.front());
-  for (size_t core = given; all_own && core < cores; ++core) {
-    BH_TRY(io::Handle handle, open_own(endpoint, true, "[listen.public] addresses", backlog));
+  for (unsigned core = 0; given == 0 && core < cores; ++core) {
+    BH_TRY(io::Handle handle, open_own(endpoint, true, kPublicAddresses, public_backlog_));
     public_handles_[core].push_back(handle);
     BH_TRY(endpoint.tcp, io::local_address(handle));  // port 0 became a real one
   }
+  bool own_given = given > 0 && is_own(found->second.front());
+  for (size_t core = given; own_given && core < cores; ++core) {
+    beside_.push_back({endpoint, static_cast<unsigned>(core)});
+  }
   public_addresses_.push_back(endpoint.tcp);
+  return {};
+}
+
+Status Listeners::open_beside() {
+  for (const Beside& one : std::exchange(beside_, {})) {
+    BH_TRY(io::Handle handle, open_own(one.endpoint, true, kPublicAddresses, public_backlog_));
+    public_handles_[one.core].push_back(handle);
+  }
   return {};
 }
 

@@ -25,6 +25,10 @@ class Listeners {
   Status take(std::vector<NamedDescriptor> given, const Config& config);
   // Opens what is missing; all at once, so that a busy port shows before anything is served. Errors: os; complaint().
   Status open(const Config& config, unsigned cores);
+  // Where fewer of our own were given than there are cores: one more for each of those. When whoever had the others
+  // accepts no more, because the kernel lets connections wait in a new one at once. Errors: os; then these cores accept
+  // nothing.
+  Status open_beside();
   // Where nothing will accept on them.
   void close_all();
 
@@ -57,6 +61,12 @@ class Listeners {
   std::vector<SocketAddress> public_addresses_;
   SocketAddress admin_address_;
   std::vector<Socket> sockets_;  // each once
+  struct Beside {
+    io::Endpoint endpoint;
+    unsigned core = 0;
+  };
+  std::vector<Beside> beside_;  // for open_beside()
+  int public_backlog_ = 0;
   std::vector<std::string> unclaimed_;
   std::string complaint_;
 };

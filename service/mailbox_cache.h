@@ -38,7 +38,6 @@ struct Mailbox : ListLink {
   uint32_t callbacks_this_minute = 0;
   Instant minute_began{};
   std::optional<Instant> resubscribe_asked;
-  std::optional<Instant> refused_since;  // by overload, each callback with new mail since
   // Renewals (service/renewal.h): of which subscription Exchange said that its mailbox is elsewhere; the generation in
   // which the subscription's EWS URL was found to be permitted.
   store::CapabilityHash moved_from;

@@ -105,7 +105,6 @@ struct Mailboxes::Impl {
   Task<CallbackAnswer> handle(Callback& callback);
   std::optional<CallbackOutcome> refuse(Mailbox& mailbox) const;
   Task<Status> load(Mailbox& mailbox);
-  bool refused_for_long(const Mailbox& mailbox, const store::SubscriptionRecord& subscription) const;
   Task<void> handle_mail(MailWork& work);
   Task<bool> answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only);
   Task<void> answer_after_push(MailWork& work, Delivery& delivery);
@@ -198,9 +197,6 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
                           .arrivals = arrivals_of(events),
                           .plan = {}});
     co_await handle_mail(*work);
-    bool refused = answer.outcome == CallbackOutcome::refused_overload;
-    if (!refused) mailbox->refused_since.reset();
-    if (refused && !mailbox->refused_since) mailbox->refused_since = callback.received_at;
   }
   bool unread_changed = mailbox->unread_known && mailbox->hot.unread != unread_before;
   // The alert of a new mail has told the device the number already.
@@ -313,13 +309,6 @@ Task<Status> Mailboxes::Impl::load(Mailbox& mailbox) {
   co_return Status();
 }
 
-// With a whole StatusFrequency of 503 the subscription would die.
-bool Mailboxes::Impl::refused_for_long(const Mailbox& mailbox, const store::SubscriptionRecord& subscription) const {
-  if (!mailbox.refused_since) return false;
-  Duration patience = std::chrono::minutes(subscription.status_frequency_minutes);
-  return io::now() - *mailbox.refused_since >= patience * limits().overload_refusal_percent_max / 100;
-}
-
 // New mails, mails that were missed, or repeats of either.
 Task<void> Mailboxes::Impl::handle_mail(MailWork& work) {
   Mailbox& mailbox = work.mailbox;
@@ -338,7 +327,7 @@ Task<void> Mailboxes::Impl::handle_mail(MailWork& work) {
   delivery.accept(work.arrivals.size() + events.duplicates);
   delivery.settle(DeviceOutcome::skipped_duplicate, events.duplicates);
 
-  bool journal_only = work.callback.journal_only || refused_for_long(mailbox, *work.callback.subscription);
+  bool journal_only = work.callback.journal_only;
   // What was missed is known only when the mailbox was listed: until then Exchange has to wait.
   bool first_journaled = work.source.after_journal() && !events.gap && !work.arrivals.empty();
   if ((journal_only || first_journaled) && co_await answer_from_journal(work, delivery, journal_only)) co_return;

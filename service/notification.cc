@@ -169,7 +169,10 @@ Task<void> NotificationHandler::Impl::handle(HttpExchange& exchange) {
   bool counts = desk.route.kind == store::RouteKind::subscription;
   FairShare::Place place = counts ? admit(desk.callback) : FairShare::Place();
   if (counts && !place) {
+    note_end(desk.callback, CallbackOutcome::refused_overload);
     co_await respond(exchange, CallbackOutcome::refused_overload);
+    note_trail(desk.callback,
+               {.outcome = CallbackOutcome::refused_overload, .total = io::now() - desk.callback.received_at}, false);
     co_return;
   }
 
@@ -230,18 +233,24 @@ FairShare::Place NotificationHandler::Impl::admit(Callback& callback) {
   const Core& home = *core.node.cores[core.node.home_core(subscription.user)];
   OverloadLevel level = std::max(core.overload.level(), home.overload.level());
   uint32_t tenant = callback.tenant->number;
-  FairShare::Place place = core.overload.places.take(tenant, config.in_flight_max, level, io::now());
-  if (place) return place;
   Duration patience = std::chrono::minutes(subscription.status_frequency_minutes);
   Duration budget = patience * config.overload_refusal_percent_max / 100;
-  if (core.node.refusals.may_refuse(callback.capability_hash, budget, io::now())) return place;
-  callback.journal_only = true;
-  core.metrics.add(metric::overload_admitted);
-  return core.overload.places.take_urgently(tenant, config.in_flight_max);
+  Instant now = io::now();
+  callback.journal_only = core.node.refusals.refused_for(callback.capability_hash, now) >= budget;
+  FairShare::Place place = core.overload.places.take(tenant, config.in_flight_max, level, now);
+  if (place || !callback.journal_only) return place;
+  FairShare::Place urgent = core.overload.places.take_urgently(tenant, config.in_flight_max);
+  if (urgent) core.metrics.add(metric::overload_admitted);
+  return urgent;
 }
 
+// Refusals count together, wherever the callback was refused: here, or by its mailbox's core.
 void NotificationHandler::Impl::note_end(const Callback& callback, CallbackOutcome outcome) {
-  if (outcome < CallbackOutcome::refused_unknown) core.node.refusals.served(callback.capability_hash);
+  if (outcome == CallbackOutcome::refused_overload) {
+    core.node.refusals.refused(callback.capability_hash, io::now());
+  } else if (outcome < CallbackOutcome::refused_unknown) {
+    core.node.refusals.served(callback.capability_hash);
+  }
 }
 
 // True where the address has to wait; it was told so, and has to come by a new connection.

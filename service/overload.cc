@@ -102,22 +102,33 @@ Refusals::Entry* Refusals::bucket_of(const store::CapabilityHash& subscription) 
   return &entries_[place % (kRemembered / kBucket) * kBucket];
 }
 
-bool Refusals::may_refuse(const store::CapabilityHash& subscription, Duration budget, Instant now) {
+Duration Refusals::refused_for(const store::CapabilityHash& subscription, Instant now) const {
+  if (count_.load(std::memory_order_relaxed) == 0) return Duration::zero();
+  const Entry* bucket = bucket_of(subscription);
+  uint32_t tag = tag_of(subscription), second = seconds_of(now);
+  for (size_t i = 0; i < kBucket; ++i) {
+    uint64_t entry = bucket[i].load(std::memory_order_relaxed);
+    uint32_t age = second - static_cast<uint32_t>(entry);
+    if (entry >> 32 == tag && age < kForgetSeconds) return std::chrono::seconds(age);
+  }
+  return Duration::zero();
+}
+
+void Refusals::refused(const store::CapabilityHash& subscription, Instant now) {
   Entry* bucket = bucket_of(subscription);
   uint32_t tag = tag_of(subscription), second = seconds_of(now);
   Entry* free = nullptr;
   for (size_t i = 0; i < kBucket; ++i) {
     uint64_t entry = bucket[i].load(std::memory_order_relaxed);
     uint32_t age = second - static_cast<uint32_t>(entry);
-    if (entry >> 32 == tag && age < kForgetSeconds) return std::chrono::seconds(age) < budget;
+    if (entry >> 32 == tag && age < kForgetSeconds) return;
     if (entry == 0 || age >= kForgetSeconds) free = &bucket[i];
   }
-  if (!free) return true;
+  if (!free) return;
   // Two cores that meet here may lose one of two entries, whose time then begins with its next refusal.
   if (free->exchange(uint64_t{tag} << 32 | second, std::memory_order_relaxed) == 0) {
     count_.fetch_add(1, std::memory_order_relaxed);
   }
-  return true;
 }
 
 void Refusals::served(const store::CapabilityHash& subscription) {

@@ -113,9 +113,12 @@ class Refusals {
   static constexpr size_t kRemembered = 128 * 1024;  // 1 MB
 
   Refusals();
-  // One more refusal is wished. True where it is within `budget` since the first; it then is noted.
-  bool may_refuse(const store::CapabilityHash& subscription, Duration budget, Instant now);
-  // It was served: its next refusal is a first one. Next to nothing while nobody was refused.
+  // For how long it has been refused, in whole seconds; zero where it was served last. As served(), next to nothing while
+  // nobody was refused.
+  Duration refused_for(const store::CapabilityHash& subscription, Instant now) const;
+  // It is refused. The first one since it was served is remembered.
+  void refused(const store::CapabilityHash& subscription, Instant now);
+  // It was served: its next refusal is a first one.
   void served(const store::CapabilityHash& subscription);
 
  private:

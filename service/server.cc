@@ -287,19 +287,24 @@ Task<bool> Server::ask_predecessor() {
 Task<bool> Server::own() {
   Status owned = co_await handover_.own();
   if (owned) co_return true;
-  bool held = is(owned.error(), CoreError::limit);
-  fail_start(held ? fmt::format("{}: another bellhopd serves with this store; stop it, or start with --take-over",
-                                handover_options_.lock_path)
-                  : fmt::format("{}: cannot be locked: {}", handover_options_.lock_path, error_text(owned.error())));
+  if (is(owned.error(), CoreError::canceled)) {
+    fail_start("ended by a signal before its turn came; the bellhopd that ran serves on");
+  } else if (is(owned.error(), CoreError::limit)) {
+    fail_start(fmt::format("{}: another bellhopd serves with this store; stop it, or start with --take-over",
+                           handover_options_.lock_path));
+  } else {
+    fail_start(fmt::format("{}: cannot be locked: {}", handover_options_.lock_path, error_text(owned.error())));
+  }
   co_return false;
 }
 
 // Those of the process before, where it left them, so that phones and Exchange resume their sessions.
 void Server::make_ticket_keys() {
-  auto left = std::ranges::find(given_, kTickets, &NamedDescriptor::name);
-  if (left != given_.end()) {
-    ticket_file_ = std::move(left->descriptor);
-    given_.erase(left);
+  for (NamedDescriptor& left : given_) {  // whoever runs gives later than a service manager, and knows better
+    if (left.name == kTickets) ticket_file_ = std::move(left.descriptor);
+  }
+  std::erase_if(given_, [](const NamedDescriptor& left) { return left.name == kTickets; });
+  if (ticket_file_) {
     if (auto saved = io::read_memory_file(ticket_file_.get())) {
       ticket_keys_ = TicketKeys::restore(*saved);
       wipe(*saved);
@@ -332,6 +337,12 @@ bool Server::open_listeners() {
   if (opened) opened = listeners_.open(config_, io::cores());
   if (!opened) fail_start(listeners_.complaint());
   return opened.has_value();
+}
+
+// More cores than the process before had: where it accepts no more. Without them the others accept for all.
+void Server::open_more_listeners(Log& log) {
+  Status opened = listeners_.open_beside();
+  if (!opened) log_line(log, LogLevel::warning, "listener_missing", field("error", opened.error()));
 }
 
 // Our own sockets and the ticket keys, for the process that the service manager starts after this one.
@@ -384,6 +395,7 @@ Task<void> Server::run(unsigned index) {
     co_await on_core(0, [this] { return meet(all_made_, made_); });
     if (index == 0) {
       if (handover_.asked()) co_await own_unless_stopped();
+      if (!failed_) open_more_listeners(parts.log);
       owned_.set();
     }
     if (co_await on_core(0, [this] { return Steps::owned(this); })) {
@@ -527,7 +539,7 @@ Task<void> Server::offer_place() {
                               },
                           .wind_down = [this] { return wind_down_all(); },
                           .take_back = [this] { return take_back(); },
-                          .leave = [this] { return drain(); }},
+                          .leave = [this] { return begin_end(/*cut=*/false); }},
                          parts_[0]->log);
 }
 
@@ -566,13 +578,20 @@ Task<void> Server::take_back() {
   }
 }
 
+// A second call cuts short what is left; but what a successor has begun is no call of anybody.
 Task<void> Server::drain() {
-  bool again = drain_begun_;
-  drain_begun_ = true;
+  bool again = std::exchange(drain_asked_, true);
+  co_await begin_end(/*cut=*/again);
+}
+
+// The end, begun once; with `cut`, what is still under way is stopped.
+Task<void> Server::begin_end(bool cut) {
+  bool begun = std::exchange(drain_begun_, true);
+  if (begun && !cut) co_return;
   node_->leaving = true;
   for (unsigned core = 0; core < io::cores(); ++core) {
-    struct Done {
-      static Task<bool> begin(Server* server, unsigned index, bool cut) {
+    struct There {
+      static Task<bool> end(Server* server, unsigned index, bool cut) {
         if (cut) {
           co_await server->cut_short(index);
         } else {
@@ -581,7 +600,7 @@ Task<void> Server::drain() {
         co_return true;
       }
     };
-    co_await on_core(core, [this, core, again] { return Done::begin(this, core, again); });
+    co_await on_core(core, [this, core, cut] { return There::end(this, core, cut); });
   }
 }
 
@@ -653,21 +672,25 @@ Task<void> Server::reload_on_signal() { (void)co_await reload("signal"); }
 // SIGTERM and SIGINT end a successor that still waits; the one who runs then serves on.
 Task<void> Server::own_unless_stopped() {
   struct Waiting {
-    static Task<void> watch(Context* waiting) {
+    static Task<void> watch(Context* waiting, bool* end) {
       for (;;) {
         auto number = co_await next_signal();
         if (!number) co_return;
-        if (*number != SIGHUP) waiting->request_stop();
+        if (*number == SIGHUP) continue;  // nothing serves by what was read
+        *end = true;
+        waiting->request_stop();
       }
     }
   };
+  bool end = false;
   Context& own_context = co_await current_context();
   Context waiting(&own_context);
   TaskScope signals(&own_context);
-  if (handle_signals_) signals.spawn(Waiting::watch(&waiting));
+  if (handle_signals_) signals.spawn(Waiting::watch(&waiting, &end));
   co_await own().under(waiting);
   signals.request_stop();
   co_await signals.join();
+  if (end && !failed_) co_await drain();  // it came when the place was ours already
 }
 
 Task<void> Server::watch_signals() {

@@ -41,7 +41,7 @@ class Server {
   // The whole life on one core: start, serve, drain. On every core of the cluster.
   Task<void> run(unsigned core);
 
-  // Ends run() in good order. From any core of the cluster; returns at once. A second call cuts what is left short.
+  // Ends run() in good order. On core 0; returns at once. A second call cuts what is left short.
   Task<void> drain();
 
   // Core 0 takes SIGTERM and SIGINT (drain), SIGHUP. Off for tests that run several servers.
@@ -87,6 +87,7 @@ class Server {
   void make_ticket_keys();
   void keep_ticket_keys(Log& log);
   bool open_listeners();
+  void open_more_listeners(Log& log);
   void give_to_manager(Log& log);
   Task<bool> meet(Event& event, unsigned& arrived);
   Task<void> serve(CoreParts& parts);
@@ -102,6 +103,7 @@ class Server {
   void begin_reloads(CoreParts& parts);
   Task<void> switch_cores(std::shared_ptr<const Switch> next);
   Task<void> tick(CoreParts& parts);
+  Task<void> begin_end(bool cut);
   Task<void> begin_drain(unsigned core);
   Task<void> cut_short(unsigned core);
   void fail_start(std::string complaint);
@@ -141,6 +143,7 @@ class Server {
   std::vector<uint64_t> requests_of_core_;
   bool failed_ = false;
   bool drain_begun_ = false;
+  bool drain_asked_ = false;  // by somebody, not by a successor
   std::string complaint_;
 };
 

@@ -29,14 +29,14 @@ SilenceRules rules_of(const SupervisionConfig& config) {
                     .probe_interval_s = config.outage_probe_seconds}};
 }
 
-// Where a capability hash stands among all: each core reads its share of them.
-uint64_t place_of(const store::CapabilityHash& capability) { return load_be64(capability.bytes.data()); }
+// Where a key stands among all: each core reads its share of them. Keys are hashes.
+uint64_t number_of(const std::array<uint8_t, 32>& key) { return load_be64(key.data()); }
 
-// The last key below all that stand at `place`, which is not 0.
-store::CapabilityHash before(uint64_t place) {
-  store::CapabilityHash key;
-  key.bytes.fill(0xff);
-  store_be64(key.bytes.data(), place - 1);
+// The last key below all that stand at `number`, which is not 0.
+std::array<uint8_t, 32> before(uint64_t number) {
+  std::array<uint8_t, 32> key;
+  key.fill(0xff);
+  store_be64(key.data(), number - 1);
   return key;
 }
 
@@ -64,22 +64,32 @@ Supervised Supervision::state(const store::StoredUserId& user) const { return wa
 
 // ---- Who there is ----
 
-// Each core reads its share of the subscriptions and hands them to their homes, so that each is read once.
+// Each core reads its share of the subscriptions and hands them to their homes, so that each is read once. Then likewise
+// the users who have devices and no subscription: it ended, and whoever was asked for another may not have heard.
 Task<void> Supervision::fill() {
+  Instant began = io::now();
+  if (!co_await fill_from(&Supervision::read_subscriptions)) co_return;
+  if (!co_await fill_from(&Supervision::read_users)) co_return;
+  filled_ = true;
+  log_line(core_.log, LogLevel::info, "supervision_filled", field("mailboxes", watch_.size()),
+           field("ms", to_milliseconds(io::now() - began)));
+}
+
+// False where it was stopped.
+Task<bool> Supervision::fill_from(ReadPage read) {
   const auto cores = static_cast<unsigned>(core_.node.cores.size());
   const uint64_t share = std::numeric_limits<uint64_t>::max() / cores;
   const bool last = core_.index + 1 == cores;
-  std::optional<store::CapabilityHash> after;
+  std::optional<Place> after;
   if (core_.index > 0) after = before(share * core_.index);
   const uint64_t end = last ? std::numeric_limits<uint64_t>::max() : share * (core_.index + 1);
-  Instant began = io::now();
   Seeds seeds(cores);
   for (;;) {
-    Result<bool> more = co_await fill_page(after, end, seeds);
+    Result<bool> more = co_await (this->*read)(after, end, seeds);
     if (!more) {
       // What is not read yet is not watched until it calls.
       log_line(core_.log, LogLevel::error, "supervision_incomplete", field("error", more.error()));
-      if (!co_await sleep_for(kSupervisionFillRetry)) co_return;
+      if (!co_await sleep_for(kSupervisionFillRetry)) co_return false;
       continue;
     }
     for (unsigned home = 0; home < cores; ++home) {
@@ -89,27 +99,40 @@ Task<void> Supervision::fill() {
       co_await on_core(home, [there, batch] { return take(there, batch); });
       seeds[home].clear();
     }
-    if (!*more) break;
-    if ((co_await current_context()).stop_requested()) co_return;
+    if (!*more) co_return true;
+    if ((co_await current_context()).stop_requested()) co_return false;
     co_await yield_now();
   }
-  filled_ = true;
-  log_line(core_.log, LogLevel::info, "supervision_filled", field("mailboxes", watch_.size()),
-           field("ms", to_milliseconds(io::now() - began)));
 }
 
-// False where nothing of this core's share is left.
-Task<Result<bool>> Supervision::fill_page(std::optional<store::CapabilityHash>& after, uint64_t end, Seeds& seeds) {
-  BH_CO_TRY(auto entries, co_await core_.node.store.list_subscriptions(after, kSupervisionRowsPerRead));
+Task<Result<bool>> Supervision::read_subscriptions(std::optional<Place>& after, uint64_t end, Seeds& seeds) {
+  std::optional<store::CapabilityHash> key;
+  if (after) key = store::CapabilityHash{*after};
+  BH_CO_TRY(auto entries, co_await core_.node.store.list_subscriptions(key, kSupervisionRowsPerRead));
   HostOutages& hosts = core_.node.host_outages;
   uint16_t host = HostOutages::kNoHost;
   for (const store::SubscriptionEntry& entry : entries) {
-    if (place_of(entry.capability) >= end) co_return false;
+    after = entry.capability.bytes;
+    if (number_of(*after) >= end) co_return false;
     const store::SubscriptionRecord& record = entry.record;
     if (hosts.origin(host) != record.ews_origin()) host = hosts.id_of(record.ews_origin(), now_s());
     seeds[core_.node.home_core(record.user)].push_back(
         {.owner = owner_of(record.user), .frequency_minutes = record.status_frequency_minutes, .host = host});
-    after = entry.capability;
+  }
+  co_return entries.size() == kSupervisionRowsPerRead;
+}
+
+Task<Result<bool>> Supervision::read_users(std::optional<Place>& after, uint64_t end, Seeds& seeds) {
+  std::optional<store::StoredUserId> key;
+  if (after) key = store::StoredUserId{*after};
+  BH_CO_TRY(auto entries, co_await core_.node.store.list_users(key, kSupervisionRowsPerRead));
+  auto frequency = static_cast<uint16_t>(core_.config().ews.status_frequency_minutes);
+  for (const store::UserEntry& entry : entries) {
+    after = entry.id.bytes;
+    if (number_of(*after) >= end) co_return false;
+    if (entry.record.devices == 0 || !entry.record.subscriptions.empty()) continue;
+    seeds[core_.node.home_core(entry.id)].push_back(
+        {.owner = owner_of(entry.id), .frequency_minutes = frequency, .host = HostOutages::kNoHost});
   }
   co_return entries.size() == kSupervisionRowsPerRead;
 }

@@ -51,8 +51,14 @@ class Supervision {
   };
   using Seeds = std::vector<std::vector<Seed>>;  // by home core
 
+  using Place = std::array<uint8_t, 32>;         // a key of the table that is read
+  // Reads a page: what comes after `after` and stands below `end`. False where nothing of this core's share is left.
+  using ReadPage = Task<Result<bool>> (Supervision::*)(std::optional<Place>& after, uint64_t end, Seeds& seeds);
+
   Task<void> fill();
-  Task<Result<bool>> fill_page(std::optional<store::CapabilityHash>& after, uint64_t end, Seeds& seeds);
+  Task<bool> fill_from(ReadPage read);
+  Task<Result<bool>> read_subscriptions(std::optional<Place>& after, uint64_t end, Seeds& seeds);
+  Task<Result<bool>> read_users(std::optional<Place>& after, uint64_t end, Seeds& seeds);
   static Task<bool> take(Supervision* home, const std::vector<Seed>* seeds);
   Task<void> look();
   Task<void> ask(SilenceFound::Ask ask);

@@ -27,7 +27,7 @@ Result<std::string> meta_row(std::string_view name) {
 
 }  // namespace
 
-Status prepare_schema(WriteView& view) {
+Status prepare_schema(WriteView& view, bool upgrade) {
   BH_TRY(std::optional<Bytes> value, view.get(Table::meta, as_bytes(kSchemaName)));
   if (value) {
     if (value->size() != 4) return fail(corrupt(Table::meta));
@@ -35,6 +35,7 @@ Status prepare_schema(WriteView& view) {
     bool known = version >= kSchemaVersionOldest && version <= kSchemaVersion;
     if (!known) return fail(store_error(StoreError::schema_unknown, version));
     if (version == kSchemaVersion) return {};
+    if (!upgrade) return fail(store_error(StoreError::schema_unknown, version));
     return view.put(Table::meta, as_bytes(kSchemaName), Key::be32(kSchemaVersion));
   }
   for (size_t t = 0; t < kTableCount; ++t) {

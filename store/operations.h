@@ -12,7 +12,7 @@ namespace bellhop::store::operations {
 
 // Writes the schema version into an empty store, raises that of an older one; refuses all others. Errors:
 // schema_unknown, corrupt.
-Status prepare_schema(WriteView& view);
+Status prepare_schema(WriteView& view, bool upgrade = true);
 // True for a row of `meta` whose value the service wrote: sealed.
 bool is_service_meta(std::string_view row);
 // The name that the service gave it.

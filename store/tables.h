@@ -12,8 +12,9 @@
 
 namespace bellhop::store {
 
-// 2: subscription records of version 2. A store of version 1 is taken over when it is opened: its records are read as
-// they are, and a program that knows version 1 only refuses the store from then on.
+// 2: subscription records of version 2. 3: of version 3, and user records of version 2. A store of an earlier version is
+// taken over when it is opened, while nobody else has it: its records are read as they are, and a program that knows
+// earlier versions only refuses the store from then on.
 inline constexpr uint32_t kSchemaVersion = 3;
 inline constexpr uint32_t kSchemaVersionOldest = 1;
 // Of LMDB 0.9.24. Our longest key has 48 bytes, but names in `meta` are the caller's.

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "core/descriptors.h"
 #include "core/io.h"
 #include "core/tls/context.h"
 #include "core/tls/error.h"
@@ -75,6 +76,17 @@ std::string store_path(const service::Config& config) {
   return config.store.path.starts_with('/') ? config.store.path : config.data_dir + "/" + config.store.path;
 }
 
+std::string owner_path(const std::string& store_path) { return store_path + "-owner"; }
+
+bool somebody_serves(const std::string& store_path) {
+  std::string path = owner_path(store_path);
+  if (!io::file_info(path)) return false;
+  auto lock = io::open_lock_file(path);
+  if (!lock) return false;
+  auto free = io::try_lock(*lock);
+  return free && !*free;
+}
+
 std::unique_ptr<store::LmdbStore> open_store(const service::Config& config) {
   std::string path = store_path(config);
   std::string folder = path.substr(0, path.rfind('/'));
@@ -83,7 +95,8 @@ std::unique_ptr<store::LmdbStore> open_store(const service::Config& config) {
                          error_text(made.error())));
     return nullptr;
   }
-  auto store = store::LmdbStore::open({.path = path, .map_size = config.store.map_size_bytes});
+  auto store = store::LmdbStore::open(
+      {.path = path, .map_size = config.store.map_size_bytes, .upgrade = !somebody_serves(path)});
   if (!store) {
     complain(store.error().text);
     return nullptr;
@@ -154,7 +167,7 @@ int run_server(const std::string& config_path, bool take_over) {
   io::ClusterOptions options;
   options.cores = config->cores != 0 ? config->cores : std::max(1u, std::thread::hardware_concurrency());
   options.connections_max = config->listen_public.connections_max / options.cores + 1024;
-  service::HandoverOptions handover{.lock_path = store_path(*config) + "-owner",
+  service::HandoverOptions handover{.lock_path = owner_path(store_path(*config)),
                                     .socket_path = config->data_dir + "/handover.sock",
                                     .take_over = take_over};
   service::Server server(*std::move(config), *std::move(files), *store);

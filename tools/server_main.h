@@ -37,6 +37,10 @@ int check_config(const std::string& path);
 
 // Where the store's file is.
 std::string store_path(const service::Config& config);
+// Whose lock its owner holds.
+std::string owner_path(const std::string& store_path);
+// Another process is the store's owner at this moment.
+bool somebody_serves(const std::string& store_path);
 // Opens it, and makes it and its folder where they are missing. On failure the reason stands on standard error.
 std::unique_ptr<store::LmdbStore> open_store(const service::Config& config);
 

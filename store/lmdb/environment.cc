@@ -101,6 +101,12 @@ std::string schema_text(const Error& error, const LmdbOptions& options) {
         "cannot open the store {}: it holds data but no schema version; it is not a bellhop store, move it away",
         options.path);
   }
+  if (error.detail < kSchemaVersion && error.detail >= kSchemaVersionOldest) {
+    return fmt::format(
+        "cannot open the store {}: a bellhopd that knows schema version {} only is using it, and this one would make it "
+        "version {}; stop that one first",
+        options.path, error.detail, kSchemaVersion);
+  }
   return fmt::format(
       "cannot open the store {}: schema version {} is unknown, this bellhop knows {}; run the bellhop that "
       "wrote it, or upgrade bellhop",
@@ -164,7 +170,7 @@ std::expected<std::unique_ptr<LmdbEnvironment>, OpenFailure> LmdbEnvironment::op
   if (Result<unsigned> cleared = self->clear_stale_readers(); !cleared) {
     return std::unexpected(OpenFailure{cleared.error(), schema_text(cleared.error(), options)});
   }
-  if (Status made = self->create_tables(); !made) {
+  if (Status made = self->create_tables(options.upgrade); !made) {
     return std::unexpected(OpenFailure{made.error(), schema_text(made.error(), options)});
   }
   return self;
@@ -178,7 +184,7 @@ LmdbEnvironment::~LmdbEnvironment() {
   open_files().erase(identity_);
 }
 
-Status LmdbEnvironment::create_tables() {
+Status LmdbEnvironment::create_tables(bool upgrade) {
   MDB_txn* transaction = nullptr;
   if (int rc = mdb_txn_begin(env_, nullptr, 0, &transaction); rc != 0) return fail(lmdb_error(rc));
   for (size_t t = 0; t < kTableCount; ++t) {
@@ -189,7 +195,7 @@ Status LmdbEnvironment::create_tables() {
   }
   LmdbCursors cursors;
   LmdbWriteView view(transaction, tables_, cursors);
-  Status status = operations::prepare_schema(view);
+  Status status = operations::prepare_schema(view, upgrade);
   cursors.close();
   if (!status) {
     mdb_txn_abort(transaction);  // an unknown file stays as it was

@@ -15,6 +15,9 @@ namespace bellhop::store {
 struct LmdbOptions {
   std::string path;                 // the file; its folder exists. A second file, path + "-lock", lies beside it
   uint64_t map_size = 64ull << 30;  // bytes of address space and the file's greatest size; sparse
+  // A store of an earlier schema version is taken over. False: it is refused, and stays as it is, for a program of that
+  // version is using it.
+  bool upgrade = true;
 };
 
 // The exit code of a process whose disk failed while the store was being written.
@@ -48,7 +51,7 @@ class LmdbEnvironment : public Engine {
 
  private:
   LmdbEnvironment() = default;
-  Status create_tables();
+  Status create_tables(bool upgrade);
   class Reader;
   static constexpr size_t kCoresMax = 256;
 

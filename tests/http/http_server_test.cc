@@ -375,6 +375,17 @@ Task<void> quiet_needs_a_request(Fixture& fixture, HttpServer& server, io::Endpo
   co_await silent->close();
 }
 
+// The kernel may have given a connection that nobody has looked at: accepting has to come to rest first.
+Task<void> quiet_needs_rest(Fixture&, HttpServer& server, io::Endpoint) {
+  server.pause();
+  EXPECT_FALSE(server.quiet(io::now(), 1h));
+  while (!server.quiet(io::now(), 1h)) CO_ASSERT(co_await sleep_for(1ms));
+  server.stay();
+  EXPECT_TRUE(server.quiet(io::now(), 1h)) << "nobody asked it to rest";
+}
+
+TEST_P(HttpServerOver, IsNotQuietBeforeAcceptingHasComeToRest) { run_scenario(fixture, quiet_needs_rest); }
+
 TEST_P(HttpServerOver, IsNotQuietWhileANewConnectionHasAskedNothing) { run_scenario(fixture, quiet_needs_a_request); }
 
 Task<void> leaves(Fixture& fixture, HttpServer&, io::Endpoint endpoint) {

@@ -236,6 +236,7 @@ SCENE_TEST(NotificationHandler, AnOverloadedCoreRefusesBeforeAnyWork) {
   EXPECT_TRUE(refused.closed);
   EXPECT_FALSE(refused.body_read);
   EXPECT_EQ(scene.outcomes(CallbackOutcome::refused_overload), 1u);
+  EXPECT_EQ(scene.parts[0]->core.trail.of_user(subscriber.user, 9).size(), 1u) << "`bellhop explain` tells of it";
   // Strangers learn nothing of it.
   EXPECT_EQ((co_await scene.post("/notify?id=AAAAAAAAAAAAAAAAAAAAAA&creds=AAAA", "")).status, 404);
   scene.parts[0]->core.overload.set_level(OverloadLevel::none);
@@ -253,6 +254,32 @@ SCENE_TEST(NotificationHandler, NoSubscriptionIsRefusedForLongerThanAQuarterOfIt
   EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
   EXPECT_EQ(scene.parts[0]->metrics->value(metric::overload_admitted), 1u);
   EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 503);  // a new time has begun
+}
+
+// A full queue of the mailbox's core refuses as an overloaded core does, and Exchange counts both.
+SCENE_TEST_WITH(NotificationHandler, RefusalsOfBothPlacesCountTogether, {.configure = [](Config& config) {
+                  config.notification.decrypt_queue_max = 1;
+                  config.notification.decrypt_queue_per_tenant_max = 1;
+                }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna"), other = co_await scene.subscribe("bert");
+  have_mail("a");
+  have_mail("b");
+  std::string body = scene.mail_body(subscriber, {"a"});
+  FakeHttpExchange first(other.target(), scene.mail_body(other, {"b"})), second(subscriber.target(), body);
+  Event gate;
+  first.body_gate = second.body_gate = &gate;
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.deliver(first));
+  scope.spawn(scene.deliver(second));
+  gate.set();
+  co_await scope.join();
+  EXPECT_EQ(second.status, 503);
+  EXPECT_TRUE(co_await sleep_for(440s));
+  scene.parts[0]->core.overload.set_level(OverloadLevel::severe);
+  EXPECT_EQ((co_await scene.post(subscriber.target(), body)).status, 503);
+  EXPECT_TRUE(co_await sleep_for(10s));
+  EXPECT_EQ((co_await scene.post(subscriber.target(), body)).status, 200);
+  EXPECT_EQ(scene.parts[0]->metrics->value(metric::overload_admitted), 1u);
 }
 
 SCENE_TEST(NotificationHandler, WhatIsInWorkWhenTheDrainsPatienceEndsIsHandedBack) {

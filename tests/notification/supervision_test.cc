@@ -216,6 +216,25 @@ SCENE_TEST(Silence, BeginsAnewWhenWeStart) {
   co_await again.stop();
 }
 
+// Its subscription was called lost, its device was asked, and the push did not arrive.
+SCENE_TEST(Silence, OfAUserWithoutASubscriptionIsNotForgottenByARestart) {
+  store_mailboxes(scene, 2);
+  store::StoredUserId user = user_number(scene, 0);
+  auto stored = co_await scene.store->read_user(user);
+  CO_ASSERT(stored && stored->subscriptions.size() == 1);
+  store::Ending ending{.reason = store::TombstoneReason::removed, .expires = io::wall_now() + 1h};
+  EXPECT_TRUE(co_await scene.store->end_subscription(stored->subscriptions[0], ending));
+  co_await scene.restart();
+  Running running(scene);
+  EXPECT_TRUE(co_await sleep_for(kLate - kLook));
+  EXPECT_EQ(supervised(scene), 2u);
+  EXPECT_EQ(stage(scene, user), SilenceStage::active);
+  EXPECT_TRUE(co_await sleep_for(kLost - kLate + 2 * kLook));
+  EXPECT_EQ(stage(scene, user), SilenceStage::lost);
+  EXPECT_EQ(fake_apns().sent.size(), 2u) << "its device, and that of the mailbox that is just silent";
+  co_await running.stop();
+}
+
 SCENE_TEST_WITH(Filling, FindsEachStoredMailboxOnceAndAtItsHome, {.cores = 3}) {
   store_mailboxes(scene, 600);
   Running running(scene);

@@ -54,8 +54,9 @@ I id_of(uint64_t number, uint64_t kind) {
 
 }  // namespace
 
-void AdminWorld::run(Scenario scenario) {
+void AdminWorld::run(Scenario scenario, bool hands_over) {
   AdminWorld world(scenario);
+  world.hands_over_ = hands_over;
   test::run_on_cores(kCores, [&](unsigned core) { return world.run_core(core); });
   EXPECT_EQ(world.ended_, kCores);
 }
@@ -87,6 +88,11 @@ Task<void> AdminWorld::run_core(unsigned core) {
     set_tls_clock(&io::wall_now);
     server_.emplace(make_config(), make_files(), *store_);
     server_->handle_signals(false);
+    if (hands_over_) {
+      std::string path = test::unix_endpoint().unix_path;
+      handover_ = {.lock_path = path + "-owner", .socket_path = path};
+      server_->set_handover(handover_);
+    }
     made_.set();
     TaskScope serving(&co_await current_context());
     serving.spawn(server_->run(0));

@@ -34,7 +34,8 @@ class AdminWorld {
  public:
   using Scenario = Task<void> (*)(AdminWorld&);
 
-  static void run(Scenario scenario);
+  // With `hands_over` a successor may ask: see successor_options().
+  static void run(Scenario scenario, bool hands_over = false);
 
   Task<Answer> ask(Way way, std::string method, std::string target, std::string body = {});
   Task<Answer> ask(std::string method, std::string target, std::string body = {}) {
@@ -44,6 +45,9 @@ class AdminWorld {
   store::Store& store() { return *store_; }
   Server& server() { return *server_; }
   bool drain_asked = false;  // by the scenario itself
+  HandoverOptions successor_options() const {
+    return {.lock_path = handover_.lock_path, .socket_path = handover_.socket_path, .take_over = true};
+  }
 
  private:
   explicit AdminWorld(Scenario scenario) : scenario_(scenario) {}
@@ -56,6 +60,8 @@ class AdminWorld {
   Task<void> run_core(unsigned core);
 
   const Scenario scenario_;
+  bool hands_over_ = false;
+  HandoverOptions handover_;
   std::unique_ptr<store::MemoryStore> store_ = store::MemoryStore::create();
   std::optional<Server> server_;
   Event made_;

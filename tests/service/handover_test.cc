@@ -6,6 +6,7 @@
 
 #include "core/sleep.h"
 #include "core/sync.h"
+#include "service/listeners.h"
 #include "service/metrics.h"
 #include "tests/core/run.h"
 
@@ -225,6 +226,37 @@ Task<void> strangers(unsigned) {
 }
 
 TEST(HandoverTest, WhoSpeaksOtherwiseGetsNothing) { run_on_cores(1, strangers); }
+
+// A connection that the kernel lets wait in a socket of ours is served by nobody else: so none may wait there before we
+// own the place.
+Task<void> more_cores(unsigned) {
+  auto before = io::open_listener(loopback(), /*shared=*/true);
+  CO_ASSERT(before);
+  auto address = io::local_address(*before);
+  CO_ASSERT(address);
+  Config config;
+  config.listen_public.addresses = {{"127.0.0.1", address->port}};
+  config.listen_admin.address = {"127.0.0.1", 0};
+  config.listen_admin.unix_socket = test::unix_endpoint().unix_path;
+  std::vector<NamedDescriptor> given;
+  given.push_back({*io::share_listener(*before), "own@whatever"});
+  Listeners listeners;
+  EXPECT_TRUE(listeners.take(std::move(given), config));
+  CO_ASSERT(listeners.open(config, 3));
+  EXPECT_EQ(listeners.public_handles(0).size(), 1u);
+  EXPECT_TRUE(listeners.public_handles(1).empty() && listeners.public_handles(2).empty());
+  EXPECT_EQ(listeners.share(/*own_only=*/true).size(), 3u) << "and two of the admin interface";
+  CO_ASSERT(listeners.open_beside());
+  for (unsigned core = 0; core < 3; ++core) EXPECT_EQ(listeners.public_handles(core).size(), 1u);
+  EXPECT_EQ(listeners.share(/*own_only=*/true).size(), 5u);
+  CO_ASSERT(listeners.open_beside());
+  EXPECT_EQ(listeners.public_handles(2).size(), 1u) << "once";
+  listeners.close_all();
+  io::close(*before);
+  std::remove(config.listen_admin.unix_socket.c_str());
+}
+
+TEST(ListenersTest, ACoreMoreThanBeforeGetsItsSocketWhenThePlaceIsOurs) { run_on_cores(1, more_cores); }
 
 }  // namespace
 }  // namespace bellhop::service

@@ -36,6 +36,29 @@ TEST(HostOutagesTest, BeginWhereMostAreLateAndNobodySpeaks) {
   EXPECT_EQ(hosts.silent_hosts()[0].late, 500u);
 }
 
+// A mailbox that stays silent through so many outages comes back to a number that was its own.
+TEST(HostOutagesTest, MayBeginAndEndAsOftenAsTheyLike) {
+  HostOutages hosts;
+  constexpr HostOutageRules kOne = {.share_percent = 50, .mailboxes_min = 1, .probe_interval_s = 60};
+  uint16_t id = host_with(hosts, 1, 1);
+  uint32_t now = 10'000;
+  ASSERT_TRUE(hosts.judge(id, now, kFrequency_s, kOne));
+  ASSERT_TRUE(hosts.contact(id, now));
+  for (int epoch = 1; epoch < 256; ++epoch) {
+    EXPECT_EQ(hosts.join(id), epoch);
+    ASSERT_TRUE(hosts.mark_late(id, static_cast<uint8_t>(epoch)));
+    now += 10'000;
+    ASSERT_TRUE(hosts.judge(id, now, kFrequency_s, kOne));
+    ASSERT_TRUE(hosts.contact(id, now));
+  }
+  EXPECT_TRUE(hosts.current(id, 0));
+  hosts.unmark_late(id, 0);
+  hosts.leave(id, 0, true);
+  EXPECT_TRUE(hosts.mark_late(id, 0));
+  EXPECT_FALSE(hosts.judge(id, now + 10'000, kFrequency_s, kOne)) << "nobody is counted";
+  EXPECT_EQ(hosts.join(id), 0);
+}
+
 TEST(HostOutagesTest, DoNotBeginWhereTooFewAreLate) {
   HostOutages hosts;
   uint16_t id = host_with(hosts, 1'000, 499);

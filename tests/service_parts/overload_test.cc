@@ -120,16 +120,18 @@ store::CapabilityHash hash(uint64_t number) {
   return hash;
 }
 
-TEST(RefusalsTest, ASubscriptionIsRefusedForItsBudgetAndNoLonger) {
+TEST(RefusalsTest, CountFromTheFirstSinceTheSubscriptionWasServed) {
   Refusals refusals;
-  EXPECT_TRUE(refusals.may_refuse(hash(1), 450s, kStart));
-  EXPECT_TRUE(refusals.may_refuse(hash(1), 450s, kStart + 30s));
-  EXPECT_TRUE(refusals.may_refuse(hash(1), 450s, kStart + 449s));
-  EXPECT_FALSE(refusals.may_refuse(hash(1), 450s, kStart + 450s));
-  EXPECT_TRUE(refusals.may_refuse(hash(2), 450s, kStart + 450s));  // another one
-  EXPECT_FALSE(refusals.may_refuse(hash(1), 450s, kStart + 600s));
+  EXPECT_EQ(refusals.refused_for(hash(1), kStart), 0s);
+  refusals.refused(hash(1), kStart);
+  EXPECT_EQ(refusals.refused_for(hash(1), kStart), 0s);
+  refusals.refused(hash(1), kStart + 30s);
+  EXPECT_EQ(refusals.refused_for(hash(1), kStart + 449s), 449s);
+  EXPECT_EQ(refusals.refused_for(hash(2), kStart + 449s), 0s);  // another one
   refusals.served(hash(1));
-  EXPECT_TRUE(refusals.may_refuse(hash(1), 450s, kStart + 601s));
+  EXPECT_EQ(refusals.refused_for(hash(1), kStart + 450s), 0s);
+  refusals.refused(hash(1), kStart + 500s);
+  EXPECT_EQ(refusals.refused_for(hash(1), kStart + 501s), 1s);
 }
 
 TEST(RefusalsTest, WhatFindsNoRoomIsRefusedUnremembered) {
@@ -140,18 +142,18 @@ TEST(RefusalsTest, WhatFindsNoRoomIsRefusedUnremembered) {
     made.bytes[8] = static_cast<uint8_t>(tag);
     return made;
   };
-  for (uint32_t tag = 1; tag <= 9; ++tag) EXPECT_TRUE(refusals.may_refuse(same_bucket(tag), 10s, kStart));
-  for (uint32_t tag = 1; tag <= 8; ++tag) EXPECT_FALSE(refusals.may_refuse(same_bucket(tag), 10s, kStart + 10s));
-  EXPECT_TRUE(refusals.may_refuse(same_bucket(9), 10s, kStart + 10s));
+  for (uint32_t tag = 1; tag <= 9; ++tag) refusals.refused(same_bucket(tag), kStart);
+  for (uint32_t tag = 1; tag <= 8; ++tag) EXPECT_EQ(refusals.refused_for(same_bucket(tag), kStart + 10s), 10s);
+  EXPECT_EQ(refusals.refused_for(same_bucket(9), kStart + 10s), 0s);
   refusals.served(same_bucket(3));
-  EXPECT_TRUE(refusals.may_refuse(same_bucket(9), 10s, kStart + 11s));
-  EXPECT_FALSE(refusals.may_refuse(same_bucket(9), 10s, kStart + 21s));  // it had found room
+  refusals.refused(same_bucket(9), kStart + 11s);
+  EXPECT_EQ(refusals.refused_for(same_bucket(9), kStart + 21s), 10s);  // it had found room
 }
 
 TEST(RefusalsTest, IsForgottenAfterDays) {
   Refusals refusals;
-  EXPECT_TRUE(refusals.may_refuse(hash(1), 450s, kStart));
-  EXPECT_TRUE(refusals.may_refuse(hash(1), 450s, kStart + std::chrono::hours(24 * 3)));
+  refusals.refused(hash(1), kStart);
+  EXPECT_EQ(refusals.refused_for(hash(1), kStart + std::chrono::hours(24 * 3)), 0s);
 }
 
 }  // namespace

@@ -89,6 +89,21 @@ TEST(LmdbOpen, TakesOverAStoreOfTheFirstSchemaVersion) {
   }));
 }
 
+TEST(LmdbOpen, LeavesAnEarlierSchemaVersionToTheProgramThatUsesIt) {
+  TestFolder folder;
+  uint8_t version[4];
+  store_be32(version, kSchemaVersion - 1);
+  ASSERT_TRUE(open_or_die(folder.file())->engine().write([&](WriteView& view) {
+    return view.put(Table::meta, as_bytes("store/schema"), version);
+  }));
+  for (int i = 0; i < 2; ++i) {
+    auto store = LmdbStore::open({.path = folder.file(), .map_size = 1 << 24, .upgrade = false});
+    ASSERT_FALSE(store);
+    EXPECT_THAT(store.error().text, HasSubstr("schema version 2 only is using it"));
+  }
+  EXPECT_EQ(refusal(folder.file()), "opened");
+}
+
 TEST(LmdbOpen, RefusesDataWithoutASchemaVersion) {
   TestFolder folder;
   ASSERT_TRUE(open_or_die(folder.file())->engine().write([&](WriteView& view) -> Status {

@@ -26,6 +26,7 @@ std::unique_ptr<store::LmdbEnvironment> open_existing_store(const StoreTarget& t
                          options.path, error_text(info.error())));
     return nullptr;
   }
+  options.upgrade = !somebody_serves(options.path);
   auto environment = store::LmdbEnvironment::open(options);
   if (!environment) {
     complain(environment.error().text);

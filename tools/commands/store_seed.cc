@@ -150,6 +150,10 @@ int seed_store(const SeedOptions& options) {
     complain(complaint);
     return kExitFailed;
   }
+  if (somebody_serves(store_path(*config))) {
+    complain(fmt::format("{}: a bellhopd serves with this store; stop it first", store_path(*config)));
+    return kExitFailed;
+  }
   std::unique_ptr<store::LmdbStore> store = open_store(*config);
   if (!store) return kExitFailed;
 
