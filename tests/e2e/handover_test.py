@@ -139,6 +139,7 @@ def events(world, name):
 
 
 def under_load(world, rounds):
+    begun = time.monotonic()
     with Load(world) as load:
         load.grown(200)
         quiet_longest, load.longest = load.longest, 0.0
@@ -147,11 +148,12 @@ def under_load(world, rounds):
             set_cores(world, (1, 3, 2)[number % 3])
             times.append(take_over(world))
             load.grown(200)
+    rate = load.answered / (time.monotonic() - begun)
     drained = events(world, "drained")
     assert not load.faults, (len(load.faults), load.faults[:5])
     assert len(drained) == rounds and all(one["handed_back"] == 0 and one["balance"] == 0 for one in drained), drained
     assert all(one["to_successor"] for one in drained), drained
-    print(f"ok: {rounds} hand-overs under load: {load.answered} callbacks answered OK, 0 connections refused, 0 handed back; "
+    print(f"ok: {rounds} hand-overs under load: {load.answered} callbacks answered OK ({rate:.0f} a second), 0 connections refused, 0 handed back; "
           f"longest answer {load.longest * 1000:.0f} ms (before: {quiet_longest * 1000:.0f} ms), "
           f"a hand-over from start to end {max(times):.2f} s at most")
 

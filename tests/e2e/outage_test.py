@@ -152,6 +152,7 @@ class TwoHosts(World):
         return None if text is None else json.loads(text)
 
     def subscribe_slow(self, number):
+        wait_until("a key pair is ready", lambda: self.metrics()["bellhop_key_pool_keys"] > 0)
         self.run("device", "subscribe", "--server", self.url, "--api-token", self.token, "--ca", f"{self.folder}/ca.pem",
                  "--address", f"user{number}@slow.example.com", "--device-id", f"slow-{number}",
                  "--push-token", self.push_token(200_000 + number), "--ews-url", self.slow_ews_url, "--password", self.password)
