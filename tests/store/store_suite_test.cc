@@ -541,7 +541,7 @@ STORE_TEST(renews_tokens_and_logon_rule_of_a_subscription) {
 }
 
 Task<void> one_bad_registration(TableStore* store, uint64_t user, Status* status) {
-  Registration registration = a_registration(user, 500, 500);
+  Registration registration = a_registration(user, user * 1000 + 500, 500);
   registration.record.topic = std::string(kTopicSizeMax + 1, 't');  // found out after the subscription was written
   auto result = co_await store->register_device(registration);
   *status = result ? Status() : fail(result.error());
@@ -560,7 +560,7 @@ STORE_TEST(a_change_that_fails_half_done_hurts_no_other_of_its_batch) {
     Status bad;
     size_t good = 0;
     for (uint64_t device = 0; device < 20; ++device) {
-      scope.spawn(one_good_registration(&store, user, device, &good));
+      scope.spawn(one_good_registration(&store, user, user * 1000 + device, &good));
       if (device == 10) scope.spawn(one_bad_registration(&store, user, &bad));
     }
     co_await scope.join();
