@@ -161,7 +161,7 @@ Result<ClientCertificate> open_pkcs12(Bytes file, std::string_view password, Wal
   return opened;
 }
 
-Result<Secret> make_pkcs12(const ClientCertificate& certificate, std::string_view password) {
+Result<Secret> make_pkcs12(const ClientCertificate& certificate, std::string_view password, unsigned iterations) {
   CBS in;
   CBS_init(&in, certificate.private_key.reveal().data(), certificate.private_key.size());
   bssl::UniquePtr<EVP_PKEY> key(EVP_parse_private_key(&in));
@@ -183,8 +183,8 @@ Result<Secret> make_pkcs12(const ClientCertificate& certificate, std::string_vie
   const WipingString text(password);
   bssl::UniquePtr<PKCS12> made(PKCS12_create(text.c_str(), nullptr, key.get(), own.get(), issuers.get(),
                                              NID_pbe_WithSHA1And3_Key_TripleDES_CBC,
-                                             NID_pbe_WithSHA1And3_Key_TripleDES_CBC, PKCS12_DEFAULT_ITER,
-                                             PKCS12_DEFAULT_ITER, 0));
+                                             NID_pbe_WithSHA1And3_Key_TripleDES_CBC, static_cast<int>(iterations),
+                                             static_cast<int>(iterations), 0));
   uint8_t* der = nullptr;
   int size = made ? i2d_PKCS12(made.get(), &der) : -1;
   if (size <= 0) return refuse(CryptoError::pkcs12_mismatch);

@@ -36,6 +36,7 @@ Result<uint64_t> count_pkcs12_iterations(Bytes file);
 
 // The other way, for the stand-ins and tests: 3DES with SHA-1, the older form that everything reads.
 // Errors: pkcs12_malformed where key or chain do not parse.
-Result<Secret> make_pkcs12(const ClientCertificate& certificate, std::string_view password);
+// `iterations`: of each key derivation.
+Result<Secret> make_pkcs12(const ClientCertificate& certificate, std::string_view password, unsigned iterations = 2048);
 
 }  // namespace bellhop::crypto

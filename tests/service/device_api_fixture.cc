@@ -403,8 +403,8 @@ Fields Phone::certificate_fields(Bytes pkcs12, std::string_view password, bool d
   return subscribe_fields().set("credentials", crypto::jwe_encrypt(*key, json.reveal()).value());
 }
 
-crypto::Secret Phone::pkcs12(std::string_view password) const {
-  return standin::make_client_bundle(core.bed.client_authority, address, password, io::wall_now()).value();
+crypto::Secret Phone::pkcs12(std::string_view password, unsigned iterations) const {
+  return standin::make_client_bundle(core.bed.client_authority, address, password, io::wall_now(), iterations).value();
 }
 
 Task<Answered> Phone::send(Fields fields) {

@@ -179,7 +179,7 @@ struct Phone {
   // With a certificate (and kPassword, where `dual`).
   Fields certificate_fields(Bytes pkcs12, std::string_view password, bool dual = false) const;
   // One of this user's.
-  crypto::Secret pkcs12(std::string_view password) const;
+  crypto::Secret pkcs12(std::string_view password, unsigned iterations = 2048) const;
   // Remembers the secret that it is given.
   Task<Answered> subscribe(std::string_view password = kPassword);
   Task<Answered> send(Fields fields);
