@@ -351,6 +351,9 @@ void add_load_command(CLI::App& app, Action& chosen) {
   load->add_option("--mailboxes", options->mailboxes, "Mailboxes to register")->check(CLI::PositiveNumber);
   load->add_option("--mails", options->mails, "Mails to deliver")->check(CLI::PositiveNumber);
   load->add_option("--concurrency", options->concurrency, "Mails under way at the same time")->check(CLI::PositiveNumber);
+  load->add_option("--mailbox-concurrency", options->mailbox_concurrency,
+                   "Mails under way for one mailbox: at most the server's notification.merge_above, or merged mails count as missing")
+      ->check(CLI::PositiveNumber);
   load->add_option("--registrations-at-once", options->registrations_at_once, "Registrations at the same time")
       ->check(CLI::PositiveNumber);
   load->add_option("--timeout-ms", options->timeout_ms, "Without any push for so long, what is missing counts as lost");

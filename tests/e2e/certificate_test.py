@@ -128,7 +128,8 @@ def load_command(auth):
         done = world.run("load", "--server", world.url, "--api-token", world.token, "--ca", f"{world.folder}/ca.pem",
                          "--ews-url", world.ews_url, "--exchange-control", f"127.0.0.1:{world.exchange_control}",
                          "--apns-control", f"127.0.0.1:{world.apns_control}", "--folder", world.folder, "--auth", auth,
-                         "--mailboxes", str(MAILBOXES), "--mails", "200")
+                         "--mailboxes", str(MAILBOXES), "--mails", "200",
+                         "--concurrency", "200")  # more than one push per mail allows: the load keeps below that
         print(done.stdout.strip())
 
 

@@ -173,7 +173,8 @@ def load_command():
                          "--ews-url", world.ews_url, "--exchange-control", f"127.0.0.1:{world.exchange_control}",
                          "--apns-control", f"127.0.0.1:{world.apns_control}",
                          "--token-control", f"127.0.0.1:{world.token_control}", "--auth", "oauth",
-                         "--mailboxes", str(MAILBOXES), "--mails", "200")
+                         "--mailboxes", str(MAILBOXES), "--mails", "200",
+                         "--concurrency", "200")  # more than one push per mail allows: the load keeps below that
         print(done.stdout.strip())
         assert world.tokens("GET", "/books")["reuses"] == 0
 

@@ -125,6 +125,7 @@ struct LoadCommand {
   uint32_t mailboxes = 10;
   uint32_t mails = 1'000;
   uint32_t concurrency = 64;             // mails under way
+  uint32_t mailbox_concurrency = 20;     // of them for one mailbox; above notification.merge_above they are merged
   uint32_t registrations_at_once = 16;
   uint32_t timeout_ms = 60'000;          // without any push while some are missing: the end
   std::string domain = "example.com";

@@ -35,6 +35,9 @@ struct Run {
   std::string first_refusal;
 
   std::string prefix;                 // of this run's subjects
+  std::vector<uint32_t> under_way;    // by mailbox: mails sent, not yet arrived
+  size_t turn = 0;                    // the mailbox whose turn it is
+  std::vector<uint32_t> mailbox_of;   // by mail
   std::vector<uint8_t> arrivals;      // by mail
   std::vector<int64_t> sent_at_ns, latency_ns;
   uint32_t sent = 0, arrived = 0, duplicates = 0;
@@ -114,28 +117,45 @@ Task<bool> register_all(Run& run) {
   co_return run.refused == 0;
 }
 
-// Lets up to `count` mails arrive, at the mailboxes in turn.
-Task<bool> send_mails(Run& run, uint32_t count) {
+// The mailbox for the next mail: each in turn, but none that has as many under way as one push per mail allows. A slow
+// mailbox would else collect what the server then merges, and merged mails look lost.
+std::optional<uint32_t> next_mailbox(Run& run) {
+  for (size_t tried = 0; tried < run.under_way.size(); ++tried) {
+    size_t mailbox = run.turn;
+    run.turn = (run.turn + 1) % run.under_way.size();
+    if (run.under_way[mailbox] < run.command.mailbox_concurrency) return static_cast<uint32_t>(mailbox);
+  }
+  return std::nullopt;
+}
+
+// Lets up to `limit` mails arrive, and tells how many: fewer where the mailboxes are full. Nothing: no answer.
+Task<std::optional<uint32_t>> send_mails(Run& run, uint32_t limit) {
   std::string body;
   proto::JsonWriter json(body);
   json.begin_object().name("mails").begin_array();
-  for (uint32_t i = 0; i < count; ++i) {
-    uint32_t mail = run.sent + i;
+  uint32_t count = 0;
+  for (; count < limit; ++count) {
+    auto mailbox = next_mailbox(run);
+    if (!mailbox) break;
+    uint32_t mail = run.sent + count;
+    run.mailbox_of[mail] = *mailbox;
+    ++run.under_way[*mailbox];
     json.begin_object()
-        .member("address", run.accounts[mail % run.accounts.size()].address)
+        .member("address", run.accounts[*mailbox].address)
         .member("subject", fmt::format("{} {}", run.prefix, mail))
         .end_object();
   }
+  if (count == 0) co_return 0;
   json.end_array().end_object();
   int64_t before = io::now().time_since_epoch().count();
   auto answer = co_await run.exchange->call("POST", "/deliver", std::move(body));
   if (!answer) {
     print_problem("the Exchange stand-in does not deliver: " + error_text(answer.error()));
-    co_return false;
+    co_return std::nullopt;
   }
   for (uint32_t i = 0; i < count; ++i) run.sent_at_ns[run.sent + i] = before;
   run.sent += count;
-  co_return true;
+  co_return count;
 }
 
 // Notes what APNs accepted since the last look.
@@ -167,6 +187,7 @@ Task<bool> look(Run& run) {
         continue;
       }
       ++run.arrived;
+      --run.under_way[run.mailbox_of[*mail]];
       run.latency_ns.push_back(*at - run.sent_at_ns[*mail]);
     }
     if (count < kPushesPerLook) co_return true;
@@ -180,11 +201,11 @@ Task<bool> deliver_all(Run& run) {
   while (run.arrived < run.command.mails) {
     uint32_t under_way = run.sent - run.arrived;
     uint32_t room = run.command.concurrency > under_way ? run.command.concurrency - under_way : 0;
-    uint32_t batch = std::min({room, run.command.mails - run.sent, kBatchMax});
-    if (batch > 0 && !co_await send_mails(run, batch)) co_return false;
+    auto batch = co_await send_mails(run, std::min({room, run.command.mails - run.sent, kBatchMax}));
+    if (!batch) co_return false;
     uint32_t before = run.arrived;
     if (!co_await look(run)) co_return false;
-    if (run.arrived > before || batch > 0) progress = io::now();
+    if (run.arrived > before || *batch > 0) progress = io::now();
     if (io::now() - progress > patience) break;
     if (run.arrived == before && !co_await sleep_for(kLook)) co_return false;
   }
@@ -226,6 +247,8 @@ Task<bool> wait_for_server(Run& run) {
 Task<bool> run_all(Run& run) {
   if (!co_await wait_for_server(run)) co_return false;
   if (!co_await register_all(run)) co_return false;
+  run.under_way.resize(run.command.mailboxes);
+  run.mailbox_of.resize(run.command.mails);
   run.arrivals.resize(run.command.mails);
   run.sent_at_ns.resize(run.command.mails);
   Instant begun = io::now();
@@ -271,8 +294,9 @@ Task<void> load_flow(const LoadCommand* command, bool* passed) {
 }  // namespace
 
 int run_load(const LoadCommand& command) {
-  if (command.mailboxes == 0 || command.mails == 0 || command.concurrency == 0) {
-    print_problem("mailboxes, mails and concurrency must be at least 1");
+  if (command.mailboxes == 0 || command.mails == 0 || command.concurrency == 0 ||
+      command.mailbox_concurrency == 0) {
+    print_problem("mailboxes, mails, concurrency and mailbox-concurrency must be at least 1");
     return 1;
   }
   bool passed = false;
