@@ -414,7 +414,7 @@ Task<ApiStatus> SubscribeFlow::store_pending(Attempt& attempt) {
                                    .device = who_.device,
                                    .record = device_ ? *device_ : wished_,
                                    .subscription = store::NewSubscription{attempt.envelope.capability, attempt.record},
-                                   .now = io::wall_now()};
+                                   .now = wished_.registered_at};
   Result<store::RegistrationResult> result = co_await core_.node.store.register_device(registration);
   if (!result && is(result.error(), StoreError::conflict)) co_return refuse_blocked();  // a moment ago
   if (!result) co_return store_failed(result.error());
@@ -539,7 +539,7 @@ store::DeviceRecord SubscribeFlow::wished_record() const {
 
 Task<ApiStatus> SubscribeFlow::store_device() {
   store::Registration registration{
-      .user = who_.user, .device = who_.device, .record = wished_, .subscription = {}, .now = io::wall_now()};
+      .user = who_.user, .device = who_.device, .record = wished_, .subscription = {}, .now = wished_.registered_at};
   Result<store::RegistrationResult> result = co_await core_.node.store.register_device(registration);
   if (!result) co_return store_failed(result.error());
   answer_.device_created |= result->device_created;

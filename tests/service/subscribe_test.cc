@@ -63,6 +63,7 @@ Task<void> expect_first_registration(BedCore& core) {
   EXPECT_FALSE(device->badge);
   EXPECT_EQ(device->locale, "de-CH");
   EXPECT_FALSE(device->proven);
+  EXPECT_EQ(device->registered_at, device->created);  // it told its token once
   auto token = bed.vault->unseal_push_token(phone.stored_user(), phone.device_key(), *device);
   CO_ASSERT(token);
   EXPECT_EQ(token->reveal_text(), kPushToken);
