@@ -30,7 +30,7 @@ void KeyCache::Pin::reset() {
 }
 
 KeyCache::KeyCache(Limits limits) : limits_(limits) {
-  BH_CHECK(limits.entries_max > 0 && limits.bytes_max > 0);
+  BH_CHECK(limits.bytes_max > 0);
 }
 
 KeyCache::~KeyCache() {
@@ -52,18 +52,24 @@ Result<KeyCache::Pin> KeyCache::insert(RsaPrivateKey key) {
   const KeyId id = key.public_key().id();
   if (auto at = entries_.find(id); at != entries_.end()) return Pin(at->second.get());
   auto entry = std::make_unique<Entry>(*this, std::move(key));
-  const size_t bytes = entry->key.memory_bytes();
-  while (stats_.entries + 1 > limits_.entries_max || stats_.bytes + bytes > limits_.bytes_max) {
-    Entry* oldest = idle_.front();
-    if (!oldest) return fail(crypto_error(CryptoError::overloaded));
-    ++stats_.evictions_total;
-    drop(oldest);
-  }
+  entry->bytes = entry->key.memory_bytes();
+  if (!make_room(entry->bytes)) return fail(crypto_error(CryptoError::overloaded));
   ++stats_.entries;
-  stats_.bytes += bytes;
+  stats_.bytes += entry->bytes;
   Entry* kept = entry.get();
   entries_.emplace(id, std::move(entry));
   return Pin(kept);
+}
+
+// Evicts until `bytes` more fit; false where what is left is pinned.
+bool KeyCache::make_room(size_t bytes) {
+  while (stats_.bytes + bytes > limits_.bytes_max) {
+    Entry* oldest = idle_.front();
+    if (!oldest) return false;
+    ++stats_.evictions_total;
+    drop(oldest);
+  }
+  return true;
 }
 
 void KeyCache::remove(const KeyId& id) {
@@ -78,18 +84,24 @@ void KeyCache::remove(const KeyId& id) {
 }
 
 void KeyCache::unpinned(Entry* entry) {
-  if (!entry->removed) return idle_.push_back(entry);
-  BH_CHECK(removed_pinned_ > 0);
-  --removed_pinned_;
-  --stats_.entries;
-  stats_.bytes -= entry->key.memory_bytes();
-  delete entry;
+  if (entry->removed) {
+    BH_CHECK(removed_pinned_ > 0);
+    --removed_pinned_;
+    --stats_.entries;
+    stats_.bytes -= entry->bytes;
+    delete entry;
+    return;
+  }
+  idle_.push_back(entry);
+  const size_t bytes = entry->key.memory_bytes();
+  stats_.bytes += bytes - std::exchange(entry->bytes, bytes);
+  (void)make_room(0);  // the pinned ones alone may pass the bound, for as long as they are used
 }
 
 void KeyCache::drop(Entry* entry) {
   BH_CHECK(entry->pins == 0);
   --stats_.entries;
-  stats_.bytes -= entry->key.memory_bytes();
+  stats_.bytes -= entry->bytes;
   const KeyId id = entry->key.key().public_key().id();  // a copy: the entry goes while its key is looked up
   entries_.erase(id);
 }

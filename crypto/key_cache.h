@@ -9,14 +9,14 @@
 
 namespace bellhop::crypto {
 
-// Converted private keys by key id, least recently used first out; what leaves is wiped. One per core, not
+// Converted private keys by key id, least recently used first out; what leaves is wiped. Bounded in bytes: a key is
+// counted as what it holds when its last pin goes, for its forms are made as they are needed. One per core, not
 // synchronised. Outlives every pin.
 class KeyCache {
   struct Entry;
 
  public:
   struct Limits {
-    size_t entries_max = 4096;
     size_t bytes_max = 64 * 1024 * 1024;
   };
   struct Stats {
@@ -55,7 +55,7 @@ class KeyCache {
   // An empty pin on a miss. Counts a hit or a miss.
   Pin find(const KeyId& id);
   // Converts and keeps the key; where the id is there already (two misses at once), the one that is there stays.
-  // Errors: overloaded, where the bounds are reached and every key is pinned.
+  // Errors: overloaded, where the bound is reached and every key is pinned.
   Result<Pin> insert(RsaPrivateKey key);
   // Forgets a key (its user is gone). A pinned one goes with its last pin.
   void remove(const KeyId& id);
@@ -67,12 +67,14 @@ class KeyCache {
     Entry(KeyCache& owner, RsaPrivateKey private_key) : cache(&owner), key(std::move(private_key)) {}
     KeyCache* cache;
     ConvertedKey key;
+    size_t bytes = 0;  // as counted
     uint32_t pins = 0;
     bool removed = false;  // no longer in entries_; the last pin deletes it
   };
 
   void unpinned(Entry* entry);
   void drop(Entry* entry);
+  bool make_room(size_t bytes);
 
   const Limits limits_;
   Stats stats_;

@@ -2,10 +2,12 @@
 #include "crypto/rsa.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/base/check.h"
 #include "crypto/boringssl.h"
 #include "crypto/error.h"
+#include "crypto/lane_key.h"
 
 #include <openssl/bn.h>
 #include <openssl/bytestring.h>
@@ -241,12 +243,35 @@ Secret RsaPrivateKey::to_pkcs8() const {
   return Secret::copy_of(Bytes(CBB_data(out.get()), CBB_len(out.get())));  // BoringSSL wipes its copy when it frees it
 }
 
-ConvertedKey::ConvertedKey(RsaPrivateKey key) : key_(std::move(key)), rsa_(key_.to_boringssl()) {}
+ConvertedKey::ConvertedKey(RsaPrivateKey key) : key_(std::move(key)) {}
+ConvertedKey::ConvertedKey(ConvertedKey&&) noexcept = default;
+ConvertedKey::~ConvertedKey() = default;
 
-// Counted from BoringSSL's structures: the numbers themselves, their fixed-width copies, three Montgomery contexts and
-// one pair of blinding values come to about 20 times the modulus.
+rsa_st* ConvertedKey::rsa() const {
+  if (!rsa_) rsa_ = key_.to_boringssl();
+  return rsa_.get();
+}
+
+const LaneKey& ConvertedKey::lanes() const {
+  if (!lanes_) {
+    const StoredParts parts = split_stored(key_.stored().reveal(), modulus_bytes());
+    lanes_ = std::make_unique<LaneKey>(LaneKey::Numbers{.n = key_.public_key().modulus(),
+                                                        .p = parts.p,
+                                                        .q = parts.q,
+                                                        .dp = parts.dp,
+                                                        .dq = parts.dq,
+                                                        .qinv = parts.qinv});
+  }
+  return *lanes_;
+}
+
+// Of BoringSSL's structures: the numbers themselves, their fixed-width copies, three Montgomery contexts and one pair of
+// blinding values come to about 20 times the modulus. Secrets take blocks of a power of two.
 size_t ConvertedKey::memory_bytes() const {
-  return sizeof(*this) + key_.stored().size() + 20 * modulus_bytes();
+  size_t bytes = sizeof(*this) + std::bit_ceil(key_.stored().size()) + modulus_bytes();
+  if (rsa_) bytes += 20 * modulus_bytes();
+  if (lanes_) bytes += sizeof(LaneKey) + std::bit_ceil(lanes_->memory_bytes());
+  return bytes;
 }
 
 }  // namespace bellhop::crypto

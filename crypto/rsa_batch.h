@@ -30,23 +30,25 @@ struct RsaBatchRequest : ListLink {
 
   // out
   Result<Secret> plaintext;  // errors: decrypt_failed
+  Duration waited{};         // in the queue
 
  private:
   friend class RsaBatch;
   RsaBatch* batch_ = nullptr;  // set while it waits
+  size_t queue_ = 0;
   Instant enqueued_at_{};
 };
 
-// The queue before the RSA engine. One per core; knows no reactor: who owns it asks should_run() each turn and calls
-// run().
+// The queues before the RSA engine, one for each size of key. One RsaBatch per core; knows no reactor: who owns it asks
+// should_run() each turn and calls run().
 class RsaBatch {
  public:
   struct Limits {
     size_t waiting_max = 256;             // beyond: overloaded, the caller sheds
     size_t waiting_per_tenant_max = 128;  // one tenant cannot fill the queue
-    size_t run_at = 8;                    // as many waiting are worth a run at once
+    size_t run_at = 8;                    // as many waiting of one size are worth a run at once
     Duration wait_max = std::chrono::milliseconds(1);
-    Duration run_max = std::chrono::milliseconds(4);  // of one run(); at least one engine call is made
+    Duration run_max = std::chrono::milliseconds(4);  // of one run() without vector engine; at least one call is made
   };
   struct Metrics {
     uint64_t requests_total = 0;
@@ -54,8 +56,6 @@ class RsaBatch {
     uint64_t overloaded_total = 0;
     uint64_t runs_total = 0;
     std::array<uint64_t, 9> engine_calls_by_size{};  // [n] calls with n requests; [8] also holds larger ones
-    Duration waited_total{};                         // queue time of all requests
-    Duration waited_max{};
   };
   // Monotonic time; run() reads it between engine calls.
   struct Clock {
@@ -72,28 +72,35 @@ class RsaBatch {
 
   // Errors: overloaded (the request was not taken and will not be completed).
   Status enqueue(RsaBatchRequest& request);
-  // True when 8 wait, when nothing else is ready, or when the oldest has waited 1 ms; never when nothing waits.
+  // True when 8 of one size wait, when nothing else is ready, or when the oldest has waited 1 ms; never when nothing waits.
   bool should_run(Instant now, bool nothing_else_ready) const;
-  // Runs the oldest requests until the queue is empty or another engine call as long as the last would pass `run_max`;
-  // then calls `completed` of those that ran, oldest first. Not to be called from `completed`.
+  // Calls the engine with the oldest request and others of its size: once where the engine takes several, else until the
+  // queues are empty or another call as long as the last would pass `run_max`. Then calls `completed` of those that ran,
+  // oldest first. Not to be called from `completed`.
   void run();
 
   // For what is enqueued from now on.
   void set_limits(const Limits& limits) { limits_ = limits; }
 
-  size_t waiting() const { return waiting_; }
+  size_t waiting() const { return queues_[0].waiting + queues_[1].waiting; }
   const Metrics& metrics() const { return metrics_; }
 
  private:
   friend struct RsaBatchRequest;
+  struct Queue {
+    unsigned bits;
+    mutable IntrusiveList<RsaBatchRequest> requests;  // oldest first; mutable, for the list has no const front()
+    size_t waiting = 0;
+  };
+
+  const Queue& oldest() const;
   void remove(RsaBatchRequest& request);
-  void run_engine(IntrusiveList<RsaBatchRequest>& done, Instant now);
+  size_t run_engine(IntrusiveList<RsaBatchRequest>& done, Instant now);
 
   RsaEngine& engine_;
   const Clock clock_;
   Limits limits_;
-  mutable IntrusiveList<RsaBatchRequest> queue_;  // oldest first; mutable, for the list has no const front()
-  size_t waiting_ = 0;
+  std::array<Queue, 2> queues_{Queue{2048, {}}, Queue{3072, {}}};
   bool running_ = false;
   Metrics metrics_;
 };

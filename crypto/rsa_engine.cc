@@ -16,17 +16,19 @@ class ScalarEngine final : public RsaEngine {
   void run(std::span<Request* const> requests) override {
     for (Request* request : requests) run_one(*request);
   }
-  size_t batch_max() const override { return 1; }
-  std::string_view name() const override { return "boringssl-scalar"; }
+  size_t batch_max(unsigned) const override { return 1; }
+  std::string_view name() const override { return "boringssl"; }
+  Stats stats() const override { return stats_; }
 
  private:
   // BoringSSL blinds the input and checks the CRT result with the public exponent itself; it refuses an input that is
   // not smaller than the modulus.
-  static void run_one(Request& request) {
+  void run_one(Request& request) {
     BH_CHECK(request.key != nullptr);
     request.encoded.clear();
     const size_t modulus_bytes = request.key->modulus_bytes();
     if (request.ciphertext.size() != modulus_bytes) return;
+    ++stats_.scalar_total;
     Secret encoded = Secret::of_size(modulus_bytes);
     size_t size = 0;
     if (RSA_decrypt(request.key->rsa(), &size, encoded.reveal_mutable().data(), modulus_bytes,
@@ -37,6 +39,8 @@ class ScalarEngine final : public RsaEngine {
     BH_CHECK(size == modulus_bytes);
     request.encoded = std::move(encoded);
   }
+
+  Stats stats_;
 };
 
 }  // namespace

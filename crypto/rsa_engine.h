@@ -18,12 +18,20 @@ class RsaEngine {
   };
 
   virtual ~RsaEngine() = default;
+  // What the engine did since it was made.
+  struct Stats {
+    uint64_t scalar_total = 0;  // operations by BoringSSL, one at a time
+    uint64_t vector_total = 0;  // operations in a lane of a vector
+    uint64_t faults_total = 0;  // results of lanes that the public exponent disproved; BoringSSL was asked instead
+  };
+
   // Runs all requests. Keys may differ or repeat. Each result was verified with the public exponent, so that a fault in
   // the CRT never leaves the engine. Failure of a request (length, range, verification): `encoded` stays empty.
   virtual void run(std::span<Request* const> requests) = 0;
-  // How many requests one call takes best.
-  virtual size_t batch_max() const = 0;
+  // How many requests with keys of `bits` one call takes best: more than 1 where they are worth waiting for.
+  virtual size_t batch_max(unsigned bits) const = 0;
   virtual std::string_view name() const = 0;
+  virtual Stats stats() const = 0;
 };
 
 // BoringSSL, one request after the other, about 0.75 ms each for 2048 bits.

@@ -35,6 +35,8 @@ struct Cidr {
 // When Exchange hears OK for new mail: when every push was accepted or refused for good, or else is in the journal; when
 // all are in the journal, before they are made; or the one or the other, as many callbacks of their source are in work.
 enum class AckMode : uint8_t { after_push, after_journal, automatic };
+// What opens credentials: whatever is fastest here, or a certain engine (crypto/rsa_lane_engine.h).
+enum class RsaEngineChoice : uint8_t { automatic, boringssl, avx512f, avx512ifma };
 enum class LogLevel : uint8_t { debug, info, warning, error };
 // How much of a mail a push may show; an order: a device's own wish is cut to the tenant's maximum.
 enum class PreviewPolicy : uint8_t { none, sender, subject, full };
@@ -206,7 +208,8 @@ struct KeysConfig {
   uint32_t rsa_bits = 2'048;
   uint32_t pool_target = 256;
   uint32_t unused_expiry_hours = 24;
-  uint32_t cache_entries_max = 65'536;  // per core
+  uint32_t cache_mib = 256;  // per core
+  RsaEngineChoice rsa_engine = RsaEngineChoice::automatic;
 };
 
 // [limits]: of the device API and of callbacks.

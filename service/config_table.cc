@@ -99,6 +99,7 @@ constexpr KeyRow at_restart(KeyRow row) {
   return row;
 }
 
+constexpr std::string_view kRsaEngines[] = {"auto", "boringssl", "avx512f", "avx512ifma"};
 constexpr std::string_view kAckModes[] = {"after-push", "after-journal", "auto"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kPreviews[] = {"none", "sender", "subject", "full"};
@@ -412,8 +413,13 @@ constexpr KeyRow kKeysKeys[] = {
         "Pairs kept ready. One costs about 250 ms of one CPU."),
     number<&KeysConfig::unused_expiry_hours>("unused_expiry_hours", 1, 8'760, "hours",
         "A user who asked for a key and never subscribed is removed after this time."),
-    number<&KeysConfig::cache_entries_max>("cache_entries_max", 16, 10'000'000, "",
-        "Private keys held ready for use on one core; about 4 KB each."),
+    number<&KeysConfig::cache_mib>("cache_mib", 1, 1'048'576, "MiB",
+        "Private keys held ready for use on one core: about 4 KiB each, 9 KiB where one core opens few credentials at a "
+        "time."),
+    choice<&KeysConfig::rsa_engine>("rsa_engine", kRsaEngines,
+        "What does the private-key operations. auto: the vector engine of this CPU where it is faster, as measured at the "
+        "start (up to 20 ms); BoringSSL else. avx512ifma and avx512f: that one, or no start. boringssl: one operation at a "
+        "time."),
 };
 
 constexpr KeyRow kLimitsKeys[] = {

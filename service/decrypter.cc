@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/decrypter.h"
 
+#include <algorithm>
+
+#include "core/base/check.h"
 #include "core/io.h"
+#include "crypto/error.h"
 
 namespace bellhop::service {
 namespace {
@@ -12,6 +16,16 @@ crypto::RsaBatch::Limits batch_limits(const NotificationConfig& config) {
   return {.waiting_max = config.decrypt_queue_max,
           .waiting_per_tenant_max = config.decrypt_queue_per_tenant_max,
           .run_max = kRunMax};
+}
+
+// A key takes more than this: a bound for the names of keys, which outlive what they name.
+constexpr size_t kKeyBytesMin = 1024;
+
+RsaEngineName engine_name(std::string_view name) {
+  constexpr auto& names = LabelSet<RsaEngineName>::values;
+  auto at = std::ranges::find(names, name);
+  BH_CHECK(at != names.end());
+  return static_cast<RsaEngineName>(at - names.begin());
 }
 
 // Awaits one request of the batch queue.
@@ -50,11 +64,12 @@ Decrypter::Decrypter(store::Store& store, const Vault& vault, std::unique_ptr<cr
       vault_(vault),
       metrics_(metrics),
       engine_(std::move(engine)),
-      cache_({.entries_max = keys.cache_entries_max, .bytes_max = size_t{keys.cache_entries_max} * 8192}),
+      cache_({.bytes_max = size_t{keys.cache_mib} << 20}),
       batch_(*engine_, {.now = [](void*) { return io::now(); }, .context = nullptr}, batch_limits(notification)),
-      names_max_(size_t{keys.cache_entries_max} * 2),
+      names_max_((size_t{keys.cache_mib} << 20) / kKeyBytesMin),
       hook_(this) {
   Reactor::current().add_hook(&hook_);
+  metrics_.set(metric::rsa_engine_cores, engine_name(engine_->name()), 1);
 }
 
 void Decrypter::renew(const NotificationConfig& notification) { batch_.set_limits(batch_limits(notification)); }
@@ -75,11 +90,17 @@ void Decrypter::update_metrics() {
   for (size_t size = 1; size < now.engine_calls_by_size.size(); ++size) {
     uint64_t calls = now.engine_calls_by_size[size] - counted_.engine_calls_by_size[size];
     for (uint64_t i = 0; i < calls; ++i) metrics_.observe(metric::rsa_batch_size, size);
-    metrics_.add(metric::rsa_operations, RsaEngine::scalar, calls * size);
   }
+  const crypto::RsaEngine::Stats engine = engine_->stats();
+  metrics_.add(metric::rsa_operations, RsaEngine::scalar, engine.scalar_total - engine_counted_.scalar_total);
+  metrics_.add(metric::rsa_operations, RsaEngine::vector, engine.vector_total - engine_counted_.vector_total);
+  metrics_.add(metric::rsa_faults, engine.faults_total - engine_counted_.faults_total);
+  engine_counted_ = engine;
   metrics_.set(metric::rsa_queue, batch_.waiting());
   uint64_t evictions = cache_.stats().evictions_total;
   metrics_.add(metric::key_cache_evictions, evictions - evictions_counted_);
+  metrics_.set(metric::key_cache_keys, cache_.stats().entries);
+  metrics_.set(metric::key_cache_bytes, cache_.stats().bytes);
   evictions_counted_ = evictions;
   counted_ = now;
 }
@@ -110,7 +131,10 @@ Task<Result<crypto::Secret>> Decrypter::decrypt(crypto::KeyCache::Pin key, Bytes
   request.ciphertext = ciphertext;
   request.label = label;
   request.tenant = tenant;
-  co_return co_await BatchAwaiter(batch_, request);
+  auto plaintext = co_await BatchAwaiter(batch_, request);
+  bool queued = plaintext || !is(plaintext.error(), crypto::CryptoError::overloaded);
+  if (queued) metrics_.observe(metric::rsa_queue_wait, request.waited);
+  co_return plaintext;
 }
 
 void Decrypter::forget(store::KeyId id) {

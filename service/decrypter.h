@@ -54,6 +54,7 @@ class Decrypter {
   crypto::KeyCache cache_;
   crypto::RsaBatch batch_;
   crypto::RsaBatch::Metrics counted_;  // what the metrics already hold
+  crypto::RsaEngine::Stats engine_counted_;
   uint64_t evictions_counted_ = 0;
   std::unordered_map<store::KeyId, crypto::KeyId> names_;  // of what is, or was, in the cache
   size_t names_max_;

@@ -92,10 +92,15 @@ inline constexpr auto catch_ups = detail::find_counter("bellhop_catch_ups_total"
 inline constexpr auto stage_time = detail::find_histogram<Stage>("bellhop_stage_seconds");
 
 inline constexpr auto rsa_operations = detail::find_counter<RsaEngine>("bellhop_rsa_operations_total");
+inline constexpr auto rsa_engine_cores = detail::find_gauge<RsaEngineName>("bellhop_rsa_engine_cores");
+inline constexpr auto rsa_faults = detail::find_counter("bellhop_rsa_faults_total");
+inline constexpr auto rsa_queue_wait = detail::find_histogram("bellhop_rsa_queue_wait_seconds");
 inline constexpr auto rsa_batch_size = detail::find_histogram("bellhop_rsa_batch_size");
 inline constexpr auto rsa_queue = detail::find_gauge("bellhop_rsa_queue");
 inline constexpr auto key_cache_lookups = detail::find_counter<CacheResult>("bellhop_key_cache_lookups_total");
 inline constexpr auto key_cache_evictions = detail::find_counter("bellhop_key_cache_evictions_total");
+inline constexpr auto key_cache_keys = detail::find_gauge("bellhop_key_cache_keys");
+inline constexpr auto key_cache_bytes = detail::find_gauge("bellhop_key_cache_bytes");
 inline constexpr auto key_pool_keys = detail::find_gauge("bellhop_key_pool_keys");
 
 inline constexpr auto ews_requests = detail::find_counter<EwsResult>("bellhop_ews_requests_total");

@@ -17,6 +17,7 @@ namespace bellhop::service {
 
 // Label lists. Each is an enum and its names in order.
 enum class RsaEngine : uint8_t { scalar, vector };
+enum class RsaEngineName : uint8_t { boringssl, avx512f, avx512ifma };
 enum class CacheResult : uint8_t { hit, miss };
 enum class ConnectionKind : uint8_t { public_listener, ews, apns, token };
 enum class ConnectionTrouble : uint8_t {
@@ -83,6 +84,7 @@ struct LabelSet;
     static constexpr auto values = std::to_array<std::string_view>(__VA_ARGS__); \
   }
 BH_LABEL_SET(RsaEngine, "engine", {"scalar", "vector"});
+BH_LABEL_SET(RsaEngineName, "engine", {"boringssl", "avx512f", "avx512ifma"});
 BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
 BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns", "token"});
 BH_LABEL_SET(ConnectionTrouble, "reason",
@@ -207,12 +209,19 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row("bellhop_catch_ups_total", "Listings of a mailbox because events were missed."),
     detail::seconds_row<Stage>("bellhop_stage_seconds", "Time of one notification, by stage."),
 
-    detail::counter_row<RsaEngine>("bellhop_rsa_operations_total", "RSA private-key operations."),
+    detail::gauge_row<RsaEngineName>("bellhop_rsa_engine_cores", "Cores whose RSA engine is this one."),
+    detail::counter_row<RsaEngine>("bellhop_rsa_operations_total",
+                                   "RSA private-key operations: one at a time, or in a lane of a vector."),
+    detail::counter_row("bellhop_rsa_faults_total",
+                        "Results of the vector engine that the public exponent disproved; BoringSSL was asked instead."),
+    detail::seconds_row("bellhop_rsa_queue_wait_seconds", "How long decryptions waited for their batch."),
     detail::row<void>(MetricType::histogram, "bellhop_rsa_batch_size", "RSA private-key operations in one batch.",
                       MetricUnit::count, 0, 3),
     detail::gauge_row("bellhop_rsa_queue", "Decryptions that wait for a batch."),
     detail::counter_row<CacheResult>("bellhop_key_cache_lookups_total", "Look-ups of converted private keys."),
     detail::counter_row("bellhop_key_cache_evictions_total", "Converted private keys dropped to make room."),
+    detail::gauge_row("bellhop_key_cache_keys", "Converted private keys at hand."),
+    detail::gauge_row("bellhop_key_cache_bytes", "What they take.", MetricUnit::bytes),
     detail::gauge_row("bellhop_key_pool_keys", "Key pairs made ahead of need."),
 
     detail::counter_row<EwsResult>("bellhop_ews_requests_total", "Requests to Exchange, by result."),

@@ -25,6 +25,7 @@
 #include "service/public_handler.h"
 #include "service/registration.h"
 #include "service/renewal.h"
+#include "service/rsa_engines.h"
 #include "service/store_watch.h"
 #include "service/supervision.h"
 
@@ -124,7 +125,7 @@ struct Server::CoreParts {
       : metrics(*server.shards_[index]),
         ledger(metrics),
         log(log_options(server.config_, metrics, index, server.log_salt_)),
-        decrypter(server.store_, *server.vault_, crypto::make_scalar_engine(), server.config_.notification,
+        decrypter(server.store_, *server.vault_, make_rsa_engine(server.rsa_plan_), server.config_.notification,
                   server.config_.keys, metrics),
         upstreams(server.files_.upstreams),
         ews(server.config_.ews, {upstreams, UpstreamKind::ews}, metrics, log),
@@ -265,6 +266,12 @@ Task<bool> Server::start() {
   }
   wipe(files_.private_key);
   files_.private_key.clear();
+  auto plan = plan_rsa(config_.keys.rsa_engine, complaint);
+  if (!plan) {
+    fail_start(std::move(complaint));
+    co_return false;
+  }
+  rsa_plan_ = *plan;
   node_.emplace(first, store_, *vault_, *apns_tokens_);
   node_->cores.resize(io::cores());
   key_maker_ = std::make_unique<KeyMaker>(config_.keys, store_, *vault_, *shards_[0]);
@@ -451,7 +458,8 @@ Task<void> Server::serve(CoreParts& parts) {
     if (!config_file_.empty()) background.spawn(reloader_->watch());
     if (handle_signals_) background.spawn(watch_signals());
     log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
-             field("backend", not_personal(io::backend_description())));
+             field("backend", not_personal(io::backend_description())),
+             field("rsa_engine", not_personal(rsa_plan_.useful() ? rsa_plan_.kernel->name : "boringssl")));
     node_->ready = true;
     ready_.set();
     supervisor_->ready(parts.log, serving_text());

@@ -11,6 +11,7 @@
 #include "core/sync.h"
 #include "core/task.h"
 #include "core/tls/ticket_keys.h"
+#include "crypto/rsa_lane_engine.h"
 #include "service/core.h"
 #include "service/handover.h"
 #include "service/listeners.h"
@@ -122,6 +123,7 @@ class Server {
   SupervisorOptions supervisor_options_;
   std::optional<Supervisor> supervisor_;
   std::optional<Vault> vault_;
+  crypto::LanePlan rsa_plan_;
   std::unique_ptr<ApnsProviderTokens> apns_tokens_;
   std::shared_ptr<TicketKeys> ticket_keys_;
   io::Descriptor ticket_file_;  // holds them for the process after this one; in memory

@@ -27,6 +27,8 @@ RsaPrivateKey cheap_key() {
   return *std::move(key);
 }
 
+size_t bytes_of_one() { return ConvertedKey(cheap_key()).memory_bytes(); }
+
 KeyId add(KeyCache& cache) {
   RsaPrivateKey key = cheap_key();
   const KeyId id = key.public_key().id();
@@ -48,7 +50,7 @@ TEST(KeyCache, FindsWhatWasInsertedAndCounts) {
 }
 
 TEST(KeyCache, EvictsTheLeastRecentlyUsedAndWipesIt) {
-  KeyCache cache({.entries_max = 2, .bytes_max = SIZE_MAX});
+  KeyCache cache({.bytes_max = 2 * bytes_of_one()});
   const KeyId first = add(cache), second = add(cache);
   const uint8_t* second_at = cache.find(second)->key().stored().reveal().data();
   ASSERT_TRUE(cache.find(first));  // now `second` is the older
@@ -61,16 +63,32 @@ TEST(KeyCache, EvictsTheLeastRecentlyUsedAndWipesIt) {
 }
 
 TEST(KeyCache, HoldsItsBoundOfBytes) {
-  const size_t one = ConvertedKey(cheap_key()).memory_bytes();
-  KeyCache cache({.entries_max = 100, .bytes_max = 3 * one});
+  KeyCache cache({.bytes_max = 3 * bytes_of_one()});
   for (int i = 0; i < 10; ++i) add(cache);
   EXPECT_EQ(cache.stats().entries, 3u);
-  EXPECT_EQ(cache.stats().bytes, 3 * one);
+  EXPECT_EQ(cache.stats().bytes, 3 * bytes_of_one());
   EXPECT_EQ(cache.stats().evictions_total, 7u);
 }
 
+TEST(KeyCache, CountsTheFormsOfAKeyWhenItsLastPinGoesAndEvictsForThem) {
+  KeyCache cache({.bytes_max = 12 * bytes_of_one()});
+  std::vector<KeyId> ids;
+  for (int i = 0; i < 12; ++i) ids.push_back(add(cache));
+  auto pin = cache.find(ids.back());
+  (void)pin->lanes();
+  (void)pin->rsa();
+  const size_t grown = pin->memory_bytes();
+  ASSERT_GT(grown, 2 * bytes_of_one());
+  EXPECT_EQ(cache.stats().entries, 12u);
+  pin.reset();
+  EXPECT_LE(cache.stats().bytes, 12 * bytes_of_one());
+  EXPECT_EQ(cache.stats().bytes, (cache.stats().entries - 1) * bytes_of_one() + grown);
+  EXPECT_FALSE(cache.find(ids.front()));
+  EXPECT_TRUE(cache.find(ids.back()));
+}
+
 TEST(KeyCache, NeverEvictsAPinnedKey) {
-  KeyCache cache({.entries_max = 2, .bytes_max = SIZE_MAX});
+  KeyCache cache({.bytes_max = 2 * bytes_of_one()});
   auto first = cache.insert(cheap_key());
   auto second = cache.insert(cheap_key());
   ASSERT_TRUE(first && second);
@@ -83,7 +101,7 @@ TEST(KeyCache, NeverEvictsAPinnedKey) {
 }
 
 TEST(KeyCache, CountsPinsOfOneKey) {
-  KeyCache cache({.entries_max = 1, .bytes_max = SIZE_MAX});
+  KeyCache cache({.bytes_max = bytes_of_one()});
   auto a = cache.insert(cheap_key());
   ASSERT_TRUE(a);
   auto b = cache.find((*a)->key().public_key().id());

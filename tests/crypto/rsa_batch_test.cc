@@ -21,8 +21,9 @@ class TimedEngine final : public RsaEngine {
     now += call_cost;
     calls.push_back(requests.size());
   }
-  size_t batch_max() const override { return batch; }
+  size_t batch_max(unsigned) const override { return batch; }
   std::string_view name() const override { return "timed"; }
+  Stats stats() const override { return {}; }
 
   static Instant read(void* self) { return static_cast<TimedEngine*>(self)->now; }
 
@@ -139,6 +140,8 @@ TEST_F(RsaBatchTest, FillsTheEnginesBatch) {
   RsaBatch batch(engine_, clock_);
   auto requests = enqueue(batch, 19);
   batch.run();
+  EXPECT_THAT(engine_.calls, testing::ElementsAre(8));  // one batch a turn
+  while (batch.waiting()) batch.run();
   EXPECT_THAT(engine_.calls, testing::ElementsAre(8, 8, 3));
   EXPECT_EQ(batch.metrics().engine_calls_by_size[8], 2u);
   EXPECT_EQ(batch.metrics().engine_calls_by_size[3], 1u);
@@ -194,9 +197,75 @@ TEST_F(RsaBatchTest, MeasuresHowLongRequestsWaited) {
   RsaBatch batch(engine_, clock_);
   auto requests = enqueue(batch, 1);
   engine_.now += 300us;
+  auto later = make();
+  ASSERT_TRUE(batch.enqueue(*later));
   batch.run();
-  EXPECT_EQ(batch.metrics().waited_max, 300us);
-  EXPECT_EQ(batch.metrics().waited_total, 300us);
+  EXPECT_EQ(requests[0]->waited, 300us);
+  EXPECT_EQ(later->waited, engine_.call_cost);  // that of the one before
+}
+
+// Of both sizes. The engine runs one size in a call, and the oldest request says which.
+class RsaBatchSizesTest : public RsaBatchTest {
+ protected:
+  RsaBatchSizesTest() {
+    auto key = RsaPrivateKey::generate(3072);
+    EXPECT_TRUE(key);
+    auto ciphertext = key->public_key().encrypt_oaep(as_bytes("wide"), as_bytes("label"));
+    EXPECT_TRUE(ciphertext);
+    wide_ciphertext_ = *std::move(ciphertext);
+    wide_id_ = key->public_key().id();
+    EXPECT_TRUE(cache_.insert(*std::move(key)));
+  }
+  std::unique_ptr<RsaBatchRequest> make_wide() {
+    auto request = make();
+    request->key = cache_.find(wide_id_);
+    request->ciphertext = wide_ciphertext_;
+    return request;
+  }
+
+  KeyId wide_id_;
+  std::vector<uint8_t> wide_ciphertext_;
+};
+
+TEST_F(RsaBatchSizesTest, KeepsAQueueForEachSize) {
+  engine_.batch = 8;
+  RsaBatch batch(engine_, clock_);
+  std::vector<std::unique_ptr<RsaBatchRequest>> requests;
+  auto add = [&](std::unique_ptr<RsaBatchRequest> request) {
+    EXPECT_TRUE(batch.enqueue(*request));
+    requests.push_back(std::move(request));
+    engine_.now += 1us;
+  };
+  add(make_wide());
+  for (int i = 0; i < 7; ++i) add(make());
+  add(make_wide());
+  EXPECT_EQ(batch.waiting(), 9u);
+  EXPECT_FALSE(batch.should_run(engine_.now, false));  // nine wait, but not eight of one size
+  batch.run();
+  EXPECT_THAT(done_, testing::ElementsAre(requests[0].get(), requests[8].get()));
+  EXPECT_EQ(batch.waiting(), 7u);
+  add(make());
+  EXPECT_TRUE(batch.should_run(engine_.now, false));
+  batch.run();
+  EXPECT_THAT(engine_.calls, testing::ElementsAre(2, 8));
+  EXPECT_EQ(batch.waiting(), 0u);
+  for (const auto& request : requests) {
+    ASSERT_TRUE(request->plaintext);
+    bool wide = request == requests[0] || request == requests[8];
+    EXPECT_EQ(request->plaintext->reveal_text(), wide ? "wide" : "message");
+  }
+}
+
+TEST_F(RsaBatchSizesTest, GivesBothSizesTheirTurnOneByOne) {
+  RsaBatch batch(engine_, clock_);
+  std::vector<std::unique_ptr<RsaBatchRequest>> requests;
+  for (int i = 0; i < 4; ++i) {
+    requests.push_back(i % 2 == 0 ? make() : make_wide());
+    ASSERT_TRUE(batch.enqueue(*requests.back()));
+    engine_.now += 1us;
+  }
+  batch.run();
+  EXPECT_THAT(done_, testing::ElementsAre(requests[0].get(), requests[1].get(), requests[2].get(), requests[3].get()));
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ inline const std::vector<BadConfig> kBadConfigs = {
     {"key that resembles nothing",
      "[keys]\n",
      "[keys]\n" "colour = \"red\"\n",
-     {"19:1: unknown key \"colour\" in [keys]; accepted: rsa_bits, pool_target, unused_expiry_hours, cache_entries_max"}},
+     {"19:1: unknown key \"colour\" in [keys]; accepted: rsa_bits, pool_target, unused_expiry_hours, cache_mib, rsa_engine"}},
     {"unknown key of a tenant",
      "id = \"example\"\n",
      "id = \"example\"\n" "ens2_credential = true\n",

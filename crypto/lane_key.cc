@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "crypto/lane_key.h"
+
+#include <algorithm>
+
+#include "core/base/check.h"
+
+namespace bellhop::crypto {
+namespace {
+
+using lanes::kDigitBits;
+using lanes::kWindowBits;
+
+constexpr uint64_t kDigitMask = (uint64_t{1} << kDigitBits) - 1;
+using Digits = std::span<uint64_t>;
+using ConstDigits = std::span<const uint64_t>;
+
+// Bits [at, at + count) of a big-endian number; what lies beyond it is zero. `at` and `count` (at most 52) are public.
+uint64_t bits_of(Bytes number, size_t at, unsigned count) {
+  uint64_t bits = 0;
+  unsigned shift = 0;
+  for (size_t byte = at / 8; byte * 8 < at + count && byte < number.size(); ++byte, shift += 8) {
+    const uint64_t value = number[number.size() - 1 - byte];
+    bits |= shift == 0 ? value >> (at % 8) : value << (shift - at % 8);
+  }
+  return bits & ((uint64_t{1} << count) - 1);
+}
+
+void to_digits(Digits out, Bytes number) {
+  for (size_t i = 0; i < out.size(); ++i) out[i] = bits_of(number, i * kDigitBits, kDigitBits);
+}
+
+// -n^-1 mod 2^52: each step doubles the bits that are right (Newton). n is odd.
+uint64_t negative_inverse(uint64_t n) {
+  uint64_t inverse = n;  // right for three bits
+  for (int i = 0; i < 5; ++i) inverse *= 2 - n * inverse;
+  return (0 - inverse) & kDigitMask;
+}
+
+// Arithmetic modulo one odd n whose top bit is `bits` - 1, in digits. Constant time: branches and addresses depend on
+// sizes alone. R = 2^(52 * digits).
+class Modulus {
+ public:
+  Modulus(ConstDigits n, size_t bits, uint64_t k) : n_(n), bits_(bits), k_(k), sum_(n.size() + 1), less_(n.size()) {}
+
+  // x -= n where that is not negative.
+  void subtract_if_not_below(Digits x) {
+    int64_t borrow = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const int64_t difference = static_cast<int64_t>(x[i]) - static_cast<int64_t>(n_[i]) + borrow;
+      less_[i] = static_cast<uint64_t>(difference) & kDigitMask;
+      borrow = difference >> kDigitBits;
+    }
+    uint64_t keep = static_cast<uint64_t>(borrow);  // all ones where x is below n
+    asm("" : "+r"(keep));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = (x[i] & keep) | (less_[i] & ~keep);
+  }
+
+  // x = 2 x, for x below n.
+  void double_in_place(Digits x) {
+    uint64_t carry = 0;
+    for (uint64_t& digit : x) {
+      const uint64_t doubled = 2 * digit + carry;
+      digit = doubled & kDigitMask;
+      carry = doubled >> kDigitBits;
+    }
+    subtract_if_not_below(x);
+  }
+
+  // out = a * b / R. `out` may be an input.
+  void multiply(Digits out, ConstDigits a, ConstDigits b) {
+    using Wide = unsigned __int128;
+    const size_t size = n_.size();
+    std::ranges::fill(sum_, 0);
+    for (size_t i = 0; i < size; ++i) {
+      const uint64_t multiple = ((sum_[0] + a[0] * b[i]) * k_) & kDigitMask;
+      Wide carry = (Wide{sum_[0]} + Wide{a[0]} * b[i] + Wide{n_[0]} * multiple) >> kDigitBits;
+      for (size_t j = 1; j < size; ++j) {
+        carry += Wide{sum_[j]} + Wide{a[j]} * b[i] + Wide{n_[j]} * multiple;
+        sum_[j - 1] = static_cast<uint64_t>(carry) & kDigitMask;
+        carry >>= kDigitBits;
+      }
+      carry += sum_[size];
+      sum_[size - 1] = static_cast<uint64_t>(carry) & kDigitMask;
+      sum_[size] = static_cast<uint64_t>(carry >> kDigitBits);
+    }
+    std::copy_n(sum_.begin(), size, out.begin());  // below 2 n, which leaves the top digit room
+    subtract_if_not_below(out);
+  }
+
+  // out = R^2. 2^bits - n is 2^bits modulo n; doubled, it becomes R, then 2^e R; and each squaring (in Montgomery's form)
+  // doubles e, until it is the exponent of R.
+  void square_of_radix(Digits out) {
+    const size_t radix_bits = out.size() * kDigitBits;
+    int64_t borrow = 0;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const size_t at = i * kDigitBits;
+      const int64_t power = bits_ >= at && bits_ < at + kDigitBits ? int64_t{1} << (bits_ - at) : 0;
+      const int64_t difference = power - static_cast<int64_t>(n_[i]) + borrow;
+      out[i] = static_cast<uint64_t>(difference) & kDigitMask;
+      borrow = difference >> kDigitBits;
+    }
+    size_t exponent = radix_bits;
+    unsigned squarings = 0;
+    for (; exponent % 2 == 0; exponent /= 2) ++squarings;
+    for (size_t i = 0; i < radix_bits - bits_ + exponent; ++i) double_in_place(out);
+    for (unsigned i = 0; i < squarings; ++i) multiply(out, out, out);
+  }
+
+ private:
+  ConstDigits n_;
+  size_t bits_;
+  uint64_t k_;
+  WipingVector<uint64_t> sum_, less_;
+};
+
+constexpr size_t words_of(size_t half) { return 5 * half + 4 * half + 3; }
+
+}  // namespace
+
+size_t LaneKey::memory_bytes(size_t half) { return words_of(half) * sizeof(uint64_t) + 2 * lanes::windows(half); }
+
+std::span<const uint64_t> LaneKey::words() const {
+  return {reinterpret_cast<const uint64_t*>(words_.reveal().data()), words_of(half_)};
+}
+
+LaneKey::LaneKey(const Numbers& numbers)
+    : half_(numbers.n.size() == 256 ? lanes::kHalf2048 : lanes::kHalf3072),
+      words_(Secret::of_size(memory_bytes(half_))) {
+  BH_CHECK(numbers.n.size() * 4 == lanes::prime_bits(half_));
+  const size_t full = 2 * half_, bits = lanes::prime_bits(half_);
+  Digits rest(reinterpret_cast<uint64_t*>(words_.reveal_mutable().data()), words_of(half_));
+  auto take = [&rest](size_t size) {
+    Digits part = rest.first(size);
+    rest = rest.subspan(size);
+    return part;
+  };
+  const Digits p = take(half_), q = take(half_), r2p = take(half_), r2q = take(half_), qinv = take(half_);
+  const Digits n = take(full), r2n = take(full), k = take(3);
+  to_digits(p, numbers.p);
+  to_digits(q, numbers.q);
+  to_digits(qinv, numbers.qinv);
+  to_digits(n, numbers.n);
+  k[0] = negative_inverse(p[0]);
+  k[1] = negative_inverse(q[0]);
+  k[2] = negative_inverse(n[0]);
+  Modulus modulo_p(p, bits, k[0]);
+  modulo_p.square_of_radix(r2p);
+  modulo_p.multiply(qinv, qinv, r2p);  // into Montgomery's form
+  Modulus(q, bits, k[1]).square_of_radix(r2q);
+  Modulus(n, 2 * bits, k[2]).square_of_radix(r2n);
+
+  MutableBytes exponents = words_.reveal_mutable().subspan(words_of(half_) * sizeof(uint64_t));
+  const size_t windows = lanes::windows(half_);
+  for (size_t i = 0; i < windows; ++i) {
+    exponents[i] = static_cast<uint8_t>(bits_of(numbers.dp, i * kWindowBits, kWindowBits));
+    exponents[windows + i] = static_cast<uint8_t>(bits_of(numbers.dq, i * kWindowBits, kWindowBits));
+  }
+}
+
+template <size_t Half>
+void LaneKey::write_to(lanes::Workspace<Half>& workspace, size_t lane) const {
+  BH_CHECK(half_ == Half && lane < lanes::kLanes);
+  const uint64_t* word = words().data();
+  auto put = [&](std::span<lanes::Row> rows) {
+    for (lanes::Row& row : rows) row.lane[lane] = *word++;
+  };
+  put(workspace.p), put(workspace.q), put(workspace.r2p), put(workspace.r2q), put(workspace.qinv);
+  put(workspace.n), put(workspace.r2n);
+  put({&workspace.k0p, 1}), put({&workspace.k0q, 1}), put({&workspace.k0n, 1});
+  const uint8_t* window = words_.reveal().data() + words_of(half_) * sizeof(uint64_t);
+  for (auto& windows : workspace.dp) windows[lane] = *window++;
+  for (auto& windows : workspace.dq) windows[lane] = *window++;
+}
+template void LaneKey::write_to(lanes::Workspace2048&, size_t) const;
+template void LaneKey::write_to(lanes::Workspace3072&, size_t) const;
+
+void write_digits(std::span<lanes::Row> rows, size_t lane, Bytes bytes) {
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].lane[lane] = bits_of(bytes, i * kDigitBits, kDigitBits);
+}
+
+void read_digits(std::span<const lanes::Row> rows, size_t lane, MutableBytes bytes) {
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const size_t at = i * 8, row = at / kDigitBits, shift = at % kDigitBits;
+    uint64_t bits = rows[row].lane[lane] >> shift;
+    if (shift > kDigitBits - 8 && row + 1 < rows.size()) bits |= rows[row + 1].lane[lane] << (kDigitBits - shift);
+    bytes[bytes.size() - 1 - i] = static_cast<uint8_t>(bits);
+  }
+}
+
+}  // namespace bellhop::crypto
