@@ -31,7 +31,7 @@ namespace bellhop::crypto {
 namespace {
 
 constexpr size_t kPageBytes = 4096;
-constexpr size_t kStride = Arena::kSlabBytes + kPageBytes;  // a slab and its guard page
+constexpr size_t kGroupBytes = Arena::kGuardedSlabs * Arena::kSlabBytes + kPageBytes;  // slabs and their guard page
 
 size_t class_of(size_t size) {
   size_t rounded = std::bit_ceil(std::max(size, Arena::kBlockBytesMin));
@@ -61,7 +61,7 @@ uint8_t* reserve(size_t size) {
 Arena::Arena(size_t slabs_max) : slabs_max_(slabs_max) {
   BH_CHECK(slabs_max > 0);
   BH_CHECK(sysconf(_SC_PAGESIZE) == static_cast<long>(kPageBytes));
-  span_bytes_ = kPageBytes + slabs_max * kStride;
+  span_bytes_ = kPageBytes + (slabs_max + kGuardedSlabs - 1) / kGuardedSlabs * kGroupBytes;
   span_ = reserve(span_bytes_);
 }
 
@@ -72,11 +72,12 @@ Arena::~Arena() {
 }
 
 uint8_t* Arena::slab_start(size_t slab) const {
-  return span_ + kPageBytes + slab * kStride;
+  return span_ + kPageBytes + slab / kGuardedSlabs * kGroupBytes + slab % kGuardedSlabs * kSlabBytes;
 }
 
 size_t Arena::slab_of(const void* block) const {
-  return static_cast<size_t>(static_cast<const uint8_t*>(block) - span_ - kPageBytes) / kStride;
+  const auto at = static_cast<size_t>(static_cast<const uint8_t*>(block) - span_ - kPageBytes);
+  return at / kGroupBytes * kGuardedSlabs + at % kGroupBytes / kSlabBytes;
 }
 
 bool Arena::contains(const void* pointer) const {

@@ -24,14 +24,15 @@ struct ArenaStats {
 
 // Memory for secrets: locked into RAM (best effort), left out of core dumps, wiped when freed.
 //
-// A reserved span of slabs, each followed by an unmapped guard page, cut into blocks of one size (powers of two, 32
-// bytes to 32 KiB). Bookkeeping lies outside the span, so that an overrun hits another secret or a guard page, never a
+// A reserved span of slabs, an unmapped guard page after every sixteen, each cut into blocks of one size (powers of two,
+// 32 bytes to 32 KiB). Sixteen, because each guard page splits a mapping, and the kernel allows 65,530 of them. Bookkeeping lies outside the span, so that an overrun hits another secret or a guard page, never a
 // list. Free blocks hold zeros only. Larger blocks, and all when `slabs_max` is reached, get a mapping of their own:
 // not locked, but still left out of dumps, fenced by guard pages and wiped. Any thread may call; one short lock. Memory
 // that cannot be had at all aborts.
 class Arena {
  public:
   static constexpr size_t kSlabBytes = 64 * 1024;
+  static constexpr size_t kGuardedSlabs = 16;
   static constexpr size_t kBlockBytesMin = 32;
   static constexpr size_t kBlockBytesMax = 32 * 1024;
   static constexpr size_t kClasses = 11;
@@ -76,9 +77,10 @@ class Arena {
   ArenaStats stats_;
 };
 
-// The process's arenas: one per thread (up to 16, then shared), 32 MiB each. A block may be freed by another thread.
+// The process's arenas: one per thread (up to 16, then shared), 4 GiB of address space each: the keys of a core's cache
+// are in them. A block may be freed by another thread.
 inline constexpr size_t kProcessArenas = 16;
-inline constexpr size_t kProcessArenaSlabs = 512;
+inline constexpr size_t kProcessArenaSlabs = 65'536;
 void* secret_allocate(size_t size);
 void secret_deallocate(void* block, size_t size);
 // Sums over all arenas.

@@ -413,7 +413,7 @@ constexpr KeyRow kKeysKeys[] = {
         "Pairs kept ready. One costs about 250 ms of one CPU."),
     number<&KeysConfig::unused_expiry_hours>("unused_expiry_hours", 1, 8'760, "hours",
         "A user who asked for a key and never subscribed is removed after this time."),
-    number<&KeysConfig::cache_mib>("cache_mib", 1, 1'048'576, "MiB",
+    number<&KeysConfig::cache_mib>("cache_mib", 1, 1'024, "MiB",
         "Private keys held ready for use on one core: about 4 KiB each, 9 KiB where one core opens few credentials at a "
         "time."),
     choice<&KeysConfig::rsa_engine>("rsa_engine", kRsaEngines,

@@ -104,6 +104,31 @@ std::string mapping_flags(const void* address) {
   return {};
 }
 
+// Mappings of the kernel within [from, from + size).
+size_t mappings(const void* at, size_t size) {
+  std::ifstream maps("/proc/self/maps");
+  const auto wanted = reinterpret_cast<uintptr_t>(at);
+  size_t count = 0;
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long from = 0, to = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &from, &to) == 2) count += from < wanted + size && to > wanted;
+  }
+  return count;
+}
+
+// The kernel allows 65,530 mappings: with one for each slab, a large cache of keys would end the process.
+TEST(Arena, TakesFewMappingsHoweverLargeItGrows) {
+  constexpr size_t kGroups = 8, kSlabs = kGroups * Arena::kGuardedSlabs;
+  Arena arena(kSlabs);
+  std::vector<void*> blocks;
+  for (size_t i = 0; i < 2 * kSlabs; ++i) blocks.push_back(arena.allocate(32768));
+  EXPECT_EQ(arena.stats().bytes_committed, kSlabs * Arena::kSlabBytes);
+  EXPECT_EQ(arena.stats().spills_full_total, 0u);
+  // Slabs and a guard page; one more where the limit of locked memory was reached.
+  EXPECT_LE(mappings(blocks.front(), kSlabs * Arena::kSlabBytes), 2 * kGroups + 1);
+  for (void* block : blocks) arena.deallocate(block, 32768);
+}
+
 TEST(Arena, LeavesItsMemoryOutOfCoreDumps) {
   Arena arena(1);
   void* small = arena.allocate(32);
@@ -135,6 +160,16 @@ TEST(ArenaDeathTest, AnOverrunOfASlabHitsTheGuardPage) {
   EXPECT_DEATH(*static_cast<volatile uint8_t*>(first - 1) = 1, "");
   arena.deallocate(first, 32768);
   arena.deallocate(second, 32768);
+}
+
+TEST(ArenaDeathTest, AnOverrunOfAFullGroupOfSlabsHitsTheGuardPage) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Arena arena(2 * Arena::kGuardedSlabs);
+  std::vector<uint8_t*> blocks;
+  for (size_t i = 0; i < 4 * Arena::kGuardedSlabs; ++i) blocks.push_back(static_cast<uint8_t*>(arena.allocate(32768)));
+  uint8_t* last_of_first_group = blocks[2 * Arena::kGuardedSlabs - 1];
+  EXPECT_DEATH(*static_cast<volatile uint8_t*>(last_of_first_group + 32768) = 1, "");
+  for (uint8_t* block : blocks) arena.deallocate(block, 32768);
 }
 
 TEST(ProcessArenas, TakeABlockBackFromAnotherThread) {
