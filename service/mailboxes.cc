@@ -104,9 +104,11 @@ struct Mailboxes::Impl {
 
   Task<CallbackAnswer> handle(Callback& callback);
   std::optional<CallbackOutcome> refuse(Mailbox& mailbox) const;
+  Task<std::optional<CallbackOutcome>> prepare(const Callback& callback, Mailbox& mailbox);
   Task<Status> load(Mailbox& mailbox);
   Task<void> handle_mail(MailWork& work);
   Task<bool> answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only);
+  void push_behind(MailWork& work, MailboxCache::Lease mailbox, Semaphore::Permit turn);
   Task<void> answer_after_push(MailWork& work, Delivery& delivery);
   FetchPlan plan_fetch(const MailWork& work) const;
   void mend(MailWork& work, FetchEnd end);
@@ -162,14 +164,8 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
     answer.outcome = CallbackOutcome::refused_draining;
     co_return answer;
   }
-  if (co_await ended_meanwhile(callback, *mailbox)) {
-    answer.outcome = CallbackOutcome::unsubscribe_removed;
-    co_return answer;
-  }
-  if (Status loaded = co_await load(*mailbox); !loaded) {
-    log_line(core.log, LogLevel::error, "mailbox_unreadable", field("user", core.fingerprint(mailbox->user)),
-             field("error", loaded.error()));
-    answer.outcome = CallbackOutcome::refused_not_ready;
+  if (std::optional<CallbackOutcome> ended = co_await prepare(callback, *mailbox)) {
+    answer.outcome = *ended;
     co_return answer;
   }
 
@@ -210,18 +206,19 @@ Task<CallbackAnswer> Mailboxes::Impl::handle(Callback& callback) {
   if (subscription.takes_over && caught_up) co_await complete_succession(callback, *mailbox);
   // Not at heartbeats alone: a mailbox that always gets mail has none.
   if (quiet || caught_up) keep_alive(callback, *mailbox);
-  if (work && work->behind) {
-    auto answered = std::make_unique<AnsweredCallback>(callback, std::move(mailbox), *std::move(turn),
-                                                       std::move(work->source), std::move(work->behind));
-    answered->devices = std::move(work->devices);
-    answered->devices_read = work->devices_read;
-    answered->arrivals = std::move(work->arrivals);
-    answered->plan = work->plan;
-    answered->renewing = work->renewing;
-    answered->limits = work->planned;
-    behind.begin(std::move(answered));
-  }
+  if (work && work->behind) push_behind(*work, std::move(mailbox), *std::move(turn));
   co_return answer;
+}
+
+// What stands against telling of the callback's events, now that it is its turn.
+Task<std::optional<CallbackOutcome>> Mailboxes::Impl::prepare(const Callback& callback, Mailbox& mailbox) {
+  if (co_await ended_meanwhile(callback, mailbox)) co_return CallbackOutcome::unsubscribe_removed;
+  if (Status loaded = co_await load(mailbox); !loaded) {
+    log_line(core.log, LogLevel::error, "mailbox_unreadable", field("user", core.fingerprint(mailbox.user)),
+             field("error", loaded.error()));
+    co_return CallbackOutcome::refused_not_ready;
+  }
+  co_return std::nullopt;
 }
 
 // A callback that waited for its turn while its subscription was handed over: the successor has told, or will tell, of
@@ -361,6 +358,19 @@ Task<bool> Mailboxes::Impl::answer_from_journal(MailWork& work, Delivery& delive
   note_received(mailbox, work.arrivals);
   note_watermark(mailbox, work.events);
   co_return true;
+}
+
+// After answer_from_journal: the pushes are made in the background, and the mailbox keeps its turn until then.
+void Mailboxes::Impl::push_behind(MailWork& work, MailboxCache::Lease mailbox, Semaphore::Permit turn) {
+  auto answered = std::make_unique<AnsweredCallback>(work.callback, std::move(mailbox), std::move(turn),
+                                                     std::move(work.source), std::move(work.behind));
+  answered->devices = std::move(work.devices);
+  answered->devices_read = work.devices_read;
+  answered->arrivals = std::move(work.arrivals);
+  answered->plan = work.plan;
+  answered->renewing = work.renewing;
+  answered->limits = work.planned;
+  behind.begin(std::move(answered));
 }
 
 Task<void> Mailboxes::Impl::answer_after_push(MailWork& work, Delivery& delivery) {
