@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+// Server: the life of the process: start, serve, reload. How one process follows another, and how it ends, is
+// server_handover.cc.
 #include "service/server.h"
 
 #include <fmt/format.h>
@@ -9,85 +11,28 @@
 
 #include "core/cross_core.h"
 #include "core/sleep.h"
-#include "core/stop_link.h"
+#include "core/socket.h"
 #include "core/tls/context.h"
 #include "crypto/arena.h"
 #include "service/admin.h"
 #include "service/audit.h"
-#include "service/autodiscover.h"
-#include "service/cidrs.h"
-#include "service/device_api.h"
 #include "service/expiry.h"
-#include "service/http_server.h"
 #include "service/journal.h"
 #include "service/kek_keeper.h"
 #include "service/key_maker.h"
-#include "service/public_handler.h"
-#include "service/registration.h"
-#include "service/renewal.h"
 #include "service/rsa_engines.h"
+#include "service/server_parts.h"
 #include "service/store_watch.h"
-#include "service/supervision.h"
 
 namespace bellhop::service {
 namespace {
 
 constexpr Duration kTick = 1s;
 constexpr size_t kSignalReloadsMax = 2;  // one under way, one that waits
-constexpr std::string_view kTickets = "tickets";  // of NamedDescriptor
-// While a drain waits for connections to end, it looks this often.
-constexpr Duration kDrainLook = 2ms;
-// So long a new connection may take to bring its first request; Exchange and phones send it with the end of the handshake.
-constexpr Duration kFirstRequest = 500ms;
-// From the end of a drain's patience, when 503s are sent, to the end of the connections.
-constexpr Duration kHandBackTime = 1s;
-
-HttpServerLimits public_limits(const Config& all, unsigned cores) {
-  const PublicListenerConfig& config = all.listen_public;
-  auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
-  return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
-          .connections_per_address_max = config.connections_per_address_max,
-          .connections_per_address_per_second = config.connections_per_address_per_second,
-          .addresses_tracked_max = all.limits.addresses_tracked_max,
-          .exempt = to_blocks(all.limits.exempt_cidrs),
-          .proxy_protocol_from = config.proxy_protocol ? to_blocks(config.trusted_cidrs) : proto::AddressBlocks(),
-          .handshakes_in_flight_max = config.handshakes_in_flight_max,
-          .requests_per_connection_max = config.requests_per_connection_max,
-          .handshake_timeout = ms(config.handshake_timeout_ms),
-          .header_timeout = ms(config.header_timeout_ms),
-          .idle_timeout = ms(config.idle_timeout_ms),
-          .body_rate_min_bytes_per_s = config.body_rate_min_bytes_per_s,
-          .write_stall_timeout = ms(config.write_stall_timeout_ms),
-          .header = {.bytes_max = config.header_bytes_max, .fields_max = config.header_fields_max},
-          .http2 = {.streams_max = config.http2_streams_max,
-                    .header_bytes_max = config.http2_header_bytes_max,
-                    .header_fields_max = config.header_fields_max,
-                    .stream_window_bytes = config.http2_stream_window_bytes,
-                    .connection_window_bytes = config.http2_connection_window_bytes,
-                    .header_table_bytes = 0,  // no callback's address is kept to be referred to
-                    .resets_max = config.http2_resets_max,
-                    .control_frames_max = config.http2_control_frames_max},
-          .http2_requests_in_work_max = config.http2_requests_in_work_max,
-          .http2_body_bytes_max = config.http2_body_bytes_max,
-          .http2_goaway_grace = ms(config.http2_goaway_grace_ms)};
-}
 
 HttpServerLimits admin_limits(const AdminListenerConfig& config) {
   Duration timeout = std::chrono::milliseconds(config.request_timeout_ms);
   return {.connections_max = config.connections_max, .header_timeout = timeout, .write_stall_timeout = timeout};
-}
-
-LogOptions log_options(const Config& config, MetricsShard& shard, unsigned core,
-                       const std::array<uint8_t, kLogSaltBytes>& salt) {
-  LogOptions options;
-  options.sink.write = [](void*, std::string_view line) { io::write_log(line); };
-  options.wall_now = &io::wall_now;
-  options.metrics = &shard;
-  options.level = config.log.level;
-  options.core = core;
-  options.lines_per_event_per_second_max = config.log.lines_per_event_per_second_max;
-  options.salt = salt;
-  return options;
 }
 
 // The listener's own counts, since the last look, into the metrics.
@@ -118,88 +63,6 @@ void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpSer
 Task<Status> wait_event(Event& event) { co_return co_await event.wait(); }
 
 }  // namespace
-
-// The objects of one core, in the order in which they need each other. Lives in the frame of run(core).
-struct Server::CoreParts {
-  CoreParts(Server& server, unsigned index)
-      : metrics(*server.shards_[index]),
-        ledger(metrics),
-        log(log_options(server.config_, metrics, index, server.log_salt_)),
-        decrypter(server.store_, *server.vault_, make_rsa_engine(server.rsa_plan_), server.config_.notification,
-                  server.config_.keys, metrics),
-        upstreams(server.files_.upstreams),
-        ews(server.config_.ews, {upstreams, UpstreamKind::ews}, metrics, log),
-        tokens(server.config_.oauth, server.config_.ews, {upstreams, UpstreamKind::token}, metrics, log),
-        autodiscover(server.config_.autodiscover, server.config_.ews, {upstreams, UpstreamKind::ews},
-                     *server.vault_, server.store_, metrics, log),
-        apns(server.config_.apns, *server.apns_tokens_, {upstreams, UpstreamKind::apns}, metrics, log),
-        core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
-        mailboxes(core),
-        supervision(core),
-        renewal(core),
-        handler(core),
-        http(handler, public_limits(server.config_, io::cores()), std::move(server.listener_[index])) {
-    core.mailboxes = &mailboxes;
-    core.supervision = &supervision;
-    core.autodiscover = &autodiscover;
-    core.renewal = &renewal;
-    core.observer = server.observer_;
-    core.key_maker = server.key_maker_.get();
-  }
-
-  // Takes what a reload made; in one turn, and nothing here can fail.
-  void take(const Switch& next);
-
-  MetricsShard& metrics;
-  Ledger ledger;
-  Log log;
-  Decrypter decrypter;
-  std::shared_ptr<const Upstreams> upstreams;
-  EwsClient ews;
-  TokenClient tokens;
-  Autodiscover autodiscover;
-  ApnsSender apns;
-  Core core;
-  Mailboxes mailboxes;
-  Supervision supervision;
-  Renewal renewal;
-  PublicHandler handler;
-  HttpServer http;
-  // How requests stand when a drain begins; what is in work then counts as still to end.
-  void note_begin() {
-    HttpServerStats stats = http.stats();
-    requests_ended_before = stats.requests - stats.requests_in_work;
-    handed_back_before = handed_back();
-  }
-  uint64_t handed_back() const { return metrics.value(metric::callbacks, CallbackOutcome::refused_draining); }
-
-  Event drain_begun;
-  Context* serving = nullptr;  // stops what is left when the patience is over
-  bool cut = false;
-  bool wound_down = false;     // for a successor; nothing new is taken, and nothing is in work
-  Instant patience_ends{};     // of a drain
-  uint64_t requests_ended_before = 0, handed_back_before = 0;
-};
-
-void Server::CoreParts::take(const Switch& next) {
-  core.generations.become(next.generation);
-  const Config& config = core.config();
-  log.renew(config.log);
-  decrypter.renew(config.notification);
-  core.registrar->limits().renew(config.limits);
-  if (!next.listener.empty()) {
-    http.set_tls(next.listener[core.index]);
-    core.node.listener_certificate_expires_s = to_unix_seconds(http.certificate_expires());
-  }
-  if (next.upstreams) {
-    upstreams = next.upstreams;
-    autodiscover.renew({upstreams, UpstreamKind::ews});
-    tokens.renew({upstreams, UpstreamKind::token});
-    apns.renew({upstreams, UpstreamKind::apns});
-  }
-  apns.take_up(config);
-  if (next.upstreams || next.networks_changed) ews.renew({upstreams, UpstreamKind::ews}, core.tenants());
-}
 
 Server::Server(Config config, StartFiles files, store::Store& store)
     : config_(std::move(config)), files_(std::move(files)), store_(store) {}
@@ -279,86 +142,11 @@ Task<bool> Server::start() {
   co_return open_listeners();
 }
 
-// The successor's first step: what the running process shares with us.
-Task<bool> Server::ask_predecessor() {
-  auto asked = co_await handover_.ask(given_);
-  if (!asked) {
-    fail_start(fmt::format("the bellhopd that runs does not hand over ({}); it serves on. Stop it, or look at its log",
-                           error_text(asked.error())));
-    co_return false;
-  }
-  co_return true;
-}
-
-// The store is ours alone from here on.
-Task<bool> Server::own() {
-  Status owned = co_await handover_.own();
-  if (owned) co_return true;
-  if (is(owned.error(), CoreError::canceled)) {
-    fail_start("ended by a signal before its turn came; the bellhopd that ran serves on");
-  } else if (is(owned.error(), CoreError::limit)) {
-    fail_start(fmt::format("{}: another bellhopd serves with this store; stop it, or start with --take-over",
-                           handover_options_.lock_path));
-  } else {
-    fail_start(fmt::format("{}: cannot be locked: {}", handover_options_.lock_path, error_text(owned.error())));
-  }
-  co_return false;
-}
-
-// Those of the process before, where it left them, so that phones and Exchange resume their sessions.
-void Server::make_ticket_keys() {
-  for (NamedDescriptor& left : given_) {  // whoever runs gives later than a service manager, and knows better
-    if (left.name == kTickets) ticket_file_ = std::move(left.descriptor);
-  }
-  std::erase_if(given_, [](const NamedDescriptor& left) { return left.name == kTickets; });
-  if (ticket_file_) {
-    if (auto saved = io::read_memory_file(ticket_file_.get())) {
-      ticket_keys_ = TicketKeys::restore(*saved);
-      wipe(*saved);
-    }
-  }
-  if (ticket_keys_) return;
-  std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
-  io::random(fresh);
-  ticket_keys_ = std::make_shared<TicketKeys>(io::wall_now(), fresh);
-  wipe(fresh);
-}
-
-void Server::keep_ticket_keys(Log& log) {
-  TicketKeys::Saved saved = ticket_keys_->save();
-  Status kept;
-  if (ticket_file_) {
-    kept = io::write_memory_file(ticket_file_.get(), saved);
-  } else if (auto file = io::make_memory_file("bellhop-tickets", saved); file) {
-    ticket_file_ = *std::move(file);
-  } else {
-    kept = fail(file.error());
-  }
-  wipe(saved);
-  // Without it the next process makes keys of its own, and sessions begin anew.
-  if (!kept) log_line(log, LogLevel::warning, "ticket_keys_not_kept", field("error", kept.error()));
-}
-
 bool Server::open_listeners() {
   Status opened = listeners_.take(std::exchange(given_, {}), config_);
   if (opened) opened = listeners_.open(config_, io::cores());
   if (!opened) fail_start(listeners_.complaint());
   return opened.has_value();
-}
-
-// More cores than the process before had: where it accepts no more. Without them the others accept for all.
-void Server::open_more_listeners(Log& log) {
-  Status opened = listeners_.open_beside();
-  if (!opened) log_line(log, LogLevel::warning, "listener_missing", field("error", opened.error()));
-}
-
-// Our own sockets and the ticket keys, for the process that the service manager starts after this one.
-void Server::give_to_manager(Log& log) {
-  for (const std::string& name : listeners_.unclaimed()) supervisor_->forget(log, name);
-  for (const NamedDescriptor& one : listeners_.share(/*own_only=*/true)) {
-    supervisor_->keep(log, one.name, one.descriptor.get());
-  }
-  if (ticket_file_) supervisor_->keep(log, kTickets, ticket_file_.get());
 }
 
 // Awaits that every core has come here. Runs on core 0.
@@ -490,143 +278,6 @@ Task<void> Server::serve(CoreParts& parts) {
            field("to_successor", handover_.handing_over()));
 }
 
-// The first two steps of an orderly end, on one core: connections end with their next answer, then nothing new is taken
-// and what is in work ends. Callbacks are served all the while. Can be taken back.
-Task<void> Server::wind_down(CoreParts& parts) {
-  const PublicListenerConfig& limits = config_.listen_public;
-  parts.note_begin();
-  parts.http.leave();
-  if (parts.core.index == 0) key_maker_->rest(true);  // a pair takes a while, and the end would wait for it
-  Instant pause_at = io::now() + std::chrono::milliseconds(limits.http2_goaway_grace_ms);
-  while (io::now() < pause_at && parts.http.stats().connections > 0) {
-    if (!co_await sleep_for(kDrainLook)) co_return;
-  }
-  parts.http.pause();
-  parts.patience_ends = io::now() + std::chrono::milliseconds(limits.drain_timeout_ms);
-  while (io::now() < parts.patience_ends && !parts.http.quiet(io::now(), kFirstRequest)) {
-    if (!co_await sleep_for(kDrainLook)) co_return;
-  }
-}
-
-// The last step. What is in work when the patience is over is handed back by 503; connections that even then do not end
-// are cut, their callbacks are answered by nobody, and Exchange repeats them.
-Task<void> Server::end_listeners(CoreParts& parts, TaskScope& listeners) {
-  struct StopAt {
-    StopAt(Instant at, Context& target) : deadline(nullptr, at), link(deadline.context(), target) {}
-    DeadlineContext deadline;
-    StopLink link;
-  };
-  parts.http.drain();
-  StopAt hand_back(parts.patience_ends, parts.core.work);
-  StopAt cut(parts.patience_ends + kHandBackTime, *parts.serving);
-  if (parts.cut) parts.serving->request_stop();
-  co_await listeners.join();
-}
-
-void Server::note_drained(CoreParts& parts) {
-  HttpServerStats stats = parts.http.stats();
-  uint64_t handed_back = parts.handed_back() - parts.handed_back_before;
-  uint64_t ended = stats.requests - parts.requests_ended_before - stats.requests_in_work;
-  requests_ += stats.requests;
-  requests_of_core_[parts.core.index] = stats.requests;
-  requests_handed_back_ += handed_back;
-  requests_finished_ += ended - std::min(ended, handed_back);
-  connections_left_ += stats.connections;
-}
-
-// ---- Handing the place over, on core 0 ----
-
-Task<void> Server::offer_place() {
-  return handover_.offer({.share =
-                              [this] {
-                                std::vector<NamedDescriptor> shared = listeners_.share(/*own_only=*/false);
-                                if (!ticket_file_) return shared;
-                                auto tickets = io::share_memory_file(ticket_file_.get());
-                                if (tickets) shared.push_back({*std::move(tickets), std::string(kTickets)});
-                                return shared;
-                              },
-                          .wind_down = [this] { return wind_down_all(); },
-                          .take_back = [this] { return take_back(); },
-                          .leave = [this] { return begin_end(/*cut=*/false); }},
-                         parts_[0]->log);
-}
-
-Task<void> Server::wind_down_all() {
-  struct There {
-    static Task<bool> wind_down(Server* server, unsigned core) {
-      if (CoreParts* parts = server->parts_[core]) {
-        co_await server->wind_down(*parts);
-        parts->wound_down = !(co_await current_context()).stop_requested();
-      }
-      co_return true;
-    }
-    static Task<void> go(Server* server, unsigned core) {
-      co_await on_core_stoppable(core, [server, core] { return wind_down(server, core); });
-    }
-  };
-  TaskScope cores(&co_await current_context());
-  for (unsigned core = 0; core < io::cores(); ++core) cores.spawn(There::go(this, core));
-  co_await cores.join();
-}
-
-Task<void> Server::take_back() {
-  if (drain_begun_) co_return;  // the successor went away, and so do we
-  struct There {
-    static Task<bool> stay(Server* server, unsigned core) {
-      if (CoreParts* parts = server->parts_[core]) {
-        parts->wound_down = false;
-        parts->http.stay();
-        if (core == 0) server->key_maker_->rest(false);
-      }
-      co_return true;
-    }
-  };
-  for (unsigned core = 0; core < io::cores(); ++core) {
-    co_await on_core(core, [this, core] { return There::stay(this, core); });
-  }
-}
-
-// A second call cuts short what is left; but what a successor has begun is no call of anybody.
-Task<void> Server::drain() {
-  bool again = std::exchange(drain_asked_, true);
-  co_await begin_end(/*cut=*/again);
-}
-
-// The end, begun once; with `cut`, what is still under way is stopped.
-Task<void> Server::begin_end(bool cut) {
-  bool begun = std::exchange(drain_begun_, true);
-  if (begun && !cut) co_return;
-  node_->leaving = true;
-  for (unsigned core = 0; core < io::cores(); ++core) {
-    struct There {
-      static Task<bool> end(Server* server, unsigned index, bool cut) {
-        if (cut) {
-          co_await server->cut_short(index);
-        } else {
-          co_await server->begin_drain(index);
-        }
-        co_return true;
-      }
-    };
-    co_await on_core(core, [this, core, cut] { return There::end(this, core, cut); });
-  }
-}
-
-Task<void> Server::begin_drain(unsigned core) {
-  CoreParts* parts = parts_[core];
-  if (!parts) co_return;
-  if (core == 0) supervisor_->stopping(parts->log);
-  parts->drain_begun.set();
-  co_return;
-}
-
-Task<void> Server::cut_short(unsigned core) {
-  CoreParts* parts = parts_[core];
-  if (!parts) co_return;
-  parts->cut = true;
-  if (parts->serving) parts->serving->request_stop();
-}
-
 // On core 0, when all cores have begun.
 void Server::begin_reloads(CoreParts& parts) {
   std::shared_ptr<const Generation> first = std::exchange(node_->start, nullptr);
@@ -677,30 +328,6 @@ Task<void> Server::switch_cores(std::shared_ptr<const Switch> next) {
 
 Task<void> Server::reload_on_signal() { (void)co_await reload("signal"); }
 
-// SIGTERM and SIGINT end a successor that still waits; the one who runs then serves on.
-Task<void> Server::own_unless_stopped() {
-  struct Waiting {
-    static Task<void> watch(Context* waiting, bool* end) {
-      for (;;) {
-        auto number = co_await next_signal();
-        if (!number) co_return;
-        if (*number == SIGHUP) continue;  // nothing serves by what was read
-        *end = true;
-        waiting->request_stop();
-      }
-    }
-  };
-  bool end = false;
-  Context& own_context = co_await current_context();
-  Context waiting(&own_context);
-  TaskScope signals(&own_context);
-  if (handle_signals_) signals.spawn(Waiting::watch(&waiting, &end));
-  co_await own().under(waiting);
-  signals.request_stop();
-  co_await signals.join();
-  if (end && !failed_) co_await drain();  // it came when the place was ours already
-}
-
 Task<void> Server::watch_signals() {
   TaskScope reloads(&co_await current_context());  // beside: a SIGTERM must not wait for one
   for (;;) {
@@ -747,13 +374,7 @@ Task<void> Server::tick(CoreParts& parts) {
       }
       parts.metrics.set(metric::generations_alive, Generation::alive());
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
-      if (ticket_keys_->rotation_due(io::wall_now())) {
-        std::array<uint8_t, TicketKeys::kFreshBytes> fresh;
-        io::random(fresh);
-        ticket_keys_->rotate(io::wall_now(), fresh);
-        wipe(fresh);
-        keep_ticket_keys(parts.log);
-      }
+      rotate_ticket_keys(parts.log);
     }
   }
 }

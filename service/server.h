@@ -81,33 +81,37 @@ class Server {
  private:
   struct CoreParts;
 
+  // server.cc: the life of the process
   Task<bool> start();
+  void fail_start(std::string complaint);
+  bool open_listeners();
+  Task<bool> meet(Event& event, unsigned& arrived);
+  Task<void> serve(CoreParts& parts);
+  Task<void> watch_signals();
+  void begin_reloads(CoreParts& parts);
+  Task<void> reload_on_signal();
+  std::string serving_text() const;
+  Task<void> switch_cores(std::shared_ptr<const Switch> next);
+  Task<void> tick(CoreParts& parts);
+
+  // server_handover.cc: one process after the other, and the end
   Task<bool> ask_predecessor();
   Task<bool> own();
   Task<void> own_unless_stopped();
+  void open_more_listeners(Log& log);
   void make_ticket_keys();
   void keep_ticket_keys(Log& log);
-  bool open_listeners();
-  void open_more_listeners(Log& log);
-  void give_to_manager(Log& log);
-  Task<bool> meet(Event& event, unsigned& arrived);
-  Task<void> serve(CoreParts& parts);
-  Task<void> wind_down(CoreParts& parts);
-  Task<void> end_listeners(CoreParts& parts, TaskScope& listeners);
-  void note_drained(CoreParts& parts);
+  void rotate_ticket_keys(Log& log);
   Task<void> offer_place();
   Task<void> wind_down_all();
   Task<void> take_back();
-  Task<void> watch_signals();
-  Task<void> reload_on_signal();
-  std::string serving_text() const;
-  void begin_reloads(CoreParts& parts);
-  Task<void> switch_cores(std::shared_ptr<const Switch> next);
-  Task<void> tick(CoreParts& parts);
+  void give_to_manager(Log& log);
   Task<void> begin_end(bool cut);
   Task<void> begin_drain(unsigned core);
   Task<void> cut_short(unsigned core);
-  void fail_start(std::string complaint);
+  Task<void> wind_down(CoreParts& parts);
+  Task<void> end_listeners(CoreParts& parts, TaskScope& listeners);
+  void note_drained(CoreParts& parts);
 
   const Config config_;
   StartFiles files_;
