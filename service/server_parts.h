@@ -41,8 +41,8 @@ struct Server::CoreParts {
   Event drain_begun;
   Context* serving = nullptr;  // stops what is left when the patience is over
   bool cut = false;
-  bool wound_down = false;     // for a successor; nothing new is taken, and nothing is in work
-  Instant patience_ends{};     // of a drain
+  bool wound_down = false;  // for a successor; nothing new is taken, and nothing is in work
+  Instant patience_ends{};  // of a drain
   uint64_t requests_ended_before = 0, handed_back_before = 0;
 };
 

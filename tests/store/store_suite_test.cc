@@ -5,37 +5,15 @@
 #include <algorithm>
 
 #include "core/sleep.h"
-#include "tests/store/support.h"
+#include "tests/store/each_store.h"
 
 namespace bellhop::store {
 namespace {
 
-enum class Backend { memory, lmdb };
+class AnyStore : public EachStore {};
+EACH_STORE(AnyStore);
 
-class AnyStore : public testing::TestWithParam<Backend> {
- protected:
-  void run(StoreFlow flow) {
-    std::unique_ptr<TableStore> store;
-    if (GetParam() == Backend::memory) {
-      store = MemoryStore::create();
-    } else {
-      store = open_or_die(folder_.file());
-    }
-    store::run(*store, flow);
-    expect_clean(store->engine());
-  }
-  TestFolder folder_;
-};
-
-INSTANTIATE_TEST_SUITE_P(Store, AnyStore, testing::Values(Backend::memory, Backend::lmdb),
-                         [](const auto& test) { return test.param == Backend::memory ? "memory" : "lmdb"; });
-
-#define STORE_TEST(name)                                           \
-  static Task<void> name##_flow(TableStore& store, unsigned core); \
-  TEST_P(AnyStore, name) {                                         \
-    run(&name##_flow);                                             \
-  }                                                                \
-  static Task<void> name##_flow(TableStore& store, [[maybe_unused]] unsigned core)
+#define STORE_TEST(name) EACH_STORE_TEST(AnyStore, name)
 
 const Ending kEnding{.reason = TombstoneReason::removed, .expires = at_ms(100'000)};
 

@@ -4,37 +4,15 @@
 
 #include <algorithm>
 
-#include "tests/store/support.h"
+#include "tests/store/each_store.h"
 
 namespace bellhop::store {
 namespace {
 
-enum class Backend { memory, lmdb };
+class SuccessionStore : public EachStore {};
+EACH_STORE(SuccessionStore);
 
-class SuccessionStore : public testing::TestWithParam<Backend> {
- protected:
-  void run(StoreFlow flow) {
-    std::unique_ptr<TableStore> store;
-    if (GetParam() == Backend::memory) {
-      store = MemoryStore::create();
-    } else {
-      store = open_or_die(folder_.file());
-    }
-    store::run(*store, flow);
-    expect_clean(store->engine());
-  }
-  TestFolder folder_;
-};
-
-INSTANTIATE_TEST_SUITE_P(Store, SuccessionStore, testing::Values(Backend::memory, Backend::lmdb),
-                         [](const auto& test) { return test.param == Backend::memory ? "memory" : "lmdb"; });
-
-#define SUCCESSION_TEST(name)                                      \
-  static Task<void> name##_flow(TableStore& store, unsigned core); \
-  TEST_P(SuccessionStore, name) {                                  \
-    run(&name##_flow);                                             \
-  }                                                                \
-  static Task<void> name##_flow(TableStore& store, [[maybe_unused]] unsigned core)
+#define SUCCESSION_TEST(name) EACH_STORE_TEST(SuccessionStore, name)
 
 const Ending kEnding{.reason = TombstoneReason::handed_over, .expires = at_ms(100'000)};
 
