@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Failures of this test program name errors by their texts, as the real programs do.
+// Failures of test programs with the whole service name errors by their texts, as the real programs do.
 #include "core/tls/error.h"
 #include "crypto/error.h"
 #include "proto/error_texts.h"
