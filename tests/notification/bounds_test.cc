@@ -33,6 +33,43 @@ SCENE_TEST_WITH(Bounds, AFullDecryptionQueueHandsTheCallbackBack, {.configure = 
   EXPECT_EQ(fake_apns().sent.size(), 2u);
 }
 
+SCENE_TEST_WITH(Bounds, ASubscriptionIsNotRefusedForLongerThanAQuarterOfItsStatusFrequency,
+                {.configure = [](Config& config) {
+                  config.notification.decrypt_queue_max = 1;
+                  config.notification.decrypt_queue_per_tenant_max = 1;
+                }}) {
+  Subscriber subscriber = co_await scene.subscribe("anna");
+  uint16_t minutes = (co_await scene.stored_subscription(subscriber)).status_frequency_minutes;
+  have_mail("a");
+  std::string body = scene.mail_body(subscriber, {"a"});
+  Instant begin = io::now();
+  int refused = 0;
+  // Somebody else is always first in the queue of decryptions.
+  for (;;) {
+    Subscriber other = co_await scene.subscribe("other" + std::to_string(refused));
+    std::string id = "of another " + std::to_string(refused);
+    have_mail(id);
+    FakeHttpExchange first(other.target(), scene.mail_body(other, {id})), second(subscriber.target(), body);
+    Event gate;
+    first.body_gate = second.body_gate = &gate;
+    TaskScope scope(&co_await current_context());
+    scope.spawn(scene.deliver(first));
+    scope.spawn(scene.deliver(second));
+    gate.set();
+    co_await scope.join();
+    if (second.status == 200) break;
+    EXPECT_EQ(second.status, 503);
+    CO_ASSERT(++refused < 10);
+    EXPECT_TRUE(co_await sleep_for(2min));
+  }
+  EXPECT_GE(refused, 2);
+  EXPECT_GE(io::now() - begin, std::chrono::minutes(minutes) / 4);
+  EXPECT_LE(io::now() - begin, std::chrono::minutes(minutes) / 4 + 2min);
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_EQ(fake_apns().shown(subscriber.tokens[0]), 1u);
+  EXPECT_FALSE(shows("Subject of a\""));
+}
+
 SCENE_TEST_WITH(Bounds, OnlySoManyPushesOfAnUnfinishedCallbackAreRemembered,
                 {.configure = [](Config& config) {
                   config.notification.merge_above = 100;
