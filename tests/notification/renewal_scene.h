@@ -35,6 +35,23 @@ inline uint64_t counted(Scene& scene, RenewalResult result) { return scene.parts
 // The background gets its time.
 inline Task<void> settle() { EXPECT_TRUE(co_await sleep_for(1s)); }
 
+// A heartbeat, whose credentials the server may subscribe with; and that has ended.
+inline Task<void> heartbeat_and_settle(Scene& scene, Subscriber& subscriber) {
+  EXPECT_EQ((co_await scene.heartbeat(subscriber)).status, 200);
+  co_await settle();
+}
+
+// The same where a successor is to come of it.
+inline Task<Subscriber> renew(Scene& scene, Subscriber& old_one) {
+  co_await heartbeat_and_settle(scene, old_one);
+  co_return co_await scene.successor_of(old_one);
+}
+
+// Exchange answers Subscribe when `answer` is set, which outlives the scene's flows.
+inline void hold_answer(Event& answer) {
+  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+}
+
 // A subscriber whose subscription is old enough, and whom Exchange has called.
 inline Task<Subscriber> old_subscriber(Scene& scene, std::string name = "anna") {
   Subscriber subscriber = co_await scene.subscribe(std::move(name));
@@ -65,6 +82,12 @@ inline Task<void> wish_new_key(Scene& scene, const Subscriber& subscriber) {
   auto wished = co_await scene.store->wish_new_keys(
       {.user = subscriber.user, .tenant = {}, .after = {}, .now = io::wall_now()});
   EXPECT_TRUE(wished);
+}
+
+// With a pair for it in the pool.
+inline Task<void> grant_new_key(Scene& scene, const Subscriber& subscriber) {
+  co_await wish_new_key(scene, subscriber);
+  co_await scene.add_pool_key();
 }
 
 }  // namespace bellhop::service

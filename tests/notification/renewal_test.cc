@@ -44,7 +44,7 @@ RENEWAL_TEST(Renewal, MakesASuccessorAndTheOldOneEndsAtItsFirstCallback) {
 RENEWAL_TEST(Renewal, DoesNotKeepTheAnswerWaiting) {
   Subscriber old_one = co_await old_subscriber(scene);
   Event answer;
-  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+  hold_answer(answer);
   EXPECT_EQ((co_await scene.heartbeat(old_one)).status, 200);
   co_await settle();
   EXPECT_EQ(fake_exchange().subscribes, 1);
@@ -61,9 +61,7 @@ RENEWAL_TEST(Renewal, LosesNoEventAndPushesNoneTwice) {
   Subscriber old_one = co_await old_subscriber(scene);
   have_mail("told by both");
   have_mail("told by nobody");
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  Subscriber successor = co_await renew(scene, old_one);
   EXPECT_EQ((co_await scene.mail(old_one, {"told by both"})).status, 200);
   EXPECT_EQ((co_await scene.mail(successor, {"told by both"})).status, 200);
   EXPECT_EQ(co_await scene.route_kind(old_one), RouteKind::tombstone);
@@ -78,9 +76,7 @@ RENEWAL_TEST(Renewal, LosesNoEventAndPushesNoneTwice) {
 // The hand-over waits for a callback that closes the gap between the two.
 RENEWAL_TEST(Renewal, KeepsTheOldOneWhileTheSuccessorCannotCatchUp) {
   Subscriber old_one = co_await old_subscriber(scene);
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  Subscriber successor = co_await renew(scene, old_one);
   have_mail("missed");
   fake_exchange().failure = EwsFailureKind::unavailable;
   EXPECT_EQ((co_await scene.heartbeat(successor)).status, 200);
@@ -105,9 +101,7 @@ Task<void> deliver_into(Scene& scene, Subscriber& subscriber, std::string id, Ev
 // It was routed while the old one lived, and comes to its turn after the hand-over.
 RENEWAL_TEST(Renewal, TellsACallbackThatWasOvertakenToUnsubscribe) {
   Subscriber old_one = co_await old_subscriber(scene);
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  Subscriber successor = co_await renew(scene, old_one);
   have_mail("a");
   Event held;
   Scene::Reply late;
@@ -139,8 +133,7 @@ RENEWAL_TEST(Renewal, TakesACallbackThatComesBeforeTheAnswer) {
     calling = &old_one;
     fake_exchange().before_answer = &call_before_answer;
     fake_exchange().subscribe_lost = lost;
-    co_await scene.heartbeat(old_one);
-    co_await settle();
+    co_await heartbeat_and_settle(scene, old_one);
     Subscriber successor = co_await scene.successor_of(old_one);
     EXPECT_EQ((co_await scene.stored_subscription(successor)).state, store::SubscriptionState::active);
     EXPECT_EQ(co_await scene.route_kind(old_one), RouteKind::tombstone);
@@ -153,9 +146,7 @@ RENEWAL_TEST(Renewal, TakesACallbackThatComesBeforeTheAnswer) {
 RENEWAL_TEST(Renewal, WhoseAnswerIsLostLeavesTheOldOneAndEndsTheOther) {
   Subscriber old_one = co_await old_subscriber(scene);
   fake_exchange().subscribe_lost = true;
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  Subscriber successor = co_await renew(scene, old_one);
   EXPECT_EQ(co_await scene.route_kind(successor), RouteKind::tombstone);
   EXPECT_THAT((co_await scene.heartbeat(successor)).body, HasSubstr("Unsubscribe"));
   have_mail("a");
@@ -167,12 +158,10 @@ RENEWAL_TEST(Renewal, WhoseAnswerIsLostLeavesTheOldOneAndEndsTheOther) {
   // It backs off, and then succeeds.
   fake_exchange().subscribe_lost = false;
   EXPECT_TRUE(co_await sleep_for(5min));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 1);
   EXPECT_TRUE(co_await sleep_for(kRenewalRetryFirst));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 2);
   EXPECT_EQ(counted(scene, RenewalResult::renewed), 1u);
 }
@@ -180,16 +169,14 @@ RENEWAL_TEST(Renewal, WhoseAnswerIsLostLeavesTheOldOneAndEndsTheOther) {
 RENEWAL_TEST(Renewal, ThatExchangeRefusesCountsAgainstTheLogonRuleAndAsksADevice) {
   Subscriber old_one = co_await old_subscriber(scene);
   fake_exchange().password = "changed";
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 1);
   EXPECT_EQ((co_await scene.stored_subscription(old_one)).logon.failed, 1);
   EXPECT_EQ((co_await scene.stored_user(old_one)).subscriptions.size(), 1u);
   EXPECT_EQ(resubscribe_pushes(), 1u);
   // An account must not be locked by us.
   EXPECT_TRUE(co_await sleep_for(48h));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 1);
 }
 
@@ -212,8 +199,7 @@ RENEWAL_TEST(Renewal, FailuresBackOffAlsoForAMailboxThatLeftTheCache) {
   Subscriber old_one = co_await old_subscriber(scene);
   fake_exchange().subscribe_failure = EwsFailureKind::unavailable;
   for (int half_hour = 0; half_hour < 2 * 24; ++half_hour) {
-    co_await scene.heartbeat(old_one);
-    co_await settle();
+    co_await heartbeat_and_settle(scene, old_one);
     scene.parts[0]->mailboxes->forget(old_one.user);
     EXPECT_TRUE(co_await sleep_for(30min));
   }
@@ -224,13 +210,11 @@ RENEWAL_TEST(Renewal, FailuresBackOffAlsoForAMailboxThatLeftTheCache) {
 RENEWAL_TEST(Renewal, IsNotTriedWhileTheHostsBreakerIsOpen) {
   Subscriber old_one = co_await old_subscriber(scene);
   fake_exchange().open_to_requests = false;
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 0);
   EXPECT_EQ(counted(scene, RenewalResult::host_closed), 1u);
   fake_exchange().open_to_requests = true;
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 1) << "that was no failure: no back-off";
 }
 
@@ -251,16 +235,14 @@ SCENE_TEST_WITH(Renewal, IsBoundedInNumber, renewing([](Config& config) { config
   Subscriber anna = co_await scene.subscribe("anna"), berta = co_await scene.subscribe("berta");
   EXPECT_TRUE(co_await sleep_for(25h));
   Event answer;
-  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+  hold_answer(answer);
   co_await scene.heartbeat(anna);
-  co_await scene.heartbeat(berta);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, berta);
   EXPECT_EQ(fake_exchange().subscribes, 1);
   EXPECT_EQ(counted(scene, RenewalResult::paced), 1u);
   answer.set();
   co_await settle();
-  co_await scene.heartbeat(berta);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, berta);
   EXPECT_EQ(fake_exchange().subscribes, 2);
 }
 
@@ -270,22 +252,20 @@ SCENE_TEST_WITH(Renewal, LeavesMostOfAHostsRequestsToMails,
   for (const char* name : {"anna", "berta", "clara"}) subscribers.push_back(co_await scene.subscribe(name));
   EXPECT_TRUE(co_await sleep_for(25h));
   Event answer;
-  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
+  hold_answer(answer);
   for (Subscriber& subscriber : subscribers) co_await scene.heartbeat(subscriber);
   co_await settle();
   EXPECT_EQ(fake_exchange().subscribes, 2);
   EXPECT_EQ(counted(scene, RenewalResult::paced), 1u);
   answer.set();
   co_await settle();
-  co_await scene.heartbeat(subscribers[2]);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, subscribers[2]);
   EXPECT_EQ(fake_exchange().subscribes, 3);
 }
 
 SCENE_TEST_WITH(Renewal, CanBeTurnedOff, renewing([](Config& config) { config.renewal.enabled = false; })) {
   Subscriber old_one = co_await old_subscriber(scene);
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 0);
 }
 
@@ -312,10 +292,8 @@ SCENE_TEST_WITH(Renewal, ByAgeIsSpreadOverTheLastEighth, renewing([](Config& con
 RENEWAL_TEST(Renewal, ThatIsStoppedTakesItsSuccessorBack) {
   Subscriber old_one = co_await old_subscriber(scene);
   Event never;
-  fake_exchange().before_answer = [&never]() -> Task<void> { (void)co_await never.wait(); };
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  hold_answer(never);
+  Subscriber successor = co_await renew(scene, old_one);
   EXPECT_EQ(co_await scene.route_kind(successor), RouteKind::subscription);
   co_await scene.parts[0]->renewal->close();
   EXPECT_EQ(counted(scene, RenewalResult::canceled), 1u);
@@ -335,13 +313,11 @@ RENEWAL_TEST(Renewal, ClearsAwayWhatACrashLeft) {
   store::Succession left{.old_one = old_one.capability_hash,
                          .subscription = {Vault::capability_hash(capability), record}};
   CO_ASSERT(co_await scene.store->begin_succession(left));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 0) << "Exchange's answer may be on its way";
   EXPECT_EQ(counted(scene, RenewalResult::conflict), 1u);
   EXPECT_TRUE(co_await sleep_for(kSuccessorAnswerMax));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 1);
   EXPECT_EQ(counted(scene, RenewalResult::renewed), 1u);
   EXPECT_EQ((co_await scene.stored_user(old_one)).subscriptions.size(), 2u);
@@ -355,9 +331,7 @@ RENEWAL_TEST(Renewal, SurvivesALossOfPowerAtAnyMoment) {
     co_return;
   };
   have_mail("missed");
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  Subscriber successor = co_await renew(scene, old_one);
   EXPECT_EQ(co_await scene.route_kind(successor), RouteKind::subscription);
   EXPECT_EQ(co_await scene.route_kind(old_one), RouteKind::subscription);
   EXPECT_EQ((co_await scene.heartbeat(successor)).status, 200);
@@ -379,10 +353,8 @@ Task<void> block_into(Scene& scene, const Subscriber& subscriber, size_t device,
 RENEWAL_TEST(Renewal, OfAUserWhoLeavesMeanwhileLeavesNothing) {
   Subscriber old_one = co_await old_subscriber(scene);
   Event answer;
-  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  hold_answer(answer);
+  Subscriber successor = co_await renew(scene, old_one);
   bool gone = false;
   TaskScope flows(&co_await current_context());
   flows.spawn(remove_into(scene, old_one, 0, gone));
@@ -403,10 +375,8 @@ RENEWAL_TEST(Renewal, OfADeviceThatIsBlockedMeanwhileEndsBothAtOnce) {
   co_await scene.heartbeat(old_one);
   EXPECT_TRUE(co_await sleep_for(25h));
   Event answer;
-  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  hold_answer(answer);
+  Subscriber successor = co_await renew(scene, old_one);
   bool blocked = false;
   TaskScope flows(&co_await current_context());
   flows.spawn(block_into(scene, old_one, 0, blocked));
@@ -439,13 +409,11 @@ RENEWAL_TEST(Renewal, IsNotMadeWithTheCredentialsOfADeviceThatLeft) {
   have_mail("a");
   co_await scene.mail(old_one, {"a"});
   EXPECT_TRUE(shows("Subject of a"));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 0);
   EXPECT_EQ(resubscribe_pushes(), 1u) << "once an hour";
   EXPECT_TRUE(co_await sleep_for(1h));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(resubscribe_pushes(), 2u);
 }
 
@@ -466,10 +434,8 @@ RENEWAL_TEST(Renewal, AfterAWipeTheSubscriptionEndsAtOnceAndTheUserIsRekeyed) {
 RENEWAL_TEST(Renewal, OfADeviceThatIsWipedMeanwhileEndsAtOnceAlsoWhereManyWait) {
   Subscriber old_one = co_await old_subscriber(scene);
   Event answer;
-  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  hold_answer(answer);
+  Subscriber successor = co_await renew(scene, old_one);
   Registrar& registrar = *scene.parts[0]->registrar;
   TaskScope flows(&co_await current_context());
   struct Busy {
@@ -493,9 +459,8 @@ RENEWAL_TEST(Renewal, OfADeviceThatIsWipedMeanwhileEndsAtOnceAlsoWhereManyWait) 
 RENEWAL_TEST(Renewal, GoesOnOverAReload) {
   Subscriber old_one = co_await old_subscriber(scene);
   Event answer;
-  fake_exchange().before_answer = [&answer]() -> Task<void> { (void)co_await answer.wait(); };
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  hold_answer(answer);
+  co_await heartbeat_and_settle(scene, old_one);
   Config changed = scene.config;
   changed.tenants[0].id = "another";
   auto tenants = Tenants::make(changed);
@@ -515,8 +480,7 @@ RENEWAL_TEST(Renewal, KeepsNoSecretInMemoryAfterwardsAndStoresNone) {
     during = crypto::Secret::live_count();
     co_return;
   };
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(counted(scene, RenewalResult::renewed), 1u);
   EXPECT_GT(during, before) << "they are there while Exchange is asked";
   EXPECT_EQ(crypto::Secret::live_count(), before);

@@ -19,15 +19,13 @@ RENEWAL_TEST(KeyRotation, GivesTheSuccessorANewPairAndErasesTheOldOneWithTheOldS
   co_await scene.add_pool_key();  // before the wish: not to be used for it
   EXPECT_TRUE(co_await sleep_for(1s));
   co_await wish_new_key(scene, old_one);
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_exchange().subscribes, 0);
   EXPECT_EQ(counted(scene, RenewalResult::no_key), 1u);
   EXPECT_EQ(*co_await scene.store->count_pool_keys(), 0u);
 
   co_await scene.add_pool_key();
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   CO_ASSERT(fake_exchange().subscribes == 1);
   Subscriber successor = co_await scene.successor_of(old_one);
   store::UserRecord user = co_await scene.stored_user(old_one);
@@ -50,8 +48,7 @@ RENEWAL_TEST(KeyRotation, GivesTheSuccessorANewPairAndErasesTheOldOneWithTheOldS
   EXPECT_EQ((co_await scene.stored_user(old_one)).old_key, store::KeyId());
   EXPECT_EQ(scene.parts[0]->metrics->value(metric::keys_rotated), 1u);
   // The wish is fulfilled.
-  co_await scene.heartbeat(successor);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, successor);
   EXPECT_EQ(fake_exchange().subscribes, 1);
   expect_sound(scene);
 }
@@ -59,11 +56,9 @@ RENEWAL_TEST(KeyRotation, GivesTheSuccessorANewPairAndErasesTheOldOneWithTheOldS
 RENEWAL_TEST(KeyRotation, ThatExchangeRefusesGoesOnWithTheSameNewPair) {
   Subscriber old_one = co_await scene.subscribe("anna");
   co_await scene.heartbeat(old_one);
-  co_await wish_new_key(scene, old_one);
-  co_await scene.add_pool_key();
+  co_await grant_new_key(scene, old_one);
   fake_exchange().subscribe_failure = EwsFailureKind::unavailable;
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   store::UserRecord user = co_await scene.stored_user(old_one);
   EXPECT_EQ(user.old_key, old_one.key);
   have_mail("a");
@@ -72,8 +67,7 @@ RENEWAL_TEST(KeyRotation, ThatExchangeRefusesGoesOnWithTheSameNewPair) {
   expect_sound(scene);
   fake_exchange().subscribe_failure.reset();
   EXPECT_TRUE(co_await sleep_for(kRenewalRetryFirst));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   CO_ASSERT(fake_exchange().callback_urls.size() == 1);
   EXPECT_EQ((co_await scene.successor_of(old_one)).key, user.key);
   EXPECT_EQ(scene.parts[0]->metrics->value(metric::keys_rotated), 1u);
@@ -83,8 +77,7 @@ RENEWAL_TEST(KeyRotation, DoesNotHoldUpWhatCannotWaitWhereThePoolIsEmpty) {
   Subscriber old_one = co_await scene.subscribe("anna");
   co_await scene.heartbeat(old_one);
   co_await wish_new_key(scene, old_one);
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(counted(scene, RenewalResult::no_key), 1u);
   // Exchange drops the subscription while pairs are being made.
   co_await scene.post(old_one.target(), error_body(proto::EwsResponseCode::invalid_watermark, old_one));
@@ -97,8 +90,7 @@ RENEWAL_TEST(KeyRotation, DoesNotHoldUpWhatCannotWaitWhereThePoolIsEmpty) {
   co_await scene.add_pool_key();
   co_await scene.heartbeat(second);
   EXPECT_TRUE(co_await sleep_for(1min));
-  co_await scene.heartbeat(second);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, second);
   EXPECT_NE((co_await scene.successor_of(second)).key, old_one.key);
   expect_sound(scene);
 }
@@ -106,18 +98,12 @@ RENEWAL_TEST(KeyRotation, DoesNotHoldUpWhatCannotWaitWhereThePoolIsEmpty) {
 RENEWAL_TEST(KeyRotation, WaitsForTheOneBeforeIt) {
   Subscriber old_one = co_await scene.subscribe("anna");
   co_await scene.heartbeat(old_one);
-  co_await wish_new_key(scene, old_one);
-  co_await scene.add_pool_key();
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber second = co_await scene.successor_of(old_one);
-  co_await wish_new_key(scene, old_one);
-  co_await scene.add_pool_key();
+  co_await grant_new_key(scene, old_one);
+  Subscriber second = co_await renew(scene, old_one);
+  co_await grant_new_key(scene, old_one);
   co_await scene.heartbeat(second);
   EXPECT_TRUE(co_await sleep_for(1min));
-  co_await scene.heartbeat(second);
-  co_await settle();
-  Subscriber third = co_await scene.successor_of(second);
+  Subscriber third = co_await renew(scene, second);
   EXPECT_EQ(fake_exchange().subscribes, 2);
   EXPECT_NE(third.key, second.key);
   co_await scene.heartbeat(third);
@@ -128,17 +114,21 @@ RENEWAL_TEST(KeyRotation, WaitsForTheOneBeforeIt) {
 
 // ---- OAuth ----
 
-RENEWAL_TEST(RenewalOauth, HandsTheRefreshTokenToTheSuccessorAlone) {
-  fake_tokens().lifetime = 10min;
-  Subscriber old_one = co_await scene.subscribe_oauth("anna");
+// Whose first mail made the server ask for an access token.
+Task<Subscriber> subscriber_with_access_token(Scene& scene, Duration lifetime) {
+  fake_tokens().lifetime = lifetime;
+  Subscriber subscriber = co_await scene.subscribe_oauth("anna");
   have_mail("a");
-  co_await scene.mail(old_one, {"a"});
+  co_await scene.mail(subscriber, {"a"});
+  co_return subscriber;
+}
+
+RENEWAL_TEST(RenewalOauth, HandsTheRefreshTokenToTheSuccessorAlone) {
+  Subscriber old_one = co_await subscriber_with_access_token(scene, 10min);
   EXPECT_EQ(fake_tokens().grants, 1);
-  co_await wish_new_key(scene, old_one);
-  co_await scene.add_pool_key();
+  co_await grant_new_key(scene, old_one);
   EXPECT_TRUE(co_await sleep_for(1min));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   CO_ASSERT(fake_exchange().callback_urls.size() == 1);
   EXPECT_EQ(fake_tokens().grants, 1) << "the access token is good for long enough";
   Subscriber successor = co_await scene.successor_of(old_one);
@@ -166,15 +156,9 @@ RENEWAL_TEST(RenewalOauth, HandsTheRefreshTokenToTheSuccessorAlone) {
 }
 
 RENEWAL_TEST(RenewalOauth, GivesTheRefreshTokenBackWhereTheSuccessorIsNeverCalled) {
-  fake_tokens().lifetime = 10min;
-  Subscriber old_one = co_await scene.subscribe_oauth("anna");
-  have_mail("a");
-  co_await scene.mail(old_one, {"a"});
-  co_await wish_new_key(scene, old_one);
-  co_await scene.add_pool_key();
-  co_await scene.heartbeat(old_one);
-  co_await settle();
-  Subscriber successor = co_await scene.successor_of(old_one);
+  Subscriber old_one = co_await subscriber_with_access_token(scene, 10min);
+  co_await grant_new_key(scene, old_one);
+  Subscriber successor = co_await renew(scene, old_one);
   EXPECT_TRUE(co_await sleep_for(31min));  // more than a status frequency
   have_mail("b");
   co_await scene.mail(old_one, {"b"});
@@ -186,15 +170,10 @@ RENEWAL_TEST(RenewalOauth, GivesTheRefreshTokenBackWhereTheSuccessorIsNeverCalle
 }
 
 RENEWAL_TEST(RenewalOauth, GrantsFirstWhereTheAccessTokenIsAboutToEnd) {
-  fake_tokens().lifetime = 10min;
-  Subscriber old_one = co_await scene.subscribe_oauth("anna");
-  have_mail("a");
-  co_await scene.mail(old_one, {"a"});
-  co_await wish_new_key(scene, old_one);
-  co_await scene.add_pool_key();
+  Subscriber old_one = co_await subscriber_with_access_token(scene, 10min);
+  co_await grant_new_key(scene, old_one);
   EXPECT_TRUE(co_await sleep_for(6min));
-  co_await scene.heartbeat(old_one);
-  co_await settle();
+  co_await heartbeat_and_settle(scene, old_one);
   EXPECT_EQ(fake_tokens().grants, 2);
   Subscriber successor = co_await scene.successor_of(old_one);
   have_mail("b");
@@ -209,8 +188,7 @@ RENEWAL_TEST(RenewalOauth, NeverGrantsBesideACallback) {
   fake_tokens().delay = 500ms;
   Subscriber old_one = co_await scene.subscribe_oauth("anna");
   co_await scene.heartbeat(old_one);
-  co_await wish_new_key(scene, old_one);
-  co_await scene.add_pool_key();
+  co_await grant_new_key(scene, old_one);
   have_mail("a");
   co_await scene.heartbeat(old_one);
   EXPECT_EQ((co_await scene.mail(old_one, {"a"})).status, 200);
