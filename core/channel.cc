@@ -3,61 +3,15 @@
 
 #include <cerrno>
 
-#include "core/context.h"
-#include "core/reactor.h"
+#include "core/abandonable.h"
 
 namespace bellhop {
 namespace {
 
-// Awaits that something can be received. A stop of the flow abandons the wait.
-class Ready {
+// Awaits that something can be received.
+class Ready : public Abandonable<io::Readiness> {
  public:
-  explicit Ready(int descriptor) : hook_(this) {
-    readiness_.owner = this;
-    readiness_.descriptor = descriptor;
-    readiness_.done = [](io::Readiness& readiness) {
-      Ready* self = static_cast<OwnReadiness&>(readiness).owner;
-      self->hook_.unlink();
-      make_ready(self->waiter_);
-    };
-  }
-  bool await_ready() const noexcept { return false; }
-  template <class P>
-  bool await_suspend(std::coroutine_handle<P> h) noexcept {
-    Context& context = *h.promise().context;
-    if (context.stop_requested()) {
-      canceled_ = true;
-      return false;
-    }
-    waiter_ = &h.promise();
-    context.add(&hook_);
-    io::start(readiness_);
-    return true;
-  }
-  Status await_resume() noexcept {
-    if (canceled_) return fail(core_error(CoreError::canceled));
-    return {};
-  }
-
- private:
-  struct OwnReadiness : io::Readiness {
-    Ready* owner = nullptr;
-  };
-  struct OwnHook : StopHook {
-    explicit OwnHook(Ready* r)
-        : StopHook([](StopHook& hook) {
-            Ready* self = static_cast<OwnHook&>(hook).owner;
-            io::abandon(self->readiness_);
-            self->canceled_ = true;
-            make_ready(self->waiter_);
-          }),
-          owner(r) {}
-    Ready* owner;
-  };
-  OwnReadiness readiness_;
-  OwnHook hook_;
-  Runnable* waiter_ = nullptr;
-  bool canceled_ = false;
+  explicit Ready(int descriptor) { operation.descriptor = descriptor; }
 };
 
 Error told(const Error& error) { return error == os_error(EPIPE) ? core_error(CoreError::closed) : error; }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "core/abandonable.h"
 #include "core/sleep.h"
 
 namespace bellhop {
@@ -66,57 +67,17 @@ class Perform {
   bool stopped_ = false;
 };
 
-// Awaits one name look-up; a stop of the flow abandons it.
-class Lookup {
+// Awaits one name look-up, also for its own status.
+class Lookup : public Abandonable<io::Resolution> {
  public:
-  Lookup(std::string name, io::Resolution::Kind kind) : hook_(this) {
-    resolution_.owner = this;
-    resolution_.kind = kind;
-    resolution_.host = std::move(name);
-    resolution_.done = [](io::Resolution& r) {
-      Lookup* self = static_cast<OwnResolution&>(r).owner;
-      self->hook_.unlink();
-      make_ready(self->waiter_);
-    };
+  Lookup(std::string name, io::Resolution::Kind kind) {
+    operation.kind = kind;
+    operation.host = std::move(name);
   }
-  bool await_ready() const noexcept { return false; }
-  template <class P>
-  bool await_suspend(std::coroutine_handle<P> h) noexcept {
-    Context& context = *h.promise().context;
-    if (context.stop_requested()) {
-      canceled_ = true;
-      return false;
-    }
-    waiter_ = &h.promise();
-    context.add(&hook_);
-    io::start(resolution_);
-    return true;
+  Status await_resume() const noexcept {
+    Status waited = Abandonable::await_resume();
+    return waited ? operation.status : waited;
   }
-  Result<io::Resolution*> await_resume() {
-    if (canceled_) return fail(core_error(CoreError::canceled));
-    if (!resolution_.status) return fail(resolution_.status.error());
-    return &resolution_;
-  }
-
- private:
-  struct OwnResolution : io::Resolution {
-    Lookup* owner = nullptr;
-  };
-  struct OwnHook : StopHook {
-    explicit OwnHook(Lookup* l)
-        : StopHook([](StopHook& hook) {
-            Lookup* self = static_cast<OwnHook&>(hook).owner;
-            io::abandon(self->resolution_);
-            self->canceled_ = true;
-            make_ready(self->waiter_);
-          }),
-          owner(l) {}
-    Lookup* owner;
-  };
-  OwnResolution resolution_;
-  OwnHook hook_;
-  Runnable* waiter_ = nullptr;
-  bool canceled_ = false;
 };
 
 Task<Status> wait_for(Event& event) { co_return co_await event.wait(); }
@@ -251,14 +212,14 @@ Task<void> Listener::close() {
 Task<Result<std::vector<IpAddress>>> resolve(std::string host) {
   if (auto literal = IpAddress::parse(host)) co_return std::vector<IpAddress>{*literal};
   Lookup lookup(std::move(host), io::Resolution::Kind::addresses);
-  BH_CO_TRY(io::Resolution* answer, co_await lookup);
-  co_return std::move(answer->addresses);
+  BH_CO_CHECKED(co_await lookup);
+  co_return std::move(lookup.operation.addresses);
 }
 
 Task<Result<std::vector<io::ServiceRecord>>> resolve_service(std::string name) {
   Lookup lookup(std::move(name), io::Resolution::Kind::services);
-  BH_CO_TRY(io::Resolution* answer, co_await lookup);
-  std::vector<io::ServiceRecord> left = std::move(answer->services), ordered;
+  BH_CO_CHECKED(co_await lookup);
+  std::vector<io::ServiceRecord> left = std::move(lookup.operation.services), ordered;
   std::sort(left.begin(), left.end(), [](const io::ServiceRecord& a, const io::ServiceRecord& b) {
     return std::pair(a.priority, a.weight) < std::pair(b.priority, b.weight);  // RFC 2782: weight 0 in front
   });
