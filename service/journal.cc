@@ -422,25 +422,12 @@ void Journal::end_call(Routes::iterator place) {
   serve(place);
 }
 
-// ---- The end, and what operators see ----
+// ---- The end ----
 
 Task<void> Journal::close(Instant until) {
   co_await join_or_stop(tries_, until);
   upkeep_.request_stop();  // writes at once what it gathers
   co_await upkeep_.join();
-}
-
-std::vector<JournalPending> Journal::pending(store::MailboxNumber mailbox) const {
-  std::vector<JournalPending> all;
-  for (auto place = entries_.lower_bound({mailbox, {}, 0}); place != entries_.end(); ++place) {
-    if (place->first.mailbox != mailbox) break;
-    const Entry& entry = place->second;
-    JournalPending& one = all.emplace_back(JournalPending{
-        .key = place->first, .first_seen = entry.record.first_seen, .attempts = entry.record.attempts, .next_attempt = {}});
-    bool idle = entry.state == State::waiting || entry.state == State::queued;
-    if (idle) one.next_attempt = entry.record.next_attempt;
-  }
-  return all;
 }
 
 }  // namespace bellhop::service

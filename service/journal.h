@@ -25,15 +25,6 @@ enum class JournalStart : uint8_t {
   later,    // a push was tried just now; after the first wait
 };
 
-// A record that waits, for operators.
-struct JournalPending {
-  store::JournalKey key;
-  WallTime first_seen{};
-  uint16_t attempts = 0;  // pushes that were tried and neither accepted nor refused
-  // Of the next try; now or earlier: it waits for its turn. Nothing where a push is under way.
-  std::optional<WallTime> next_attempt;
-};
-
 // Pushes that still have to be made although Exchange has heard OK: content-free records of the mailboxes whose home is
 // this core, in the store and here. A record is tried again after journal.retry_first_ms, doubling up to retry_max_ms,
 // with full jitter, until APNs takes or refuses it, its device is gone, or it is keep_hours old. The phone is shown "new
@@ -85,8 +76,6 @@ class Journal {
   size_t size() const { return entries_.size(); }
   // restore() has come to its end.
   bool restored() const { return restored_; }
-  // In the order of devices; the views and times of this moment.
-  std::vector<JournalPending> pending(store::MailboxNumber mailbox) const;
 
  private:
   enum class State : uint8_t {

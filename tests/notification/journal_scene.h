@@ -41,6 +41,14 @@ inline Task<void> mail_to_the_journal(Scene& scene, Subscriber& subscriber, std:
   fake_apns().dead = dead;
 }
 
+// The subscriber's records on the disk, in the order of devices. Numbers of tries come there a second late.
+inline Task<std::vector<store::JournalEntry>> journaled(Scene& scene, const Subscriber& subscriber) {
+  auto entries = co_await scene.store->list_journal({});
+  BH_CHECK(entries && entries->size() < store::kListMax);
+  std::erase_if(*entries, [&](const store::JournalEntry& entry) { return entry.key.mailbox != subscriber.mailbox; });
+  co_return *std::move(entries);
+}
+
 inline Task<void> remove_device(Scene& scene, const Subscriber& subscriber, size_t device) {
   store::DeviceRemoval removal{.user = subscriber.user,
                                .device = subscriber.devices[device],
