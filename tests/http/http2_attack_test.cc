@@ -2,6 +2,7 @@
 // What a hostile HTTP/2 client may send, as raw frames, over TLS. Each attack ends in a named outcome within its
 // deadline, and a client beside it is served all the while. Runs on both back ends.
 #include "proto/http2.h"
+#include "tests/core/until.h"
 #include "tests/http/http_peer.h"
 #include "tests/proto/http2_pair.h"
 
@@ -331,7 +332,7 @@ Task<void> slots(Fixture& fixture, HttpServer&, io::Endpoint endpoint) {
     resets += frame(proto::kRstStream, 0, peer->last_stream(), be32(8));
   }
   CO_ASSERT(co_await peer->send(requests));
-  while (fixture.handler.running < 4) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await test::until(fixture.handler.changed, [&] { return fixture.handler.running == 4; }));
   CO_ASSERT(co_await peer->send(resets));
   // The work of all four goes on: there is no room for a fifth.
   CO_ASSERT(co_await peer->send(peer->bytes_of({.target = "/refused"})));
@@ -343,7 +344,7 @@ Task<void> slots(Fixture& fixture, HttpServer&, io::Endpoint endpoint) {
   EXPECT_EQ(fixture.handler.running, 4);
   EXPECT_EQ(fixture.handler.handled, 4);
   fixture.handler.release.set();
-  while (fixture.handler.running > 0) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await test::until(fixture.handler.changed, [&] { return fixture.handler.running == 0; }));
   CO_ASSERT(co_await peer->send(peer->bytes_of({.target = "/taken"})));
   CO_ASSERT(co_await peer->read_answers(1));
   EXPECT_EQ(peer->answers.at(0).body, "GET /taken ");
@@ -378,7 +379,7 @@ Task<void> core_limit(Fixture& fixture, HttpServer& server, io::Endpoint endpoin
   auto second = co_await Peer::open(fixture, endpoint);
   CO_ASSERT(first && second && co_await first->settle() && co_await second->settle());
   CO_ASSERT(co_await first->send(first->bytes_of({.target = "/wait"}) + first->bytes_of({.target = "/wait"})));
-  while (fixture.handler.running < 2) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await test::until(fixture.handler.changed, [&] { return fixture.handler.running == 2; }));
   CO_ASSERT(co_await second->send(second->bytes_of({.target = "/a"})));
   struct Refused {
     bool operator()(const Peer& p) const { return frames_of(p, proto::kRstStream, Http2Code::refused_stream) > 0; }

@@ -30,6 +30,7 @@ std::string wire_name(Wire wire);
 // "/refuse" never reads the body; "/large" answers `large`; "/peer" the address that the request is taken to come from.
 struct EchoHandler final : HttpHandler {
   Event release, waiting, stopped_one;
+  Event changed;  // `running`
   uint64_t body_max = 1000;
   std::string large = std::string(100'000, 'l');
   int handled = 0, running = 0, running_max = 0, stopped = 0;

@@ -70,8 +70,10 @@ void run_scenario(Fixture& fixture, const Scenario& scenario) {
 Task<void> EchoHandler::handle(HttpExchange& exchange) {
   ++handled;
   running_max = std::max(running_max, ++running);
+  changed.set();
   co_await serve(exchange);
   --running;
+  changed.set();
 }
 
 Task<void> EchoHandler::serve(HttpExchange& exchange) {

@@ -271,6 +271,7 @@ void Bench::push(TaskScope& scope, size_t number, Duration patience, bool proven
 Task<void> Bench::push_one(size_t number, Duration patience, bool proven, size_t app) {
   ApnsResult result = co_await push_now(number, patience, proven, app);
   results[number] = result;
+  results_changed.set();
 }
 
 Task<ApnsResult> Bench::push_now(size_t number, Duration patience, bool proven, size_t app) {

@@ -162,6 +162,7 @@ struct Bench {
   Provider provider;
   std::optional<Sender> sender;
   std::map<size_t, ApnsResult> results;  // by device number
+  Event results_changed;
   std::optional<TaskScope> peer_scope;
 
  private:

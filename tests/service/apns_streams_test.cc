@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How pushes share connections, and what becomes of them when streams and connections go away.
+#include "tests/core/until.h"
 #include "tests/service/apns_fixture.h"
 
 namespace bellhop::service {
@@ -286,7 +287,7 @@ Task<void> queue_flow(unsigned) {
   CO_ASSERT(co_await bench.peer.wait_for_requests(1));
   // One is on its way, and half of the bound may wait on its route; all others come back at once.
   for (size_t i = 1; i <= 20; ++i) bench.push(pushes, i);
-  while (bench.results.size() < 16) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await test::until(bench.results_changed, [&] { return bench.results.size() == 16; }));
   EXPECT_EQ(bench.delivered(), 0u);
   EXPECT_TRUE(bench.sender->logged("apns_queue_full"));
   // Another route still has room.
@@ -316,7 +317,8 @@ Task<void> close_flow(unsigned) {
   CO_ASSERT(co_await bench.peer.wait_for_requests(4));
   TaskScope closing(&co_await current_context());
   closing.spawn(bench.sender->apns->close());
-  while (bench.results.size() < 6) CO_ASSERT(co_await sleep_for(1ms));  // those that wait for a stream
+  // Those that wait for a stream.
+  CO_ASSERT(co_await test::until(bench.results_changed, [&] { return bench.results.size() == 6; }));
   bench.peer.release.set();
   co_await pushes.join();
   co_await closing.join();

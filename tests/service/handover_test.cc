@@ -24,7 +24,7 @@ struct Running {
   std::string lines;
   Log log{options()};
   Handover handover{{.lock_path = lock_path, .socket_path = socket_path}};
-  Event winding_down, quiet, left;
+  Event winding_down, quiet, left, stayed;
   int taken_back = 0;
   io::Handle listener;
 
@@ -48,6 +48,7 @@ struct Running {
   }
   Task<void> take_back() {
     ++taken_back;
+    stayed.set();
     co_return;
   }
   Task<void> leave() {
@@ -141,7 +142,7 @@ Task<void> successor_dies(unsigned) {
     co_await own.join();
     EXPECT_FALSE(owned);
   }  // dies while the other one winds down
-  while (running.taken_back == 0) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await running.stayed.wait());
   EXPECT_FALSE(running.left.is_set());
   EXPECT_THAT(running.lines, testing::HasSubstr("handover_abandoned"));
 

@@ -5,6 +5,7 @@
 #include "proto/http_error.h"
 #include "service/http2_server_connection.h"
 #include "tests/core/run.h"
+#include "tests/core/until.h"
 
 namespace bellhop::service {
 namespace {
@@ -12,6 +13,7 @@ namespace {
 using proto::Http2Code;
 using proto::HttpMethod;
 using test::run_on_cores;
+using test::until;
 
 struct Collect final : BodySink {
   std::string text;
@@ -24,7 +26,7 @@ struct Collect final : BodySink {
 // /echo gives the body back, /hold waits for `release`, /mute does not answer, /large answers much, /small takes 4
 // bytes.
 struct Handler final : HttpHandler {
-  Event release, seen;
+  Event release, seen, changed;  // the last: `in_work`, `stopped`
   size_t requests = 0, in_work = 0, in_work_max = 0, stopped = 0;
   std::string large = std::string(200'000, 'x');
 
@@ -32,8 +34,10 @@ struct Handler final : HttpHandler {
     ++requests;
     in_work_max = std::max(in_work_max, ++in_work);
     seen.set();
+    changed.set();
     co_await serve(exchange);
     --in_work;
+    changed.set();
   }
   Task<void> serve(HttpExchange& exchange) {
     Collect body;
@@ -48,6 +52,7 @@ struct Handler final : HttpHandler {
     if (target == "/mute") co_return;
     if (target == "/hold" && !co_await release.wait()) {
       ++stopped;
+      changed.set();
       co_return;
     }
     if (target == "/large") body.text = large;
@@ -59,8 +64,12 @@ struct Handler final : HttpHandler {
 
 struct Watcher final : Http2Connection::Observer {
   size_t goaways = 0;
+  Event told;  // of one
   void on_streams_changed() override {}
-  void on_goaway(const proto::Http2GoAway&) override { ++goaways; }
+  void on_goaway(const proto::Http2GoAway&) override {
+    ++goaways;
+    told.set();
+  }
 };
 
 // Two connected plain streams and whoever runs on them.
@@ -166,7 +175,7 @@ Task<void> bound_flow(unsigned) {
   Result<Http2Answer> more = co_await ends.ask("/hold");
   CO_ASSERT(!more);
   EXPECT_EQ(more.error(), proto::http2_error(proto::Http2Error::no_stream));
-  while (ends.handler.in_work < 4) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await until(ends.handler.changed, [&] { return ends.handler.in_work == 4; }));
   ends.handler.release.set();
   co_await asking.join();
   EXPECT_EQ(ends.answered, 4u);
@@ -185,9 +194,10 @@ Task<void> drain_flow(unsigned) {
   EXPECT_EQ((co_await ends.answer("/echo")).status, 200);
   TaskScope asking(&co_await current_context());
   for (int i = 0; i < 5; ++i) asking.spawn(ends.ask_and_count("/hold"));
-  while (ends.handler.in_work < 5) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await until(ends.handler.changed, [&] { return ends.handler.in_work == 5; }));
   ends.server->drain();
-  while (!ends.client->draining()) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await ends.watcher.told.wait());
+  EXPECT_TRUE(ends.client->draining());
   EXPECT_EQ(ends.client->streams_available(), 0u);
   CO_ASSERT(co_await sleep_for(50ms));  // the second step has passed; the work goes on
   EXPECT_FALSE(ends.server_ended);
@@ -213,7 +223,7 @@ Task<void> stopped_flow(unsigned) {
     CO_ASSERT(!late);
     EXPECT_TRUE(is(late.error(), CoreError::timed_out));
   }
-  while (ends.handler.stopped < 3) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await until(ends.handler.changed, [&] { return ends.handler.stopped == 3; }));
   EXPECT_EQ(ends.client->streams_open(), 0u);
   EXPECT_EQ((co_await ends.answer("/echo", "POST", "still here")).body, "still here");
   EXPECT_EQ(ends.server->requests_in_work(), 0u);
@@ -416,7 +426,7 @@ Task<void> aborted_flow(unsigned) {
     static Task<void> run(Ends& ends, Result<Http2Answer>* out) { *out = co_await ends.ask("/hold"); }
   };
   asking.spawn(Ask::run(ends, &lost));
-  while (ends.handler.in_work < 1) CO_ASSERT(co_await sleep_for(1ms));
+  CO_ASSERT(co_await until(ends.handler.changed, [&] { return ends.handler.in_work == 1; }));
   ends.server->abort();
   co_await asking.join();
   CO_ASSERT(lost && std::holds_alternative<proto::Http2StreamFailed>(*lost));
