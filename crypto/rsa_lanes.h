@@ -64,6 +64,8 @@ struct Kernel {
 
 // AVX-512 IFMA (vpmadd52luq, vpmadd52huq); null where this CPU or operating system lacks it.
 const Kernel* ifma_kernel();
+// The same, whatever this CPU has: for tests that emulate the two instructions where it lacks them. Needs AVX-512F.
+const Kernel* unchecked_ifma_kernel();
 // AVX-512F: the halves of a 52-bit product by two fused multiply-adds of doubles; null where lacking.
 const Kernel* fma_kernel();
 

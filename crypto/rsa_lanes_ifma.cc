@@ -35,4 +35,6 @@ const Kernel* ifma_kernel() {
   return __builtin_cpu_supports("avx512ifma") ? &kKernel : nullptr;
 }
 
+const Kernel* unchecked_ifma_kernel() { return &kKernel; }
+
 }  // namespace bellhop::crypto::lanes

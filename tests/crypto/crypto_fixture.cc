@@ -10,23 +10,44 @@
 namespace bellhop::crypto {
 namespace {
 
-RsaPrivateKey made() {
-  auto key = RsaPrivateKey::generate();
-  BH_CHECK(key.has_value());
-  return *std::move(key);
+// The lines of keys/keys.txt of one kind.
+std::vector<StoredTestKey> stored_keys(std::string_view kind) {
+  std::ifstream file(BELLHOP_SOURCE_DIR "/tests/crypto/keys/keys.txt");
+  std::vector<StoredTestKey> keys;
+  for (std::string of_kind, name, text; file >> of_kind >> name >> text;) {
+    if (of_kind != kind) continue;
+    auto der = from_base64(text);
+    BH_CHECK(der.has_value());
+    keys.push_back({name, Secret::copy_of(*der)});
+  }
+  BH_CHECK(!keys.empty());
+  return keys;
+}
+
+std::vector<TestKey> load(std::string_view kind) {
+  std::vector<TestKey> keys;
+  for (StoredTestKey& stored : stored_keys(kind)) {
+    auto key = RsaPrivateKey::from_pkcs8(stored.pkcs8);
+    BH_CHECK(key.has_value());
+    keys.push_back({std::move(stored.name), *std::move(key)});
+  }
+  return keys;
 }
 
 }  // namespace
 
-const RsaPrivateKey& test_key() {
-  static const RsaPrivateKey& key = *new RsaPrivateKey(made());
-  return key;
+const std::vector<TestKey>& test_keys(unsigned bits) {
+  static const auto& keys_2048 = *new std::vector<TestKey>(load("2048"));
+  if (bits == 2048) return keys_2048;
+  BH_CHECK(bits == 3072);
+  static const auto& keys_3072 = *new std::vector<TestKey>(load("3072"));
+  return keys_3072;
 }
 
-const RsaPrivateKey& other_test_key() {
-  static const RsaPrivateKey& key = *new RsaPrivateKey(made());
-  return key;
-}
+std::vector<StoredTestKey> refused_test_keys() { return stored_keys("refused"); }
+
+const RsaPrivateKey& test_key() { return test_keys(2048)[6].key; }
+const RsaPrivateKey& other_test_key() { return test_keys(2048)[7].key; }
 
 std::vector<uint8_t> bytes_of_hex(std::string_view hex) {
   auto bytes = from_hex(hex);

@@ -11,7 +11,22 @@
 
 namespace bellhop::crypto {
 
-// RSA-2048 pairs, made when first asked for and kept: making one takes a quarter of a second.
+// The pairs of keys/keys.txt: 8 of 2048 bits, 4 of 3072, the same in each run. Among them p > q and p < q, primes as far
+// apart as they can be, products just above the least and just below the largest.
+struct TestKey {
+  std::string name;
+  RsaPrivateKey key;
+};
+const std::vector<TestKey>& test_keys(unsigned bits);
+
+// Keys that are right but not for us: primes of unequal length, products that are a bit short.
+struct StoredTestKey {
+  std::string name;
+  Secret pkcs8;
+};
+std::vector<StoredTestKey> refused_test_keys();
+
+// Two of 2048 bits that nothing is special about.
 const RsaPrivateKey& test_key();
 const RsaPrivateKey& other_test_key();
 

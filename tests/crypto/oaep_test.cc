@@ -55,6 +55,68 @@ TEST(Oaep, RefusesAChangeOfAnyByteWithOneError) {
   EXPECT_TRUE(oaep_decode(changed.reveal(), as_bytes("label")));
 }
 
+// The whole error is the same, its detail too, whichever of the checks failed, or several of them.
+TEST(Oaep, GivesOneErrorForEveryCause) {
+  const Secret message = random_secret(40);
+  const auto encoded = oaep_encode(message.reveal(), as_bytes("label"), kModulusBytes);
+  ASSERT_TRUE(encoded);
+  const Bytes bytes = encoded->reveal();
+  // Unmasks, changes what `change` does to the data block (hash of the label || zeros || 1 || message), masks again with the
+  // same seed: BoringSSL does the masking.
+  constexpr size_t kHashBytes = 32, kBlockBytes = kModulusBytes - kHashBytes - 1;
+  auto masked_anew = [&](auto change) {
+    std::vector<uint8_t> out(bytes.begin(), bytes.end());
+    const std::span block = std::span(out).subspan(1 + kHashBytes);
+    std::vector<uint8_t> seed(out.begin() + 1, out.begin() + 1 + kHashBytes), mask(kBlockBytes), seed_mask(kHashBytes);
+    auto mgf1 = [](std::vector<uint8_t>& mask_out, Bytes from) {
+      std::vector<uint8_t> stream;
+      for (uint8_t counter = 0; stream.size() < mask_out.size(); ++counter) {
+        std::vector<uint8_t> input(from.begin(), from.end());
+        input.insert(input.end(), {0, 0, 0, counter});
+        const Digest digest = sha256(as_text(input));
+        stream.insert(stream.end(), digest.begin(), digest.end());
+      }
+      std::copy_n(stream.begin(), mask_out.size(), mask_out.begin());
+    };
+    mgf1(seed_mask, block);
+    for (size_t i = 0; i < kHashBytes; ++i) seed[i] ^= seed_mask[i];
+    mgf1(mask, seed);
+    for (size_t i = 0; i < kBlockBytes; ++i) block[i] ^= mask[i];
+    change(block);
+    for (size_t i = 0; i < kBlockBytes; ++i) block[i] ^= mask[i];
+    mgf1(seed_mask, block);
+    for (size_t i = 0; i < kHashBytes; ++i) out[1 + i] = seed[i] ^ seed_mask[i];
+    return out;
+  };
+  const auto same = masked_anew([](std::span<uint8_t>) {});
+  ASSERT_TRUE(oaep_decode(same, as_bytes("label")));  // the control
+
+  const size_t one_at = kBlockBytes - message.size() - 1;
+  const std::vector<std::vector<uint8_t>> broken = {
+      masked_anew([](std::span<uint8_t> block) { block[0] ^= 1; }),                            // the label's hash
+      masked_anew([](std::span<uint8_t> block) { block[kHashBytes - 1] ^= 0x80; }),            //
+      masked_anew([](std::span<uint8_t> block) { block[kHashBytes] = 2; }),                    // the padding's start
+      masked_anew([&](std::span<uint8_t> block) { block[one_at - 1] = 0xff; }),                // its end
+      masked_anew([&](std::span<uint8_t> block) { block[one_at] = 0x81; }),                    // the one
+      masked_anew([](std::span<uint8_t> block) { std::ranges::fill(block.subspan(32), 0); }),  // no one at all
+      masked_anew([](std::span<uint8_t> block) { std::ranges::fill(block, 0xff); }),           // all of it
+      std::vector<uint8_t>(kModulusBytes, 0),
+      std::vector<uint8_t>(kModulusBytes, 0xff),
+      std::vector<uint8_t>(65, 0),
+      {},
+  };
+  const Error expected = crypto_error(CryptoError::decrypt_failed);
+  for (size_t i = 0; i < broken.size(); ++i) {
+    const auto decoded = oaep_decode(broken[i], as_bytes("label"));
+    ASSERT_FALSE(decoded) << i;
+    EXPECT_EQ(decoded.error(), expected) << i;
+  }
+  std::vector<uint8_t> first_byte = same;
+  first_byte[0] = 1;
+  EXPECT_EQ(oaep_decode(first_byte, as_bytes("label")).error(), expected);
+  EXPECT_EQ(oaep_decode(same, as_bytes("lab")).error(), expected);
+}
+
 TEST(Oaep, RefusesAnotherLabelOrHash) {
   const auto encoded = oaep_encode(as_bytes("message"), as_bytes("label"), kModulusBytes);
   ASSERT_TRUE(encoded);

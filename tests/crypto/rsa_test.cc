@@ -83,6 +83,54 @@ TEST(RsaKeys, OfOtherSizesAndExponentsAreRefused) {
   EXPECT_TRUE(failed_with(RsaPublicKey::from_modulus({}), CryptoError::key_refused));
 }
 
+TEST(RsaKeys, OfPrimesOfUnequalLengthAreRefused) {
+  for (const StoredTestKey& refused : refused_test_keys()) {
+    EXPECT_TRUE(failed_with(RsaPrivateKey::from_pkcs8(refused.pkcs8), CryptoError::key_refused)) << refused.name;
+    // The same through its numbers.
+    CBS der;
+    CBS_init(&der, refused.pkcs8.reveal().data(), refused.pkcs8.size());
+    bssl::UniquePtr<EVP_PKEY> pkey(EVP_parse_private_key(&der));
+    ASSERT_TRUE(pkey) << refused.name;
+    const RSA* rsa = EVP_PKEY_get0_RSA(pkey.get());
+    auto bytes = [](const BIGNUM* number) {
+      std::vector<uint8_t> out(BN_num_bytes(number));
+      BN_bn2bin(number, out.data());
+      return out;
+    };
+    const auto n = bytes(RSA_get0_n(rsa)), e = bytes(RSA_get0_e(rsa)), d = bytes(RSA_get0_d(rsa)),
+               p = bytes(RSA_get0_p(rsa)), q = bytes(RSA_get0_q(rsa)), dp = bytes(RSA_get0_dmp1(rsa)),
+               dq = bytes(RSA_get0_dmq1(rsa)), qinv = bytes(RSA_get0_iqmp(rsa));
+    EXPECT_TRUE(failed_with(RsaPrivateKey::from_components({n, e, d, p, q, dp, dq, qinv}), CryptoError::key_refused))
+        << refused.name;
+  }
+}
+
+TEST(RsaPrivateKey, OfEachKindOpensWhatItsPublicKeySealed) {
+  const auto engine = make_scalar_engine();
+  for (unsigned bits : {2048u, 3072u}) {
+    for (const TestKey& kept : test_keys(bits)) {
+      ASSERT_EQ(kept.key.bits(), bits) << kept.name;
+      const auto ciphertext = kept.key.public_key().encrypt_oaep(as_bytes("message"), as_bytes("label"));
+      ASSERT_TRUE(ciphertext) << kept.name;
+      const auto opened = rsa_decrypt_oaep(*engine, ConvertedKey(kept.key.clone()), *ciphertext, as_bytes("label"));
+      ASSERT_TRUE(opened) << kept.name;
+      EXPECT_EQ(opened->reveal_text(), "message");
+    }
+  }
+}
+
+// The pairs of the tests are not new in each run; this one is.
+TEST(RsaPrivateKey, IsMadeAnewEachTime) {
+  auto one = RsaPrivateKey::generate(), another = RsaPrivateKey::generate();
+  ASSERT_TRUE(one && another);
+  EXPECT_NE(one->public_key().id(), another->public_key().id());
+  const auto ciphertext = one->public_key().encrypt_oaep(as_bytes("message"), {});
+  ASSERT_TRUE(ciphertext);
+  const auto engine = make_scalar_engine();
+  EXPECT_TRUE(rsa_decrypt_oaep(*engine, ConvertedKey(*std::move(one)), *ciphertext, {}));
+  EXPECT_FALSE(rsa_decrypt_oaep(*engine, ConvertedKey(*std::move(another)), *ciphertext, {}));
+}
+
 TEST(RsaPrivateKey, RoundTripsThroughPkcs8AndTheStoredForm) {
   const RsaPrivateKey& key = test_key();
   const auto imported = RsaPrivateKey::from_pkcs8(key.to_pkcs8());

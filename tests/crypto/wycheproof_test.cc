@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 #include <simdjson.h>
 
+#include <deque>
+
 #include "crypto/aead.h"
 #include "crypto/es256.h"
 #include "crypto/jose.h"
 #include "crypto/rsa_engine.h"
 #include "tests/crypto/crypto_fixture.h"
+#include "tests/crypto/lanes_fixture.h"
 
 namespace bellhop::crypto {
 namespace {
@@ -54,12 +57,18 @@ int64_t for_each_vector(std::string_view json, F&& test) {
   return count;
 }
 
-void check_oaep_file(std::string_view path, OaepHashes hashes) {
+// All vectors of the file in one call of the engine.
+void check_oaep_file(RsaEngine& engine, std::string_view path, OaepHashes hashes) {
   const auto json = read_test_data(path);
   BH_SKIP_WITHOUT(json);
-  const auto engine = make_scalar_engine();
   std::unique_ptr<ConvertedKey> key;
-  int valid = 0, invalid = 0;
+  struct Vector {
+    int64_t id;
+    std::vector<uint8_t> ciphertext, label, message;
+    bool valid;
+    RsaEngine::Request request;
+  };
+  std::deque<Vector> vectors;
   for_each_vector(*json, [&](element group, element vector) {
     if (!key) {
       const element parts = member(group, "privateKey");
@@ -70,28 +79,60 @@ void check_oaep_file(std::string_view path, OaepHashes hashes) {
       ASSERT_TRUE(imported);
       key = std::make_unique<ConvertedKey>(*std::move(imported));
     }
-    const auto opened = rsa_decrypt_oaep(*engine, *key, hex_of(vector, "ct"), hex_of(vector, "label"), hashes);
-    if (text_of(vector, "result") == "valid") {
+    Vector& one = vectors.emplace_back(Vector{number_of(vector, "tcId"), hex_of(vector, "ct"), hex_of(vector, "label"),
+                                              hex_of(vector, "msg"), text_of(vector, "result") == "valid", {}});
+    one.request.key = key.get();
+    one.request.ciphertext = one.ciphertext;
+  });
+  std::vector<RsaEngine::Request*> requests;
+  for (Vector& one : vectors) requests.push_back(&one.request);
+  engine.run(requests);
+  int valid = 0, invalid = 0;
+  for (Vector& one : vectors) {
+    SCOPED_TRACE("tcId " + std::to_string(one.id));
+    Result<Secret> opened = fail(crypto_error(CryptoError::decrypt_failed));
+    if (!one.request.encoded.empty()) opened = oaep_decode(one.request.encoded.reveal(), one.label, hashes);
+    if (one.valid) {
       ASSERT_TRUE(opened);
-      EXPECT_TRUE(opened->equals(hex_of(vector, "msg")));
+      EXPECT_TRUE(opened->equals(one.message));
       ++valid;
     } else {
       EXPECT_TRUE(failed_with(opened, CryptoError::decrypt_failed));
       ++invalid;
     }
-  });
+  }
   EXPECT_GT(valid, 10);
   EXPECT_GT(invalid, 10);
 }
 
-TEST(Wycheproof, OaepSha256Mgf1Sha256) {
-  check_oaep_file("wycheproof/rsa_oaep_2048_sha256_mgf1sha256_test.json", {Hash::sha256, Hash::sha256});
+// BoringSSL one by one (null), and each kernel.
+class WycheproofOaep : public testing::TestWithParam<const lanes::Kernel*> {
+ protected:
+  std::unique_ptr<RsaEngine> engine_ =
+      GetParam() ? make_lane_engine({.kernel = GetParam(), .from_2048 = 1, .from_3072 = 1}) : make_scalar_engine();
+
+  void TearDown() override {
+    const RsaEngine::Stats stats = engine_->stats();
+    EXPECT_EQ(stats.faults_total, 0u);
+    EXPECT_EQ(GetParam() ? stats.scalar_total : stats.vector_total, 0u);
+  }
+};
+std::vector<const lanes::Kernel*> oaep_kernels() {
+  std::vector<const lanes::Kernel*> kernels = all_kernels();
+  kernels.insert(kernels.begin(), nullptr);
+  return kernels;
 }
-TEST(Wycheproof, OaepSha256Mgf1Sha1) {
-  check_oaep_file("wycheproof/rsa_oaep_2048_sha256_mgf1sha1_test.json", {Hash::sha256, Hash::sha1});
+INSTANTIATE_TEST_SUITE_P(Engines, WycheproofOaep, testing::ValuesIn(oaep_kernels()),
+                         [](const auto& info) { return std::string(info.param ? info.param->name : "boringssl"); });
+
+TEST_P(WycheproofOaep, Sha256Mgf1Sha256) {
+  check_oaep_file(*engine_, "wycheproof/rsa_oaep_2048_sha256_mgf1sha256_test.json", {Hash::sha256, Hash::sha256});
 }
-TEST(Wycheproof, OaepSha1Mgf1Sha1) {
-  check_oaep_file("wycheproof/rsa_oaep_2048_sha1_mgf1sha1_test.json", {Hash::sha1, Hash::sha1});
+TEST_P(WycheproofOaep, Sha256Mgf1Sha1) {
+  check_oaep_file(*engine_, "wycheproof/rsa_oaep_2048_sha256_mgf1sha1_test.json", {Hash::sha256, Hash::sha1});
+}
+TEST_P(WycheproofOaep, Sha1Mgf1Sha1) {
+  check_oaep_file(*engine_, "wycheproof/rsa_oaep_2048_sha1_mgf1sha1_test.json", {Hash::sha1, Hash::sha1});
 }
 
 TEST(Wycheproof, Aes256Gcm) {

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which operations a plan gives to the lanes.
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "crypto/rsa_lane_engine.h"
+#include "tests/crypto/crypto_fixture.h"
+
+namespace bellhop::crypto {
+namespace {
+
+using lanes::Kernel;
+using lanes::kLanes;
+using lanes::Workspace2048;
+using lanes::Workspace3072;
+
+// A clock that shows what is planned: a batch takes so long, and what is timed without a batch is half of BoringSSL's
+// operation.
+struct Plan {
+  static inline Duration now, batch_2048, scalar_2048, batch_3072, scalar_3072, half_of_scalar;
+  static inline bool timing, kernel_ran;
+  static inline size_t calls_3072;
+
+  static Instant clock() {
+    if (timing && !kernel_ran) now += half_of_scalar;
+    timing = !timing;
+    kernel_ran = false;
+    return Instant(now);
+  }
+  static uint8_t rsa2048(Workspace2048&) {
+    now += batch_2048;
+    half_of_scalar = scalar_2048 / 2;
+    kernel_ran = true;
+    return 0;
+  }
+  static uint8_t rsa3072(Workspace3072&) {
+    now += batch_3072;
+    half_of_scalar = scalar_3072 / 2;
+    kernel_ran = true;
+    ++calls_3072;
+    return 0;
+  }
+  static LanePlan measure(Duration batch, Duration scalar, Duration larger_batch, Duration larger_scalar, Duration max) {
+    static constexpr Kernel kKernel = {"planned", &rsa2048, &rsa3072};
+    now = std::chrono::seconds(1000);
+    batch_2048 = batch, scalar_2048 = scalar, batch_3072 = larger_batch, scalar_3072 = larger_scalar;
+    timing = kernel_ran = false;
+    calls_3072 = 0;
+    return measure_lanes(kKernel, &clock, max);
+  }
+};
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+TEST(MeasureLanes, FindsTheFirstNumberOfRequestsForWhichABatchIsFaster) {
+  struct Case {
+    Duration batch, scalar;
+    size_t from;
+  };
+  for (const Case& one : {Case{milliseconds(10), milliseconds(2), 6},       // five take as long
+                          Case{microseconds(9'999), milliseconds(2), 5},    //
+                          Case{milliseconds(7), milliseconds(1), 8},        //
+                          Case{milliseconds(8), milliseconds(1), LanePlan::kNever},
+                          Case{milliseconds(80), milliseconds(1), LanePlan::kNever},
+                          Case{milliseconds(1), milliseconds(2), 1},
+                          Case{Duration::zero(), milliseconds(2), 1},
+                          Case{milliseconds(1), Duration::zero(), LanePlan::kNever},
+                          Case{Duration::zero(), Duration::zero(), LanePlan::kNever}}) {
+    const LanePlan plan = Plan::measure(one.batch, one.scalar, one.batch, one.scalar, std::chrono::seconds(1));
+    EXPECT_EQ(plan.from_2048, one.from) << one.batch.count() << " / " << one.scalar.count();
+    EXPECT_EQ(plan.from_3072, one.from);
+    EXPECT_EQ(plan.useful(), one.from <= kLanes);
+    EXPECT_EQ(plan.batch_2048, one.batch);
+    EXPECT_EQ(plan.scalar_2048, one.scalar);
+    EXPECT_EQ(plan.kernel->name, "planned");
+  }
+}
+
+TEST(MeasureLanes, LeavesToBoringSslABatchThatHoldsACoreTooLong) {
+  const LanePlan just = Plan::measure(milliseconds(4), milliseconds(1), milliseconds(9), milliseconds(3), milliseconds(8));
+  EXPECT_EQ(just.from_2048, 5u);
+  EXPECT_EQ(just.from_3072, LanePlan::kNever);
+  EXPECT_EQ(just.batch_3072, milliseconds(9));
+  EXPECT_TRUE(just.useful());
+
+  const LanePlan both = Plan::measure(milliseconds(4), milliseconds(1), milliseconds(8), milliseconds(3), milliseconds(8));
+  EXPECT_EQ(both.from_3072, 3u);
+
+  // Already the smaller size is near the bound: the larger one is not tried.
+  const LanePlan one = Plan::measure(milliseconds(5), milliseconds(1), milliseconds(1), milliseconds(3), milliseconds(8));
+  EXPECT_EQ(one.from_2048, 6u);
+  EXPECT_EQ(one.from_3072, LanePlan::kNever);
+  EXPECT_EQ(one.batch_3072, Duration::zero());
+  EXPECT_EQ(Plan::calls_3072, 0u);
+
+  const LanePlan none = Plan::measure(milliseconds(9), milliseconds(5), milliseconds(1), milliseconds(3), milliseconds(8));
+  EXPECT_FALSE(none.useful());
+}
+
+TEST(MeasureLanes, GivesAUsefulPlanForWhatIsThere) {
+  for (const Kernel* kernel : available_kernels()) {
+    EXPECT_EQ(find_kernel(kernel->name), kernel);
+    const LanePlan plan = measure_lanes(*kernel, +[] { return Instant(std::chrono::steady_clock::now().time_since_epoch()); },
+                                        std::chrono::seconds(10));
+    EXPECT_EQ(plan.kernel, kernel);
+    EXPECT_GT(plan.batch_2048, Duration::zero());
+    EXPECT_GT(plan.scalar_2048, Duration::zero());
+    EXPECT_GT(plan.batch_3072, plan.batch_2048);
+    EXPECT_GT(plan.scalar_3072, plan.scalar_2048);
+  }
+  EXPECT_EQ(find_kernel("none such"), nullptr);
+  EXPECT_EQ(find_kernel("portable"), nullptr);  // it is for tests
+}
+
+}  // namespace
+}  // namespace bellhop::crypto
