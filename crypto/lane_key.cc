@@ -41,7 +41,7 @@ uint64_t negative_inverse(uint64_t n) {
 // sizes alone. R = 2^(52 * digits).
 class Modulus {
  public:
-  Modulus(ConstDigits n, size_t bits, uint64_t k) : n_(n), bits_(bits), k_(k), sum_(n.size() + 1), less_(n.size()) {}
+  Modulus(ConstDigits n, size_t bits, uint64_t k) : n_(n), bits_(bits), k_(k), sum_(n.size()), less_(n.size()) {}
 
   // x -= n where that is not negative.
   void subtract_if_not_below(Digits x) {
@@ -67,25 +67,36 @@ class Modulus {
     subtract_if_not_below(x);
   }
 
-  // out = a * b / R. `out` may be an input.
+  // out = a * b / R. `out` may be an input. As in the lanes, the halves of the products go to two sums and carries are
+  // taken at the end: a carry from digit to digit would be what everything waits for. Sums stay below 4 * 40 * 2^52.
   void multiply(Digits out, ConstDigits a, ConstDigits b) {
     using Wide = unsigned __int128;
+    const auto low = [](Wide product) { return static_cast<uint64_t>(product) & kDigitMask; };
+    const auto high = [](Wide product) { return static_cast<uint64_t>(product >> kDigitBits); };
     const size_t size = n_.size();
     std::ranges::fill(sum_, 0);
     for (size_t i = 0; i < size; ++i) {
-      const uint64_t multiple = ((sum_[0] + a[0] * b[i]) * k_) & kDigitMask;
-      Wide carry = (Wide{sum_[0]} + Wide{a[0]} * b[i] + Wide{n_[0]} * multiple) >> kDigitBits;
+      const uint64_t factor = b[i];
+      Wide ab = Wide{a[0]} * factor;
+      const uint64_t first = sum_[0] + low(ab);
+      const uint64_t multiple = (first * k_) & kDigitMask;
+      Wide mn = Wide{n_[0]} * multiple;
+      uint64_t highs = high(ab) + high(mn) + ((first + low(mn)) >> kDigitBits);
       for (size_t j = 1; j < size; ++j) {
-        carry += Wide{sum_[j]} + Wide{a[j]} * b[i] + Wide{n_[j]} * multiple;
-        sum_[j - 1] = static_cast<uint64_t>(carry) & kDigitMask;
-        carry >>= kDigitBits;
+        ab = Wide{a[j]} * factor;
+        mn = Wide{n_[j]} * multiple;
+        sum_[j - 1] = sum_[j] + highs + low(ab) + low(mn);
+        highs = high(ab) + high(mn);
       }
-      carry += sum_[size];
-      sum_[size - 1] = static_cast<uint64_t>(carry) & kDigitMask;
-      sum_[size] = static_cast<uint64_t>(carry >> kDigitBits);
+      sum_[size - 1] = highs;
     }
-    std::copy_n(sum_.begin(), size, out.begin());  // below 2 n, which leaves the top digit room
-    subtract_if_not_below(out);
+    uint64_t carry = 0;
+    for (size_t j = 0; j < size; ++j) {
+      carry += sum_[j];
+      out[j] = carry & kDigitMask;
+      carry >>= kDigitBits;
+    }
+    subtract_if_not_below(out);  // it is below 2 n
   }
 
   // out = R^2. 2^bits - n is 2^bits modulo n; doubled, it becomes R, then 2^e R; and each squaring (in Montgomery's form)

@@ -32,8 +32,9 @@ std::vector<const lanes::Kernel*> available_kernels();
 // An engine of available_kernels() by its name; null: not on this CPU.
 const lanes::Kernel* find_kernel(std::string_view name);
 
-// Times both ways, some milliseconds of work. `now` is monotonic. A size whose batch takes longer than `batch_max` is
-// left to BoringSSL, for a core does nothing else meanwhile.
+// Times both ways: some milliseconds of work, up to five times as many where the answer is that BoringSSL is faster.
+// `now` is monotonic. A size whose batch takes longer than `batch_max` is left to BoringSSL, for a core does nothing else
+// meanwhile.
 LanePlan measure_lanes(const lanes::Kernel& kernel, Instant (*now)(), Duration batch_max);
 
 // Up to eight operations at once in the plan's kernel, where the plan calls for it; else BoringSSL. Holds about 80 KB of

@@ -11,7 +11,8 @@
 namespace bellhop::service {
 
 // Which engine the cores use, decided once at the start: asks the CPU, and measures (up to 20 ms of work on the calling
-// core). Nothing where the configuration asks for what is not there; `complaint` says what to do then.
+// core, 50 ms where the machine is busy). Nothing where the configuration asks for what is not there; `complaint` says
+// what to do then.
 std::optional<crypto::LanePlan> plan_rsa(RsaEngineChoice choice, std::string& complaint);
 
 // One core's engine.

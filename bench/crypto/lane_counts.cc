@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counts the products of two 52-bit digits in one batch, by part, by running it: figures that no machine changes. Each
+// product costs vpmadd52luq and vpmadd52huq, the lowest digit of a product the first alone; avx512f has five instructions
+// in place of the two.
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "bench/crypto/bench_keys.h"
+#include "core/base/check.h"
+#include "crypto/lane_key.h"
+#include "crypto/rsa_engine.h"
+#include "crypto/rsa_lanes_kernel.h"
+
+namespace bellhop::crypto {
+namespace lanes {
+namespace {
+
+enum class Part { table, squarings, multiplications, combination, verification, count };
+constexpr std::string_view kPartNames[] = {"table", "squarings", "multiplications", "combination", "verification"};
+struct Count {
+  uint64_t products = 0;     // both halves
+  uint64_t low_digits = 0;   // the low half alone
+  uint64_t multiply_calls = 0, square_calls = 0;
+};
+std::array<Count, static_cast<size_t>(Part::count)> counts;
+Part part = Part::table;
+// Told by what is called in which order: a power makes its table, then reads it for the first time; it ends with its
+// subtraction; and numbers of full size are multiplied for the verification alone.
+unsigned powers_done = 0;
+Count& current() { return counts[static_cast<size_t>(part)]; }
+
+// What the definition says, on any CPU; and counts.
+struct Plain {
+  using Lanes = uint64_t __attribute__((vector_size(64)));
+  using Digit = Lanes;
+  using Mask = Lanes;
+  static constexpr uint64_t kDigitMask = (uint64_t{1} << kDigitBits) - 1;
+
+  static constexpr uint64_t bias(uint64_t, uint64_t) { return 0; }
+  static void multiply_add(Lanes& low, Lanes& high, const Digit& a, const Digit& b) {
+    ++current().products;
+    for (size_t i = 0; i < kLanes; ++i) {
+      const unsigned __int128 product = static_cast<unsigned __int128>(a[i]) * b[i];
+      low[i] += static_cast<uint64_t>(product) & kDigitMask;
+      high[i] += static_cast<uint64_t>(product >> kDigitBits);
+    }
+  }
+  static Digit low_digit(const Lanes& x, const Digit& k) {
+    ++current().low_digits;
+    return (x * k) & kDigitMask;
+  }
+  static Digit digit(const Lanes& x) { return x; }
+  static Lanes integer(const Digit& d) { return d; }
+  static Lanes set(uint64_t x) { return Lanes{} + x; }
+  static Lanes load(const Row* row) { return *reinterpret_cast<const Lanes*>(row); }
+  static Lanes load_bytes(const uint8_t (&bytes)[kLanes]) {
+    part = Part::multiplications;
+    Lanes x{};
+    for (size_t i = 0; i < kLanes; ++i) x[i] = bytes[i];
+    return x;
+  }
+  static void store(Row* row, const Lanes& x) { *reinterpret_cast<Lanes*>(row) = x; }
+  static Lanes add(const Lanes& a, const Lanes& b) { return a + b; }
+  static Lanes sub(const Lanes& a, const Lanes& b) { return a - b; }
+  static Lanes either(const Lanes& a, const Lanes& b) { return a | b; }
+  static Lanes differs(const Lanes& a, const Lanes& b) { return a ^ b; }
+  static Lanes low_bits(const Lanes& x) { return x & kDigitMask; }
+  static Lanes carry(const Lanes& x) { return x >> kDigitBits; }
+  static Lanes signed_carry(const Lanes& x) {
+    using Signed = int64_t __attribute__((vector_size(64)));
+    return reinterpret_cast<Lanes>(reinterpret_cast<Signed>(x) >> kDigitBits);
+  }
+  static Lanes select(const Lanes& ones, const Lanes& a, const Lanes& b) { return (ones & a) | (~ones & b); }
+  static Mask equal(const Lanes& a, const Lanes& b) { return reinterpret_cast<Lanes>(a == b); }
+  static Lanes take_if(const Mask& mask, const Lanes& otherwise, const Row* row) {
+    return select(mask, load(row), otherwise);
+  }
+  static void in_order(Lanes&, const Digit*&) {}
+  static uint8_t zero_lanes(const Lanes& x) {
+    uint8_t bits = 0;
+    for (size_t i = 0; i < kLanes; ++i) bits |= static_cast<uint8_t>((x[i] == 0) << i);
+    return bits;
+  }
+};
+struct Counting : Plain {};
+
+}  // namespace
+
+// What the kernel calls: Plain's arithmetic, with the part noted.
+template <>
+class Numbers<Counting> {
+  using Real = Numbers<Plain>;
+  using Digit = Plain::Digit;
+  using Lanes = Plain::Lanes;
+
+ public:
+  template <size_t N>
+  static void multiply(Digit* out, const Digit* a, const Digit* b, const Digit* n, Digit k) {
+    ++current().multiply_calls;
+    Real::multiply<N>(out, a, b, n, k);
+  }
+  template <size_t N>
+  static void square(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide) {
+    const Part caller = part;
+    if (part == Part::multiplications) part = Part::squarings;
+    ++current().square_calls;
+    Real::square<N>(out, a, n, k, wide);
+    part = caller;
+  }
+  template <size_t N>
+  static void subtract_if_not_below(Digit* x, const Digit* n) {
+    Real::subtract_if_not_below<N>(x, n);
+    if (part == Part::multiplications) part = ++powers_done == 2 ? Part::combination : Part::table;
+  }
+  template <size_t N>
+  static void multiply_wide(Lanes* wide, const Digit* a, const Digit* b) {
+    if (N != kHalf2048 && N != kHalf3072) part = Part::verification;
+    Real::multiply_wide<N>(wide, a, b);
+  }
+  template <size_t N>
+  static void square_wide(Lanes* wide, const Digit* a) {
+    Real::square_wide<N>(wide, a);
+  }
+  template <size_t N>
+  static void reduce_wide(Digit* out, const Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
+    Real::reduce_wide<N>(out, wide, n, k, multiples);
+  }
+};
+
+namespace {
+
+// Runs a batch of different keys, and sees that it is a real one.
+template <size_t Half>
+void count_batch() {
+  constexpr unsigned kBits = 2 * static_cast<unsigned>(prime_bits(Half));
+  counts = {};
+  part = Part::table;
+  powers_done = 0;
+  auto space = std::make_unique<Workspace<Half>>();
+  std::memset(static_cast<void*>(space.get()), 0, sizeof *space);
+  const std::vector<uint8_t> ciphertext = random_ciphertext(kBits);
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    ConvertedKey(bench_keys(kBits)[lane].clone()).lanes().write_to(*space, lane);
+    write_digits(space->c, lane, ciphertext);
+  }
+  BH_CHECK((PrivateOperation<Counting, Half>::run(*space)) == 0xff);
+}
+
+// As many cycles of the core: each waits for the one before.
+constexpr uint64_t kAdditions = 200'000;
+void add_in_a_row() {
+  uint64_t x = 0;
+  for (uint64_t i = 0; i < kAdditions / 8; ++i) {
+    asm volatile("add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\t"
+                 "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0"
+                 : "+r"(x));
+  }
+}
+
+// The fastest of many: what else runs on the machine, or under it, only adds.
+double fewest_seconds(int times, auto work) {
+  Duration fewest = Duration::max();
+  for (int i = 0; i < times; ++i) {
+    const Instant before = thread_cpu_now();
+    work();
+    fewest = std::min(fewest, thread_cpu_now() - before);
+  }
+  return std::chrono::duration<double>(fewest).count();
+}
+
+// Cycles of the core for one operation of BoringSSL. Clocks keep their pace when the core does not: the additions are the
+// measure.
+double scalar_cycles(unsigned bits) {
+  const ConvertedKey key(bench_keys(bits)[0].clone());
+  const std::vector<uint8_t> ciphertext = random_ciphertext(bits);
+  const std::unique_ptr<RsaEngine> engine = make_scalar_engine();
+  RsaEngine::Request request{.key = &key, .ciphertext = ciphertext, .encoded = {}};
+  RsaEngine::Request* const pointer = &request;
+  const double measure = fewest_seconds(5000, &add_in_a_row);
+  return fewest_seconds(2000, [&] { engine->run({&pointer, 1}); }) / measure * kAdditions;
+}
+
+template <size_t Half>
+void print() {
+  constexpr unsigned kBits = 2 * static_cast<unsigned>(prime_bits(Half));
+  count_batch<Half>();
+  fmt::print("RSA-{}\n{:18}{:>10}{:>10}{:>12}{:>12}{:>14}{:>14}\n", kBits, "part", "multiply", "square", "products",
+             "low digits", "vpmadd52", "avx512f ops");
+  uint64_t madds = 0, operations = 0;
+  auto line = [&](std::string_view name, const Count& c) {
+    const uint64_t part_madds = 2 * c.products + c.low_digits, part_operations = 5 * c.products + 6 * c.low_digits;
+    fmt::print("{:18}{:>10}{:>10}{:>12}{:>12}{:>14}{:>14}\n", name, c.multiply_calls, c.square_calls, c.products,
+               c.low_digits, part_madds, part_operations);
+    madds += part_madds;
+    operations += part_operations;
+  };
+  for (size_t i = 0; i < counts.size(); ++i) line(kPartNames[i], counts[i]);
+  fmt::print("{:18}{:>58}{:>14}\n{:18}{:>58}{:>14}\n", "batch of eight", madds, operations, "one operation",
+             madds / kLanes, operations / kLanes);
+  const double scalar = scalar_cycles(kBits);
+  auto bound = [&](std::string_view what, double cycles) {
+    fmt::print("  {:44}{:>12.0f} cycles a batch, at most {:.1f} x BoringSSL\n", what, cycles, kLanes * scalar / cycles);
+  };
+  fmt::print("BoringSSL here: {:.0f} cycles of the core an operation; bounds by the multiplying ports alone:\n",
+             scalar);
+  bound("vpmadd52, two a cycle", static_cast<double>(madds) / 2);
+  bound("vpmadd52, one a cycle", static_cast<double>(madds));
+  bound("avx512f, two ports for all five", static_cast<double>(operations) / 2);
+}
+
+}  // namespace
+}  // namespace lanes
+}  // namespace bellhop::crypto
+
+int main() {
+  bellhop::crypto::lanes::print<bellhop::crypto::lanes::kHalf2048>();
+  fmt::print("\n");
+  bellhop::crypto::lanes::print<bellhop::crypto::lanes::kHalf3072>();
+  return 0;
+}
