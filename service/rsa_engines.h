@@ -10,9 +10,8 @@
 
 namespace bellhop::service {
 
-// Which engine the cores use, decided once at the start: asks the CPU, and measures (up to 20 ms of work on the calling
-// core, 50 ms where the machine is busy). Nothing where the configuration asks for what is not there; `complaint` says
-// what to do then.
+// Which engine the cores use, decided once, before the loops start: asks the CPU, and measures (about 10 ms of CPU time).
+// Nothing where the configuration asks for what is not there; `complaint` says what to do then.
 std::optional<crypto::LanePlan> plan_rsa(RsaEngineChoice choice, std::string& complaint);
 
 // One core's engine.

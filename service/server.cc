@@ -65,7 +65,10 @@ Task<Status> wait_event(Event& event) { co_return co_await event.wait(); }
 }  // namespace
 
 Server::Server(Config config, StartFiles files, store::Store& store)
-    : config_(std::move(config)), files_(std::move(files)), store_(store) {}
+    : config_(std::move(config)),
+      files_(std::move(files)),
+      store_(store),
+      rsa_plan_(plan_rsa(config_.keys.rsa_engine, rsa_complaint_)) {}
 Server::~Server() = default;
 
 void Server::fail_start(std::string complaint) {
@@ -90,6 +93,10 @@ Task<bool> Server::start() {
   set_tls_clock(&io::wall_now);
   started_at_ = io::wall_now();
   io::random(log_salt_);
+  if (!rsa_plan_) {
+    fail_start(rsa_complaint_);
+    co_return false;
+  }
   handover_ = Handover(handover_options_);
   if (!co_await ask_predecessor()) co_return false;
   // Where nobody runs, at once: nothing of ours may meet a process that should not be there.
@@ -129,12 +136,6 @@ Task<bool> Server::start() {
   }
   wipe(files_.private_key);
   files_.private_key.clear();
-  auto plan = plan_rsa(config_.keys.rsa_engine, complaint);
-  if (!plan) {
-    fail_start(std::move(complaint));
-    co_return false;
-  }
-  rsa_plan_ = *plan;
   node_.emplace(first, store_, *vault_, *apns_tokens_);
   node_->cores.resize(io::cores());
   key_maker_ = std::make_unique<KeyMaker>(config_.keys, store_, *vault_, *shards_[0]);
@@ -247,7 +248,7 @@ Task<void> Server::serve(CoreParts& parts) {
     if (handle_signals_) background.spawn(watch_signals());
     log_line(parts.log, LogLevel::info, "started", field("cores", io::cores()),
              field("backend", not_personal(io::backend_description())),
-             field("rsa_engine", not_personal(rsa_plan_.useful() ? rsa_plan_.kernel->name : "boringssl")));
+             field("rsa_engine", not_personal(rsa_plan_->useful() ? rsa_plan_->kernel->name : "boringssl")));
     node_->ready = true;
     ready_.set();
     supervisor_->ready(parts.log, serving_text());

@@ -116,6 +116,8 @@ class Server {
   const Config config_;
   StartFiles files_;
   store::Store& store_;
+  std::string rsa_complaint_;
+  std::optional<crypto::LanePlan> rsa_plan_;  // made before the loops start, whose turns a measurement would lengthen
   bool handle_signals_ = true;
   NotificationObserver* observer_ = nullptr;
 
@@ -127,7 +129,6 @@ class Server {
   SupervisorOptions supervisor_options_;
   std::optional<Supervisor> supervisor_;
   std::optional<Vault> vault_;
-  crypto::LanePlan rsa_plan_;
   std::unique_ptr<ApnsProviderTokens> apns_tokens_;
   std::shared_ptr<TicketKeys> ticket_keys_;
   io::Descriptor ticket_file_;  // holds them for the process after this one; in memory

@@ -60,7 +60,7 @@ Server::CoreParts::CoreParts(Server& server, unsigned index)
     : metrics(*server.shards_[index]),
       ledger(metrics),
       log(log_options(server.config_, metrics, index, server.log_salt_)),
-      decrypter(server.store_, *server.vault_, make_rsa_engine(server.rsa_plan_), server.config_.notification,
+      decrypter(server.store_, *server.vault_, make_rsa_engine(*server.rsa_plan_), server.config_.notification,
                 server.config_.keys, metrics),
       upstreams(server.files_.upstreams),
       ews(server.config_.ews, {upstreams, UpstreamKind::ews}, metrics, log),
