@@ -68,7 +68,7 @@ class Modulus {
   }
 
   // out = a * b / R. `out` may be an input. As in the lanes, the halves of the products go to two sums and carries are
-  // taken at the end: a carry from digit to digit would be what everything waits for. Sums stay below 4 * 40 * 2^52.
+  // taken at the end: a carry from digit to digit would be what everything waits for. Sums stay below 4 * 60 * 2^52.
   void multiply(Digits out, ConstDigits a, ConstDigits b) {
     using Wide = unsigned __int128;
     const auto low = [](Wide product) { return static_cast<uint64_t>(product) & kDigitMask; };
