@@ -19,10 +19,6 @@ RsaBatchRequest::~RsaBatchRequest() {
 
 RsaBatch::RsaBatch(RsaEngine& engine, Clock clock, Limits limits) : engine_(engine), clock_(clock), limits_(limits) {
   BH_CHECK(clock.now != nullptr && limits.waiting_max > 0 && limits.run_at > 0);
-  for (const Queue& queue : queues_) {
-    size_t batch_max = engine.batch_max(queue.bits);
-    BH_CHECK(batch_max > 0 && batch_max <= kEngineBatchMax);
-  }
 }
 
 RsaBatch::~RsaBatch() {
@@ -82,14 +78,14 @@ void RsaBatch::run() {
   const Instant start = clock_.now(clock_.context);
   Instant now = start;
   Duration last_call{};
-  size_t batch_max = 0;
+  size_t count = 0;
   IntrusiveList<RsaBatchRequest> done;
   do {
     const Instant before = now;
-    batch_max = run_engine(done, before);
+    count = run_engine(done, before);
     now = clock_.now(clock_.context);
     last_call = now - before;
-  } while (batch_max == 1 && waiting() > 0 && now - start + last_call <= limits_.run_max);
+  } while (count == 1 && waiting() > 0 && now - start + last_call <= limits_.run_max);
 
   // Completions come last: they may enqueue, or destroy any request, also one of this list, which unlinks itself.
   while (RsaBatchRequest* request = done.pop_front()) request->completed(*request);
@@ -97,14 +93,14 @@ void RsaBatch::run() {
 }
 
 // One call of the engine for the oldest request and those of its size; moves them to `done` with their results. Returns
-// how many the call could have taken.
+// how many these were.
 size_t RsaBatch::run_engine(IntrusiveList<RsaBatchRequest>& done, Instant now) {
   std::array<RsaBatchRequest*, kEngineBatchMax> requests;
   std::array<RsaEngine::Request, kEngineBatchMax> operations;
   std::array<RsaEngine::Request*, kEngineBatchMax> pointers;
   const Queue& queue = oldest();
-  const size_t batch_max = engine_.batch_max(queue.bits);
-  const size_t count = std::min(queue.waiting, batch_max);
+  const size_t count = engine_.batch_of(queue.bits, queue.waiting);
+  BH_CHECK(count > 0 && count <= std::min(queue.waiting, kEngineBatchMax));
   for (size_t i = 0; i < count; ++i) {
     RsaBatchRequest* request = requests[i] = queue.requests.front();
     request->waited = now - request->enqueued_at_;
@@ -127,7 +123,7 @@ size_t RsaBatch::run_engine(IntrusiveList<RsaBatchRequest>& done, Instant now) {
     request.key.reset();
     done.push_back(&request);
   }
-  return batch_max;
+  return count;
 }
 
 }  // namespace bellhop::crypto

@@ -48,7 +48,7 @@ class RsaBatch {
     size_t waiting_per_tenant_max = 128;  // one tenant cannot fill the queue
     size_t run_at = 8;                    // as many waiting of one size are worth a run at once
     Duration wait_max = std::chrono::milliseconds(1);
-    Duration run_max = std::chrono::milliseconds(4);  // of one run() without vector engine; at least one call is made
+    Duration run_max = std::chrono::milliseconds(4);  // of one run(), one by one; at least one call is made
   };
   struct Metrics {
     uint64_t requests_total = 0;
@@ -74,8 +74,8 @@ class RsaBatch {
   Status enqueue(RsaBatchRequest& request);
   // True when 8 of one size wait, when nothing else is ready, or when the oldest has waited 1 ms; never when nothing waits.
   bool should_run(Instant now, bool nothing_else_ready) const;
-  // Calls the engine with the oldest request and others of its size: once where the engine takes several, else until the
-  // queues are empty or another call as long as the last would pass `run_max`. Then calls `completed` of those that ran,
+  // Calls the engine with the oldest request and, where that is faster, others of its size: once for several, else until
+  // the queues are empty or another call as long as the last would pass `run_max`. Then calls `completed` of those that ran,
   // oldest first. Not to be called from `completed`.
   void run();
 

@@ -16,7 +16,7 @@ class ScalarEngine final : public RsaEngine {
   void run(std::span<Request* const> requests) override {
     for (Request* request : requests) run_one(*request);
   }
-  size_t batch_max(unsigned) const override { return 1; }
+  size_t batch_of(unsigned, size_t) const override { return 1; }
   std::string_view name() const override { return "boringssl"; }
   Stats stats() const override { return stats_; }
 

@@ -28,8 +28,9 @@ class RsaEngine {
   // Runs all requests. Keys may differ or repeat. Each result was verified with the public exponent, so that a fault in
   // the CRT never leaves the engine. Failure of a request (length, range, verification): `encoded` stays empty.
   virtual void run(std::span<Request* const> requests) = 0;
-  // How many requests with keys of `bits` one call takes best: more than 1 where they are worth waiting for.
-  virtual size_t batch_max(unsigned bits) const = 0;
+  // How many of `waiting` requests (at least 1) with keys of `bits` one call should get: several only where that is faster
+  // than one by one.
+  virtual size_t batch_of(unsigned bits, size_t waiting) const = 0;
   virtual std::string_view name() const = 0;
   virtual Stats stats() const = 0;
 };

@@ -418,7 +418,7 @@ constexpr KeyRow kKeysKeys[] = {
         "time."),
     choice<&KeysConfig::rsa_engine>("rsa_engine", kRsaEngines,
         "What does the private-key operations. auto: the vector engine of this CPU where it is faster, as measured at the "
-        "start (up to 20 ms); BoringSSL else. avx512ifma and avx512f: that one, or no start. boringssl: one operation at a "
+        "start; BoringSSL else. avx512ifma and avx512f: that one, or no start. boringssl: one operation at a "
         "time."),
 };
 

@@ -10,7 +10,7 @@
 
 namespace bellhop::service {
 
-// Which engine the cores use, decided once, before the loops start: asks the CPU, and measures (about 10 ms of CPU time).
+// Which engine the cores use, decided once, before the loops start: asks the CPU, and measures (CPU time).
 // Nothing where the configuration asks for what is not there; `complaint` says what to do then.
 std::optional<crypto::LanePlan> plan_rsa(RsaEngineChoice choice, std::string& complaint);
 

@@ -12,7 +12,7 @@
 #include "core/base/check.h"
 #include "crypto/lane_key.h"
 #include "crypto/rsa_engine.h"
-#include "crypto/rsa_lanes_kernel.h"
+#include "crypto/rsa_lanes_portable.h"
 
 namespace bellhop::crypto {
 namespace lanes {
@@ -32,57 +32,18 @@ Part part = Part::table;
 unsigned powers_done = 0;
 Count& current() { return counts[static_cast<size_t>(part)]; }
 
-// What the definition says, on any CPU; and counts.
-struct Plain {
-  using Lanes = uint64_t __attribute__((vector_size(64)));
-  using Digit = Lanes;
-  using Mask = Lanes;
-  static constexpr uint64_t kDigitMask = (uint64_t{1} << kDigitBits) - 1;
-
-  static constexpr uint64_t bias(uint64_t, uint64_t) { return 0; }
+struct Plain : Portable {
   static void multiply_add(Lanes& low, Lanes& high, const Digit& a, const Digit& b) {
     ++current().products;
-    for (size_t i = 0; i < kLanes; ++i) {
-      const unsigned __int128 product = static_cast<unsigned __int128>(a[i]) * b[i];
-      low[i] += static_cast<uint64_t>(product) & kDigitMask;
-      high[i] += static_cast<uint64_t>(product >> kDigitBits);
-    }
+    Portable::multiply_add(low, high, a, b);
   }
   static Digit low_digit(const Lanes& x, const Digit& k) {
     ++current().low_digits;
-    return (x * k) & kDigitMask;
+    return Portable::low_digit(x, k);
   }
-  static Digit digit(const Lanes& x) { return x; }
-  static Lanes integer(const Digit& d) { return d; }
-  static Lanes set(uint64_t x) { return Lanes{} + x; }
-  static Lanes load(const Row* row) { return *reinterpret_cast<const Lanes*>(row); }
   static Lanes load_bytes(const uint8_t (&bytes)[kLanes]) {
     part = Part::multiplications;
-    Lanes x{};
-    for (size_t i = 0; i < kLanes; ++i) x[i] = bytes[i];
-    return x;
-  }
-  static void store(Row* row, const Lanes& x) { *reinterpret_cast<Lanes*>(row) = x; }
-  static Lanes add(const Lanes& a, const Lanes& b) { return a + b; }
-  static Lanes sub(const Lanes& a, const Lanes& b) { return a - b; }
-  static Lanes either(const Lanes& a, const Lanes& b) { return a | b; }
-  static Lanes differs(const Lanes& a, const Lanes& b) { return a ^ b; }
-  static Lanes low_bits(const Lanes& x) { return x & kDigitMask; }
-  static Lanes carry(const Lanes& x) { return x >> kDigitBits; }
-  static Lanes signed_carry(const Lanes& x) {
-    using Signed = int64_t __attribute__((vector_size(64)));
-    return reinterpret_cast<Lanes>(reinterpret_cast<Signed>(x) >> kDigitBits);
-  }
-  static Lanes select(const Lanes& ones, const Lanes& a, const Lanes& b) { return (ones & a) | (~ones & b); }
-  static Mask equal(const Lanes& a, const Lanes& b) { return reinterpret_cast<Lanes>(a == b); }
-  static Lanes take_if(const Mask& mask, const Lanes& otherwise, const Row* row) {
-    return select(mask, load(row), otherwise);
-  }
-  static void in_order(Lanes&, const Digit*&) {}
-  static uint8_t zero_lanes(const Lanes& x) {
-    uint8_t bits = 0;
-    for (size_t i = 0; i < kLanes; ++i) bits |= static_cast<uint8_t>((x[i] == 0) << i);
-    return bits;
+    return Portable::load_bytes(bytes);
   }
 };
 struct Counting : Plain {};

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "tests/crypto/crypto_fixture.h"
@@ -21,7 +22,7 @@ class TimedEngine final : public RsaEngine {
     now += call_cost;
     calls.push_back(requests.size());
   }
-  size_t batch_max(unsigned) const override { return batch; }
+  size_t batch_of(unsigned, size_t waiting) const override { return waiting < from ? 1 : std::min(batch, waiting); }
   std::string_view name() const override { return "timed"; }
   Stats stats() const override { return {}; }
 
@@ -30,6 +31,7 @@ class TimedEngine final : public RsaEngine {
   Instant now{};
   Duration call_cost = 750us;
   size_t batch = 1;
+  size_t from = 1;  // so many are faster together
   std::vector<size_t> calls;
 
  private:
@@ -145,6 +147,19 @@ TEST_F(RsaBatchTest, FillsTheEnginesBatch) {
   EXPECT_THAT(engine_.calls, testing::ElementsAre(8, 8, 3));
   EXPECT_EQ(batch.metrics().engine_calls_by_size[8], 2u);
   EXPECT_EQ(batch.metrics().engine_calls_by_size[3], 1u);
+}
+
+TEST_F(RsaBatchTest, TakesTheTimeOfOneByOneWhereTheyAreTooFewForABatch) {
+  engine_.batch = engine_.from = 8;
+  RsaBatch batch(engine_, clock_);
+  auto requests = enqueue(batch, 7);
+  batch.run();  // 750 us each: five fit into 4 ms
+  EXPECT_THAT(engine_.calls, testing::ElementsAre(1, 1, 1, 1, 1));
+  EXPECT_EQ(batch.waiting(), 2u);
+  EXPECT_EQ(batch.metrics().engine_calls_by_size[1], 5u);
+  auto more = enqueue(batch, 6);
+  batch.run();
+  EXPECT_THAT(engine_.calls, testing::ElementsAre(1, 1, 1, 1, 1, 8));
 }
 
 TEST_F(RsaBatchTest, RefusesBeyondItsBounds) {

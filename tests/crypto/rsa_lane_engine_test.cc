@@ -172,8 +172,8 @@ TEST_P(LaneEngineTest, LeavesToBoringSslWhatIsBelowTheBreakEven) {
   EXPECT_EQ(Spy::calls_3072, 0u);
   EXPECT_EQ(engine->stats().vector_total, 8u);
   EXPECT_EQ(engine->stats().scalar_total, 3u);
-  EXPECT_EQ(engine->batch_max(2048), kLanes);
-  EXPECT_EQ(engine->batch_max(3072), 1u);
+  EXPECT_EQ(engine->batch_of(2048, 100), kLanes);
+  EXPECT_EQ(engine->batch_of(3072, 100), 1u);
   EXPECT_EQ(engine->name(), "spy");
 
   Requests three;
@@ -193,8 +193,8 @@ TEST_P(LaneEngineTest, NeverAsksAKernelThatIsNotWorthIt) {
   requests.expect_right();
   EXPECT_EQ(Spy::calls_2048 + Spy::calls_3072, 0u);
   EXPECT_EQ(engine->stats().scalar_total, 15u);
-  EXPECT_EQ(engine->batch_max(2048), 1u);
-  EXPECT_EQ(engine->batch_max(3072), kLanes);
+  EXPECT_EQ(engine->batch_of(2048, 100), 1u);
+  EXPECT_EQ(engine->batch_of(3072, 100), kLanes);
 }
 
 TEST_P(LaneEngineTest, RefusesWhatIsNoCiphertextWithoutDisturbingTheNeighbours) {
