@@ -77,7 +77,8 @@ class LaneEngine final : public RsaEngine {
     run_size(space_3072_, plan_.from_3072, requests);
   }
   size_t batch_of(unsigned bits, size_t waiting) const override {
-    return waiting < (bits == 2048 ? plan_.from_2048 : plan_.from_3072) ? 1 : std::min(waiting, kLanes);
+    const size_t count = std::min(waiting, kLanes);
+    return count < (bits == 2048 ? plan_.from_2048 : plan_.from_3072) ? 1 : count;
   }
   std::string_view name() const override { return plan_.kernel->name; }
   Stats stats() const override {
