@@ -2,6 +2,7 @@
 #include "crypto/lane_key.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/base/check.h"
 
@@ -9,21 +10,27 @@ namespace bellhop::crypto {
 namespace {
 
 using lanes::kDigitBits;
-using lanes::kWindowBits;
 
 constexpr uint64_t kDigitMask = (uint64_t{1} << kDigitBits) - 1;
 using Digits = std::span<uint64_t>;
 using ConstDigits = std::span<const uint64_t>;
 
-// Bits [at, at + count) of a big-endian number; what lies beyond it is zero. `at` and `count` (at most 52) are public.
+// Bits [at, at + count) of a big-endian number; what lies beyond it is zero. `at` and `count` are public; at % 8 + count is at
+// most 64, and count at least 1.
 uint64_t bits_of(Bytes number, size_t at, unsigned count) {
+  const uint64_t mask = ~uint64_t{0} >> (64 - count);
+  if (at / 8 + sizeof(uint64_t) <= number.size()) {  // what is needed lies in eight bytes
+    uint64_t word;
+    std::memcpy(&word, number.data() + number.size() - at / 8 - sizeof word, sizeof word);
+    return (__builtin_bswap64(word) >> (at % 8)) & mask;
+  }
   uint64_t bits = 0;
   unsigned shift = 0;
   for (size_t byte = at / 8; byte * 8 < at + count && byte < number.size(); ++byte, shift += 8) {
     const uint64_t value = number[number.size() - 1 - byte];
     bits |= shift == 0 ? value >> (at % 8) : value << (shift - at % 8);
   }
-  return bits & ((uint64_t{1} << count) - 1);
+  return bits & mask;
 }
 
 void to_digits(Digits out, Bytes number) {
@@ -125,11 +132,11 @@ class Modulus {
   WipingVector<uint64_t> sum_, less_;
 };
 
-constexpr size_t words_of(size_t half) { return 5 * half + 4 * half + 3; }
+constexpr size_t words_of(size_t half) { return 5 * half + 4 * half + 3 + 2 * lanes::exponent_rows(half); }
 
 }  // namespace
 
-size_t LaneKey::memory_bytes(size_t half) { return words_of(half) * sizeof(uint64_t) + 2 * lanes::windows(half); }
+size_t LaneKey::memory_bytes(size_t half) { return words_of(half) * sizeof(uint64_t); }
 
 std::span<const uint64_t> LaneKey::words() const {
   return {reinterpret_cast<const uint64_t*>(words_.reveal().data()), words_of(half_)};
@@ -148,6 +155,7 @@ LaneKey::LaneKey(const Numbers& numbers)
   };
   const Digits p = take(half_), q = take(half_), r2p = take(half_), r2q = take(half_), qinv = take(half_);
   const Digits n = take(full), r2n = take(full), k = take(3);
+  const Digits dp = take(lanes::exponent_rows(half_)), dq = take(lanes::exponent_rows(half_));
   to_digits(p, numbers.p);
   to_digits(q, numbers.q);
   to_digits(qinv, numbers.qinv);
@@ -160,12 +168,9 @@ LaneKey::LaneKey(const Numbers& numbers)
   modulo_p.multiply(qinv, qinv, r2p);  // into Montgomery's form
   Modulus(q, bits, k[1]).square_of_radix(r2q);
   Modulus(n, 2 * bits, k[2]).square_of_radix(r2n);
-
-  MutableBytes exponents = words_.reveal_mutable().subspan(words_of(half_) * sizeof(uint64_t));
-  const size_t windows = lanes::windows(half_);
-  for (size_t i = 0; i < windows; ++i) {
-    exponents[i] = static_cast<uint8_t>(bits_of(numbers.dp, i * kWindowBits, kWindowBits));
-    exponents[windows + i] = static_cast<uint8_t>(bits_of(numbers.dq, i * kWindowBits, kWindowBits));
+  for (size_t i = 0; i < dp.size(); ++i) {
+    dp[i] = bits_of(numbers.dp, i * 64, 64);
+    dq[i] = bits_of(numbers.dq, i * 64, 64);
   }
 }
 
@@ -179,9 +184,7 @@ void LaneKey::write_to(lanes::Workspace<Half>& workspace, size_t lane) const {
   put(workspace.p), put(workspace.q), put(workspace.r2p), put(workspace.r2q), put(workspace.qinv);
   put(workspace.n), put(workspace.r2n);
   put({&workspace.k0p, 1}), put({&workspace.k0q, 1}), put({&workspace.k0n, 1});
-  const uint8_t* window = words_.reveal().data() + words_of(half_) * sizeof(uint64_t);
-  for (auto& windows : workspace.dp) windows[lane] = *window++;
-  for (auto& windows : workspace.dq) windows[lane] = *window++;
+  put(workspace.dp), put(workspace.dq);
 }
 template void LaneKey::write_to(lanes::Workspace2048&, size_t) const;
 template void LaneKey::write_to(lanes::Workspace3072&, size_t) const;
@@ -191,11 +194,12 @@ void write_digits(std::span<lanes::Row> rows, size_t lane, Bytes bytes) {
 }
 
 void read_digits(std::span<const lanes::Row> rows, size_t lane, MutableBytes bytes) {
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    const size_t at = i * 8, row = at / kDigitBits, shift = at % kDigitBits;
-    uint64_t bits = rows[row].lane[lane] >> shift;
-    if (shift > kDigitBits - 8 && row + 1 < rows.size()) bits |= rows[row + 1].lane[lane] << (kDigitBits - shift);
-    bytes[bytes.size() - 1 - i] = static_cast<uint8_t>(bits);
+  const auto digit = [&](size_t row) { return row < rows.size() ? rows[row].lane[lane] : 0; };
+  for (size_t end = bytes.size(); end > 0;) {  // eight bytes, the lowest first: of two digits or three
+    const size_t at = (bytes.size() - end) * 8, row = at / kDigitBits, shift = at % kDigitBits;
+    uint64_t word = digit(row) >> shift | digit(row + 1) << (kDigitBits - shift);
+    if (2 * kDigitBits - shift < 64) word |= digit(row + 2) << (2 * kDigitBits - shift);
+    for (size_t i = 0; i < sizeof word && end > 0; ++i, word >>= 8) bytes[--end] = static_cast<uint8_t>(word);
   }
 }
 

@@ -12,18 +12,19 @@ namespace bellhop::crypto::lanes {
 
 inline constexpr size_t kLanes = 8;
 inline constexpr unsigned kDigitBits = 52;
-inline constexpr unsigned kWindowBits = 5;
+inline constexpr unsigned kWindowBits = 4;
 inline constexpr size_t kWindowEntries = size_t{1} << kWindowBits;
 
 // Digits of a prime: 20 for RSA-2048 (1,040 bits), 30 for RSA-3072 (1,560). The Montgomery radix R is 2^(52 * Half); the
 // bits that are free above the prime are what saves the reductions between two multiplications.
 inline constexpr size_t kHalf2048 = 20;
 inline constexpr size_t kHalf3072 = 30;
-// Bits of a prime, and five-bit digits of its exponent.
+// Bits of a prime, and windows of its exponent.
 constexpr size_t prime_bits(size_t half) { return half == kHalf2048 ? 1024 : 1536; }
-constexpr size_t windows(size_t half) { return (prime_bits(half) + kWindowBits - 1) / kWindowBits; }
+constexpr size_t exponent_rows(size_t half) { return prime_bits(half) / 64; }
+constexpr size_t windows(size_t half) { return prime_bits(half) / kWindowBits; }
 
-// Digit `i` of eight numbers.
+// Digit `i` of eight numbers, or 64 bits of eight exponents.
 struct alignas(64) Row {
   uint64_t lane[kLanes];
 };
@@ -32,7 +33,7 @@ struct alignas(64) Row {
 template <size_t Half>
 struct Workspace {
   static constexpr size_t kFull = 2 * Half;
-  static constexpr size_t kWindows = windows(Half);
+  static constexpr size_t kWindows = windows(Half), kExponentRows = exponent_rows(Half);
 
   // in: digits below 2^52, least significant first. R' is 2^(52 * kFull).
   Row p[Half], q[Half];
@@ -41,14 +42,14 @@ struct Workspace {
   Row n[kFull], r2n[kFull];    // p * q, R'^2 mod n
   Row k0p, k0q, k0n;           // -p^-1, -q^-1, -n^-1 mod 2^52
   Row c[kFull];                // ciphertext, below n
-  uint8_t dp[kWindows][kLanes], dq[kWindows][kLanes];  // exponents, windows from the lowest on
+  Row dp[kExponentRows], dq[kExponentRows];  // exponents, the lowest bits first
 
   // out
   Row m[kFull];  // c^d mod n
 
   // The kernel's own.
-  Row table[kWindowEntries][Half];
-  Row m1[Half], m2[Half], a[Half], b[Half];
+  Row table[2 * Half][kWindowEntries];  // digit by digit, as it is read
+  Row m1[Half], m2[Half], a[Half], b[2 * Half];
   Row wide[2 * kFull], x[kFull], y[kFull];
 };
 using Workspace2048 = Workspace<kHalf2048>;

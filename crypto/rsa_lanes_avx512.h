@@ -17,9 +17,6 @@ struct Avx512 {
 
   static Lanes set(uint64_t x) { return _mm512_set1_epi64(static_cast<long long>(x)); }
   static Lanes load(const Row* row) { return _mm512_load_si512(row); }
-  static Lanes load_bytes(const uint8_t (&bytes)[kLanes]) {
-    return _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes)));
-  }
   static void store(Row* row, Lanes x) { _mm512_store_si512(row, x); }
   static Lanes add(Lanes a, Lanes b) { return _mm512_add_epi64(a, b); }
   static Lanes sub(Lanes a, Lanes b) { return _mm512_sub_epi64(a, b); }
@@ -31,12 +28,18 @@ struct Avx512 {
   // a where `ones` is all ones, b where it is zero (0xca is the truth table of "x ? y : z").
   static Lanes select(Lanes ones, Lanes a, Lanes b) { return _mm512_ternarylogic_epi64(ones, a, b, 0xca); }
   static Mask equal(Lanes a, Lanes b) { return _mm512_cmpeq_epi64_mask(a, b); }
-  static Lanes take_if(Mask mask, Lanes otherwise, const Row* row) {
-    return _mm512_mask_load_epi64(otherwise, mask, row);
+  // (0xac is the truth table of "x ? z : y".)
+  static Lanes take_if(Mask mask, Lanes found, const Row* even, const Row* odd) {
+    return _mm512_mask_ternarylogic_epi64(found, mask, load(even), load(odd), 0xac);
   }
-  template <class Digit>
-  static void in_order(Lanes& sum, const Digit*& from) {
-    asm volatile("" : "+v"(sum), "+r"(from));
+  static Lanes all_or_none(Lanes bit) { return sub(set(0), bit); }
+  static Lanes rotated(Lanes x) { return _mm512_rol_epi64(x, 1); }
+  static Lanes bits(Lanes x, unsigned from, unsigned count) {
+    return _mm512_and_epi64(_mm512_srl_epi64(x, _mm_cvtsi32_si128(static_cast<int>(from))), set((uint64_t{1} << count) - 1));
+  }
+  template <class Vector, class Digit>
+  static void in_order(Vector& value, const Digit*& from) {
+    asm volatile("" : "+v"(value), "+r"(from));
   }
   static uint8_t zero_lanes(Lanes x) { return equal(x, set(0)); }
 };

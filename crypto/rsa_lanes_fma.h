@@ -19,9 +19,10 @@ struct Fma : Avx512 {
   static constexpr uint64_t kLowExponent = uint64_t{1023 + 52} << 52;
   static constexpr uint64_t kHighExponent = uint64_t{1023 + 104} << 52;
 
+  static constexpr bool kSpareRegisters = false;
   static constexpr uint64_t bias(uint64_t lows, uint64_t highs) { return lows * kLowExponent + highs * kHighExponent; }
   static Digit digit(Lanes x) {
-    return _mm512_sub_pd(_mm512_castsi512_pd(_mm512_or_epi64(x, set(kLowExponent))), _mm512_set1_pd(0x1p52));
+    return _mm512_sub_pd(_mm512_castsi512_pd(_mm512_or_epi64(low_bits(x), set(kLowExponent))), _mm512_set1_pd(0x1p52));
   }
   static Lanes integer(Digit d) {
     return low_bits(_mm512_castpd_si512(_mm512_add_pd(d, _mm512_set1_pd(0x1p52))));
@@ -32,8 +33,11 @@ struct Fma : Avx512 {
     low = add(low, _mm512_castpd_si512(l));
     high = add(high, _mm512_castpd_si512(h));
   }
-  static Digit low_digit(Lanes x, Digit k) {
-    const Digit a = digit(low_bits(x));
+  static void multiply_high(Lanes& high, Digit a, Digit b) {
+    high = add(high, _mm512_castpd_si512(_mm512_fmadd_round_pd(a, b, _mm512_set1_pd(0x1p104), kTowardZero)));
+  }
+  static Digit multiple(Lanes x, Digit k) {
+    const Digit a = digit(add(x, set(1)));
     const Digit h = _mm512_fmadd_round_pd(a, k, _mm512_set1_pd(0x1p104), kTowardZero);
     const Digit l = _mm512_fmadd_round_pd(a, k, _mm512_sub_pd(_mm512_set1_pd(0x1p104 + 0x1p52), h), kTowardZero);
     return _mm512_sub_pd(l, _mm512_set1_pd(0x1p52));

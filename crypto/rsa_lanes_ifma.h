@@ -10,15 +10,17 @@ namespace {
 struct Ifma : Avx512 {
   using Digit = __m512i;
 
+  static constexpr bool kSpareRegisters = true;
   static constexpr uint64_t bias(uint64_t, uint64_t) { return 0; }
+  // The multiplier takes no more than the low 52 bits of its factors, so a digit may have more.
   static Digit digit(Lanes x) { return x; }
-  static Lanes integer(Digit d) { return d; }
+  static Lanes integer(Digit d) { return low_bits(d); }
   static void multiply_add(Lanes& low, Lanes& high, Digit a, Digit b) {
     low = _mm512_madd52lo_epu64(low, a, b);
     high = _mm512_madd52hi_epu64(high, a, b);
   }
-  // The instruction itself takes no more than the low 52 bits of its factors.
-  static Digit low_digit(Lanes x, Digit k) { return _mm512_madd52lo_epu64(set(0), x, k); }
+  static void multiply_high(Lanes& high, Digit a, Digit b) { high = _mm512_madd52hi_epu64(high, a, b); }
+  static Digit multiple(Lanes x, Digit k) { return _mm512_madd52lo_epu64(k, x, k); }
 };
 
 }  // namespace

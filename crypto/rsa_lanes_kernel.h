@@ -13,12 +13,19 @@
 //   Lanes        eight 64-bit integers, wrapping
 //   Digit        eight digits below 2^52 in the form that the multiplier takes; as large as a Row
 //   multiply_add(low, high, a, b)   low += a * b mod 2^52 + bias, high += a * b / 2^52 + bias, for digits a, b
-//   low_digit(x, k)                 the digit x * k mod 2^52 of any integers x and a digit k
+//   multiply_high(high, a, b)       high alone
+//   multiple(x, k)                  the digit (x + 1) * k mod 2^52 of any integers x and a digit k
 //   bias(lows, highs)               what so many lows and highs have added too much, mod 2^64
-//   digit(x), integer(d)            between an integer below 2^52 and its digit
-//   in_order(sum, pointer)   keeps what follows from being started before: there are registers for so much only
-//   set, load, load_bytes, store, add, sub, either (or), differs (xor), low_bits (mod 2^52), carry and signed_carry
-//   (/ 2^52, rounding down), select(all ones or zeros, a, b), equal -> Mask, take_if(mask, else, row), zero_lanes -> bits
+//   digit(x), integer(d)            the digit of an integer's low 52 bits, and a digit as an integer below 2^52
+//   in_order(vector, pointer)       keeps what follows from being started before: there are registers for so much only
+//   kSpareRegisters                 a squaring leaves registers for more
+//   set, load, store, add, sub, either (or), differs (xor), low_bits (mod 2^52), carry and signed_carry (/ 2^52, rounding
+//   down), rotated (2 x, and the top bit as the lowest), bits(x, from, count), all_or_none (all ones for 1), select(all ones or
+//   zeros, a, b), equal -> Mask, take_if(mask, found, even, odd), zero_lanes -> bits
+//
+// How a multiple of n clears the lowest digit of a sum: the low half of multiple * n[0] makes it zero, and carries one unless
+// it was zero before. So the low half need not be computed: each column that is to be cleared has 2^52 - 1 too much, and what
+// is above its lowest 52 bits is the carry.
 namespace bellhop::crypto::lanes {
 
 #define BELLHOP_INLINE __attribute__((always_inline)) inline
@@ -40,143 +47,77 @@ class Numbers {
   using Lanes = typename A::Lanes;
   using Digit = typename A::Digit;
 
-  // Splits sums of less than 2^63 into digits.
-  template <size_t N>
-  static BELLHOP_INLINE void to_digits(Digit* out, const Lanes* sums) {
-    Lanes carry = A::set(0);
-    each<0, N>([&]<size_t J>() __attribute__((always_inline)) {
-      Lanes sum = A::add(sums[J], carry);
-      carry = A::carry(sum);
-      out[J] = A::digit(A::low_bits(sum));
-    });
-  }
-
-  // out = a * b / 2^(52 N) mod n, below n + a * b / 2^(52 N). `k` = -n^-1 mod 2^52. `out` may be an input.
-  // Row by row: the sums stay in registers; row i adds a * b[i] and the multiple of n that clears the lowest digit. The
-  // next multiple is found as soon as its digit is complete, for it is what everything waits for.
-  template <size_t N>
+  // Parts = 1: out = a * b / R mod n, below n + a * b / R. `k` = -n^-1 mod 2^52. `out` may be an input.
+  // Parts = 2: the same with half of the reduction, for a b that comes in two parts, of N digits each: b / 2^(52 N / 2) mod n,
+  // which the lower half of a is multiplied by, and b, for the upper half. Below 3 n if the parts are below n and a below R.
+  template <size_t N, size_t Parts = 1>
   static __attribute__((noinline)) void multiply(Digit* out, const Digit* a, const Digit* b, const Digit* n, Digit k) {
+    constexpr size_t kRows = N / Parts;
     Lanes sum[N + 1];
-    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = A::set(0 - A::bias(2 * (J + 1), 2 * J)); });
-    uint64_t top = 0 - A::bias(2 * (N - 1), 2 * N);
-    sum[N] = A::set(top);
-    Digit factor = b[0];
-    A::multiply_add(sum[0], sum[1], a[0], factor);
-    Digit multiple = A::low_digit(sum[0], k);
-#pragma clang loop unroll(disable)
-    for (size_t i = 0;;) {
-      A::multiply_add(sum[1], sum[2], a[1], factor);
-      A::multiply_add(sum[0], sum[1], n[0], multiple);
-      A::multiply_add(sum[1], sum[2], n[1], multiple);
-      sum[1] = A::add(sum[1], A::carry(sum[0]));
-      Digit next_factor = factor, next_multiple = multiple;
-      if (i + 1 < N) {
-        next_factor = b[i + 1];
-        A::multiply_add(sum[1], sum[2], a[0], next_factor);
-        next_multiple = A::low_digit(sum[1], k);
-      }
-      each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
-        A::multiply_add(sum[J], sum[J + 1], a[J], factor);
-        A::in_order(sum[J], a);
-        A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
-        A::in_order(sum[J], n);
-      });
-      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
-      if (++i == N) break;
-      top += A::bias(2, 2);
-      sum[N] = A::set(top);
-      factor = next_factor;
-      multiple = next_multiple;
-    }
-    to_digits<N>(out, sum);
+    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = A::set(row_start<N, kRows, Parts>(J)); });
+    add_rows<N, kRows, Parts>(out, sum, a, b, n, k);
   }
 
-  // multiply(a, a) with half of the products: first the square by columns into `wide` (2 N rows), then the reduction.
+  // out = a / 2^(52 N / 2) mod n, below n + 2^(52 N / 2).
   template <size_t N>
-  static __attribute__((noinline)) void square(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide) {
-    Lanes column = A::set(0), above_diagonal = A::set(0);
-    each<0, 2 * N>([&]<size_t K>() __attribute__((always_inline)) {
-      square_column<N, K>(wide[K], column, above_diagonal, a);
+  static __attribute__((noinline)) void reduce_half(Digit* out, const Digit* a, const Digit* n, Digit k) {
+    Lanes sum[N + 1];
+    each<0, N>([&]<size_t J>() __attribute__((always_inline)) {
+      sum[J] = A::add(A::integer(a[J]), A::set(row_start<N, N / 2, 0>(J)));
     });
-    Lanes sum[N + 1];
-    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = wide[J]; });
-    Digit multiple = A::low_digit(sum[0], k);
-#pragma clang loop unroll(disable)
-    for (size_t i = 0; i < N; ++i) {
-      sum[N] = wide[N + i];
-      A::multiply_add(sum[0], sum[1], n[0], multiple);
-      A::multiply_add(sum[1], sum[2], n[1], multiple);
-      sum[1] = A::add(sum[1], A::carry(sum[0]));
-      Digit next_multiple = A::low_digit(sum[1], k);
-      each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
-        A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
-        A::in_order(sum[J], n);
-      });
-      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
-      multiple = next_multiple;
-    }
-    to_digits<N>(out, sum);
+    add_rows<N, N / 2, 0>(out, sum, nullptr, nullptr, n, k);
   }
 
-  // wide = a * b, as columns of less than 2^63 (2 N rows).
-  template <size_t N>
+  // multiply(a, a) with half of the products, and then the result squared again, until it was done Beside::kTimes times: first
+  // the square by columns into `wide` (2 N rows), then the reduction. Beside, made of `where`, is asked for a step in each second
+  // row of a reduction: work that loads more than it computes costs little here. See ReadNothing.
+  template <size_t N, class Beside, class... Where>
+  static __attribute__((noinline)) void square(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide,
+                                               Where... where) {
+    Beside beside{where...};
+    const typename Beside::Kept kept = beside.begin();
+#pragma clang loop unroll(disable)
+    for (unsigned time = 0; time < Beside::kTimes; ++time) {
+      square_once<N>(out, a, n, k, wide, beside, kept);
+      a = out;
+    }
+  }
+
+  // wide = a * b, as columns of less than 2^63 (2 N rows). ThenReduced: as reduce_wide() takes them.
+  template <size_t N, bool ThenReduced>
   static __attribute__((noinline)) void multiply_wide(Lanes* wide, const Digit* a, const Digit* b) {
     Lanes column = A::set(0);
     for (size_t k = 0; k < 2 * N; ++k) {
       Lanes next = A::set(0);
       const size_t from = k < N ? 0 : k - N + 1, to = k < N ? k + 1 : N;
-#pragma clang loop unroll(disable)
-      for (size_t i = from; i < to; ++i) A::multiply_add(column, next, a[i], b[k - i]);
+      add_products(column, next, a + from, b + (k - from), to - from);
       const size_t highs = k == 0 ? 0 : (k - 1 < N ? k : 2 * N - k);
-      wide[k] = A::sub(column, A::set(A::bias(to - from, highs)));
+      const uint64_t start = ThenReduced ? reduction_start<N>(k) : 0;
+      wide[k] = A::add(column, A::set(start - A::bias(to - from, highs)));
       column = next;
     }
   }
 
-  // wide = a * a; see multiply_wide.
+  // wide = a * a, as reduce_wide() takes it.
   template <size_t N>
   static __attribute__((noinline)) void square_wide(Lanes* wide, const Digit* a) {
-    Lanes column = A::set(0), above_diagonal = A::set(0);
-    size_t highs = 0;
-    for (size_t k = 0; k < 2 * N; ++k) {
-      Lanes next = A::set(0);
-      const size_t from = k < N ? 0 : k - N + 1;
-      size_t lows = 0;
-#pragma clang loop unroll(disable)
-      for (size_t i = from; 2 * i < k && i < N; ++i, ++lows) A::multiply_add(column, next, a[i], a[k - i]);
-      Lanes sum = A::add(A::add(column, column), above_diagonal);
-      above_diagonal = A::set(0);
-      const bool diagonal = k % 2 == 0 && k / 2 < N;
-      if (diagonal) A::multiply_add(sum, above_diagonal, a[k / 2], a[k / 2]);
-      wide[k] = A::sub(sum, A::set(A::bias(2 * lows + diagonal, 2 * highs + k % 2)));
-      highs = lows;
-      column = next;
-    }
+    square_all_columns<N>(wide, a);
   }
 
-  // out = wide / 2^(52 N) mod n, below n + wide / 2^(52 N); for numbers that do not fit in the registers. `multiples` is
-  // scratch of N digits.
+  // out = wide / 2^(52 N) mod n, below n + wide / 2^(52 N); for numbers that do not fit in the registers. Spoils `wide`, whose
+  // columns have reduction_start() too much. `multiples` is scratch of N / 2 digits. In two steps of N / 2 rows: first what the
+  // lower half of n adds, and with it the multiples, then the upper half.
   template <size_t N>
-  static __attribute__((noinline)) void reduce_wide(Digit* out, const Lanes* wide, const Digit* n, Digit k,
-                                                    Digit* multiples) {
-    Lanes carry = A::set(0), column = A::set(0);
-    for (size_t i = 0; i < N; ++i) {
-      Lanes sum = A::add(A::add(wide[i], column), carry), next = A::set(0);
-#pragma clang loop unroll(disable)
-      for (size_t j = 0; j < i; ++j) A::multiply_add(sum, next, multiples[j], n[i - j]);
-      multiples[i] = A::low_digit(sum, k);
-      A::multiply_add(sum, next, multiples[i], n[0]);
-      carry = A::carry(A::sub(sum, A::set(A::bias(i + 1, i))));
-      column = next;
+  static __attribute__((noinline)) void reduce_wide(Digit* out, Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
+    for (size_t first = 0; first < N; first += N / 2) {
+      add_lower_rows<N / 2>(wide + first, n, k, multiples);
+      add_upper_rows<N / 2>(wide + first + N / 2, n + N / 2, multiples);
     }
-    for (size_t i = N; i < 2 * N; ++i) {
-      Lanes sum = A::add(A::add(wide[i], column), carry), next = A::set(0);
-#pragma clang loop unroll(disable)
-      for (size_t j = i - N + 1; j < N; ++j) A::multiply_add(sum, next, multiples[j], n[i - j]);
-      sum = A::sub(sum, A::set(A::bias(2 * N - 1 - i, 2 * N - i)));
+    Lanes carry = A::set(0);
+    for (size_t i = 0; i < N; ++i) {
+      const Lanes sum = A::add(wide[N + i], carry);
       carry = A::carry(sum);
-      out[i - N] = A::digit(A::low_bits(sum));
-      column = next;
+      out[i] = A::digit(sum);
     }
   }
 
@@ -196,26 +137,234 @@ class Numbers {
   }
 
  private:
-  // Column K of a * a, without what the reduction adds: twice the products above the diagonal, and the diagonal.
-  template <size_t N, size_t K>
-  static BELLHOP_INLINE void square_column(Lanes& out, Lanes& column, Lanes& above_diagonal, const Digit*& a) {
-    constexpr size_t from = K < N ? 0 : K - N + 1;
-    constexpr size_t lows = products_above_diagonal<N>(K);
-    constexpr size_t highs = K == 0 ? 0 : products_above_diagonal<N>(K - 1);
-    constexpr bool diagonal = K % 2 == 0 && K / 2 < N;
-    Lanes next = A::set(0);
-    each<from, from + lows>([&]<size_t I>() __attribute__((always_inline)) {
-      A::multiply_add(column, next, a[I], a[K - I]);
-      A::in_order(column, a);
+  static constexpr uint64_t kRoundUp = (uint64_t{1} << kDigitBits) - 1;  // see above
+
+  // What column J of a sum starts with that goes through add_rows().
+  template <size_t N, size_t Rows, size_t Parts>
+  static constexpr uint64_t row_start(size_t j) {
+    return j < Rows ? kRoundUp - A::bias(Parts * (j + 1) + j, (Parts + 1) * j)
+                    : 0 - A::bias((Parts + 1) * Rows, (Parts + 1) * Rows);
+  }
+
+  // out = (sum + a * b) / 2^(52 Rows) mod n; see multiply().
+  // Row by row: the sums stay in registers; row i adds, for each part, b times one digit of a, and the multiple of n that clears
+  // the lowest digit. The next multiple is found as soon as its digit is complete, for it is what everything waits for.
+  template <size_t N, size_t Rows, size_t Parts>
+  static BELLHOP_INLINE void add_rows(Digit* out, Lanes* sum, const Digit* a, const Digit* b, const Digit* n, Digit k) {
+    uint64_t top = 0 - A::bias((Parts + 1) * (Rows - 1), (Parts + 1) * Rows);
+    sum[N] = A::set(top);
+    Digit factor[Parts + 1];
+    each<0, Parts>([&]<size_t P>() __attribute__((always_inline)) {
+      factor[P] = a[P * Rows];
+      A::multiply_add(sum[0], sum[1], b[P * N], factor[P]);
     });
-    Lanes sum = A::add(A::add(column, column), above_diagonal);
-    above_diagonal = A::set(0);
-    if constexpr (diagonal) A::multiply_add(sum, above_diagonal, a[K / 2], a[K / 2]);
-    // The bias of the reduction that follows is taken off here, too.
-    constexpr size_t reduction_lows = K < N ? K + 1 : 2 * N - 1 - K;
-    constexpr size_t reduction_highs = K < N ? K : 2 * N - K;
-    out = A::sub(sum, A::set(A::bias(2 * lows + diagonal + reduction_lows, 2 * highs + K % 2 + reduction_highs)));
-    column = next;
+    Digit multiple = A::multiple(sum[0], k);
+#pragma clang loop unroll(disable)
+    for (size_t i = 0;;) {
+      each<0, Parts>([&]<size_t P>() __attribute__((always_inline)) {
+        A::multiply_add(sum[1], sum[2], b[P * N + 1], factor[P]);
+      });
+      A::multiply_high(sum[1], n[0], multiple);
+      A::multiply_add(sum[1], sum[2], n[1], multiple);
+      sum[1] = A::add(sum[1], A::carry(sum[0]));
+      if (++i == Rows) break;
+      Digit next_factor[Parts + 1];
+      each<0, Parts>([&]<size_t P>() __attribute__((always_inline)) {
+        next_factor[P] = a[P * Rows + i];
+        A::multiply_add(sum[1], sum[2], b[P * N], next_factor[P]);
+      });
+      Digit next_multiple = A::multiple(sum[1], k);
+      A::in_order(next_multiple, n);
+      each<2, N>([&]<size_t J>() __attribute__((always_inline)) { add_column<N, Parts, J>(sum, b, n, factor, multiple); });
+      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
+      top += A::bias(Parts + 1, Parts + 1);
+      asm("" : "+r"(top));  // or else the compiler keeps it in a vector together with i
+      sum[N] = A::set(top);
+      each<0, Parts>([&]<size_t P>() __attribute__((always_inline)) { factor[P] = next_factor[P]; });
+      multiple = next_multiple;
+    }
+    // The last row, and the digits as their sums become complete.
+    Lanes carry = A::carry(sum[1]);
+    out[0] = A::digit(sum[1]);
+    each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
+      add_column<N, Parts, J>(sum, b, n, factor, multiple);
+      sum[J] = A::add(sum[J], carry);
+      carry = A::carry(sum[J]);
+      out[J - 1] = A::digit(sum[J]);
+    });
+    out[N - 1] = A::digit(A::add(sum[N], carry));
+  }
+
+  template <size_t N, size_t Parts, size_t J>
+  static BELLHOP_INLINE void add_column(Lanes* sum, const Digit*& b, const Digit*& n, const Digit* factor, Digit multiple) {
+    each<0, Parts>([&]<size_t P>() __attribute__((always_inline)) {
+      A::multiply_add(sum[J], sum[J + 1], b[P * N + J], factor[P]);
+      A::in_order(sum[J], b);
+    });
+    A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
+    A::in_order(sum[J], n);
+  }
+
+  // What column k of a product has too much that is to be reduced in N rows.
+  template <size_t N>
+  static constexpr uint64_t reduction_start(size_t k) {
+    return k < N ? kRoundUp - A::bias(k, k) : 0 - A::bias(2 * N - 1 - k, 2 * N - k);
+  }
+
+  // Finds the multiples of n that clear the lowest N columns of `wide`, and adds them, of n's N lowest digits: to 2 N columns,
+  // and the carries of the cleared ones to the first above them.
+  template <size_t N>
+  static __attribute__((noinline)) void add_lower_rows(Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
+    Lanes sum[N + 1];
+    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = wide[J]; });
+    Digit multiple = A::multiple(sum[0], k);
+#pragma clang loop unroll(disable)
+    for (size_t i = 0; i < N; ++i) {
+      sum[N] = wide[N + i];
+      multiples[i] = multiple;
+      A::multiply_high(sum[1], n[0], multiple);
+      A::multiply_add(sum[1], sum[2], n[1], multiple);
+      sum[1] = A::add(sum[1], A::carry(sum[0]));
+      Digit next_multiple = A::multiple(sum[1], k);
+      A::in_order(next_multiple, n);
+      each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
+        A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
+        A::in_order(sum[J], n);
+      });
+      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
+      multiple = next_multiple;
+    }
+    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { wide[N + J] = sum[J]; });
+  }
+
+  // wide += n * multiples, N digits each.
+  template <size_t N>
+  static __attribute__((noinline)) void add_upper_rows(Lanes* wide, const Digit* n, const Digit* multiples) {
+    Lanes sum[N + 1];
+    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = wide[J]; });
+#pragma clang loop unroll(disable)
+    for (size_t i = 0; i < N; ++i) {
+      sum[N] = wide[N + i];
+      const Digit multiple = multiples[i];
+      each<0, N>([&]<size_t J>() __attribute__((always_inline)) {
+        A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
+        A::in_order(sum[J], n);
+      });
+      wide[i] = sum[0];
+      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
+    }
+    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { wide[N + J] = sum[J]; });
+  }
+
+  // See square().
+  template <size_t N, class Beside>
+  static BELLHOP_INLINE void square_once(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide, Beside& beside,
+                                         const typename Beside::Kept& kept) {
+    square_all_columns<N>(wide, a);
+    Lanes sum[N + 1];
+    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = wide[J]; });
+    Digit multiple = A::multiple(sum[0], k);
+#pragma clang loop unroll(disable)
+    for (size_t i = 0;; ++i) {
+      sum[N] = wide[N + i];
+      if (Beside::kSteps != 0 && i % 2 == 0) beside.step(kept);
+      A::multiply_high(sum[1], n[0], multiple);
+      A::multiply_add(sum[1], sum[2], n[1], multiple);
+      sum[1] = A::add(sum[1], A::carry(sum[0]));
+      if (i + 1 == N) break;
+      Digit next_multiple = A::multiple(sum[1], k);
+      A::in_order(next_multiple, n);
+      each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
+        A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
+        A::in_order(sum[J], n);
+      });
+      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
+      multiple = next_multiple;
+    }
+    // The last row, and the digits as their sums become complete.
+    Lanes carry = A::carry(sum[1]);
+    out[0] = A::digit(sum[1]);
+    each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
+      A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
+      A::in_order(sum[J], n);
+      sum[J] = A::add(sum[J], carry);
+      carry = A::carry(sum[J]);
+      out[J - 1] = A::digit(sum[J]);
+    });
+    out[N - 1] = A::digit(A::add(sum[N], carry));
+  }
+
+  // So many columns of a square are summed up side by side: a sum takes a product every four cycles, the CPU two in one.
+  static constexpr size_t kColumnsAtOnce = 10;
+
+  template <size_t N>
+  static BELLHOP_INLINE void square_all_columns(Lanes* wide, const Digit* a) {
+    Lanes above = A::set(square_start<N>(0));
+    each<0, 2 * N / kColumnsAtOnce>([&]<size_t Group>() __attribute__((always_inline)) {
+      square_columns<N, Group * kColumnsAtOnce>(wide + Group * kColumnsAtOnce, above, a);
+    });
+  }
+
+  // What column k starts with, to be doubled: 2^63 + 2^51 - 1 rotated is 2^52 - 1, at no cost.
+  template <size_t N>
+  static constexpr uint64_t square_start(size_t k) {
+    if (k >= N) return 0;
+    return (uint64_t{1} << 63) + kRoundUp / 2 -
+           A::bias(products_above_diagonal<N>(k), k == 0 ? 0 : products_above_diagonal<N>(k - 1));
+  }
+
+  // Some columns of a * a, from First on: twice the products above the diagonal, and the diagonal; and reduction_start().
+  // `above`: what the columns before add to the first one, and then what these add to the next.
+  template <size_t N, size_t First>
+  static BELLHOP_INLINE void square_columns(Lanes* out, Lanes& above, const Digit*& a) {
+    constexpr size_t kCount = kColumnsAtOnce;
+    Lanes sum[kCount + 1];
+    sum[0] = above;
+    each<1, kCount + 1>([&]<size_t C>() __attribute__((always_inline)) { sum[C] = A::set(square_start<N>(First + C)); });
+    constexpr bool kLow = First < N;
+    static_assert(First + kCount <= N || !kLow);
+    each<0, N / 2>([&]<size_t Round>() __attribute__((always_inline)) {
+      constexpr size_t kShared = kLow ? Round : N - 1 - Round;  // one factor of all products of a round
+      const Digit factor = a[kShared];
+      each<0, kCount>([&]<size_t C>() __attribute__((always_inline)) {
+        constexpr size_t K = First + C;
+        if constexpr (Round < products_above_diagonal<N>(K)) {
+          A::multiply_add(sum[C], sum[C + 1], factor, a[K - kShared]);
+          A::in_order(sum[C], a);
+        }
+      });
+    });
+    above = sum[kCount];
+    each<0, kCount>([&]<size_t C>() __attribute__((always_inline)) {
+      sum[C] = kLow ? A::rotated(sum[C]) : A::add(sum[C], sum[C]);
+    });
+    each<0, kCount / 2>([&]<size_t C>() __attribute__((always_inline)) {
+      A::multiply_add(sum[2 * C], sum[2 * C + 1], a[First / 2 + C], a[First / 2 + C]);
+    });
+    each<0, kCount>([&]<size_t C>() __attribute__((always_inline)) {
+      constexpr size_t K = First + C;
+      constexpr size_t kDoubledLows = kLow ? 0 : 2 * products_above_diagonal<N>(K);
+      constexpr size_t kDoubledHighs = kLow ? 0 : 2 * products_above_diagonal<N>(K - 1);
+      constexpr uint64_t kStart = reduction_start<N>(K) - (kLow ? kRoundUp : 0);
+      out[C] = A::add(sum[C], A::set(kStart - A::bias(kDoubledLows + (K + 1) % 2, kDoubledHighs + K % 2)));
+    });
+  }
+
+  // low += x[i] * y[-i] mod 2^52, high += x[i] * y[-i] / 2^52, for each i below `count`. Four pairs of sums, for the reason
+  // above.
+  static BELLHOP_INLINE void add_products(Lanes& low, Lanes& high, const Digit* x, const Digit* y, size_t count) {
+    Lanes lows[4] = {low, A::set(0), A::set(0), A::set(0)}, highs[4] = {high, A::set(0), A::set(0), A::set(0)};
+    const Digit* const end = x + count;
+#pragma clang loop unroll(disable)
+    for (; end - x >= 4; x += 4, y -= 4) {
+      each<0, 4>([&]<size_t I>() __attribute__((always_inline)) {
+        A::multiply_add(lows[I], highs[I], x[I], *(y - I));
+      });
+    }
+#pragma clang loop unroll(disable)
+    for (; x < end; ++x, --y) A::multiply_add(lows[0], highs[0], *x, *y);
+    low = A::add(A::add(lows[0], lows[1]), A::add(lows[2], lows[3]));
+    high = A::add(A::add(highs[0], highs[1]), A::add(highs[2], highs[3]));
   }
 
   template <size_t N>
@@ -223,6 +372,57 @@ class Numbers {
     if (k > 2 * N - 2) return 0;
     const size_t from = k < N ? 0 : k - N + 1;
     return (k + 1) / 2 - from;
+  }
+};
+
+// What goes on beside a squaring: nothing.
+struct ReadNothing {
+  static constexpr unsigned kTimes = 1;
+  static constexpr size_t kSteps = 0;
+  struct Kept {};
+  BELLHOP_INLINE Kept begin() const { return {}; }
+  BELLHOP_INLINE void step(const Kept&) {}
+};
+
+// Reads table[index] for each lane's index, a digit in a step; reads all entries. The two highest bits of the index choose one
+// of four fours, the lowest one within pairs, and the one above it the pair.
+template <class A, size_t Half>
+struct ReadTable {
+  using Lanes = typename A::Lanes;
+  static_assert(kWindowBits == 4);
+  static constexpr unsigned kTimes = kWindowBits;     // squarings between two readings
+  static constexpr size_t kDigits = 2 * Half;         // of an entry
+  static constexpr size_t kSteps = kDigits / kTimes;  // beside a squaring: one in each second row
+  static_assert(kSteps * 2 == Half);
+  static constexpr size_t kFours = kWindowEntries / 4;
+  struct Kept {
+    Lanes odd, upper;                  // all ones or zeros, by the two lowest bits
+    typename A::Mask is_four[kFours];
+  };
+
+  const Row* table;  // from the next digit on, and so is `out`
+  Row* out;
+  const Row* exponent;
+  size_t window;
+
+  BELLHOP_INLINE Kept begin() const {
+    constexpr size_t kInRow = 64 / kWindowBits;
+    const Lanes row = A::load(exponent + window / kInRow);
+    const unsigned from = window % kInRow * kWindowBits;
+    const Lanes four = A::bits(row, from + 2, 2);
+    Kept kept = {.odd = A::all_or_none(A::bits(row, from, 1)), .upper = A::all_or_none(A::bits(row, from + 1, 1)), .is_four = {}};
+    each<0, kFours>([&]<size_t I>() __attribute__((always_inline)) { kept.is_four[I] = A::equal(four, A::set(I)); });
+    return kept;
+  }
+  BELLHOP_INLINE void step(const Kept& kept) {
+    Lanes lower = kept.odd, upper = kept.odd;  // until the four was met
+    each<0, kFours>([&]<size_t I>() __attribute__((always_inline)) {
+      const Row* const entry = table + 4 * I;
+      lower = A::take_if(kept.is_four[I], lower, entry, entry + 1);
+      upper = A::take_if(kept.is_four[I], upper, entry + 2, entry + 3);
+    });
+    A::store(out, A::select(kept.upper, upper, lower));
+    table += kWindowEntries, ++out;
   }
 };
 
@@ -257,19 +457,24 @@ class PrivateOperation {
     for (size_t i = 0; i < count; ++i) *digits(&rows[i]) = A::digit(A::load(&rows[i]));
   }
 
-  // out = one in the integers.
-  template <size_t N>
-  static void set_one(Row* out) {
-    for (size_t i = 0; i < N; ++i) *digits(&out[i]) = A::digit(A::set(i == 0));
-  }
-
   // out = c^exponent mod n, below n.
-  static void power(Space& w, Row* out, const uint8_t (*exponent)[kLanes], Row* modulus, Row* r2, const Row& k0) {
+  static void power(Space& w, Row* out, const Row* exponent, Row* modulus, Row* r2, const Row& k0) {
     const Digit* n = digits(modulus);
     const Digit k = *reinterpret_cast<const Digit*>(&k0);
     auto multiply = [&](Row* to, Row* a, Row* b) { Numbers::template multiply<Half>(digits(to), digits(a), digits(b), n, k); };
-    auto square = [&](Row* to, Row* a) { Numbers::template square<Half>(digits(to), digits(a), n, k, wide(w.wide)); };
+    auto multiply_by_entry = [&](Row* to, Row* a, Row* entry) {
+      Numbers::template multiply<Half, 2>(digits(to), digits(a), digits(entry), n, k);
+    };
+    auto reduce_half = [&](Row* to, Row* from) { Numbers::template reduce_half<Half>(digits(to), digits(from), n, k); };
 
+    // Entry i is c^i * R in two parts, of which the lower one, made here, stays in b; see Numbers::multiply().
+    auto put_entry = [&](size_t i, Row* from) {
+      reduce_half(w.b, from);
+      for (size_t j = 0; j < Half; ++j) w.table[j][i] = w.b[j], w.table[Half + j][i] = from[j];
+    };
+    reduce_half(w.a, r2);
+    reduce_half(w.a, w.a);
+    put_entry(0, w.a);
     // c = high * R + low, so c * R = high * R^2 + low * R. No result exceeds 4 n, far below R.
     multiply(w.a, w.c + Half, r2);
     multiply(w.a, w.a, r2);
@@ -278,43 +483,43 @@ class PrivateOperation {
     for (size_t j = 0; j < Half; ++j) {
       Lanes sum = A::add(A::add(A::integer(*digits(&w.a[j])), A::integer(*digits(&w.b[j]))), carry);
       carry = A::carry(sum);
-      *digits(&w.table[1][j]) = A::digit(A::low_bits(sum));
+      *digits(&w.b[Half + j]) = A::digit(sum);
     }
-    set_one<Half>(w.b);
-    multiply(w.table[0], r2, w.b);
-    for (size_t i = 2; i < kWindowEntries; i += 2) {
-      square(w.table[i], w.table[i / 2]);
-      multiply(w.table[i + 1], w.table[i], w.table[1]);
+    put_entry(1, w.b + Half);
+    for (size_t j = 0; j < Half; ++j) w.a[j] = w.b[Half + j];
+    Row* const first = w.x;  // both parts of c * R
+    for (size_t j = 0; j < 2 * Half; ++j) first[j] = w.b[j];
+    for (size_t i = 2; i < kWindowEntries; ++i) {
+      multiply_by_entry(w.a, w.a, first);
+      put_entry(i, w.a);
     }
 
     size_t window = Space::kWindows - 1;
-    read_table(w, w.a, exponent[window]);
+    read_table(w, exponent, window);
+    for (size_t j = 0; j < Half; ++j) w.a[j] = w.b[Half + j];
     while (window-- > 0) {
-      for (unsigned i = 0; i < kWindowBits; ++i) square(w.a, w.a);
-      read_table(w, w.b, exponent[window]);
-      multiply(w.a, w.a, w.b);
+      if constexpr (A::kSpareRegisters) {
+        Numbers::template square<Half, ReadTable<A, Half>>(digits(w.a), digits(w.a), n, k, wide(w.wide), w.table[0], w.b,
+                                                           exponent, window);
+      } else {
+        for (unsigned i = 0; i < kWindowBits; ++i) {
+          Numbers::template square<Half, ReadNothing>(digits(w.a), digits(w.a), n, k, wide(w.wide));
+        }
+        read_table(w, exponent, window);
+      }
+      multiply_by_entry(w.a, w.a, w.b);
     }
-    set_one<Half>(w.b);
-    multiply(out, w.a, w.b);  // out of Montgomery's form: at most n
+    reduce_half(w.a, w.a);  // out of Montgomery's form: at most n
+    reduce_half(out, w.a);
     Numbers::template subtract_if_not_below<Half>(digits(out), n);
   }
 
-  // out = table[index] for each lane's index. Reads all entries.
-  static __attribute__((noinline)) void read_table(const Space& w, Row* out, const uint8_t (&index)[kLanes]) {
-    constexpr size_t kPart = Half / 2;  // as many registers
-    const Lanes wanted = A::load_bytes(index);
-    each<0, Half / kPart>([&]<size_t Part>() __attribute__((always_inline)) {
-      Lanes found[kPart];
-      each<0, kPart>([&]<size_t J>() __attribute__((always_inline)) { found[J] = A::set(0); });
+  // b = the entry of the table that each lane's window of its exponent says.
+  static __attribute__((noinline)) void read_table(Space& w, const Row* exponent, size_t window) {
+    ReadTable<A, Half> reading{w.table[0], w.b, exponent, window};
+    const auto kept = reading.begin();
 #pragma clang loop unroll(disable)
-      for (size_t i = 0; i < kWindowEntries; ++i) {
-        const auto is_wanted = A::equal(wanted, A::set(i));
-        each<0, kPart>([&]<size_t J>() __attribute__((always_inline)) {
-          found[J] = A::take_if(is_wanted, found[J], &w.table[i][Part * kPart + J]);
-        });
-      }
-      each<0, kPart>([&]<size_t J>() __attribute__((always_inline)) { A::store(&out[Part * kPart + J], found[J]); });
-    });
+    for (size_t i = 0; i < reading.kDigits; ++i) reading.step(kept);
   }
 
   // m = m2 + q * ((m1 - m2) * qinv mod p), below n.
@@ -326,17 +531,17 @@ class PrivateOperation {
       const Lanes difference = A::sub(A::integer(*digits(&w.m1[j])), A::integer(*digits(&w.m2[j])));
       const Lanes sum = A::add(A::add(difference, A::add(p, p)), carry);
       carry = A::signed_carry(sum);
-      *digits(&w.a[j]) = A::digit(A::low_bits(sum));
+      *digits(&w.a[j]) = A::digit(sum);
     }
     Numbers::template multiply<Half>(digits(w.a), digits(w.a), digits(w.qinv), digits(w.p), *digits(&w.k0p));
     Numbers::template subtract_if_not_below<Half>(digits(w.a), digits(w.p));
-    Numbers::template multiply_wide<Half>(wide(w.wide), digits(w.a), digits(w.q));
+    Numbers::template multiply_wide<Half, false>(wide(w.wide), digits(w.a), digits(w.q));
     carry = A::set(0);
     for (size_t j = 0; j < kFull; ++j) {
       Lanes sum = A::add(*wide(&w.wide[j]), carry);
       if (j < Half) sum = A::add(sum, A::integer(*digits(&w.m2[j])));
       carry = A::carry(sum);
-      *digits(&w.m[j]) = A::digit(A::low_bits(sum));
+      *digits(&w.m[j]) = A::digit(sum);
     }
   }
 
@@ -345,13 +550,13 @@ class PrivateOperation {
     const Digit k = *digits(&w.k0n);
     // y is scratch of reduce_wide first, and holds nothing between two products.
     auto reduce = [&] { Numbers::template reduce_wide<kFull>(digits(w.x), wide(w.wide), digits(w.n), k, digits(w.y)); };
-    Numbers::template multiply_wide<kFull>(wide(w.wide), digits(w.m), digits(w.r2n));
+    Numbers::template multiply_wide<kFull, true>(wide(w.wide), digits(w.m), digits(w.r2n));
     reduce();
     for (int i = 0; i < 16; ++i) {
       Numbers::template square_wide<kFull>(wide(w.wide), digits(w.x));
       reduce();
     }
-    Numbers::template multiply_wide<kFull>(wide(w.wide), digits(w.x), digits(w.m));
+    Numbers::template multiply_wide<kFull, true>(wide(w.wide), digits(w.x), digits(w.m));
     reduce();
     Numbers::template subtract_if_not_below<kFull>(digits(w.x), digits(w.n));
     Lanes wrong = A::set(0);

@@ -13,6 +13,7 @@ struct Portable {
 
   static constexpr uint64_t kDigitMask = (uint64_t{1} << kDigitBits) - 1;
 
+  static constexpr bool kSpareRegisters = true;
   // Not zero, as it would be for plain integers: an engine's bias is then tested here, too.
   static constexpr uint64_t kLowBias = uint64_t{0x433} << 52, kHighBias = uint64_t{0x467} << 52;
   static constexpr uint64_t bias(uint64_t lows, uint64_t highs) { return lows * kLowBias + highs * kHighBias; }
@@ -23,16 +24,15 @@ struct Portable {
       high[i] += static_cast<uint64_t>(product >> kDigitBits) + kHighBias;
     }
   }
-  static Digit low_digit(const Lanes& x, const Digit& k) { return (x * k) & kDigitMask; }
-  static Digit digit(const Lanes& x) { return x; }
+  static void multiply_high(Lanes& high, const Digit& a, const Digit& b) {
+    Lanes low{};
+    multiply_add(low, high, a, b);
+  }
+  static Digit multiple(const Lanes& x, const Digit& k) { return ((x + 1) * k) & kDigitMask; }
+  static Digit digit(const Lanes& x) { return low_bits(x); }
   static Lanes integer(const Digit& d) { return d; }
   static Lanes set(uint64_t x) { return Lanes{} + x; }
   static Lanes load(const Row* row) { return *reinterpret_cast<const Lanes*>(row); }
-  static Lanes load_bytes(const uint8_t (&bytes)[kLanes]) {
-    Lanes x{};
-    for (size_t i = 0; i < kLanes; ++i) x[i] = bytes[i];
-    return x;
-  }
   static void store(Row* row, const Lanes& x) { *reinterpret_cast<Lanes*>(row) = x; }
   static Lanes add(const Lanes& a, const Lanes& b) { return a + b; }
   static Lanes sub(const Lanes& a, const Lanes& b) { return a - b; }
@@ -46,9 +46,12 @@ struct Portable {
   }
   static Lanes select(const Lanes& ones, const Lanes& a, const Lanes& b) { return (ones & a) | (~ones & b); }
   static Mask equal(const Lanes& a, const Lanes& b) { return reinterpret_cast<Lanes>(a == b); }
-  static Lanes take_if(const Mask& mask, const Lanes& otherwise, const Row* row) {
-    return select(mask, load(row), otherwise);
+  static Lanes take_if(const Mask& mask, const Lanes& found, const Row* even, const Row* odd) {
+    return select(mask, select(found, load(odd), load(even)), found);
   }
+  static Lanes all_or_none(const Lanes& bit) { return Lanes{} - bit; }
+  static Lanes rotated(const Lanes& x) { return x << 1 | x >> 63; }
+  static Lanes bits(const Lanes& x, unsigned from, unsigned count) { return (x >> from) & ((uint64_t{1} << count) - 1); }
   static void in_order(Lanes&, const Digit*&) {}
   static uint8_t zero_lanes(const Lanes& x) {
     uint8_t bits = 0;

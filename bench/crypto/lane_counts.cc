@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Counts the products of two 52-bit digits in one batch, by part, by running it: figures that no machine changes. Each
-// product costs vpmadd52luq and vpmadd52huq, the lowest digit of a product the first alone; avx512f has five instructions
-// in place of the two.
+// product costs vpmadd52luq and vpmadd52huq; a multiple of the modulus that is to be found, and what it adds to the digit that
+// it clears, one of them alone. avx512f has five instructions in place of the two.
 #include <algorithm>
 #include <cstring>
 #include <string_view>
@@ -21,8 +21,9 @@ namespace {
 enum class Part { table, squarings, multiplications, combination, verification, count };
 constexpr std::string_view kPartNames[] = {"table", "squarings", "multiplications", "combination", "verification"};
 struct Count {
-  uint64_t products = 0;     // both halves
-  uint64_t low_digits = 0;   // the low half alone
+  uint64_t products = 0;   // both halves
+  uint64_t highs = 0;      // the high half alone
+  uint64_t multiples = 0;  // the low half alone
   uint64_t multiply_calls = 0, square_calls = 0;
 };
 std::array<Count, static_cast<size_t>(Part::count)> counts;
@@ -37,13 +38,17 @@ struct Plain : Portable {
     ++current().products;
     Portable::multiply_add(low, high, a, b);
   }
-  static Digit low_digit(const Lanes& x, const Digit& k) {
-    ++current().low_digits;
-    return Portable::low_digit(x, k);
+  static void multiply_high(Lanes& high, const Digit& a, const Digit& b) {
+    ++current().highs;
+    Portable::multiply_high(high, a, b);
   }
-  static Lanes load_bytes(const uint8_t (&bytes)[kLanes]) {
-    part = Part::multiplications;
-    return Portable::load_bytes(bytes);
+  static Digit multiple(const Lanes& x, const Digit& k) {
+    ++current().multiples;
+    return Portable::multiple(x, k);
+  }
+  static Lanes bits(const Lanes& x, unsigned from, unsigned count) {
+    if (part == Part::table) part = Part::multiplications;
+    return Portable::bits(x, from, count);
   }
 };
 struct Counting : Plain {};
@@ -58,17 +63,21 @@ class Numbers<Counting> {
   using Lanes = Plain::Lanes;
 
  public:
-  template <size_t N>
+  template <size_t N, size_t Parts = 1>
   static void multiply(Digit* out, const Digit* a, const Digit* b, const Digit* n, Digit k) {
     ++current().multiply_calls;
-    Real::multiply<N>(out, a, b, n, k);
+    Real::multiply<N, Parts>(out, a, b, n, k);
   }
   template <size_t N>
-  static void square(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide) {
+  static void reduce_half(Digit* out, const Digit* a, const Digit* n, Digit k) {
+    Real::reduce_half<N>(out, a, n, k);
+  }
+  template <size_t N, class Beside, class... Where>
+  static void square(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide, Where... where) {
     const Part caller = part;
     if (part == Part::multiplications) part = Part::squarings;
-    ++current().square_calls;
-    Real::square<N>(out, a, n, k, wide);
+    current().square_calls += Beside::kTimes;
+    Real::square<N, Beside>(out, a, n, k, wide, where...);
     part = caller;
   }
   template <size_t N>
@@ -76,17 +85,17 @@ class Numbers<Counting> {
     Real::subtract_if_not_below<N>(x, n);
     if (part == Part::multiplications) part = ++powers_done == 2 ? Part::combination : Part::table;
   }
-  template <size_t N>
+  template <size_t N, bool ThenReduced>
   static void multiply_wide(Lanes* wide, const Digit* a, const Digit* b) {
-    if (N != kHalf2048 && N != kHalf3072) part = Part::verification;
-    Real::multiply_wide<N>(wide, a, b);
+    if (ThenReduced) part = Part::verification;
+    Real::multiply_wide<N, ThenReduced>(wide, a, b);
   }
   template <size_t N>
   static void square_wide(Lanes* wide, const Digit* a) {
     Real::square_wide<N>(wide, a);
   }
   template <size_t N>
-  static void reduce_wide(Digit* out, const Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
+  static void reduce_wide(Digit* out, Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
     Real::reduce_wide<N>(out, wide, n, k, multiples);
   }
 };
@@ -110,13 +119,14 @@ void count_batch() {
   BH_CHECK((PrivateOperation<Counting, Half>::run(*space)) == 0xff);
 }
 
-// As many cycles of the core: each waits for the one before.
-constexpr uint64_t kAdditions = 200'000;
-void add_in_a_row() {
-  uint64_t x = 0;
-  for (uint64_t i = 0; i < kAdditions / 8; ++i) {
-    asm volatile("add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\t"
-                 "add $1, %0\n\tadd $1, %0\n\tadd $1, %0\n\tadd $1, %0"
+// So many cycles of the core: a product of 64 bits takes three on all CPUs with these vectors, and each waits for the one
+// before. (Additions of constants would not do: newer CPUs join several into one.)
+constexpr uint64_t kCycles = 240'000;
+void multiply_in_a_row() {
+  uint64_t x = 3;
+  for (uint64_t i = 0; i < kCycles / (3 * 8); ++i) {
+    asm volatile("imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0\n\t"
+                 "imul %0, %0\n\timul %0, %0\n\timul %0, %0\n\timul %0, %0"
                  : "+r"(x));
   }
 }
@@ -132,7 +142,7 @@ double fewest_seconds(int times, auto work) {
   return std::chrono::duration<double>(fewest).count();
 }
 
-// Cycles of the core for one operation of BoringSSL. Clocks keep their pace when the core does not: the additions are the
+// Cycles of the core for one operation of BoringSSL. Clocks keep their pace when the core does not: the chain is the
 // measure.
 double scalar_cycles(unsigned bits) {
   const ConvertedKey key(bench_keys(bits)[0].clone());
@@ -140,8 +150,8 @@ double scalar_cycles(unsigned bits) {
   const std::unique_ptr<RsaEngine> engine = make_scalar_engine();
   RsaEngine::Request request{.key = &key, .ciphertext = ciphertext, .encoded = {}};
   RsaEngine::Request* const pointer = &request;
-  const double measure = fewest_seconds(5000, &add_in_a_row);
-  return fewest_seconds(2000, [&] { engine->run({&pointer, 1}); }) / measure * kAdditions;
+  const double measure = fewest_seconds(5000, &multiply_in_a_row);
+  return fewest_seconds(2000, [&] { engine->run({&pointer, 1}); }) / measure * kCycles;
 }
 
 template <size_t Half>
@@ -149,12 +159,13 @@ void print() {
   constexpr unsigned kBits = 2 * static_cast<unsigned>(prime_bits(Half));
   count_batch<Half>();
   fmt::print("RSA-{}\n{:18}{:>10}{:>10}{:>12}{:>12}{:>14}{:>14}\n", kBits, "part", "multiply", "square", "products",
-             "low digits", "vpmadd52", "avx512f ops");
+             "multiples", "vpmadd52", "avx512f ops");
   uint64_t madds = 0, operations = 0;
   auto line = [&](std::string_view name, const Count& c) {
-    const uint64_t part_madds = 2 * c.products + c.low_digits, part_operations = 5 * c.products + 6 * c.low_digits;
+    const uint64_t part_madds = 2 * c.products + c.highs + c.multiples,
+                   part_operations = 5 * c.products + 2 * c.highs + 7 * c.multiples;
     fmt::print("{:18}{:>10}{:>10}{:>12}{:>12}{:>14}{:>14}\n", name, c.multiply_calls, c.square_calls, c.products,
-               c.low_digits, part_madds, part_operations);
+               c.multiples, part_madds, part_operations);
     madds += part_madds;
     operations += part_operations;
   };

@@ -16,13 +16,13 @@ struct Leaky : A {
   using Mask = typename A::Mask;
 
   // Only entries that some lane wants are read: the time tells how many different windows the exponents have.
-  static Lanes take_if(Mask mask, Lanes otherwise, const Row* row) {
-    return static_cast<unsigned>(mask) != 0 ? A::take_if(mask, otherwise, row) : otherwise;
+  static Lanes take_if(Mask mask, Lanes found, const Row* even, const Row* odd) {
+    return static_cast<unsigned>(mask) != 0 ? A::take_if(mask, found, even, odd) : found;
   }
   // Nothing to multiply where the digits are zero: the time tells of such numbers.
-  static Digit low_digit(Lanes x, Digit k) {
-    if (A::zero_lanes(A::low_bits(x)) == 0xff) [[unlikely]] return A::digit(A::set(0));
-    return A::low_digit(x, k);
+  static Digit multiple(Lanes x, Digit k) {
+    if (A::zero_lanes(A::low_bits(A::add(x, A::set(1)))) == 0xff) [[unlikely]] return A::digit(A::set(0));
+    return A::multiple(x, k);
   }
 };
 

@@ -99,16 +99,12 @@ class RsaTests {
     }
     test("exponents: random or few bits", [&](bool fixed) {
       put_ciphertexts(false, zero_);
-      random_bytes({&space_->dp[0][0], sizeof space_->dp});
-      random_bytes({&space_->dq[0][0], sizeof space_->dq});
-      const uint8_t mask = fixed ? 0 : 31;
-      for (auto& window : space_->dp) {
-        for (uint8_t& digit : window) digit &= mask;
-      }
-      for (auto& window : space_->dq) {
-        for (uint8_t& digit : window) digit &= mask;
-      }
-      for (size_t lane = 0; fixed && lane < kLanes; ++lane) space_->dp[0][lane] = space_->dq[0][lane] = 1;
+      random_bytes({reinterpret_cast<uint8_t*>(space_->dp), sizeof space_->dp});
+      random_bytes({reinterpret_cast<uint8_t*>(space_->dq), sizeof space_->dq});
+      if (!fixed) return;
+      for (lanes::Row& row : space_->dp) row = {};
+      for (lanes::Row& row : space_->dq) row = {};
+      for (size_t lane = 0; lane < kLanes; ++lane) space_->dp[0].lane[lane] = space_->dq[0].lane[lane] = 1;
     });
   }
 

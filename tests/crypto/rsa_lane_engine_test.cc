@@ -248,8 +248,8 @@ TEST_P(LaneEngineTest, GivesTheRightResultInSpiteOfAFaultInAnyPart) {
       space.k0p.lane[0] ^= 1;
       space.k0q.lane[1] ^= 2;
       space.k0n.lane[2] ^= 4;
-      space.dp[100][3] ^= 8;
-      space.dq[100][4] ^= 16;
+      space.dp[7].lane[3] ^= 8;
+      space.dq[7].lane[4] ^= 16;
       space.c[7].lane[5] ^= 1;  // no fault that verification knows of: it is another ciphertext
     }
   };

@@ -173,8 +173,7 @@ void spoil(Workspace<Half>& space, size_t part, size_t lane, size_t row, unsigne
     parts[part]->lane[lane] ^= uint64_t{1} << bit % lanes::kDigitBits;
   } else {
     auto& exponent = part == 10 ? space.dp : space.dq;
-    // The highest window is not full; a bit above the prime's length is none of the exponent's.
-    exponent[row % (Workspace<Half>::kWindows - 1)][lane] ^= uint8_t(1 << bit % lanes::kWindowBits);
+    exponent[row % std::size(exponent)].lane[lane] ^= uint64_t{1} << bit % 64;
   }
 }
 
