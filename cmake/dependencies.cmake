@@ -57,6 +57,8 @@ find_path(tomlplusplus_include toml++/toml.h REQUIRED)
 add_library(deps_tomlplusplus INTERFACE)
 target_include_directories(deps_tomlplusplus SYSTEM INTERFACE "${tomlplusplus_include}")
 add_library(deps::tomlplusplus ALIAS deps_tomlplusplus)
+# Headers alone: the library is loaded where Kerberos is configured (service/gss_api.h).
+find_path(gssapi_include gssapi/gssapi_krb5.h REQUIRED)
 find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
 if(BELLHOP_MIMALLOC)

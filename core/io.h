@@ -155,6 +155,23 @@ struct Job : ListLink {
 };
 void submit(Worker worker, Job& job);
 
+// A call of a library that waits for servers by itself (Kerberos), for seconds where they are away: on one of a few threads
+// that are there for nothing else and begin with the first errand. Those of one lane run one after the other, in the
+// order given, so that what a lane alone uses needs no lock. Not canceled: abandon() makes the back end forget it.
+// Between start() and done() or dropped() the back end owns it; the caller makes it on the heap.
+inline constexpr unsigned kErrandLanes = 8;
+struct Errand : ListLink {
+  void (*run)(Errand& errand) = nullptr;      // on the lane's thread; may use no reactor
+  void (*done)(Errand& errand) = nullptr;     // on the core that started it; may make_ready
+  void (*dropped)(Errand& errand) = nullptr;  // in place of done(), on any thread; its run() is over, or never comes
+  unsigned home_core = 0;                     // set by start(), like the rest
+  unsigned lane = 0;
+  uint64_t backend = 0;
+};
+void start(Errand& errand, unsigned lane);
+// On its core. False: its run() is over, and done() comes next.
+bool abandon(Errand& errand);
+
 // ---- Files: whole and blocking, for start-up and rare events only ----
 
 Result<std::string> read_file(const std::string& path);

@@ -80,6 +80,18 @@ std::string crypto_error_text(uint16_t code, uint32_t detail) {
       return "PKCS#12: the certificate is not valid yet";
     case CryptoError::pkcs12_not_for_clients:
       return "PKCS#12: the certificate is not for TLS clients (its key usage)";
+    case CryptoError::certificate_no_user:
+      return "the certificate names no user (no UPN in its subject alternative names)";
+    case CryptoError::certificate_many_users:
+      return "the certificate names more than one user";
+    case CryptoError::certificate_bad_user:
+      return "the user name in the certificate is not of the form user@domain";
+    case CryptoError::context_stale:
+      return fmt::format("the signed context is {} s old", detail);
+    case CryptoError::context_early:
+      return fmt::format("the signed context is {} s from the future; compare the clocks", detail);
+    case CryptoError::jar_stale:
+      return fmt::format("the cookie jar is {} s old", detail);
   }
   return fmt::format("code {}", code);
 }

@@ -42,6 +42,12 @@ enum class CryptoError : uint16_t {
   pkcs12_expired,
   pkcs12_not_yet_valid,
   pkcs12_not_for_clients,  // extended key usage or key usage forbids it
+  certificate_no_user,     // the certificate names no user in the form that is asked for
+  certificate_many_users,  // it names more than one
+  certificate_bad_user,    // the name is not text of the form user@domain
+  context_stale,           // a signed context issued too long ago; detail = age in seconds
+  context_early,           // issued in the future; detail = seconds
+  jar_stale,               // a cookie jar sealed too long ago; detail = age in seconds
 };
 
 inline Error crypto_error(CryptoError code, uint32_t detail = 0) {

@@ -75,6 +75,7 @@ struct EwsResponseMessage {
   std::string_view sync_state;         // SyncFolderItems: where the next one goes on
   std::optional<int32_t> total_items;  // FindItem: TotalItemsInView
   std::optional<bool> includes_last;   // FindItem, SyncFolderItems: IncludesLastItemInRange
+  std::optional<uint32_t> next_offset;  // FindItem: IndexedPagingOffset; written, not read
 };
 
 // A SOAP fault; every part may be absent.

@@ -26,7 +26,9 @@ struct EwsRequest {
   std::string_view element;         // local name of the element in Body
   std::string_view server_version;  // t:RequestServerVersion/@Version; empty = absent
   bool is_push = false;             // Subscribe: PushSubscriptionRequest. Its url and status frequency are then set
+  bool is_streaming = false;        // Subscribe: StreamingSubscriptionRequest; neither: PullSubscriptionRequest
   std::string_view folder;          // DistinguishedFolderId/@Id ("inbox")
+  std::string_view folder_id;       // FolderId/@Id; a folder is named by one of the two
   std::string_view mailbox;         // t:Mailbox/t:EmailAddress of the folder; empty = the caller's
   std::vector<EventKind> events;
   std::string_view watermark;
@@ -34,8 +36,11 @@ struct EwsRequest {
   std::string_view url;
   std::vector<std::string_view> item_ids;
   std::vector<ItemField> fields;  // unknown ones are left out
+  bool whole_items = false;       // ItemShape/BaseShape is not IdOnly
+  bool restricted = false;        // FindItem: by something else than received_since
   std::optional<WallTime> received_since;
   std::optional<uint32_t> entries_max;  // FindItem; SyncFolderItems: MaxChangesReturned
+  uint32_t offset = 0;                  // FindItem
   std::string_view sync_state;
 };
 
@@ -53,6 +58,8 @@ class EwsRequestReader : public SoapReader {
   Status part_started(EwsTag parent, EwsTag tag, const XmlAttributes& attributes) override;
   Status part_ended(EwsTag parent, EwsTag tag, std::string_view text) override;
   Status other_message(EwsSpace space, XmlName name) override;
+  EwsTag resolve(EwsTag parent, EwsSpace space, XmlName name) override;
+  Status page_started(const XmlAttributes& attributes);
   Status set_attribute(std::string_view& field, const XmlAttributes& attributes, std::string_view name);
   void set_kind(EwsRequestKind kind, std::string_view element);
   Status field_started(EwsTag parent, const XmlAttributes& attributes);

@@ -18,12 +18,12 @@ constexpr EwsGrammar kGrammar = {
      {Tag::t_folder_ids, Tag::t_event_types, Tag::t_watermark, Tag::t_status_frequency, Tag::t_url}},
     {Tag::m_pull_subscription_request, {Tag::t_folder_ids, Tag::t_event_types, Tag::t_watermark}},
     {Tag::m_streaming_subscription_request, {Tag::t_folder_ids, Tag::t_event_types}},
-    {Tag::t_folder_ids, {Tag::t_distinguished_folder_id}},
+    {Tag::t_folder_ids, {Tag::t_distinguished_folder_id, Tag::t_folder_id}},
     {Tag::t_distinguished_folder_id, {Tag::t_mailbox}},
     {Tag::t_mailbox, {Tag::t_email_address}},
     {Tag::t_event_types, {Tag::t_event_type}},
     {Tag::m_get_item, {Tag::m_item_shape, Tag::m_item_ids}},
-    {Tag::m_item_shape, {Tag::t_additional_properties}},
+    {Tag::m_item_shape, {Tag::t_base_shape, Tag::t_additional_properties}},
     {Tag::t_additional_properties, {Tag::t_field_uri}},
     {Tag::m_item_ids, {Tag::t_item_id}},
     {Tag::m_find_item,
@@ -32,12 +32,12 @@ constexpr EwsGrammar kGrammar = {
     {Tag::t_is_greater_than, {Tag::t_field_uri, Tag::t_field_uri_or_constant}},
     {Tag::t_is_greater_than_or_equal_to, {Tag::t_field_uri, Tag::t_field_uri_or_constant}},
     {Tag::t_field_uri_or_constant, {Tag::t_constant}},
-    {Tag::m_parent_folder_ids, {Tag::t_distinguished_folder_id}},
+    {Tag::m_parent_folder_ids, {Tag::t_distinguished_folder_id, Tag::t_folder_id}},
     {Tag::m_get_folder, {Tag::m_folder_shape, Tag::m_folder_ids}},
-    {Tag::m_folder_ids, {Tag::t_distinguished_folder_id}},
+    {Tag::m_folder_ids, {Tag::t_distinguished_folder_id, Tag::t_folder_id}},
     {Tag::m_sync_folder_items,
      {Tag::m_item_shape, Tag::m_sync_folder_id, Tag::m_sync_state, Tag::m_max_changes_returned}},
-    {Tag::m_sync_folder_id, {Tag::t_distinguished_folder_id}},
+    {Tag::m_sync_folder_id, {Tag::t_distinguished_folder_id, Tag::t_folder_id}},
 };
 
 Status missing() {
@@ -79,7 +79,7 @@ Status EwsRequestReader::check() const {
       [[fallthrough]];
     case EwsRequestKind::find_item:
     case EwsRequestKind::get_folder:
-      return request_.folder.empty() ? missing() : Status();
+      return request_.folder.empty() && request_.folder_id.empty() ? missing() : Status();
     case EwsRequestKind::other:
       return {};
   }
@@ -113,8 +113,13 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
     case Tag::m_push_subscription_request:
       request_.is_push = true;
       return {};
+    case Tag::m_streaming_subscription_request:
+      request_.is_streaming = true;
+      return {};
     case Tag::t_distinguished_folder_id:
       return set_attribute(request_.folder, attributes, "Id");
+    case Tag::t_folder_id:
+      return set_attribute(request_.folder_id, attributes, "Id");
     case Tag::t_item_id: {
       if (request_.item_ids.size() == kGetItemIdsMax) return fail(ews_error(EwsError::too_many));
       request_.item_ids.emplace_back();
@@ -122,14 +127,8 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
     }
     case Tag::t_field_uri:
       return field_started(parent, attributes);
-    case Tag::m_indexed_page_item_view: {
-      auto text = attributes.find("MaxEntriesReturned");
-      if (!text) return {};
-      auto value = parse_ews_int(*text);
-      if (!value || *value < 1) return bad_value();
-      request_.entries_max = uint32_t(*value);
-      return {};
-    }
+    case Tag::m_indexed_page_item_view:
+      return page_started(attributes);
     case Tag::t_is_greater_than:
     case Tag::t_is_greater_than_or_equal_to:
       restricts_received_ = false;
@@ -146,6 +145,26 @@ Status EwsRequestReader::part_started(EwsTag parent, EwsTag tag, const XmlAttrib
   }
 }
 
+Status EwsRequestReader::page_started(const XmlAttributes& attributes) {
+  if (auto text = attributes.find("MaxEntriesReturned")) {
+    auto value = parse_ews_int(*text);
+    if (!value || *value < 1) return bad_value();
+    request_.entries_max = uint32_t(*value);
+  }
+  if (auto text = attributes.find("Offset")) {
+    auto value = parse_ews_int(*text);
+    if (!value || *value < 0) return bad_value();
+    request_.offset = uint32_t(*value);
+  }
+  return {};
+}
+
+// What restricts in another way is not read, and noted.
+EwsTag EwsRequestReader::resolve(EwsTag parent, EwsSpace, XmlName) {
+  if (parent == Tag::m_restriction) request_.restricted = true;
+  return Tag::unknown;
+}
+
 void EwsRequestReader::set_kind(EwsRequestKind kind, std::string_view element) {
   request_.kind = kind;
   request_.element = element;
@@ -157,6 +176,7 @@ Status EwsRequestReader::field_started(EwsTag parent, const XmlAttributes& attri
   auto field = parse_item_field(*text);
   if (parent != Tag::t_additional_properties) {
     restricts_received_ = field == ItemField::date_time_received;
+    if (!restricts_received_) request_.restricted = true;
     return {};
   }
   if (!field) return {};
@@ -178,6 +198,9 @@ Status EwsRequestReader::part_ended(EwsTag, EwsTag tag, std::string_view text) {
       request_.events.push_back(*kind);
       return {};
     }
+    case Tag::t_base_shape:
+      request_.whole_items = text != "IdOnly";
+      return {};
     case Tag::t_watermark:
       request_.watermark = texts_.store(text);
       return {};

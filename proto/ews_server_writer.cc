@@ -162,6 +162,7 @@ void write_message(XmlWriter& xml, EwsAnswerKind kind, std::string_view name, co
     default:
       if (message.response_class == ResponseClass::error) break;
       xml.raw("<m:RootFolder");
+      if (message.next_offset) xml.raw(R"( IndexedPagingOffset=")").raw(std::to_string(*message.next_offset)).raw("\"");
       if (message.total_items) xml.raw(R"( TotalItemsInView=")").raw(std::to_string(*message.total_items)).raw("\"");
       if (message.includes_last)
         xml.raw(R"( IncludesLastItemInRange=")").raw(boolean_text(*message.includes_last)).raw("\"");

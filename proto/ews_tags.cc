@@ -68,6 +68,7 @@ constexpr std::array kKnown = {
     Known{Space::messages, "SyncState", Tag::m_sync_state},
     Known{Space::messages, "Watermark", Tag::m_watermark},
     Known{Space::types, "AdditionalProperties", Tag::t_additional_properties},
+    Known{Space::types, "BaseShape", Tag::t_base_shape},
     Known{Space::types, "Constant", Tag::t_constant},
     Known{Space::types, "ConversationId", Tag::t_conversation_id},
     Known{Space::types, "CopiedEvent", Tag::t_copied_event},

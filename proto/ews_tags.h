@@ -72,6 +72,7 @@ enum class EwsTag : uint8_t {
   m_sync_state,
   m_watermark,
   t_additional_properties,
+  t_base_shape,
   t_constant,
   t_conversation_id,
   t_copied_event,

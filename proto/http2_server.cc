@@ -9,7 +9,6 @@
 #include "core/base/check.h"
 #include "proto/http2_head.h"
 #include "proto/http2_session.h"
-#include "proto/wiping_buffer.h"
 
 namespace bellhop::proto {
 namespace {
@@ -27,12 +26,18 @@ enum class Phase : uint8_t {
 struct Stream {
   std::unique_ptr<Http2Head> head;  // while it is coming
   WipingBuffer body;                // what came and was not read
+  size_t taken_bytes = 0;           // of it, by take_body(): the windows still hold them
   Http2Body response_body;
   uint64_t answer_number = 0;
   Phase phase = Phase::receiving;
   bool body_ended = false;
   bool body_watched = false;
-  bool answer_sent = false;  // whole
+  bool answer_sent = false;      // whole
+  bool in_pieces = false;        // the answer, which has begun
+  bool answer_ended = false;     // no further piece
+  bool answer_deferred = false;  // nghttp2 waits for a piece
+  bool room_watched = false;
+  bool unsent = false;     // counted in unsent_answers
   bool lost = false;       // closed in nghttp2 while in work; keeps its slot
   bool own_reset = false;  // we ask for the reset, not nghttp2 for a fault of the peer
 };
@@ -69,6 +74,10 @@ struct Http2Server::Machine {
   void head_complete(int32_t stream_id, Stream& stream, bool has_body);
   void body_changed(int32_t stream_id, Stream& stream);
   void give_back(int32_t stream_id, Stream& stream);
+  void return_bytes(int32_t stream_id, const Stream& stream, size_t size);
+  void note_answer(Stream& stream);
+  Status resume_answer(int32_t stream_id, Stream& stream);
+  Status submit_head(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers, bool body_follows);
   bool window_used_up(int32_t stream_id) const;
   void forget(std::map<int32_t, Stream>::iterator it);
   void act();
@@ -152,7 +161,7 @@ Http2Server::Machine::Machine(const Http2ServerLimits& given, Http2BodyMemory* s
 }
 
 Http2Server::Machine::~Machine() {
-  for (auto& [stream_id, stream] : streams) memory.bytes -= stream.body.size();
+  for (auto& [stream_id, stream] : streams) memory.bytes -= stream.body.size() + stream.taken_bytes;
 }
 
 Stream* Http2Server::Machine::find(int32_t stream_id) {
@@ -162,8 +171,12 @@ Stream* Http2Server::Machine::find(int32_t stream_id) {
 
 // Wipes what came of a body; the connection may send as much again, and where the body is read on, the stream too.
 void Http2Server::Machine::give_back(int32_t stream_id, Stream& stream) {
-  size_t size = stream.body.size();
+  size_t size = stream.body.size() + std::exchange(stream.taken_bytes, 0);
   stream.body.release();
+  return_bytes(stream_id, stream, size);
+}
+
+void Http2Server::Machine::return_bytes(int32_t stream_id, const Stream& stream, size_t size) {
   memory.bytes -= size;
   if (size == 0 || over()) return;
   if (stream.phase == Phase::in_work) {
@@ -180,7 +193,7 @@ bool Http2Server::Machine::window_used_up(int32_t stream_id) const {
 
 void Http2Server::Machine::forget(std::map<int32_t, Stream>::iterator it) {
   give_back(it->first, it->second);
-  if (it->second.response_body.left() > 0) --unsent_answers;
+  unsent_answers -= it->second.unsent;
   streams.erase(it);
 }
 
@@ -347,6 +360,7 @@ int Http2Server::Machine::on_stream_close(nghttp2_session*, int32_t stream_id, u
   Stream& stream = it->second;
   if (stream.phase == Phase::in_work) {
     machine.give_back(stream_id, stream);
+    stream.response_body.clear();
     stream.lost = true;
     machine.events.emplace_back(Http2StreamLost{stream_id, static_cast<Http2Code>(code)});
     return 0;
@@ -391,14 +405,23 @@ int Http2Server::Machine::send_data(nghttp2_session*, nghttp2_frame* frame, cons
   Stream* stream = machine.find(frame->hd.stream_id);
   if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   int sent = machine.session.emit_data(frame_header, stream->response_body, size);
-  if (sent == 0 && size > 0 && stream->response_body.left() == 0) --machine.unsent_answers;
-  return sent;
+  if (sent != 0) return sent;
+  if (stream->response_body.left() == 0) machine.unsent_answers -= std::exchange(stream->unsent, false);
+  if (stream->room_watched && stream->response_body.left() < kAnswerRoomBytes) {
+    stream->room_watched = false;
+    machine.events.emplace_back(Http2AnswerRoom{frame->hd.stream_id});
+  }
+  return 0;
 }
 
 ssize_t Http2Server::Machine::read_response_body(nghttp2_session*, int32_t stream_id, uint8_t*, size_t size,
                                                  uint32_t* flags, nghttp2_data_source*, void* self) {
   Stream* stream = static_cast<Machine*>(self)->find(stream_id);
-  return stream == nullptr ? ssize_t{NGHTTP2_ERR_DEFERRED} : read_body(stream->response_body, size, flags);
+  if (stream == nullptr) return NGHTTP2_ERR_DEFERRED;
+  if (!stream->in_pieces) return read_body(stream->response_body, size, flags);
+  ssize_t read = read_body_piece(stream->response_body, stream->answer_ended, size, flags);
+  stream->answer_deferred = read == NGHTTP2_ERR_DEFERRED;
+  return read;
 }
 
 // Ends the application's debt for a request. Returns its stream, or nullptr where that was lost: nothing to send.
@@ -412,6 +435,30 @@ Result<Stream*> Http2Server::Machine::take_from_work(int32_t stream_id) {
   if (!stream->lost && !over()) return stream;
   streams.erase(stream_id);
   return nullptr;
+}
+
+// The answer is whole from our side, if not sent.
+void Http2Server::Machine::note_answer(Stream& stream) {
+  stream.answer_number = ++answers;
+  stream.unsent = stream.response_body.left() > 0;
+  unsent_answers += stream.unsent;
+}
+
+Status Http2Server::Machine::submit_head(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers,
+                                         bool body_follows) {
+  std::string status_text = std::to_string(status);
+  std::vector<Http2Header> all = {{":status", status_text}};
+  all.insert(all.end(), headers.begin(), headers.end());
+  std::vector<nghttp2_nv> fields = to_nghttp2(all);
+  nghttp2_data_provider provider{{.ptr = nullptr}, read_response_body};
+  return session.check(nghttp2_submit_response(session.get(), stream_id, fields.data(), fields.size(),
+                                               body_follows ? &provider : nullptr));
+}
+
+// nghttp2 asks for the body again, where it found nothing before.
+Status Http2Server::Machine::resume_answer(int32_t stream_id, Stream& stream) {
+  if (!std::exchange(stream.answer_deferred, false)) return {};
+  return session.check(nghttp2_session_resume_data(session.get(), stream_id));
 }
 
 Result<Stream*> Http2Server::Machine::readable(int32_t stream_id) {
@@ -459,6 +506,19 @@ void Http2Server::consume_body(int32_t stream_id) {
   if (auto stream = machine_->readable(stream_id)) machine_->give_back(stream_id, **stream);
 }
 
+Result<bool> Http2Server::take_body(int32_t stream_id, WipingBuffer& piece) {
+  BH_CHECK(piece.empty());
+  BH_TRY(Stream * stream, machine_->readable(stream_id));
+  stream->taken_bytes += stream->body.size();
+  piece = std::move(stream->body);
+  return stream->body_ended;
+}
+
+void Http2Server::return_taken(int32_t stream_id) {
+  auto stream = machine_->readable(stream_id);
+  if (stream) machine_->return_bytes(stream_id, **stream, std::exchange((*stream)->taken_bytes, 0));
+}
+
 void Http2Server::watch_body(int32_t stream_id) {
   if (auto stream = machine_->readable(stream_id)) (*stream)->body_watched = true;
 }
@@ -476,16 +536,43 @@ Status Http2Server::respond(int32_t stream_id, uint16_t status, std::span<const 
   BH_CHECK(status >= 200 && status <= 599);
   BH_TRY(Stream * stream, machine_->take_from_work(stream_id));
   if (stream == nullptr) return {};
-  std::string status_text = std::to_string(status);
-  std::vector<Http2Header> all = {{":status", status_text}};
-  all.insert(all.end(), headers.begin(), headers.end());
-  std::vector<nghttp2_nv> fields = to_nghttp2(all);
-  nghttp2_data_provider provider{{.ptr = nullptr}, Machine::read_response_body};
-  stream->answer_number = ++machine_->answers;
   stream->response_body.assign(body);
-  machine_->unsent_answers += !body.empty();
-  return machine_->session.check(nghttp2_submit_response(machine_->session.get(), stream_id, fields.data(),
-                                                         fields.size(), body.empty() ? nullptr : &provider));
+  machine_->note_answer(*stream);
+  return machine_->submit_head(stream_id, status, headers, !body.empty());
+}
+
+Status Http2Server::begin_response(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers) {
+  BH_CHECK(status >= 200 && status <= 599);
+  BH_TRY(Stream * stream, machine_->readable(stream_id));
+  BH_CHECK(!stream->in_pieces);
+  stream->in_pieces = true;
+  return machine_->submit_head(stream_id, status, headers, true);
+}
+
+Status Http2Server::write_body(int32_t stream_id, Bytes piece) {
+  BH_TRY(Stream * stream, machine_->readable(stream_id));
+  BH_CHECK(stream->in_pieces);
+  if (piece.empty()) return {};
+  stream->response_body.append(piece);
+  return machine_->resume_answer(stream_id, *stream);
+}
+
+size_t Http2Server::unsent_answer(int32_t stream_id) const {
+  const Stream* stream = machine_->find(stream_id);
+  return stream == nullptr ? 0 : stream->response_body.left();
+}
+
+void Http2Server::watch_answer(int32_t stream_id) {
+  if (auto stream = machine_->readable(stream_id)) (*stream)->room_watched = true;
+}
+
+Status Http2Server::end_response(int32_t stream_id) {
+  BH_TRY(Stream * stream, machine_->take_from_work(stream_id));
+  if (stream == nullptr) return {};
+  BH_CHECK(stream->in_pieces);
+  stream->answer_ended = true;
+  machine_->note_answer(*stream);
+  return machine_->resume_answer(stream_id, *stream);
 }
 
 Status Http2Server::reset(int32_t stream_id, Http2Code code) {
@@ -557,7 +644,7 @@ uint64_t Http2Server::oldest_unsent_answer() const {
   uint64_t oldest = 0;
   if (machine_->unsent_answers == 0) return oldest;
   for (const auto& [stream_id, stream] : machine_->streams) {
-    if (stream.response_body.left() == 0) continue;
+    if (!stream.unsent) continue;
     if (oldest == 0 || stream.answer_number < oldest) oldest = stream.answer_number;
   }
   return oldest;
@@ -574,6 +661,7 @@ void Http2Server::connection_lost() {
   for (auto& [stream_id, stream] : machine.streams) {
     if (stream.lost) continue;
     machine.give_back(stream_id, stream);
+    stream.response_body.clear();
     stream.lost = true;
     machine.events.emplace_back(Http2StreamLost{stream_id, Http2Code::no_error});
   }

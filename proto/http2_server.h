@@ -14,6 +14,7 @@
 #include "core/base/error.h"
 #include "proto/http.h"
 #include "proto/http2.h"
+#include "proto/wiping_buffer.h"
 
 namespace bellhop::proto {
 
@@ -35,7 +36,7 @@ struct Http2BodyMemory {
 };
 
 // The head of a request, checked as strictly as that of HTTP/1.1; its body follows. The application owes exactly one
-// respond(), reset() or release() for it.
+// respond(), end_response(), reset() or release() for it.
 struct Http2ServerRequest {
   int32_t stream_id = 0;
   HttpMethod method = HttpMethod::get;
@@ -57,6 +58,11 @@ struct Http2BodyArrived {
   int32_t stream_id = 0;
 };
 
+// Of an answer in pieces, less than kAnswerRoomBytes wait to be sent; it was watched for.
+struct Http2AnswerRoom {
+  int32_t stream_id = 0;
+};
+
 // A request that was handed out lost its stream: the peer reset it, or a GOAWAY cut it off. Its slot stays taken until
 // the application has stopped the work and called release(), respond() or reset().
 struct Http2StreamLost {
@@ -68,7 +74,8 @@ struct Http2PeerGoAway {
   Http2Code code = Http2Code::no_error;
 };
 
-using Http2ServerEvent = std::variant<Http2ServerRequest, Http2BodyArrived, Http2StreamLost, Http2PeerGoAway>;
+using Http2ServerEvent =
+    std::variant<Http2ServerRequest, Http2BodyArrived, Http2AnswerRoom, Http2StreamLost, Http2PeerGoAway>;
 
 // What has come of a body and was not consumed. The view is valid until the next call of any member.
 struct Http2UnreadBody {
@@ -87,6 +94,8 @@ struct Http2UnreadBody {
 // the status that HTTP/1.1 gives it, or resets; CONNECT gets 501.
 class Http2Server {
  public:
+  static constexpr size_t kAnswerRoomBytes = 16 * 1024;
+
   // `memory` may be shared with other connections of the core; null: the windows alone bound the bodies.
   explicit Http2Server(const Http2ServerLimits& limits = {}, Http2BodyMemory* memory = nullptr);
   Http2Server(const Http2Server&) = delete;
@@ -104,6 +113,10 @@ class Http2Server {
   [[nodiscard]] Result<Http2UnreadBody> unread_body(int32_t stream_id);
   // What unread_body() showed was used: wiped, and the peer may send as much again.
   void consume_body(int32_t stream_id);
+  // In place of both, for a reader that waits between: what came goes into `piece`, which is empty before, and stays
+  // there; the peer may send as much again after return_taken(). True: nothing follows. Errors: as unread_body().
+  [[nodiscard]] Result<bool> take_body(int32_t stream_id, WipingBuffer& piece);
+  void return_taken(int32_t stream_id);
   // Asks for one Http2BodyArrived. Where there is something to read already it comes never: look first.
   void watch_body(int32_t stream_id);
   // "100 Continue". Errors: as unread_body().
@@ -113,6 +126,16 @@ class Http2Server {
   // On a lost stream: nothing is sent, the slot is free. Errors: unknown_stream (never handed out, or answered
   // already).
   [[nodiscard]] Status respond(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers, Bytes body);
+  // An answer in pieces, in place of respond(): its head; any number of pieces, copied until they are sent; its end, which
+  // gives the slot back. The request's body may be read until then. The caller keeps what waits small: a piece follows
+  // where unsent_answer() is below kAnswerRoomBytes, or after the Http2AnswerRoom that watch_answer() asked for. Where there
+  // is room already it comes never: look first. An answer without a body is respond()'s. Errors: closed (the stream is
+  // lost), unknown_stream.
+  [[nodiscard]] Status begin_response(int32_t stream_id, uint16_t status, std::span<const Http2Header> headers);
+  [[nodiscard]] Status write_body(int32_t stream_id, Bytes piece);
+  size_t unsent_answer(int32_t stream_id) const;
+  void watch_answer(int32_t stream_id);
+  [[nodiscard]] Status end_response(int32_t stream_id);
   // RST_STREAM; gives the slot back. Errors as respond().
   [[nodiscard]] Status reset(int32_t stream_id, Http2Code code);
   // After Http2StreamLost: the work has ended. Errors as respond().
@@ -138,7 +161,8 @@ class Http2Server {
   // The peer knows our settings: its header compression keeps to header_table_bytes.
   bool settings_acknowledged() const;
   // Answers so far; whether the body of one has not left whole, for want of window or transport; and the number, from 1,
-  // of the first such answer, 0 where there is none (it looks through all streams).
+  // of the first such answer, 0 where there is none (it looks through all streams). An answer in pieces counts from its
+  // end on.
   uint64_t answers() const;
   bool has_unsent_answers() const;
   uint64_t oldest_unsent_answer() const;

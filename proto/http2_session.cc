@@ -100,6 +100,18 @@ void Http2Body::assign(Bytes bytes) {
   text_.assign(as_text(bytes));
 }
 
+// What was consumed makes room first, so that the text is never longer than what is left and what comes.
+void Http2Body::append(Bytes bytes) {
+  if (at_ > 0) {
+    size_t size = left();
+    std::memmove(text_.data(), text_.data() + at_, size);
+    wipe(text_.data() + size, at_);
+    text_.resize(size);
+    at_ = 0;
+  }
+  append_wiping(text_, as_text(bytes));
+}
+
 void Http2Body::consume(size_t size) {
   BH_CHECK(size <= left());
   at_ += size;
@@ -108,6 +120,7 @@ void Http2Body::consume(size_t size) {
 
 void Http2Body::clear() {
   wipe(text_);
+  text_ = std::string();
   at_ = 0;
 }
 
@@ -285,6 +298,14 @@ ssize_t read_body(const Http2Body& body, size_t room, uint32_t* flags) {
   size_t size = std::min(room, body.left());
   *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
   if (size == body.left()) *flags |= NGHTTP2_DATA_FLAG_EOF;
+  return static_cast<ssize_t>(size);
+}
+
+ssize_t read_body_piece(const Http2Body& body, bool ended, size_t room, uint32_t* flags) {
+  if (body.left() == 0 && !ended) return NGHTTP2_ERR_DEFERRED;
+  size_t size = std::min(room, body.left());
+  *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  if (ended && size == body.left()) *flags |= NGHTTP2_DATA_FLAG_EOF;
   return static_cast<ssize_t>(size);
 }
 

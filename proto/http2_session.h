@@ -59,11 +59,12 @@ class Http2Body {
   Http2Body& operator=(const Http2Body&) = delete;
   ~Http2Body() { wipe(text_); }
   void assign(Bytes bytes);
+  void append(Bytes bytes);
   size_t left() const { return text_.size() - at_; }
   // The next `size` bytes, size <= left(). Valid until the next call of a member.
   Bytes peek(size_t size) const { return as_bytes(text_).subspan(at_, size); }
   void consume(size_t size);
-  void clear();
+  void clear();  // gives the memory back
 
  private:
   std::string text_;
@@ -133,8 +134,11 @@ void append_wiping(std::string& text, std::string_view more);
 bool is_control_frame(const nghttp2_frame_hd& header);
 // nghttp2's options that both ends set. Owned by the caller (nghttp2_option_del).
 nghttp2_option* new_http2_option();
-// The data-source callback for a body: as much as nghttp2 can send now, to be written by emit_data().
+// The data-source callback for a body that is all here: as much as nghttp2 can send now, to be written by emit_data().
 ssize_t read_body(const Http2Body& body, size_t room, uint32_t* flags);
+// The same for a body that comes in pieces. `ended`: no further one. Where there is nothing to send it is deferred, until
+// nghttp2_session_resume_data().
+ssize_t read_body_piece(const Http2Body& body, bool ended, size_t room, uint32_t* flags);
 // nghttp2's form of our headers; the views must outlive the result.
 std::vector<nghttp2_nv> to_nghttp2(std::span<const Http2Header> headers);
 // Text that nghttp2 lends in a callback.

@@ -53,6 +53,18 @@ constexpr auto kRoutes = std::to_array<Route>({
     {HttpMethod::post, "/v1/devices/{id}/block", Way::socket, &block_device},
     {HttpMethod::post, "/v1/devices/{id}/unblock", Way::socket, &unblock_device},
     {HttpMethod::post, "/v1/devices/{id}/wipe", Way::socket, &wipe_device},
+    {HttpMethod::get, "/v1/compliance", Way::socket, &compliance_status},
+    {HttpMethod::put, "/v1/compliance", Way::socket, &replace_compliance},
+    {HttpMethod::patch, "/v1/compliance", Way::socket, &change_compliance},
+    {HttpMethod::get, "/v1/compliance/{device}", Way::socket, &show_compliance},
+    {HttpMethod::get, "/v1/gateway", Way::socket, &gateway_state},
+    {HttpMethod::get, "/v1/gateway/devices/{id}", Way::socket, &gateway_device},
+    {HttpMethod::get, "/v1/gateway/accounts/{id}", Way::socket, &gateway_account},
+    {HttpMethod::get, "/v1/gateway/device-types/{type}", Way::socket, &gateway_device_type},
+    {HttpMethod::get, "/v1/gateway/mail-clients/{client}", Way::socket, &gateway_mail_client},
+    {HttpMethod::get, "/v1/gateway/upstreams", Way::socket, &gateway_upstreams},
+    {HttpMethod::get, "/v1/gateway/redirects", Way::socket, &gateway_redirects},
+    {HttpMethod::delete_, "/v1/gateway/redirects", Way::socket, &forget_redirects},
     {HttpMethod::get, "/v1/subscriptions", Way::socket, &list_subscriptions},
     {HttpMethod::get, "/v1/subscriptions/{id}", Way::socket, &show_subscription},
     {HttpMethod::delete_, "/v1/subscriptions/{id}", Way::socket, &end_subscription},
@@ -117,6 +129,7 @@ std::string outcomes_json(const LedgerSnapshot& ledger) {
   append_counts(json, "devices", kDeviceOutcomeNames, ledger.device);
   append_counts(json, "callbacks", kCallbackOutcomeNames, ledger.callback);
   append_counts(json, "api", kApiOutcomeNames, ledger.api);
+  append_counts(json, "gateway", kGatewayOutcomeNames, ledger.gateway);
   json.end_object();
   body += '\n';
   return body;

@@ -5,7 +5,9 @@
 
 #include "core/cross_core.h"
 #include "core/io.h"
+#include "proto/target.h"
 #include "service/admin_listing.h"
+#include "service/device_holds.h"
 #include "service/registration.h"
 #include "service/vault.h"
 #include "store/error.h"
@@ -141,7 +143,7 @@ namespace {
 
 using Leaving = Task<Result<store::RemovedDevice>> (Registrar::*)(store::StoredUserId user, store::DeviceKey device);
 
-// The three ways in which an operator takes a device out of use.
+// As an operator removes a device.
 Task<void> take_out(Call& call, Leaving leaving, LogEvent event) {
   auto row = co_await find_device(call.core, call.argument);
   if (!row) {
@@ -171,31 +173,69 @@ Task<void> take_out(Call& call, Leaving leaving, LogEvent event) {
   co_await respond_json(call.exchange, body);
 }
 
+// By the name that compliance data and ActiveSync know it by, which need not be one of bellhop's devices. The device of
+// bellhop that `row` holds is one of them, or has not told its name yet.
+Task<void> hold(Call& call, std::string tenant, std::optional<store::ComplianceKey> name, const Row* row,
+                ComplianceHold hold, LogEvent event) {
+  Core& core = call.core;
+  Result<HeldDevices> held = HeldDevices();
+  if (name) {
+    held = co_await hold_device(core, tenant, *name, hold);
+  } else {
+    held = co_await hold_place(core, row->device.place, hold);
+  }
+  if (!held) {
+    co_await refuse(call, held.error());
+    co_return;
+  }
+  log_line(core.log, LogLevel::info, event, field("tenant", not_personal(tenant)), field("devices", held->devices),
+           field("last_device", held->last_device), field("subscriptions_ended", held->subscriptions_ended));
+  if (hold == ComplianceHold::none) {
+    (void)co_await call.exchange.respond({.status = 204});
+    co_return;
+  }
+  std::string body;
+  JsonWriter json(body);
+  json.begin_object()
+      .member("devices", held->devices)
+      .member("lastDevice", held->last_device)
+      .member("subscriptionsEnded", held->subscriptions_ended)
+      .member("resubscribeNeeded", held->resubscribe_needed)
+      .end_object();
+  co_await respond_json(call.exchange, body);
+}
+
+// {id} is one of bellhop's ids, or, beside ?tenant= and where it has not their form, what the device is called.
+Task<void> hold_by_id(Call& call, ComplianceHold wanted, LogEvent event) {
+  bool by_name = !call.query.empty() || !read_id<store::DeviceKey>(call.argument);
+  if (!by_name) {
+    auto row = co_await find_device(call.core, call.argument);
+    if (!row) {
+      co_await refuse(call, row.error());
+      co_return;
+    }
+    std::optional<store::ComplianceKey> name;
+    if (!row->device.record.name.zero()) name = row->device.record.name;
+    co_await hold(call, row->tenant, name, &*row, wanted, event);
+    co_return;
+  }
+  std::string complaint, tenant = hold_tenant(call, complaint);
+  auto called = proto::percent_decode(call.argument);
+  if (!tenant.empty() && (!called || called->size() > kDeviceIdSizeMax)) complaint = "the device's id is too long, or not escaped well";
+  if (tenant.empty() || !complaint.empty()) {
+    co_await respond_problem(call.exchange, 422, ProblemCode::malformed, complaint);
+    co_return;
+  }
+  co_await hold(call, std::move(tenant), compliance_key(*called), nullptr, wanted, event);
+}
+
 }  // namespace
 
 // As the device's own unsubscribe, whatever its secret or state.
 Task<void> remove_device(Call& call) { return take_out(call, &Registrar::remove_device, "admin_device_removed"); }
-Task<void> wipe_device(Call& call) { return take_out(call, &Registrar::wipe_device, "admin_device_wiped"); }
-Task<void> block_device(Call& call) { return take_out(call, &Registrar::block_device, "admin_device_blocked"); }
-
+Task<void> wipe_device(Call& call) { return hold_by_id(call, ComplianceHold::wiped, "admin_device_wiped"); }
+Task<void> block_device(Call& call) { return hold_by_id(call, ComplianceHold::blocked, "admin_device_blocked"); }
 // It may be used again; where its subscription was ended, it is told so at its next check-in.
-Task<void> unblock_device(Call& call) {
-  auto row = co_await find_device(call.core, call.argument);
-  if (!row) {
-    co_await refuse(call, row.error());
-    co_return;
-  }
-  store::DevicePlace place = row->device.place;
-  store::DevicePatch patch;
-  patch.state = store::DeviceState::active;
-  Status updated = co_await call.core.node.store.update_device(place.user, place.device, patch);
-  if (!updated) {
-    co_await refuse(call, updated.error());
-    co_return;
-  }
-  log_line(call.core.log, LogLevel::info, "admin_device_unblocked", field("user", call.core.fingerprint(place.user)),
-           field("device", call.core.log.fingerprint("device", place.device)), field("tenant", not_personal(row->tenant)));
-  (void)co_await call.exchange.respond({.status = 204});
-}
+Task<void> unblock_device(Call& call) { return hold_by_id(call, ComplianceHold::none, "admin_device_unblocked"); }
 
 }  // namespace bellhop::service::admin

@@ -9,7 +9,9 @@
 #include "core/io.h"
 #include "service/admin_listing.h"
 #include "service/ews_hosts.h"
+#include "service/gateway.h"
 #include "service/outcome_texts.h"
+#include "service/policy_points.h"
 #include "service/push.h"
 #include "service/server.h"
 #include "service/trail.h"
@@ -260,13 +262,25 @@ std::vector<Step> next_of(const Facts& facts, WallTime now) {
   return next;
 }
 
-std::string summary_of(const Facts& facts) {
+// What the policy has against a device; empty: nothing.
+std::string policy_text(const Core& core, const Facts& facts, const store::DeviceEntry& device) {
+  PolicyDecision decision = decide_device(core, facts.whole.user.tenant, facts.id, device.record.name, DecisionPoint::push);
+  if (decision.allowed()) return "";
+  std::string why(service::name_of(decision.reason));
+  if (decision.rule != kNoRule) why += fmt::format(" \"{}\"", core.policy->rules().name(decision.rule));
+  if (decision.since != WallTime()) why += fmt::format(", since {}", timestamp(decision.since));
+  return fmt::format("Device {} is kept out by the policy ({}): {}. ", to_hex(device.key), why,
+                     core.policy->how_to_lift(decision));
+}
+
+std::string summary_of(const Core& core, const Facts& facts) {
   std::string text;
   for (const store::DeviceEntry& device : facts.whole.devices) {
     if (facts.device && device.key != *facts.device) continue;
     if (auto refusal = device_refusal(device.record)) {
       text += fmt::format("Device {} gets no pushes: {}. ", to_hex(device.key), explain(*refusal).meaning);
     }
+    text += policy_text(core, facts, device);
   }
   if (facts.whole.devices.empty()) text += "The user has no device. ";
   for (const store::SubscriptionEntry& entry : facts.whole.subscriptions) {
@@ -335,6 +349,30 @@ Task<std::vector<Step>> examples_of(Core& core, Outcome outcome) {
   co_return steps;
 }
 
+Task<std::vector<GatewayTrailEntry>> gateway_examples_here(const Core* core, GatewayOutcome outcome) {
+  if (!core->gateway) co_return std::vector<GatewayTrailEntry>();
+  co_return core->gateway->trail().of_outcome(outcome);
+}
+
+// Whoever asked has no name here: `bellhop gateway` looks it up by device or account.
+Step step_of(const GatewayTrailEntry& entry) {
+  Step step{.at = entry.at, .what = "request", .outcome = name_of(entry.outcome)};
+  step.text = fmt::format("{} at {}: {}, after {} ms", entry.operation.view().empty() ? "a request" : entry.operation.view(),
+                          entry.route.view().empty() ? "no route" : entry.route.view(), entry.status, to_milliseconds(entry.took));
+  return step;
+}
+
+Task<std::vector<Step>> examples_of(Core& core, GatewayOutcome outcome) {
+  std::vector<Step> steps;
+  for (unsigned i = 0; i < core.node.cores.size(); ++i) {
+    const Core* other = core.node.cores[i];
+    auto some = co_await on_core(i, [other, outcome] { return gateway_examples_here(other, outcome); });
+    for (const GatewayTrailEntry& entry : some) steps.push_back(step_of(entry));
+  }
+  std::ranges::sort(steps, {}, &Step::at);
+  co_return steps;
+}
+
 void append_outcome(JsonWriter& json, std::string_view list, OutcomeText text, uint64_t count) {
   json.member("kind", "outcome").member("list", list).member("summary", text.meaning);
   if (!text.todo.empty()) json.member("todo", text.todo);
@@ -355,6 +393,9 @@ Task<bool> explain_outcome(Call& call, std::string_view name, std::string& body)
     steps = co_await examples_of(call.core, *callback);
   } else if (auto api = api_outcome(name)) {
     append_outcome(json, "api", explain(*api), ledger.api[size_t(*api)]);
+  } else if (auto gateway = gateway_outcome(name)) {
+    append_outcome(json, "gateway", explain(*gateway), ledger.gateway[size_t(*gateway)]);
+    steps = co_await examples_of(call.core, *gateway);
   } else {
     co_return false;
   }
@@ -391,7 +432,7 @@ Task<void> explain(Call& call) {
       .member("user", to_hex(facts->id))
       .member("userLogName", call.core.fingerprint(facts->id).text())
       .member("tenant", facts->whole.user.tenant)
-      .member("summary", summary_of(*facts));
+      .member("summary", summary_of(call.core, *facts));
   append_steps(json, "chain", chain_of(*facts));
   append_pending(json, *facts);
   append_steps(json, "next", next_of(*facts, now));

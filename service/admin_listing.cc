@@ -16,19 +16,17 @@ namespace {
 
 constexpr size_t kParametersMax = 16;
 
-// name=value pairs of the query, values unescaped.
-struct Parameters {
-  std::vector<std::pair<std::string_view, std::string>> all;
-  std::optional<std::string_view> find(std::string_view name) const {
-    auto found = std::ranges::find(all, name, [](const auto& pair) { return pair.first; });
-    return found == all.end() ? std::nullopt : std::optional<std::string_view>(found->second);
-  }
-};
-
 std::string names_text(std::span<const std::string_view> names) {
   std::string text;
   for (std::string_view name : names) text += fmt::format("{}{}", text.empty() ? "" : ", ", name);
   return text;
+}
+
+}  // namespace
+
+std::optional<std::string_view> Parameters::find(std::string_view name) const {
+  auto found = std::ranges::find(all, name, [](const auto& pair) { return pair.first; });
+  return found == all.end() ? std::nullopt : std::optional<std::string_view>(found->second);
 }
 
 // What the operator's own command sent is shown back, cut; it is never logged.
@@ -53,6 +51,8 @@ bool read_parameters(std::string_view query, std::span<const std::string_view> n
   }
   return true;
 }
+
+namespace {
 
 bool read_user(const Call& call, const Parameters& parameters, ListQuery& query, std::string& complaint) {
   auto stored = parameters.find("user"), user_id = parameters.find("userId");

@@ -25,6 +25,15 @@ inline constexpr size_t kReadsMax = 64;
 inline constexpr size_t kPageDefault = 100;
 inline constexpr size_t kPageMax = 256;
 
+// name=value pairs of a query, values unescaped.
+struct Parameters {
+  std::vector<std::pair<std::string_view, std::string>> all;
+  std::optional<std::string_view> find(std::string_view name) const;
+};
+// `names`: those that there are. On failure `complaint` says what is wrong.
+bool read_parameters(std::string_view query, std::span<const std::string_view> names, Parameters& parameters,
+                     std::string& complaint);
+
 // The query of a listing, checked. An unknown or repeated name is refused, so that a slip never lists everything.
 struct ListQuery {
   const Tenant* tenant = nullptr;         // `tenant`

@@ -54,9 +54,24 @@ Task<void> remove_device(Call& call);
 Task<void> block_device(Call& call);
 Task<void> unblock_device(Call& call);
 Task<void> wipe_device(Call& call);
+Task<void> compliance_status(Call& call);
+Task<void> replace_compliance(Call& call);
+Task<void> change_compliance(Call& call);
+Task<void> show_compliance(Call& call);
+Task<void> gateway_state(Call& call);
+Task<void> gateway_device(Call& call);
+Task<void> gateway_account(Call& call);
+Task<void> gateway_device_type(Call& call);
+Task<void> gateway_mail_client(Call& call);
+Task<void> gateway_upstreams(Call& call);
+Task<void> gateway_redirects(Call& call);
+Task<void> forget_redirects(Call& call);
 Task<void> list_subscriptions(Call& call);
 Task<void> show_subscription(Call& call);
 Task<void> end_subscription(Call& call);
+
+// Whose device a request about one by its name means; empty: `complaint` says why.
+std::string hold_tenant(const Call& call, std::string& complaint);
 
 // ---- Answers ----
 inline constexpr std::string_view kJson = "application/json";

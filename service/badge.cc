@@ -4,6 +4,7 @@
 #include "core/join.h"
 #include "core/sleep.h"
 #include "proto/apns.h"
+#include "service/policy_points.h"
 #include "service/push.h"
 
 namespace bellhop::service {
@@ -49,7 +50,7 @@ Task<void> Badges::send(const Mailbox& mailbox, uint32_t unread) {
   std::string payload = proto::write_apns_badge(unread);
   TaskScope pushes(&co_await current_context());
   for (const store::DeviceEntry& device : *devices) {
-    if (!device.record.badge || device_refusal(device.record)) continue;
+    if (!device.record.badge || push_refusal(core_, target.tenant->config.id, target.user, device.record)) continue;
     pushes.spawn(send_to_device(target, device, payload));
   }
   co_await pushes.join();

@@ -8,6 +8,9 @@
 #include <string_view>
 #include <vector>
 
+#include "service/gateway_config.h"
+#include "service/policy_config.h"
+
 // The whole configuration as plain values. Every bound and timeout of the service has its name here; a member is named
 // like its key in the file, unit last, and its initialiser is the default. config_table.cc describes each key (range,
 // help) for the parser, `bellhop check` and docs/configuration.md. Nothing here is a secret: keys are named by file.
@@ -44,11 +47,11 @@ enum class ApnsEnvironment : uint8_t { production, sandbox };
 // Who looks a destination up that is reached through a proxy.
 enum class ProxyResolve : uint8_t { proxy, local };
 
-// [listen.public]: devices and Exchange.
+// [listen.public]: devices and Exchange. [listen.gateway]: EWS and ActiveSync clients.
 struct PublicListenerConfig {
   std::vector<HostPort> addresses = {{"0.0.0.0", 443}, {"::", 443}};
-  std::string certificate_file;  // PEM, leaf first; required
-  std::string private_key_file;  // PEM; required
+  std::string certificate_file;  // PEM, leaf first; required with the listener's role
+  std::string private_key_file;  // PEM; likewise
   uint32_t listen_backlog = 4096;
   uint32_t connections_max = 100'000;  // all cores together; each core takes its share
   uint32_t connections_per_address_max = 1'024;
@@ -137,6 +140,7 @@ struct SupervisionConfig {
 struct EwsConfig {
   std::string user_agent = "MailNotificationService/v2 (ExchangeServicesClient/15.00.0913.015)";
   std::string server_version = "Exchange2010_SP2";
+  std::string via;  // "https://host:port" of a gateway; empty: directly
   bool anchor_mailbox = true;
   bool gzip = true;
   std::string ca_file;  // PEM, added to the system's roots; empty: none
@@ -304,13 +308,18 @@ struct TenantConfig {
   std::vector<AppConfig> apps;
 };
 
+// What a process does: "public" serves devices and Exchange's callbacks, "gateway" stands in front of Exchange.
+inline constexpr std::string_view kRolePublic = "public", kRoleGateway = "gateway";
+
 struct Config {
-  std::string public_url;  // "https://push.example.com", no slash at the end; required
+  std::string public_url;  // "https://push.example.com", no slash at the end; required with the role "public"
+  std::vector<std::string> roles = {std::string(kRolePublic)};
   uint32_t cores = 0;      // 0: all that the process may use
   std::string data_dir = "/var/lib/bellhop";
   std::string keyring_file;  // required
   std::string credentials_directory;  // no key: what ${CREDENTIALS_DIRECTORY} stands for; empty: it is not set
   PublicListenerConfig listen_public;
+  PublicListenerConfig listen_gateway = {.addresses = {{"0.0.0.0", 8443}, {"::", 8443}}};
   AdminListenerConfig listen_admin;
   StoreConfig store;
   NotificationConfig notification;
@@ -327,7 +336,18 @@ struct Config {
   std::vector<UpstreamConfig> upstreams;
   ReloadConfig reload;
   RenewalConfig renewal;
+  GatewayConfig gateway;
+  PolicyConfig policy;
   std::vector<TenantConfig> tenants;
+
+  bool has_role(std::string_view role) const {
+    for (const std::string& one : roles) {
+      if (one == role) return true;
+    }
+    return false;
+  }
+  bool is_public() const { return has_role(kRolePublic); }
+  bool is_gateway() const { return has_role(kRoleGateway); }
 };
 
 // Where a thing stands in the file; both count from 1. toml++ counts columns in code points.

@@ -76,6 +76,37 @@ class Comparison {
     }
   }
 
+  // Rules are known by name, and their order counts; sources by their tenant.
+  void policy(const PolicyConfig& before, const PolicyConfig& after) {
+    named("policy.rule", before.rules, after.rules, [](const PolicyRuleConfig& one) { return one.name; });
+    auto names = [](const PolicyConfig& policy) {
+      std::string all;
+      for (const PolicyRuleConfig& rule : policy.rules) all += (all.empty() ? "" : ", ") + rule.name;
+      return all;
+    };
+    std::string old_order = names(before), new_order = names(after);
+    bool moved = old_order != new_order && before.rules.size() == after.rules.size();
+    if (moved) changes_.push_back({.key = "policy.rule", .before = old_order, .after = new_order, .reload = true, .position_key = "policy"});
+    named("policy.source", before.sources, after.sources, [](const PolicySourceConfig& one) { return one.tenant; });
+  }
+
+  // Domains and classes are known by name, routes by their first host.
+  void gateway(const GatewayConfig& before, const GatewayConfig& after) {
+    named("gateway.domain", before.domains, after.domains, [](const GatewayDomainConfig& one) { return one.name; });
+    named("gateway.client", before.clients, after.clients, [](const GatewayClientConfig& one) { return one.name; });
+    auto host_of = [](const GatewayRouteConfig& one) { return one.hosts.empty() ? std::string() : one.hosts.front(); };
+    named("gateway.route", before.routes, after.routes, host_of);
+    for (size_t i = 0; i < after.routes.size(); ++i) {
+      const GatewayRouteConfig& route = after.routes[i];
+      auto old_one = std::ranges::find(before.routes, host_of(route), host_of);
+      if (old_one == before.routes.end()) continue;
+      std::string name = fmt::format("gateway.route[{}]", host_of(route)), place = fmt::format("gateway.route[{}]", i);
+      values(section_of("gateway.route.ews"), &old_one->ews, &route.ews, name + ".ews", place + ".ews");
+      values(section_of("gateway.route.activesync"), &old_one->activesync, &route.activesync, name + ".activesync",
+             place + ".activesync");
+    }
+  }
+
   void tenants(const std::vector<TenantConfig>& before, const std::vector<TenantConfig>& after) {
     for (const TenantConfig& tenant : before) {
       if (find(after, tenant) == after.end()) exists(fmt::format("tenant[{}]", tenant.id), "", false);
@@ -93,6 +124,23 @@ class Comparison {
   }
 
  private:
+  template <class Item, class Name>
+  void named(std::string_view path, const std::vector<Item>& before, const std::vector<Item>& after, Name name_of) {
+    for (const Item& item : before) {
+      bool still = std::ranges::find(after, name_of(item), name_of) != after.end();
+      if (!still) exists(fmt::format("{}[{}]", path, name_of(item)), "", false);
+    }
+    for (size_t i = 0; i < after.size(); ++i) {
+      std::string name = fmt::format("{}[{}]", path, name_of(after[i])), place = fmt::format("{}[{}]", path, i);
+      auto old_one = std::ranges::find(before, name_of(after[i]), name_of);
+      if (old_one == before.end()) {
+        exists(name, place, true);
+      } else {
+        values(section_of(path), &*old_one, &after[i], name, place);
+      }
+    }
+  }
+
   static std::string joined(std::string_view name, std::string_view key) {
     return name.empty() ? std::string(key) : fmt::format("{}.{}", name, key);
   }
@@ -139,13 +187,15 @@ std::vector<ConfigChange> config_changes(const Config& before, const Config& aft
   std::vector<ConfigChange> changes;
   Comparison comparison(changes);
   for (const SectionRow& section : config_sections()) {
-    if (section.repeated) continue;
-    const void* old_values = section.enter(const_cast<Config*>(&before));
-    const void* new_values = section.enter(const_cast<Config*>(&after));
+    if (inside_repeated(section)) continue;
+    const void* old_values = enter_section(section, const_cast<Config&>(before));
+    const void* new_values = enter_section(section, const_cast<Config&>(after));
     comparison.values(section, old_values, new_values, section.path, section.path);
   }
   comparison.proxies(before.proxies, after.proxies);
   comparison.upstreams(before.upstreams, after.upstreams);
+  comparison.gateway(before.gateway, after.gateway);
+  comparison.policy(before.policy, after.policy);
   comparison.tenants(before.tenants, after.tenants);
   return changes;
 }
@@ -162,13 +212,35 @@ namespace {
 template <class Visit>
 void for_each_table(const Config& config, Visit visit) {
   for (const SectionRow& section : config_sections()) {
-    if (!section.repeated) visit(section, section.enter(const_cast<Config*>(&config)), std::string(section.path));
+    if (inside_repeated(section)) continue;
+    visit(section, enter_section(section, const_cast<Config&>(config)), std::string(section.path));
   }
   for (size_t i = 0; i < config.proxies.size(); ++i) {
     visit(section_of("proxy"), &config.proxies[i], fmt::format("proxy[{}]", i));
   }
   for (size_t i = 0; i < config.upstreams.size(); ++i) {
     visit(section_of("upstream"), &config.upstreams[i], fmt::format("upstream[{}]", i));
+  }
+  for (size_t i = 0; i < config.policy.rules.size(); ++i) {
+    visit(section_of("policy.rule"), &config.policy.rules[i], fmt::format("policy.rule[{}]", i));
+  }
+  for (size_t i = 0; i < config.policy.sources.size(); ++i) {
+    visit(section_of("policy.source"), &config.policy.sources[i], fmt::format("policy.source[{}]", i));
+  }
+  const GatewayConfig& gateway = config.gateway;
+  for (size_t i = 0; i < gateway.domains.size(); ++i) {
+    visit(section_of("gateway.domain"), &gateway.domains[i], fmt::format("gateway.domain[{}]", i));
+  }
+  for (size_t i = 0; i < gateway.clients.size(); ++i) {
+    visit(section_of("gateway.client"), &gateway.clients[i], fmt::format("gateway.client[{}]", i));
+  }
+  for (size_t i = 0; i < gateway.routes.size(); ++i) {
+    const GatewayRouteConfig& route = gateway.routes[i];
+    std::string place = fmt::format("gateway.route[{}]", i);
+    visit(section_of("gateway.route"), &route, place);
+    // An endpoint that the route does not have has no table either: its upstream would be missing.
+    if (route.ews.on()) visit(section_of("gateway.route.ews"), &route.ews, place + ".ews");
+    if (route.activesync.on()) visit(section_of("gateway.route.activesync"), &route.activesync, place + ".activesync");
   }
   for (size_t i = 0; i < config.tenants.size(); ++i) {
     const TenantConfig& tenant = config.tenants[i];

@@ -82,6 +82,7 @@ class Reader {
   // `path`: of the table's section, or of the tables that only lead to one ("listen"). `shown_path` has indexes.
   void read_table(const toml::table& table, const std::string& path, const std::string& shown_path, void* parent);
   void report_missing_sections();
+  void read_roles(const toml::table& table);
   const ConfigPositions& positions() const { return positions_; }
 
  private:
@@ -124,6 +125,17 @@ bool leads_to_section(std::string_view path) {
 
 std::string child_path(const std::string& path, std::string_view name) {
   return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name);
+}
+
+// What is required depends on them, and tables are read in the order of their names.
+void Reader::read_roles(const toml::table& table) {
+  const toml::array* items = table["roles"].as_array();
+  if (!items) return;  // none, or not a list: read_value() complains
+  std::vector<std::string> roles;
+  for (const toml::node& item : *items) {
+    if (const auto* text = item.as_string()) roles.push_back(text->get());
+  }
+  if (!roles.empty()) outcome_.config.roles = std::move(roles);
 }
 
 void Reader::read_table(const toml::table& table, const std::string& path, const std::string& shown_path, void* parent) {
@@ -216,7 +228,7 @@ void Reader::report_unknown(const toml::key& key, const toml::node& node, const 
 void Reader::report_missing_keys(const SectionRow& section, const toml::table& table) {
   ConfigPosition position = section.path.empty() ? ConfigPosition{} : position_of(table.source());
   for (const KeyRow& key : section.keys) {
-    if (!key.required || table.contains(key.name)) continue;
+    if (!is_required(section, key, outcome_.config) || table.contains(key.name)) continue;
     problem(position, fmt::format("missing key \"{}\" {}; add for example {} = {}", key.name, place_text(section),
                                   key.name, key.example));
   }
@@ -224,14 +236,14 @@ void Reader::report_missing_keys(const SectionRow& section, const toml::table& t
 
 void Reader::report_missing_sections() {
   for (const SectionRow& section : config_sections()) {
-    if (section.repeated || visited_.contains(section.path)) continue;
+    if (inside_repeated(section) || visited_.contains(section.path)) continue;
     for (const KeyRow& key : section.keys) {
-      if (!key.required) continue;
+      if (!is_required(section, key, outcome_.config)) continue;
       problem({}, fmt::format("missing table {} with the key \"{}\"; add for example {} = {}", section_text(section),
                               key.name, key.name, key.example));
     }
   }
-  if (!visited_.contains("tenant")) problem({}, "there is no [[tenant]]; add one with id, name and ews_hosts");
+  if (outcome_.config.is_public() && !visited_.contains("tenant")) problem({}, "there is no [[tenant]]; add one with id, name and ews_hosts");
 }
 
 void Reader::read_value(const KeyRow& key, const std::string& name, const std::string& shown_name,
@@ -439,6 +451,7 @@ ConfigOutcome parse_config(std::string_view text, std::string_view file_name, st
     return outcome;
   }
   Reader reader(file_name, outcome);
+  reader.read_roles(parsed.table());
   reader.read_table(parsed.table(), "", "", &outcome.config);
   reader.report_missing_sections();
   if (outcome.config.store.path.front() != '/') {

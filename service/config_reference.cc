@@ -30,7 +30,8 @@ std::string_view type_text(const KeyRow& key) {
 }
 
 std::string default_text(const KeyRow& key, void* section) {
-  if (key.required) return "required";
+  if (key.required && key.role.empty()) return "required";
+  if (key.required) return fmt::format("required with the role `{}`", key.role);
   std::string value = value_text(key, key.member(section));
   return value.empty() ? "none" : fmt::format("`{}`", value);
 }
@@ -73,12 +74,9 @@ std::string config_reference_markdown() {
       "Limits \"on one core\" hold for each of `cores`. The file holds no secret: keys are named by their files.\n\n"
       "A change takes effect by a reload (`bellhop reload`, SIGHUP) or a restart, as the table says; `bellhop check --diff`\n"
       "tells which before it is made. A reload takes all of a file or, where anything needs a restart, nothing of it.\n";
-  Config config;
-  void* tenant = nullptr;
   for (const SectionRow& section : config_sections()) {
-    void* values = section.enter(section.path == "tenant.app" ? tenant : &config);
-    if (section.path == "tenant") tenant = values;
-    append_section(section, values, out);
+    Config config;
+    append_section(section, enter_section(section, config), out);
   }
   return out;
 }

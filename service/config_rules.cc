@@ -8,6 +8,8 @@
 #include <tuple>
 
 #include "service/config_table.h"
+#include "service/gateway_config_rules.h"
+#include "service/policy_config_rules.h"
 
 namespace bellhop::service {
 namespace {
@@ -33,6 +35,12 @@ constexpr OrderRule kOrderRules[] = {
              "listen.public.http2_connection_window_bytes", listen_public.http2_connection_window_bytes),
     BH_ORDER("listen.public.http2_connection_window_bytes", listen_public.http2_connection_window_bytes,
              "listen.public.http2_body_bytes_max", listen_public.http2_body_bytes_max),
+    BH_ORDER("listen.gateway.connections_per_address_max", listen_gateway.connections_per_address_max,
+             "listen.gateway.connections_max", listen_gateway.connections_max),
+    BH_ORDER("listen.gateway.http2_stream_window_bytes", listen_gateway.http2_stream_window_bytes,
+             "listen.gateway.http2_connection_window_bytes", listen_gateway.http2_connection_window_bytes),
+    BH_ORDER("listen.gateway.http2_connection_window_bytes", listen_gateway.http2_connection_window_bytes,
+             "listen.gateway.http2_body_bytes_max", listen_gateway.http2_body_bytes_max),
     BH_ORDER("notification.decrypt_queue_per_tenant_max", notification.decrypt_queue_per_tenant_max,
              "notification.decrypt_queue_max", notification.decrypt_queue_max),
     BH_ORDER("notification.auto_push_below", notification.auto_push_below, "notification.auto_journal_above",
@@ -268,6 +276,8 @@ void check_config_rules(const Config& config, std::string_view file_name, const 
   rules.check_trusted();
   rules.check_proxies();
   rules.check_tenants();
+  check_gateway_rules(config, file_name, positions, problems);
+  check_policy_rules(config, file_name, positions, problems);
 }
 
 }  // namespace bellhop::service

@@ -8,96 +8,15 @@
 #include <type_traits>
 
 #include "core/base/check.h"
+#include "service/config_rows.h"
+#include "service/gateway_config_rows.h"
+#include "service/logon_config_rows.h"
+#include "service/policy_config_rows.h"
 
 namespace bellhop::service {
 namespace {
 
-template <class T>
-struct MemberTraits;
-template <class S, class V>
-struct MemberTraits<V S::*> {
-  using Section = S;
-  using Value = V;
-};
-
-template <auto Member>
-using ValueOf = typename MemberTraits<decltype(Member)>::Value;
-
-template <auto Member>
-void* member_of(void* section) {
-  return &(static_cast<typename MemberTraits<decltype(Member)>::Section*>(section)->*Member);
-}
-
-template <auto Member>
-constexpr KeyRow number(std::string_view name, uint64_t min, uint64_t max, std::string_view unit,
-                        std::string_view help) {
-  static_assert(std::is_same_v<ValueOf<Member>, uint32_t> || std::is_same_v<ValueOf<Member>, uint64_t>);
-  KeyKind kind = std::is_same_v<ValueOf<Member>, uint32_t> ? KeyKind::number32 : KeyKind::number64;
-  return {.name = name, .kind = kind, .member = member_of<Member>, .min = min, .max = max, .unit = unit, .help = help};
-}
-
-template <auto Member>
-constexpr KeyRow one_of_numbers(std::string_view name, std::span<const uint32_t> numbers, std::string_view unit,
-                                std::string_view help) {
-  static_assert(std::is_same_v<ValueOf<Member>, uint32_t>);
-  return {.name = name, .kind = KeyKind::number32, .member = member_of<Member>, .numbers = numbers, .unit = unit,
-          .help = help};
-}
-
-template <auto Member>
-constexpr KeyRow boolean(std::string_view name, std::string_view help) {
-  static_assert(std::is_same_v<ValueOf<Member>, bool>);
-  return {.name = name, .kind = KeyKind::boolean, .member = member_of<Member>, .help = help};
-}
-
-template <auto Member>
-constexpr KeyRow text(std::string_view name, TextCheck refuse, std::string_view example, std::string_view help) {
-  static_assert(std::is_same_v<ValueOf<Member>, std::string>);
-  return {.name = name, .kind = KeyKind::text, .member = member_of<Member>, .refuse = refuse, .example = example,
-          .help = help};
-}
-
-template <auto Member>
-constexpr KeyRow path(std::string_view name, KeyKind kind, std::string_view example, std::string_view help) {
-  static_assert(std::is_same_v<ValueOf<Member>, std::string>);
-  return {.name = name, .kind = kind, .member = member_of<Member>, .example = example, .help = help};
-}
-
-template <auto Member>
-constexpr KeyRow choice(std::string_view name, std::span<const std::string_view> choices, std::string_view help) {
-  static_assert(std::is_enum_v<ValueOf<Member>> && sizeof(ValueOf<Member>) == 1);
-  return {.name = name, .kind = KeyKind::choice, .member = member_of<Member>, .choices = choices, .help = help};
-}
-
-template <auto Member>
-constexpr KeyRow list(std::string_view name, TextCheck refuse, std::string_view example, std::string_view help) {
-  using Value = ValueOf<Member>;
-  KeyKind kind = std::is_same_v<Value, std::vector<HostPort>>  ? KeyKind::address_list
-                 : std::is_same_v<Value, std::vector<uint16_t>> ? KeyKind::port_list
-                 : std::is_same_v<Value, std::vector<Cidr>>     ? KeyKind::cidr_list
-                                                                : KeyKind::text_list;
-  return {.name = name, .kind = kind, .member = member_of<Member>, .refuse = refuse, .example = example, .help = help};
-}
-
-template <auto Member>
-constexpr KeyRow address(std::string_view name, std::string_view example, std::string_view help) {
-  static_assert(std::is_same_v<ValueOf<Member>, HostPort>);
-  return {.name = name, .kind = KeyKind::address, .member = member_of<Member>, .example = example, .help = help};
-}
-
-constexpr KeyRow required(KeyRow row) {
-  row.required = true;
-  return row;
-}
-
-constexpr KeyRow at_reload(KeyRow row) {
-  row.when_changed = WhenChanged::reload;
-  return row;
-}
-constexpr KeyRow at_restart(KeyRow row) {
-  row.when_changed = WhenChanged::restart;
-  return row;
-}
+using namespace config_rows;  // NOLINT(google-build-using-namespace)
 
 constexpr std::string_view kRsaEngines[] = {"auto", "boringssl", "avx512f", "avx512ifma"};
 constexpr std::string_view kAckModes[] = {"after-push", "after-journal", "auto"};
@@ -110,8 +29,11 @@ constexpr uint32_t kRsaBits[] = {2048, 3072};
 constexpr uint64_t kMany = 100'000'000;
 
 constexpr KeyRow kTopKeys[] = {
-    required(text<&Config::public_url>("public_url", refuse_public_url, "\"https://push.example.com\"",
-        "What callback URLs begin with: how Exchange reaches [listen.public]. Scheme, host and optional port.")),
+    list<&Config::roles>("roles", refuse_role, "[\"public\", \"gateway\"]",
+        "What this process does. `public`: it serves devices and Exchange's callbacks. `gateway`: it stands in front of "
+        "Exchange, see [gateway](gateway.md)."),
+    with_role(kRolePublic, required(text<&Config::public_url>("public_url", refuse_public_url, "\"https://push.example.com\"",
+        "What callback URLs begin with: how Exchange reaches [listen.public]. Scheme, host and optional port."))),
     number<&Config::cores>("cores", 0, 1024, "",
         "Threads that serve, each with its own event loop. 0: one for each CPU that the process may use."),
     path<&Config::data_dir>("data_dir", KeyKind::path, "\"/var/lib/bellhop\"",
@@ -123,7 +45,7 @@ constexpr KeyRow kTopKeys[] = {
 
 constexpr KeyRow kPublicKeys[] = {
     list<&PublicListenerConfig::addresses>("addresses", nullptr, "[\"0.0.0.0:443\", \"[::]:443\"]",
-        "Addresses to listen on for devices and Exchange."),
+        "Addresses to listen on."),
     at_reload(required(path<&PublicListenerConfig::certificate_file>("certificate_file", KeyKind::file,
         "\"/etc/bellhop/tls/server.pem\"",
         "Certificate chain of the server in PEM, its own certificate first."))),
@@ -192,6 +114,9 @@ constexpr KeyRow kPublicKeys[] = {
         "Between the two steps of an orderly end, of a connection or, in both versions of HTTP, of the server: requests that "
         "were on their way at the first are still taken."),
 };
+
+// The size of a body is the endpoint's to say.
+constexpr auto kGatewayListenerKeys = without(kPublicKeys, "body_bytes_max");
 
 constexpr KeyRow kAdminKeys[] = {
     address<&AdminListenerConfig::address>("address", "\"127.0.0.1:9443\"",
@@ -295,6 +220,10 @@ constexpr KeyRow kEwsKeys[] = {
     text<&EwsConfig::server_version>("server_version", refuse_server_version, "\"Exchange2010_SP2\"",
         "RequestServerVersion of requests. One that asks for what came later (a preview text: Exchange2013) names the "
         "version that has it, and goes without where the server is older."),
+    text<&EwsConfig::via>("via", refuse_gateway_upstream, "\"https://gateway.example.com:8443\"",
+        "A gateway that all requests to Exchange go through, this process's own or another's: see [operating](operating.md#bellhops-own-ews-through-a-gateway). They keep the "
+        "host of their EWS URL, by which it finds its route, and say in a signed header for which user and devices they are, so "
+        "that it can apply the policy; that takes the same keyring there. Autodiscover does not go through it."),
     boolean<&EwsConfig::anchor_mailbox>("anchor_mailbox",
         "Send X-AnchorMailbox, which leads a request to the mailbox's own server, with the address of the credential "
         "record. Without it Exchange Online may answer slowly or not at all."),
@@ -554,20 +483,14 @@ constexpr KeyRow kAppKeys[] = {
         "Which of Apple's two services the app's tokens belong to."),
 };
 
-template <auto Member>
-void* enter(void* parent) {
-  return member_of<Member>(parent);
-}
 void* enter_top(void* config) { return config; }
-template <auto Member>
-void* append(void* parent) {
-  auto* items = static_cast<ValueOf<Member>*>(member_of<Member>(parent));
-  return &items->emplace_back();
-}
 
 constexpr SectionRow kSections[] = {
     {"", false, 0, enter_top, kTopKeys, "At the top of the file, before the first table."},
-    {"listen.public", false, 0, enter<&Config::listen_public>, kPublicKeys, "Devices and Exchange; TLS."},
+    {"listen.public", false, 0, enter<&Config::listen_public>, kPublicKeys, "Devices and Exchange; TLS. With the role `public`.",
+     WhenChanged::restart, kRolePublic},
+    {"listen.gateway", false, 0, enter<&Config::listen_gateway>, kGatewayListenerKeys,
+     "Clients of EWS and ActiveSync; TLS. With the role `gateway`.", WhenChanged::restart, kRoleGateway},
     {"listen.admin", false, 0, enter<&Config::listen_admin>, kAdminKeys, "Operators on this host."},
     {"store", false, 0, enter<&Config::store>, kStoreKeys, "The embedded store."},
     {"notification", false, 0, enter<&Config::notification>, kNotificationKeys,
@@ -598,7 +521,33 @@ constexpr SectionRow kSections[] = {
     {"renewal", false, 0, enter<&Config::renewal>, kRenewalKeys,
      "How subscriptions are kept alive without their devices; see [operating](operating.md#renewal-of-subscriptions-and-keys).",
      WhenChanged::reload},
-    {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; at least one.",
+    {"gateway", false, 0, enter<&Config::gateway>, kGatewayKeys,
+     "What stands in front of Exchange, with the role `gateway`; see [gateway](gateway.md).", WhenChanged::reload},
+    {"gateway.certificates", false, 0, enter<&GatewayConfig::certificates>, kCertificatesKeys,
+     "Users who log on at the gateway by certificate; see [kerberos](kerberos.md).", WhenChanged::reload},
+    {"gateway.kerberos", false, 0, enter<&GatewayConfig::kerberos>, kKerberosKeys,
+     "How the gateway logs users on at Exchange without their passwords; see [kerberos](kerberos.md). What the keytab holds is read "
+     "again by a reload.", WhenChanged::restart},
+    {"gateway.domain", true, kGatewayDomainsMax, append<&GatewayConfig::domains>, kGatewayDomainKeys,
+     "Names of one domain: an account is known under all of them.", WhenChanged::reload},
+    {"gateway.client", true, kGatewayClientsMax, append<&GatewayConfig::clients>, kGatewayClientKeys,
+     "What classes of EWS clients may do. The first class that fits counts; who fits in none may do what gateway.operations says.",
+     WhenChanged::reload},
+    {"gateway.route", true, kGatewayRoutesMax, append<&GatewayConfig::routes>, kGatewayRouteKeys,
+     "Hosts that clients name, and what stands behind them.", WhenChanged::reload},
+    {"gateway.route.ews", false, 0, enter<&GatewayRouteConfig::ews>, kGatewayEndpointKeys,
+     "Where EWS of the route above it is. Without it these hosts have none.", WhenChanged::reload},
+    {"gateway.route.activesync", false, 0, enter<&GatewayRouteConfig::activesync>, kGatewayEndpointKeys,
+     "Where ActiveSync of the route above it is. Without it these hosts have none.", WhenChanged::reload},
+    {"policy", false, 0, enter<&Config::policy>, kPolicyKeys,
+     "Which devices are let in; see [policy](policy.md).", WhenChanged::reload},
+    {"policy.rule", true, kPolicyRulesMax, append<&PolicyConfig::rules>, kPolicyRuleKeys,
+     "One rule; in the order of the file the first decides whose conditions all match. A rule without conditions matches every "
+     "device.",
+     WhenChanged::reload},
+    {"policy.source", true, kPolicySourcesMax, append<&PolicyConfig::sources>, kPolicySourceKeys,
+     "Where what is known of a tenant's devices is taken from, beside the admin interface.", WhenChanged::reload},
+    {"tenant", true, kTenantsMax, append<&Config::tenants>, kTenantKeys, "One for each customer; with the role `public` at least one.",
      WhenChanged::reload},
     {"tenant.app", true, kAppsPerTenantMax, append<&TenantConfig::apps>, kAppKeys,
      "One for each push app of the tenant above it.", WhenChanged::reload},
@@ -633,6 +582,33 @@ const SectionRow* find_config_section(std::string_view path) {
     if (section.path == path) return &section;
   }
   return nullptr;
+}
+
+const SectionRow* parent_of(const SectionRow& section) {
+  std::string_view path = section.path;
+  while (!path.empty()) {
+    size_t dot = path.rfind('.');
+    path = path.substr(0, dot == std::string_view::npos ? 0 : dot);
+    if (const SectionRow* parent = find_config_section(path)) return parent;
+  }
+  return nullptr;
+}
+
+bool inside_repeated(const SectionRow& section) {
+  for (const SectionRow* one = &section; one; one = parent_of(*one)) {
+    if (one->repeated) return true;
+  }
+  return false;
+}
+
+void* enter_section(const SectionRow& section, Config& config) {
+  const SectionRow* parent = parent_of(section);
+  return section.enter(parent ? enter_section(*parent, config) : &config);
+}
+
+bool is_required(const SectionRow& section, const KeyRow& key, const Config& config) {
+  std::string_view role = key.role.empty() ? section.role : key.role;
+  return key.required && (role.empty() || config.has_role(role));
 }
 
 const KeyRow* find_config_key(const SectionRow& section, std::string_view name) {
@@ -696,7 +672,10 @@ std::string value_text(const KeyRow& key, const void* member) {
     }
     case KeyKind::address: return quoted(to_text(*static_cast<const HostPort*>(member)));
     case KeyKind::address_list: return joined(*static_cast<const std::vector<HostPort>*>(member), true);
-    case KeyKind::text_list: return joined(*static_cast<const std::vector<std::string>*>(member), true);
+    case KeyKind::text_list: {
+      const auto& items = *static_cast<const std::vector<std::string>*>(member);
+      return items.empty() ? "" : joined(items, true);  // an empty one cannot be written
+    }
     case KeyKind::port_list: return joined(*static_cast<const std::vector<uint16_t>*>(member), false);
     case KeyKind::cidr_list: return joined(*static_cast<const std::vector<Cidr>*>(member), true);
   }

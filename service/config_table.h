@@ -49,6 +49,7 @@ struct KeyRow {
   std::string_view example = "";  // in TOML
   std::string_view help = "";
   WhenChanged when_changed = WhenChanged::as_section;
+  std::string_view role = {};  // required with this role only; empty: as its section says
 };
 
 // One table of the file. `path` is "" for the top, else dotted. A repeated one is an array of tables.
@@ -60,11 +61,20 @@ struct SectionRow {
   std::span<const KeyRow> keys;
   std::string_view help;
   WhenChanged when_changed = WhenChanged::restart;  // of keys that do not say otherwise
+  std::string_view role = {};                       // what is required in it is so with this role only; empty: always
 };
 
-// A parent stands before its children. The parent of "tenant.app" is "tenant", of all others the top.
+// A parent stands before its children: "tenant" before "tenant.app".
 std::span<const SectionRow> config_sections();
 const SectionRow* find_config_section(std::string_view path);
+// The section whose struct holds this one's: of "tenant.app" it is "tenant", of "listen.public" the top. Null for the top.
+const SectionRow* parent_of(const SectionRow& section);
+// It, or one that holds it, is repeated: there is none, or there are several, of its structs.
+bool inside_repeated(const SectionRow& section);
+// The struct of a section in `config`; appends an item to each repeated section on the way. For tests and the reference.
+void* enter_section(const SectionRow& section, Config& config);
+// What the file must hold, with these roles.
+bool is_required(const SectionRow& section, const KeyRow& key, const Config& config);
 const KeyRow* find_config_key(const SectionRow& section, std::string_view name);
 
 // A reload takes the key's new value.
@@ -85,6 +95,8 @@ std::optional<Cidr> parse_cidr(std::string_view text);
 std::string to_text(const Cidr& cidr);
 // "http://host:port", or "https://host:port" for TLS with the proxy; nothing may follow.
 std::optional<ProxyConfig> parse_proxy_url(std::string_view text);
+// "https://host" or "https://host:port"; nothing may follow.
+std::optional<HostPort> parse_gateway_upstream(std::string_view text);
 bool is_ip_address(std::string_view host);
 bool is_loopback_address(std::string_view host);
 // Lower-case letters, digits and hyphens in labels of at most 63, 253 in all (RFC 1123); no trailing dot, and a last
@@ -105,6 +117,22 @@ std::string_view refuse_proxy_reference(std::string_view text);  // a name, or w
 std::string_view refuse_username(std::string_view text);
 std::string_view refuse_topic(std::string_view text);
 std::string_view refuse_apple_id(std::string_view text);
+std::string_view refuse_role(std::string_view text);
+std::string_view refuse_decision_point(std::string_view text);
+std::string_view refuse_source_url(std::string_view text);  // https, without a query
+std::string_view refuse_text_pattern(std::string_view text);  // "*" for any characters, "!" in front
+std::string_view refuse_user_pattern(std::string_view text);  // an address in lower case, "!" in front
+std::string_view refuse_version(std::string_view text);       // numbers with dots
+std::string_view refuse_gateway_upstream(std::string_view text);  // "https://host", perhaps with a port
+std::string_view refuse_domain(std::string_view text);
+std::string_view refuse_netbios_name(std::string_view text);
+std::string_view refuse_user_agent_pattern(std::string_view text);
+std::string_view refuse_ews_operation(std::string_view text);  // an operation of EWS, or a group of them
+std::string_view refuse_service_principal(std::string_view text);
+std::string_view refuse_principal(std::string_view text);
+std::string_view refuse_kdc(std::string_view text);              // "REALM=host", perhaps with a port
+std::string_view refuse_realm_of_domain(std::string_view text);  // "domain=REALM"
+std::string_view refuse_account(std::string_view text);
 
 // The candidate nearest to `word` by edit distance (insert, delete, change, swap of neighbours; letter case counts
 // little); nothing where none is near enough to be a slip.

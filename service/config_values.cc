@@ -9,7 +9,10 @@
 
 #include "core/base/bytes.h"
 #include "proto/ews.h"
+#include "proto/ews_operations.h"
+#include "proto/url.h"
 #include "service/config_table.h"
+#include "service/policy_rules.h"
 
 namespace bellhop::service {
 namespace {
@@ -134,6 +137,14 @@ std::optional<ProxyConfig> parse_proxy_url(std::string_view text) {
   return proxy;
 }
 
+std::optional<HostPort> parse_gateway_upstream(std::string_view text) {
+  if (!text.starts_with("https://")) return std::nullopt;
+  std::string_view rest = text.substr(8);
+  bool has_port = !rest.ends_with(']') && rest.find(':') != std::string_view::npos;
+  if (ascii_lower(rest) != rest) return std::nullopt;
+  return has_port ? parse_host_port(rest) : parse_host_port(std::string(rest) + ":443");
+}
+
 std::string_view refuse_public_url(std::string_view text) {
   if (!text.starts_with("https://")) return "must begin with \"https://\"";
   if (text.size() > 500) return "must have at most 500 characters, so that callback URLs fit into Exchange's limit";
@@ -213,6 +224,126 @@ std::string_view refuse_username(std::string_view text) {
   if (text.find(':') != std::string_view::npos) return "must not hold a colon";  // RFC 7617 section 2
   if (text.size() > 255) return "must have at most 255 characters";
   return refuse_header_value(text);
+}
+
+std::string_view refuse_role(std::string_view text) {
+  return text == kRolePublic || text == kRoleGateway ? "" : "must be \"public\" or \"gateway\"";
+}
+
+std::string_view refuse_gateway_upstream(std::string_view text) {
+  if (!text.starts_with("https://")) return "must begin with \"https://\": credentials never travel without TLS";
+  return parse_gateway_upstream(text) ? "" : "must be \"https://\" with a host in lower case, and perhaps a port; no path";
+}
+
+std::string_view refuse_domain(std::string_view text) {
+  if (ascii_lower(text) != text) return "must be in lower case";
+  return is_host_name(text) ? "" : "must be a domain: labels of letters, digits and inner hyphens";
+}
+
+std::string_view refuse_netbios_name(std::string_view text) {
+  bool good = !text.empty() && text.size() <= 15 && std::all_of(text.begin(), text.end(), [](char c) {
+    return is_lower_alnum(ascii_lower(c)) || c == '-' || c == '_';
+  });
+  return good ? "" : "must be 1 to 15 letters, digits, hyphens and underscores";
+}
+
+std::string_view refuse_user_agent_pattern(std::string_view text) {
+  size_t star = text.find('*');
+  if (text.empty() || text.size() > 128) return "must have 1 to 128 characters";
+  if (star != std::string_view::npos && star + 1 != text.size()) return "may have a \"*\" only at its end";
+  return refuse_header_value(text);
+}
+
+std::string_view refuse_ews_operation(std::string_view text) {
+  bool known = proto::is_ews_operation(text) || proto::ews_operation_group_of_name(text);
+  return known ? "" : "must be an operation of EWS, such as \"GetItem\", or a group: notification, read, write, sensitive, bulk";
+}
+
+namespace {
+
+bool is_realm(std::string_view text) {
+  return !text.empty() && text.size() <= 253 && std::all_of(text.begin(), text.end(), [](char c) {
+    return is_lower_alnum(ascii_lower(c)) || c == '-' || c == '.' || c == '_';
+  });
+}
+
+}  // namespace
+
+std::string_view refuse_principal(std::string_view text) {
+  size_t at = text.rfind('@');
+  bool good = at != std::string_view::npos && at > 0 && at <= 256 && is_realm(text.substr(at + 1)) &&
+              std::all_of(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), [](char c) {
+                return is_lower_alnum(ascii_lower(c)) || c == '-' || c == '.' || c == '_' || c == '/' || c == '$';
+              });
+  return good ? "" : "must be an account, \"@\" and its realm";
+}
+
+std::string_view refuse_kdc(std::string_view text) {
+  size_t sign = text.find('=');
+  constexpr std::string_view kForm = "must be a realm, \"=\" and a host, perhaps with a port";
+  if (sign == std::string_view::npos || !is_realm(text.substr(0, sign))) return kForm;
+  std::string_view server = text.substr(sign + 1);
+  bool good = is_ip_address(server) || is_host_name(server) || parse_host_port(server);
+  return good ? "" : kForm;
+}
+
+std::string_view refuse_realm_of_domain(std::string_view text) {
+  size_t sign = text.find('=');
+  bool good = sign != std::string_view::npos && refuse_domain(text.substr(0, sign)).empty() && is_realm(text.substr(sign + 1));
+  return good ? "" : "must be a domain in lower case, \"=\" and its realm";
+}
+
+std::string_view refuse_service_principal(std::string_view text) {
+  size_t slash = text.find('/');
+  bool good = slash != std::string_view::npos && slash > 0 && slash + 1 < text.size() && text.size() <= 256 &&
+              std::all_of(text.begin(), text.end(), [](char c) { return is_lower_alnum(ascii_lower(c)) || c == '-' || c == '.' || c == '/' || c == '@' || c == ':'; });
+  return good ? "" : "must be a service and a host, and perhaps a realm";
+}
+
+std::string_view refuse_account(std::string_view text) {
+  size_t at = text.find('@');
+  bool good = at != std::string_view::npos && at > 0 && text.size() <= 256 && is_host_name(text.substr(at + 1)) &&
+              std::none_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) <= 0x20 || c == 0x7f || c == '\\'; });
+  return good ? "" : "must be user@domain, with the domain in lower case";
+}
+
+std::string_view refuse_decision_point(std::string_view text) {
+  for (size_t i = 0; i < kDecisionPoints; ++i) {
+    if (text == name_of(static_cast<DecisionPoint>(i))) return "";
+  }
+  return "must be registration, subscription, callback, push, ews or activesync";
+}
+
+std::string_view refuse_source_url(std::string_view text) {
+  Result<proto::Url> url = proto::Url::parse(text);
+  return url && !url->query ? "" : "must be https:// with a host and a path, and without a query";
+}
+
+std::string_view refuse_text_pattern(std::string_view text) {
+  if (text.starts_with('!')) text.remove_prefix(1);
+  if (text.empty() || text.size() > 128) return "must have 1 to 128 bytes";
+  bool clean = std::none_of(text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20 || c == 0x7f; });
+  return clean ? "" : "must not hold control characters";
+}
+
+std::string_view refuse_user_pattern(std::string_view text) {
+  if (text.starts_with('!')) text.remove_prefix(1);
+  size_t at = text.find('@');
+  bool whole = at != text.npos && at > 0 && at + 1 < text.size() && text.rfind('@') == at && text.size() <= 320;
+  if (!whole || text.find('*') != text.npos) return "must be a whole address: users are known by their hashes";
+  bool folded = std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<uint8_t>(c) <= 0x20 || c == 0x7f || (c >= 'A' && c <= 'Z');
+  });
+  return folded ? "" : "must be in lower case, without spaces";
+}
+
+std::string_view refuse_version(std::string_view text) {
+  bool plain = std::all_of(text.begin(), text.end(), [](char c) { return is_digit(c) || c == '.'; });
+  if (!plain || text.empty() || text.size() > 32 || !is_digit(text.front()) || !is_digit(text.back()) ||
+      text.find("..") != text.npos) {
+    return "must be numbers with dots between them";
+  }
+  return "";
 }
 
 std::string_view refuse_topic(std::string_view text) {

@@ -24,10 +24,14 @@
 namespace bellhop::service {
 
 class Autodiscover;
+class Gateway;
+class Compliance;
 class Journal;
 class KeyMaker;
 class Mailboxes;
 class NotificationObserver;
+class Gateway;
+class Policy;
 class Pusher;
 class Registrar;
 class Supervision;
@@ -46,8 +50,10 @@ struct Node {
   std::atomic<bool> leaving{false};  // they still are, but whoever asks is told to go elsewhere: the first step of a drain
   std::atomic<bool> draining{false};  // what comes now is handed back
   Refusals refusals;                 // subscriptions that all cores turned away lately
-  std::atomic<int64_t> listener_certificate_expires_s{0};  // Unix seconds; 0: not known yet
+  std::atomic<int64_t> listener_certificate_expires_s{0};  // Unix seconds; 0: not known yet, or none
+  std::atomic<int64_t> gateway_certificate_expires_s{0};   // likewise
   HostOutages host_outages{};
+  Compliance* compliance = nullptr;  // null where a test needs none
 
   // The core that owns a mailbox's hot state.
   unsigned home_core(const store::StoredUserId& user) const {
@@ -75,6 +81,8 @@ struct Core {
   Renewal* renewal = nullptr;                 // null where a test needs none: subscriptions are then left as they are
   KeyMaker* key_maker = nullptr;              // to be nudged when the pool of keys shrinks; null in tests
   NotificationObserver* observer = nullptr;  // demo and tests
+  Policy* policy = nullptr;                  // null: everybody is let in
+  Gateway* gateway = nullptr;                // null without its role
   GenerationSlot generations{node.start};
   Overload overload{};
   // What the handling of callbacks hangs on. Stopped when the patience of a drain is over: what is left is handed back.

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "service/policy_points.h"
+
 namespace bellhop::service {
 namespace {
 
@@ -62,14 +64,15 @@ Task<void> Delivery::look_again() {
   for (const store::DeviceEntry& device : devices_) {
     auto found = std::ranges::find(*now, device.key, &store::DeviceEntry::key);
     std::optional<DeviceOutcome> end = DeviceOutcome::skipped_no_device;
-    if (found != now->end()) end = device_refusal(found->record);
+    if (found != now->end()) end = push_refusal(core_, target_.tenant->config.id, target_.user, found->record);
     if (end) gone_.emplace_back(device.key, *end);
   }
 }
 
 std::optional<DeviceOutcome> Delivery::refusal_of(const store::DeviceEntry& device) const {
   auto gone = std::ranges::find(gone_, device.key, &std::pair<store::DeviceKey, DeviceOutcome>::first);
-  return gone != gone_.end() ? gone->second : device_refusal(device.record);
+  if (gone != gone_.end()) return gone->second;
+  return push_refusal(core_, target_.tenant->config.id, target_.user, device.record);
 }
 
 // How it ends where no push is made; nothing where one is to be made.

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <string>
 
+#include "service/kerberos_error.h"
+
 namespace bellhop::service {
 namespace {
 
@@ -60,6 +62,8 @@ std::string service_error_text(uint16_t code, uint32_t detail) {
     case ServiceError::platform_unavailable: return "this platform is not available on this server";
     case ServiceError::exchange_failed: return with_status("Exchange did not give a usable answer", detail);
     case ServiceError::exchange_throttled: return with_seconds("Exchange asks to wait", detail);
+    case ServiceError::gateway_denied:
+      return "the gateway on the way lets none of the mailbox's devices in, or not the one whose credentials were used";
     case ServiceError::breaker_open: return "the EWS host failed too often just now; not asked again yet";
     case ServiceError::too_many_handovers:
       return "too many hand-overs of this mailbox's subscription within an hour (limits.subscribe_handovers_per_hour)";
@@ -78,6 +82,9 @@ std::string service_error_text(uint16_t code, uint32_t detail) {
     case ServiceError::certificate_not_asked:
       return with_status("Exchange did not ask for a certificate in the TLS handshake, and refuses the client; it must "
                          "negotiate client certificates at once", detail);
+    case ServiceError::compliance_data: return "the compliance data cannot be used";
+    case ServiceError::compliance_limit:
+      return fmt::format("more devices than are taken at once ({}); policy.devices_max says how many there may be", detail);
     case ServiceError::proxy_unreachable:
       return detail == 0 ? "the proxy cannot be reached: its name has no address"
                          : fmt::format("the proxy cannot be reached: {}", errno_text(detail));
@@ -97,6 +104,7 @@ std::string service_error_text(uint16_t code, uint32_t detail) {
 }  // namespace
 
 void register_error_texts() {
+  register_kerberos_error_texts();
   register_error_text(Domain::config, "config", config_error_text);
   register_error_text(Domain::service, "service", service_error_text);
 }

@@ -47,7 +47,10 @@ enum class ServiceError : uint16_t {
   grant_refused = 31,           // the token endpoint takes the refresh token no more, or never did; detail = status
   refresh_token_spent = 32,     // its grant's answer was lost, and the issuer's grace is over
   certificate_not_asked = 33,   // Exchange refused a client whose certificate it had not asked for; detail = status
+  compliance_data = 34,         // a line of compliance data cannot be used; who read it says why
+  compliance_limit = 35,        // more devices or lines than are taken at once; detail = how many are
 
+  gateway_denied = 50,          // a gateway on the way to Exchange lets the mailbox's devices not in
   // The proxy between us and a server; is_proxy_fault() knows them by their order.
   proxy_unreachable = 60,     // detail = errno, or 0 where its name has no address
   proxy_timed_out = 61,

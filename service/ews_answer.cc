@@ -152,6 +152,14 @@ std::string_view ews_operation_name(EwsOperation operation) {
   return "";
 }
 
+bool is_gateway_denial(uint16_t status, std::string_view body) {
+  return status == 403 && body.find(":Fault>") != body.npos && body.find(">ErrorAccessDenied<") != body.npos;
+}
+
+EwsTrouble denied_by_gateway() {
+  return trouble(EwsFailureKind::blocked, EwsResult::blocked, 403, service_error(ServiceError::gateway_denied));
+}
+
 bool may_be_ews_answer(uint16_t status) {
   return status == 200 || status == 500 || status == 503;
 }
@@ -182,6 +190,10 @@ EwsTrouble judge_http_failure(const Http1Failure& failure, bool with_certificate
   if (is_certificate_refusal(error)) {
     return trouble(with_certificate ? EwsFailureKind::unauthorized : EwsFailureKind::unavailable,
                    EwsResult::certificate_refused, 0, error);
+  }
+  // What a gateway has to be told could not be found out: nothing was sent.
+  if (error.domain == Domain::store || error.domain == Domain::crypto) {
+    return trouble(EwsFailureKind::unavailable, EwsResult::connect_failed, 0, error);
   }
   bool own_fault = is(error, TlsError::invalid_chain) || is(error, TlsError::invalid_key) ||
                    is(error, TlsError::key_mismatch);

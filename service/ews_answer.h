@@ -40,6 +40,11 @@ struct EwsReceived {
   Error parse_error;
 };
 
+// A gateway of ours on the way (ews.via) has refused the request: 403 with the fault ErrorAccessDenied. Exchange's own 403 has
+// no SOAP.
+bool is_gateway_denial(uint16_t status, std::string_view body);
+EwsTrouble denied_by_gateway();
+
 // True where the body of an answer with this status may be an EWS message: 200, 500, 503.
 bool may_be_ews_answer(uint16_t status);
 

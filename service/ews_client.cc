@@ -12,6 +12,7 @@
 #include "service/client_certificate.h"
 #include "service/error_texts.h"
 #include "service/ews_answer.h"
+#include "service/ews_contexts.h"
 #include "service/ews_hosts.h"
 #include "service/http1_client.h"
 
@@ -190,6 +191,7 @@ struct EwsClient::Impl {
   Task<Outcome<Answer>> run_admitted(EwsHost& host, Call& call);
   Task<Outcome<Answer>> attempt(EwsHost& host, Call& call);
   Task<std::expected<Http1Lease, Http1Failure>> send(Http1Pool& pool, Call& call, const TlsIdentity* identity);
+  Task<Result<std::string>> context_of(const Call& call, std::string_view authorization);
   Task<EwsReply<std::vector<MailItem>>> fetch(const EwsTarget& target, std::span<const std::string_view> ids,
                                               std::span<const ItemField> fields, std::vector<size_t>* without_fields);
   bool may_preview(const EwsTarget& target) const;
@@ -206,6 +208,7 @@ struct EwsClient::Impl {
   const Http1ClientOptions options;
   MetricsShard& metrics;
   Log& log;
+  EwsContexts* contexts = nullptr;
   const proto::ExchangeVersion version;
   EwsHosts hosts;
   EwsMailboxes mailboxes;
@@ -217,6 +220,8 @@ struct EwsClient::Impl {
 
 EwsClient::EwsClient(const EwsConfig& config, UpstreamRoutes routes, MetricsShard& metrics, Log& log)
     : impl_(std::make_unique<Impl>(config, std::move(routes), metrics, log)) {}
+
+void EwsClient::set_contexts(EwsContexts& contexts) { impl_->contexts = &contexts; }
 
 void EwsClient::renew(UpstreamRoutes routes, const Tenants& tenants) {
   impl_->hosts.renew(std::move(routes), tenants);
@@ -317,7 +322,9 @@ Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(Http1Pool& p
                                                                     const TlsIdentity* identity) {
   ++call.attempts;
   crypto::Secret authorization = crypto::authorization_of(*call.target.credentials);
-  std::array<proto::HeaderField, 8> fields = {{
+  Result<std::string> context = co_await context_of(call, authorization.reveal_text());
+  if (!context) co_return std::unexpected(Http1Failure{context.error(), Http1Stage::waiting});
+  std::array<proto::HeaderField, 9> fields = {{
       {"content-type", proto::soap_content_type(proto::SoapVersion::soap11)},
       {"accept", "text/xml"},
       {"user-agent", config.user_agent},
@@ -329,6 +336,7 @@ Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(Http1Pool& p
   if (!authorization.empty()) fields[count++] = {"authorization", authorization.reveal_text()};
   bool anchored = config.anchor_mailbox && !address_of(call.target).empty();
   if (anchored) fields[count++] = {"x-anchormailbox", address_of(call.target)};
+  if (!context->empty()) fields[count++] = {crypto::kGatewayContextField, *context};
   std::string authority = call.url.authority(), path = call.url.target();
   co_return co_await pool.send({.method = "POST",
                                 .target = path,
@@ -336,6 +344,13 @@ Task<std::expected<Http1Lease, Http1Failure>> EwsClient::Impl::send(Http1Pool& p
                                 .headers = {fields.data(), count},
                                 .body = call.body,
                                 .identity = identity});
+}
+
+// Through a gateway, who asks; else nothing.
+Task<Result<std::string>> EwsClient::Impl::context_of(const Call& call, std::string_view authorization) {
+  if (config.via.empty()) co_return std::string();
+  BH_CHECK(contexts != nullptr);
+  co_return co_await contexts->field(call.target, authorization, call.body);
 }
 
 Task<Result<const EwsAnswer*>> EwsClient::Impl::parse(proto::EwsAnswerReader& reader, std::string_view text) {
@@ -359,6 +374,7 @@ Task<EwsClient::Impl::Outcome<EwsClient::Impl::Answer>> EwsClient::Impl::attempt
   EwsReceived received;
   received.status = response.status;
   received.retry_after = response.headers->find("retry-after").value_or(std::string_view());
+  if (!config.via.empty() && is_gateway_denial(response.status, response.text())) co_return std::unexpected(denied_by_gateway());
   call.server_request_id = clean_id(response.headers->find("request-id").value_or(std::string_view()));
   call.front_end = clean_id(response.headers->find("x-feserver").value_or(std::string_view()));
   // `2000001;reason="…"`: the number alone, for the reason may name the user.

@@ -25,7 +25,9 @@
 
 namespace bellhop::service {
 
+class EwsContexts;
 struct EwsHostState;
+struct EwsOwner;
 
 // Where and as whom a request goes. Views outlive the call.
 struct EwsTarget {
@@ -33,6 +35,7 @@ struct EwsTarget {
   std::string_view url;                      // was accepted by Tenant::ews_url
   store::MailboxNumber mailbox = 0;          // for the cap per mailbox
   const crypto::CredentialRecord* credentials = nullptr;
+  const EwsOwner* owner = nullptr;           // needed with config.via
 };
 
 // How a request to Exchange failed, in the groups that the service acts on.
@@ -42,6 +45,7 @@ enum class EwsFailureKind : uint8_t {
   unavailable,    // connect, TLS, timeout, 5xx, connection lost
   garbage,        // an answer that is no EWS answer, or too large
   refused,        // the host's addresses are not allowed (SSRF rules)
+  blocked,        // the gateway on the way lets none of the mailbox's devices in
   ews_error,      // Exchange says no: see code
 };
 struct EwsFailure {
@@ -96,6 +100,8 @@ class EwsClient {
  public:
   EwsClient(const EwsConfig& config, UpstreamRoutes routes, MetricsShard& metrics, Log& log);
   ~EwsClient();
+  // For whom requests are made; needed with config.via, before the first one. Outlives the client.
+  void set_contexts(EwsContexts& contexts);
   EwsClient(const EwsClient&) = delete;
   EwsClient& operator=(const EwsClient&) = delete;
 

@@ -5,6 +5,7 @@
 
 #include "core/io.h"
 #include "core/sleep.h"
+#include "service/config_table.h"
 #include "service/error_texts.h"
 
 namespace bellhop::service {
@@ -53,13 +54,19 @@ EwsPoolUse::~EwsPoolUse() {
 EwsHost::EwsHost(const Tenant& tenant, const proto::Url& url, const Http1ClientOptions& options,
                  const EwsConfig& config, UpstreamRoutes& routes)
     : addresses(tenant.addresses),
-      pool(routes.fill({.host = url.host, .port = url.port, .addresses = &addresses}), options),
+      via(config.via.empty() ? std::nullopt : parse_gateway_upstream(config.via)),
+      pool(routes.fill(origin_of(url)), options),
       in_flight(requests_max(config)),
       breaker(config.breaker_failure_percent, config.breaker_window_requests,
               std::chrono::milliseconds(config.breaker_open_ms)),
       retries(config.retry_share_percent_max),
       connections_max_(config.connections_per_host_max),
       identity_options_(options_of_identity(options, config)) {}
+
+Http1Origin EwsHost::origin_of(const proto::Url& url) const {
+  if (via) return {.host = via->host, .port = via->port};
+  return {.host = url.host, .port = url.port, .addresses = &addresses};
+}
 
 size_t EwsHost::open_connections() const {
   size_t sum = pool.open();
@@ -149,7 +156,7 @@ Task<void> EwsHost::close() {
 
 void EwsHost::renew(const Tenant& tenant, UpstreamRoutes& routes) {
   addresses = tenant.addresses;
-  pool.renew(routes.fill({.host = pool.origin().host, .port = pool.origin().port, .addresses = &addresses}));
+  pool.renew(routes.fill({.host = pool.origin().host, .port = pool.origin().port, .addresses = via ? nullptr : &addresses}));
   for (auto& [name, identity] : identities) identity->pool.renew(origin_of_identity(pool));
 }
 

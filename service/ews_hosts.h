@@ -72,6 +72,7 @@ struct EwsHost {
   Task<void> close();
 
   proto::AddressPolicy addresses;  // the tenant's; a copy, for the host outlives the generation of its tenant
+  const std::optional<HostPort> via;  // the gateway that its requests go through; its address is the operator's choice
   Http1Pool pool;           // of requests without a certificate
   std::map<EwsIdentityName, std::unique_ptr<EwsIdentity>> identities;
   Semaphore in_flight;      // requests on their way
@@ -85,6 +86,7 @@ struct EwsHost {
   bool no_previews = false;  // it is older than item:Preview
 
  private:
+  Http1Origin origin_of(const proto::Url& url) const;
   std::unique_ptr<EwsIdentity> take_unused_identity();
   void make_room(Http1Pool& wanted);
   Task<void> sweep();

@@ -34,13 +34,12 @@ void render_head(const MetricFamily& family, std::string& out) {
 
 std::vector<CertificateExpiry> certificate_expiries(const Config& config, const Node& node) {
   std::vector<CertificateExpiry> all;
-  int64_t listener = node.listener_certificate_expires_s.load(std::memory_order_relaxed);
-  if (listener != 0) {
-    all.push_back({.use = "listener",
-                   .file = config.listen_public.certificate_file,
-                   .valid_from = {},
-                   .expires = WallTime(std::chrono::seconds(listener))});
-  }
+  auto add_listener = [&](std::string_view use, const std::string& file, const std::atomic<int64_t>& expires_s) {
+    int64_t expires = expires_s.load(std::memory_order_relaxed);
+    if (expires != 0) all.push_back({.use = use, .file = file, .valid_from = {}, .expires = WallTime(std::chrono::seconds(expires))});
+  };
+  add_listener("listener", config.listen_public.certificate_file, node.listener_certificate_expires_s);
+  add_listener("gateway", config.listen_gateway.certificate_file, node.gateway_certificate_expires_s);
   for (const auto& certificate : node.apns_tokens.certificates().all()) {
     all.push_back({.use = "apns",
                    .file = certificate->file,

@@ -22,7 +22,7 @@ inline constexpr Duration kExpiryReminder = std::chrono::days(1);
 inline constexpr Duration kExpiryLook = std::chrono::hours(1);
 
 struct CertificateExpiry {
-  std::string_view use;  // "listener", "apns"
+  std::string_view use;  // "listener", "gateway", "apns"
   std::string file;
   WallTime valid_from{};
   WallTime expires{};

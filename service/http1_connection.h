@@ -40,20 +40,26 @@ class Http1Reader {
 
   // Waits until there is something to feed, without feeding it; false at the orderly end.
   Task<Result<bool>> fill() {
-    if (at_ < size_) co_return true;
-    for (;;) {
-      if (!block_) block_.emplace();
-      at_ = 0;
-      size_ = stream_.read(block_->all());
-      if (size_ > 0) {
-        block_->used(size_);
-        bytes_read_ += size_;
-        co_return true;
-      }
-      block_.reset();
+    while (!try_fill()) {
       BH_CO_TRY(bool more, co_await stream_.wait_input());
       if (!more) co_return false;
     }
+    co_return true;
+  }
+
+  // The same without waiting: false where nothing is here. Then no block is held.
+  bool try_fill() {
+    if (at_ < size_) return true;
+    if (!block_) block_.emplace();
+    at_ = 0;
+    size_ = stream_.read(block_->all());
+    if (size_ == 0) {
+      block_.reset();
+      return false;
+    }
+    block_->used(size_);
+    bytes_read_ += size_;
+    return true;
   }
 
   bool has_input() const { return at_ < size_; }

@@ -18,7 +18,8 @@ Http1ServerConnection::Http1ServerConnection(Stream& stream, HttpHandler& handle
       stats_(stats),
       client_(client),
       parser_(limits.header),
-      reader_(stream, parser_) {}
+      reader_(stream, parser_),
+      writer_(stream, limits.write_stall_timeout) {}
 
 Http1ServerConnection::~Http1ServerConnection() { wipe(scratch_); }  // an answer may hold a device secret or an API token
 
@@ -45,6 +46,7 @@ Task<Status> Http1ServerConnection::run() {
 void Http1ServerConnection::drain() {
   draining_ = true;
   if (waiting_) waiting_->request_stop();
+  if (now_.patient) handling_->request_stop();
 }
 
 // Idle until the first byte, then the whole head within its own time.
@@ -67,13 +69,32 @@ Task<Status> Http1ServerConnection::serve_request() {
   ++stats_.requests;
   ++requests_;
   ++stats_.requests_in_work;
-  answered_ = body_read_ = false;
-  co_await handler_.handle(*this);
+  now_ = {};
+  co_await handle();
   --stats_.requests_in_work;
+  co_return co_await settle();
+}
+
+Task<void> Http1ServerConnection::handle() {
+  Context handling(&co_await current_context());
+  TaskScope watching(&handling);
+  handling_ = &handling;
+  watching_ = &watching;
+  co_await handler_.handle(*this).under(handling);
+  be_patient(false);
+  watching.request_stop();
+  co_await watching.join();
+  handling_ = nullptr;
+  watching_ = nullptr;
+}
+
+// Between two requests of the connection.
+Task<Status> Http1ServerConnection::settle() {
+  if (now_.begun && !now_.answered) abort();
   if (!broken_) co_return broken_;
-  if (!answered_) co_return fail(core_error(CoreError::closed));
+  if (!now_.answered) co_return fail(core_error(CoreError::closed));
   // A request without a body still has its end to be taken; an unread body makes the connection end instead.
-  if (!body_read_ && !close_after_) {
+  if (!now_.body_came && !close_after_) {
     BH_CO_TRY(Http1Step step, co_await reader_.next());
     BH_CHECK(step.event == Http1Event::complete);
   }
@@ -81,40 +102,150 @@ Task<Status> Http1ServerConnection::serve_request() {
   co_return Status();
 }
 
+void Http1ServerConnection::be_patient(bool on) {
+  if (now_.patient == on) return;
+  now_.patient = on;
+  if (!on) {
+    --stats_.requests_patient;
+    return;
+  }
+  ++stats_.requests_patient;
+  if (draining_) handling_->request_stop();
+  watch_client();
+}
+
+// Not before the body was read, and nobody looks at its last piece: there is one reader.
+void Http1ServerConnection::watch_client() {
+  if (!now_.patient || now_.watched || (parser_.has_body() && !now_.body_read)) return;
+  now_.watched = true;
+  watching_->spawn(watch(*handling_));
+}
+
+Task<void> Http1ServerConnection::watch(Context& handling) {
+  Result<bool> more = co_await reader_.fill();
+  bool gone = more ? !*more : !is(more.error(), CoreError::canceled);
+  if (gone) handling.request_stop();
+}
+
 Task<void> Http1ServerConnection::refuse(const Error& error) {
   close_after_ = true;
-  answered_ = true;
+  now_.answered = true;
   (void)co_await within(limits_.write_stall_timeout, write_response({.status = proto::http_error_status(error)}));
 }
 
 Task<Status> Http1ServerConnection::read_body(uint64_t bytes_max, BodySink& sink) {
-  BH_CHECK(!body_read_);
-  parser_.set_body_max(bytes_max);
-  if (parser_.expects_continue() && parser_.has_body() && !reader_.has_input()) {
-    BH_CO_CHECKED(co_await within(limits_.write_stall_timeout, stream_.write(as_bytes(proto::continue_response()))));
-  }
-  Instant start = io::now();
-  uint64_t received = 0;
+  BH_CHECK(!now_.reading_begun);
+  set_body_max(bytes_max);
   for (;;) {
-    Duration allowed = limits_.body_grace + received * Duration(1s) / limits_.body_rate_min_bytes_per_s;
-    Result<Http1Step> step = co_await within_until(start + allowed, reader_.next());
-    if (!step) {
-      broken_ = fail(step.error());
-      co_return broken_;
-    }
-    if (step->event == Http1Event::complete) break;
-    received += step->body.size();
-    BH_CO_CHECKED(sink.on_body(step->body));
+    BH_CO_TRY(Bytes piece, co_await read_some());
+    if (piece.empty()) co_return Status();
+    BH_CO_CHECKED(sink.on_body(piece));
   }
-  body_read_ = true;
-  co_return Status();
+}
+
+Task<Result<Bytes>> Http1ServerConnection::read_some() {
+  if (now_.body_came) co_return end_of_body();
+  if (!broken_) co_return fail(broken_.error());
+  if (!now_.reading_begun) BH_CO_CHECKED(co_await begin_reading());
+  Result<Http1Step> step = co_await next_of_body();
+  if (!step) {
+    broken_ = fail(step.error());
+    co_return fail(step.error());
+  }
+  if (step->event == Http1Event::complete) {
+    now_.body_came = true;
+    co_return end_of_body();
+  }
+  now_.received += step->body.size();
+  // The end of a known length needs no further byte. It is taken now, for an answer that overtakes the reader.
+  if (now_.received == parser_.content_length()) {
+    BH_CO_TRY(Http1Step end, reader_.feed());
+    BH_CHECK(end.event == Http1Event::complete);
+    now_.body_came = true;
+  }
+  co_return step->body;
+}
+
+Bytes Http1ServerConnection::end_of_body() {
+  now_.body_read = true;
+  watch_client();
+  return {};
+}
+
+Task<Status> Http1ServerConnection::begin_reading() {
+  now_.reading_begun = true;
+  parser_.set_body_max(now_.body_max);
+  bool too_large = parser_.content_length().value_or(0) > now_.body_max;
+  bool invites = parser_.expects_continue() && !reader_.has_input() && !responded() && !too_large;
+  if (!invites) co_return Status();
+  co_return co_await within(limits_.write_stall_timeout, stream_.write(as_bytes(proto::continue_response())));
+}
+
+// The client's time runs only while we wait for it.
+Task<Result<Http1Step>> Http1ServerConnection::next_of_body() {
+  BH_CO_TRY(Http1Step here, reader_.feed());
+  if (here.event != Http1Event::need_more) co_return here;
+  auto for_bytes = std::chrono::seconds(now_.received / limits_.body_rate_min_bytes_per_s);
+  Instant begin = io::now();
+  Result<Http1Step> step = co_await within_until(begin + limits_.body_grace + for_bytes - now_.waited, reader_.next());
+  now_.waited += io::now() - begin;
+  co_return step;
+}
+
+bool Http1ServerConnection::ends_after_answer(bool asked) const {
+  bool unread = !now_.body_came && parser_.has_body();
+  return asked || draining_ || leaving_ || unread || !parser_.keep_alive() ||
+         requests_ >= limits_.requests_per_connection_max;
+}
+
+Task<Status> Http1ServerConnection::begin_response(const HttpResponseHead& head, bool more) {
+  BH_CHECK(!responded());
+  bool never = head.status == 204 || head.status == 304 || head.status < 200;
+  bool to_end = !head.content_length && !never && parser_.http_1_0();
+  auto framing = never || to_end ? proto::Http1Framing::none()
+                 : head.content_length ? proto::Http1Framing::sized(*head.content_length)
+                                       : proto::Http1Framing::chunked();
+  bool close = close_after_ || to_end || ends_after_answer(head.close);
+  scratch_.clear();
+  BH_CO_CHECKED(proto::write_response_head(
+      scratch_, {.status = head.status, .headers = head.headers, .framing = framing, .close = close}));
+  close_after_ = close;
+  now_.begun = true;
+  now_.bodiless = never || method() == proto::HttpMethod::head;
+  if (now_.bodiless) framing = proto::Http1Framing::none();
+  Status sent = co_await writer_.begin(as_bytes(scratch_), framing, to_end, more);
+  if (!sent) broken_ = sent;
+  co_return sent;
+}
+
+Task<Status> Http1ServerConnection::write_some(Bytes piece, bool more) {
+  BH_CHECK(now_.begun && !now_.answered);
+  Status sent = co_await writer_.write(now_.bodiless ? Bytes() : piece, more);
+  if (!sent) broken_ = sent;
+  co_return sent;
+}
+
+Task<Status> Http1ServerConnection::end_response() {
+  BH_CHECK(now_.begun && !now_.answered);
+  Status sent = co_await writer_.end();
+  if (sent) {
+    now_.answered = true;
+  } else {
+    broken_ = sent;
+  }
+  co_return sent;
+}
+
+void Http1ServerConnection::abort() {
+  if (now_.answered) return;
+  if (broken_) broken_ = fail(core_error(CoreError::closed));
+  stream_.break_off();
 }
 
 Task<Status> Http1ServerConnection::respond(const HttpResponse& response) {
-  BH_CHECK(!answered_);
-  answered_ = true;
-  close_after_ |= response.close || draining_ || leaving_ || (!body_read_ && parser_.has_body()) || !parser_.keep_alive() ||
-                  requests_ >= limits_.requests_per_connection_max;
+  BH_CHECK(!responded());
+  now_.answered = true;
+  close_after_ |= ends_after_answer(response.close);
   Status sent = co_await within(limits_.write_stall_timeout, write_response(response));
   if (!sent) broken_ = sent;
   co_return sent;

@@ -7,6 +7,7 @@
 #include "core/context.h"
 #include "core/stream/stream.h"
 #include "proto/http1.h"
+#include "service/http1_body_writer.h"
 #include "service/http1_connection.h"
 #include "service/http_exchange.h"
 #include "service/http_limits.h"
@@ -34,14 +35,47 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   proto::HttpMethod method() const override { return parser_.method(); }
   std::string_view target() const override { return parser_.target(); }
   const proto::HeaderBlock& headers() const override { return parser_.headers(); }
-  bool responded() const override { return answered_; }
+  bool responded() const override { return now_.begun || now_.answered; }
   Task<Result<SocketAddress>> peer_address() override;
   Bytes peer_certificate() override { return stream_.tls() ? stream_.tls()->peer_certificate() : Bytes(); }
   Task<Status> read_body(uint64_t bytes_max, BodySink& sink) override;
   Task<Status> respond(const HttpResponse& response) override;
 
+  bool has_body() const override { return parser_.has_body(); }
+  std::optional<uint64_t> content_length() const override { return parser_.content_length(); }
+  void set_body_max(uint64_t bytes) override { now_.body_max = bytes; }
+  Task<Result<Bytes>> read_some() override;
+  Task<Status> begin_response(const HttpResponseHead& head, bool more) override;
+  Task<Status> write_some(Bytes piece, bool more) override;
+  Task<Status> end_response() override;
+  void abort() override;
+  void be_patient(bool on) override;
+
+  // What there is to say of the request in work.
+  struct Exchange {
+    uint64_t body_max = UINT64_MAX;
+    uint64_t received = 0;  // of its body
+    Duration waited{};      // for it
+    bool reading_begun = false;
+    bool body_came = false;  // whole
+    bool body_read = false;  // the reader knows that, too
+    bool begun = false;      // an answer in pieces
+    bool bodiless = false;   // that has no body
+    bool answered = false;
+    bool patient = false;
+    bool watched = false;
+  };
+
   Task<Status> wait_for_head();
   Task<Status> serve_request();
+  Task<void> handle();
+  Task<Status> settle();
+  Task<Status> begin_reading();
+  Task<Result<proto::Http1Step>> next_of_body();
+  Bytes end_of_body();
+  void watch_client();
+  Task<void> watch(Context& handling);
+  bool ends_after_answer(bool asked) const;
   Task<Status> write_response(const HttpResponse& response);
   Task<void> refuse(const Error& error);
 
@@ -52,14 +86,16 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   const std::optional<SocketAddress> client_;
   proto::Http1RequestParser parser_;
   Http1Reader<proto::Http1RequestParser> reader_;
-  std::string scratch_;         // the answer on its way out; small, kept for the next answer
-  Context* waiting_ = nullptr;  // of the wait between requests
+  std::string scratch_;            // the answer on its way out; small, kept for the next answer
+  Http1BodyWriter writer_;         // of answers in pieces
+  Context* waiting_ = nullptr;     // of the wait between requests
+  Context* handling_ = nullptr;    // of the handler
+  TaskScope* watching_ = nullptr;  // beside it
+  Exchange now_;
   uint64_t requests_ = 0;
   bool draining_ = false;
   bool leaving_ = false;
-  bool body_read_ = false;
   bool close_after_ = false;
-  bool answered_ = false;
   Status broken_;  // why this connection can serve no further request: a body or an answer did not get through
 };
 

@@ -2,11 +2,13 @@
 #include "service/http2_server_connection.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/sleep.h"
+#include "proto/http1_writer.h"
 #include "proto/http_error.h"
 
 namespace bellhop::service {
@@ -19,6 +21,22 @@ using proto::HttpMethod;
 bool of_connection(std::string_view name) {
   return name == "connection" || name == "keep-alive" || name == "transfer-encoding" || name == "upgrade";
 }
+
+// The fields of an answer as HTTP/2 writes them.
+struct AnswerFields {
+  std::vector<std::string> names;  // in lower case; the fields point into it
+  std::vector<proto::Http2Header> fields;
+  bool writable = true;
+
+  void add_all(std::span<const proto::HeaderField> headers) {
+    names.reserve(headers.size());
+    for (const proto::HeaderField& field : headers) {
+      names.push_back(ascii_lower(field.name));
+      writable &= proto::is_token(field.name) && proto::is_field_value(field.value) && names.back() != "content-length";
+      if (!of_connection(names.back())) fields.push_back({names.back(), field.value});
+    }
+  }
+};
 
 Task<Status> wait_set(Event& event) {
   co_return co_await event.wait();
@@ -110,7 +128,7 @@ bool Http2ServerConnection::look_after(Instant now) {
   }
   if (leaving_ != Leaving::no) return go_on_leaving(now);
   if (machine_.requests_in_work() > 0) active_at_ = now;
-  if (now >= active_at_ + limits_.idle_timeout) drain();
+  if (now >= active_at_ + limits_.idle_timeout) leave();
   return true;
 }
 
@@ -139,6 +157,14 @@ bool Http2ServerConnection::go_on_leaving(Instant now) {
 }
 
 void Http2ServerConnection::drain() {
+  draining_ = true;
+  exchanges_.for_each([](Http2Exchange* exchange) {
+    if (exchange->patient_) exchange->context_.request_stop();
+  });
+  leave();
+}
+
+void Http2ServerConnection::leave() {
   if (leaving_ != Leaving::no) return;
   leaving_ = Leaving::asked;
   leave_at_ = io::now();
@@ -184,6 +210,8 @@ void Http2ServerConnection::take_events() {
       take_request(std::move(*request));
     } else if (auto* arrived = std::get_if<proto::Http2BodyArrived>(&*event)) {
       if (Http2Exchange* exchange = find(arrived->stream_id)) exchange->body_arrived_.set();
+    } else if (auto* room = std::get_if<proto::Http2AnswerRoom>(&*event)) {
+      if (Http2Exchange* exchange = find(room->stream_id)) exchange->answer_room_.set();
     } else if (auto* lost = std::get_if<proto::Http2StreamLost>(&*event)) {
       if (Http2Exchange* exchange = find(lost->stream_id)) {
         exchange->lost_ = true;
@@ -208,7 +236,7 @@ void Http2ServerConnection::take_request(proto::Http2ServerRequest request) {
     return;
   }
   if (share_) ++share_->requests;
-  if (++requests_count_ >= limits_.requests_max) drain();
+  if (++requests_count_ >= limits_.requests_max) leave();
   requests_->spawn(serve(std::move(request)));
 }
 
@@ -218,7 +246,8 @@ Task<void> Http2ServerConnection::serve(proto::Http2ServerRequest request) {
     Http2Exchange exchange(*this, std::move(request), &co_await current_context());
     exchanges_.push_back(&exchange);
     co_await handler_.handle(exchange).under(exchange.context_);
-    if (!exchange.responded_ && !exchange.lost_ && !aborted_) (void)exchange.reset(Http2Code::internal_error);
+    exchange.be_patient(false);
+    if (!aborted_) exchange.abort();
     if (exchange.lost_ && !exchange.responded_) (void)machine_.release(exchange.stream_id());  // its slot is free now
   }
   if (share_) --share_->requests_in_work;
@@ -229,52 +258,140 @@ Http2Exchange::Http2Exchange(Http2ServerConnection& connection, proto::Http2Serv
     : connection_(connection), request_(std::move(request)), context_(parent) {}
 
 Task<Status> Http2Exchange::read_body(uint64_t bytes_max, BodySink& sink) {
-  BH_CHECK(!body_read_);
-  body_read_ = true;
-  if (request_.content_length.value_or(0) > bytes_max) {
-    co_return fail(proto::http_error(proto::HttpError::body_too_large));
-  }
-  proto::Http2Server& machine = connection_.machine_;
-  Instant start = io::now();
-  uint64_t received = 0;
+  BH_CHECK(!reading_begun_);
+  set_body_max(bytes_max);
   for (;;) {
-    BH_CO_TRY(proto::Http2UnreadBody body, machine.unread_body(stream_id()));
-    if (!body.bytes.empty()) {
-      received += body.bytes.size();
-      if (received > bytes_max) co_return fail(proto::http_error(proto::HttpError::body_too_large));
-      BH_CO_CHECKED(sink.on_body(body.bytes));
-      machine.consume_body(stream_id());
-      connection_.driver_.wake_writer();  // the peer's window
-    }
-    if (body.ended) co_return Status();
-    if (request_.expects_continue && received == 0) {
-      BH_CO_CHECKED(machine.invite_body(stream_id()));
-      connection_.driver_.wake_writer();
-    }
-    machine.watch_body(stream_id());
-    body_arrived_.reset();
-    Duration allowed =
-        connection_.limits_.body_grace + received * Duration(1s) / connection_.limits_.body_rate_min_bytes_per_s;
-    BH_CO_CHECKED(co_await within_until(start + allowed, wait_set(body_arrived_)));
+    BH_CO_TRY(Bytes piece, co_await read_some());
+    if (piece.empty()) co_return Status();
+    BH_CO_CHECKED(sink.on_body(piece));
   }
 }
 
+Task<Result<Bytes>> Http2Exchange::read_some() {
+  if (body_read_) co_return Bytes();
+  if (responded_) co_return fail(core_error(CoreError::closed));
+  reading_begun_ = true;
+  if (request_.content_length.value_or(0) > body_max_) {
+    co_return fail(proto::http_error(proto::HttpError::body_too_large));
+  }
+  proto::Http2Server& machine = connection_.machine_;
+  if (!piece_.empty()) {
+    piece_.release();
+    machine.return_taken(stream_id());
+    connection_.driver_.wake_writer();  // the peer's window
+  }
+  for (;;) {
+    BH_CO_TRY(bool ended, machine.take_body(stream_id(), piece_));
+    if (!piece_.empty()) break;
+    body_read_ = ended;
+    if (ended) co_return Bytes();
+    BH_CO_CHECKED(co_await wait_for_body());
+    if (responded_) co_return fail(core_error(CoreError::closed));
+  }
+  received_ += piece_.size();
+  if (received_ > body_max_) co_return fail(proto::http_error(proto::HttpError::body_too_large));
+  co_return piece_.bytes();
+}
+
+// The client's time runs only while we wait for it.
+Task<Status> Http2Exchange::wait_for_body() {
+  const Http2ServerConnectionLimits& limits = connection_.limits_;
+  if (request_.expects_continue && received_ == 0 && !begun_) {
+    BH_CO_CHECKED(connection_.machine_.invite_body(stream_id()));
+    connection_.driver_.wake_writer();
+  }
+  connection_.machine_.watch_body(stream_id());
+  body_arrived_.reset();
+  auto for_bytes = std::chrono::seconds(received_ / limits.body_rate_min_bytes_per_s);
+  Instant begin = io::now();
+  Status arrived = co_await within_until(begin + limits.body_grace + for_bytes - waited_, wait_set(body_arrived_));
+  waited_ += io::now() - begin;
+  co_return arrived;
+}
+
+Task<Status> Http2Exchange::begin_response(const HttpResponseHead& head, bool) {
+  BH_CHECK(!responded());
+  if (lost_) co_return fail(core_error(CoreError::closed));
+  AnswerFields fields;
+  fields.add_all(head.headers);
+  char digits[20];
+  bool bodiless = head.status == 204 || head.status == 304 || method() == HttpMethod::head;
+  if (head.content_length && !bodiless) {
+    char* end = std::to_chars(digits, digits + sizeof digits, *head.content_length).ptr;
+    fields.fields.push_back({"content-length", std::string_view(digits, end)});
+  }
+  if (!fields.writable) co_return fail(proto::http_error(proto::HttpError::unwritable));
+  begun_ = true;
+  responded_ = bodiless;
+  left_ = head.content_length;
+  Status queued = bodiless ? connection_.machine_.respond(stream_id(), head.status, fields.fields, {})
+                           : connection_.machine_.begin_response(stream_id(), head.status, fields.fields);
+  if (head.close) connection_.leave();
+  connection_.driver_.wake_writer();
+  co_return queued;
+}
+
+Task<Status> Http2Exchange::write_some(Bytes piece, bool) {
+  BH_CHECK(begun_);
+  if (responded_) co_return Status();  // it has no body
+  if (left_ && piece.size() > *left_) co_return fail(proto::http_error(proto::HttpError::unwritable));
+  if (left_) *left_ -= piece.size();
+  while (!piece.empty()) {
+    BH_CO_CHECKED(co_await wait_for_room());
+    Bytes part = piece.first(std::min(piece.size(), proto::Http2Server::kAnswerRoomBytes));
+    BH_CO_CHECKED(connection_.machine_.write_body(stream_id(), part));
+    connection_.driver_.wake_writer();
+    piece = piece.subspan(part.size());
+  }
+  co_return Status();
+}
+
+Task<Status> Http2Exchange::wait_for_room() {
+  proto::Http2Server& machine = connection_.machine_;
+  while (!lost_ && machine.unsent_answer(stream_id()) >= proto::Http2Server::kAnswerRoomBytes) {
+    machine.watch_answer(stream_id());
+    answer_room_.reset();
+    BH_CO_CHECKED(co_await within(connection_.limits_.write_stall_timeout, wait_set(answer_room_)));
+  }
+  if (lost_) co_return fail(core_error(CoreError::closed));
+  co_return Status();
+}
+
+Task<Status> Http2Exchange::end_response() {
+  BH_CHECK(begun_);
+  if (responded_) co_return Status();
+  if (lost_) co_return fail(core_error(CoreError::closed));
+  if (left_.value_or(0) > 0) co_return fail(proto::http_error(proto::HttpError::unwritable));
+  responded_ = true;
+  body_arrived_.set();  // nothing more of it comes
+  Status queued = connection_.machine_.end_response(stream_id());
+  connection_.driver_.wake_writer();
+  co_return queued;
+}
+
+void Http2Exchange::abort() {
+  if (!responded_ && !lost_) (void)reset(Http2Code::internal_error);
+}
+
+void Http2Exchange::be_patient(bool on) {
+  if (patient_ == on) return;
+  patient_ = on;
+  if (Http2ServerShare* share = connection_.share_) share->requests_patient += on ? size_t{1} : -size_t{1};
+  if (on && connection_.draining_) context_.request_stop();
+}
+
 Task<Status> Http2Exchange::respond(const HttpResponse& response) {
-  BH_CHECK(!responded_);
+  BH_CHECK(!responded());
   if (lost_) co_return fail(core_error(CoreError::closed));
   responded_ = true;
-  std::vector<std::string> names;
-  names.reserve(response.headers.size());  // the fields point into it
-  std::vector<proto::Http2Header> fields;
-  if (!response.content_type.empty()) fields.push_back({"content-type", response.content_type});
-  for (const proto::HeaderField& field : response.headers) {
-    names.push_back(ascii_lower(field.name));
-    if (!of_connection(names.back())) fields.push_back({names.back(), field.value});
-  }
+  body_arrived_.set();  // nothing more of it comes
+  AnswerFields answer;
+  if (!response.content_type.empty()) answer.fields.push_back({"content-type", response.content_type});
+  answer.add_all(response.headers);
   bool no_body = response.status == 204 || response.status == 304 || method() == HttpMethod::head;
   Status queued =
-      connection_.machine_.respond(stream_id(), response.status, fields, no_body ? Bytes() : as_bytes(response.body));
-  if (response.close) connection_.drain();
+      connection_.machine_.respond(stream_id(), response.status, answer.fields, no_body ? Bytes() : as_bytes(response.body));
+  if (response.close) connection_.leave();
   connection_.driver_.wake_writer();
   co_return queued;
 }
@@ -293,6 +410,7 @@ Status Http2Exchange::reset(Http2Code code) {
   BH_CHECK(!responded_);
   if (lost_) return fail(core_error(CoreError::closed));
   responded_ = true;
+  body_arrived_.set();
   Status queued = connection_.machine_.reset(stream_id(), code);
   connection_.driver_.wake_writer();
   return queued;

@@ -31,6 +31,7 @@ struct Http2ServerShare {
   size_t requests_in_work_max = SIZE_MAX;  // more streams get REFUSED_STREAM: safe to send again
   proto::Http2BodyMemory bodies;
   size_t requests_in_work = 0;
+  size_t requests_patient = 0;    // of them, those whose handler waits for long (HttpExchange::be_patient)
   uint64_t requests = 0;          // handed to the handler
   uint64_t requests_refused = 0;  // answered by the machine: malformed
   uint64_t streams_refused = 0;   // requests_in_work_max was reached
@@ -56,10 +57,11 @@ class Http2ServerConnection final : public HttpConnection, Http2Driver<proto::Ht
   // head), tls, os, canceled.
   Task<Status> run() override;
 
-  // An orderly end: no new requests after the grace; those in work are answered. run() then returns. Does not wait.
+  // An orderly end: no new requests after the grace; those in work are answered, but patient ones are stopped. run() then
+  // returns. Does not wait.
   void drain() override;
   void set_leaving(bool on) override {
-    if (on) drain();
+    if (on) leave();
   }
   bool asked() const override { return requests_count_ > 0; }
   // GOAWAY at once; streams above `last_stream_id` are not answered, their handlers are stopped.
@@ -81,6 +83,7 @@ class Http2ServerConnection final : public HttpConnection, Http2Driver<proto::Ht
 
   void take_events() override;
   void on_input_ended() override;
+  void leave();
   void take_request(proto::Http2ServerRequest request);
   Http2Exchange* find(int32_t stream_id);
   void note_waits();
@@ -103,6 +106,7 @@ class Http2ServerConnection final : public HttpConnection, Http2Driver<proto::Ht
   Event watch_asked_;              // a deadline came nearer
   Leaving leaving_ = Leaving::no;
   bool aborted_ = false;
+  bool draining_ = false;
   uint64_t requests_count_ = 0;
   Instant opened_at_{};
   Instant active_at_{};                   // last new request, or last moment with one in work
@@ -123,27 +127,52 @@ class Http2Exchange final : public HttpExchange, public ListLink {
   Task<Status> read_body(uint64_t bytes_max, BodySink& sink) override;
   // Errors: closed (the stream is lost).
   Task<Status> respond(const HttpResponse& response) override;
-  bool responded() const override { return responded_; }
+  bool responded() const override { return begun_ || responded_; }
   Task<Result<SocketAddress>> peer_address() override;
   Bytes peer_certificate() override;
   Http2Exchange* http2() override { return this; }
 
   int32_t stream_id() const { return request_.stream_id; }
-  std::string_view authority() const { return request_.authority; }
+  std::string_view authority() const override { return request_.authority; }
   Http2ServerConnection& connection() { return connection_; }
+
+  bool has_body() const override { return request_.has_body; }
+  std::optional<uint64_t> content_length() const override {
+    return request_.has_body ? request_.content_length : std::optional<uint64_t>(0);
+  }
+  void set_body_max(uint64_t bytes) override { body_max_ = bytes; }
+  Task<Result<Bytes>> read_some() override;
+  Task<Status> begin_response(const HttpResponseHead& head, bool more) override;
+  Task<Status> write_some(Bytes piece, bool more) override;
+  Task<Status> end_response() override;
+  void abort() override;
+  void be_patient(bool on) override;
+
   // RST_STREAM in place of respond(). Errors: closed.
   Status reset(proto::Http2Code code);
 
  private:
   friend class Http2ServerConnection;
 
+  Task<Status> wait_for_body();
+  Task<Status> wait_for_room();
+
   Http2ServerConnection& connection_;
   proto::Http2ServerRequest request_;
   Context context_;
   Event body_arrived_;
-  bool body_read_ = false;
-  bool responded_ = false;
+  Event answer_room_;
+  proto::WipingBuffer piece_;  // of the body, that read_some() gave
+  uint64_t body_max_ = UINT64_MAX;
+  uint64_t received_ = 0;         // of the body
+  Duration waited_{};             // for it
+  std::optional<uint64_t> left_;  // of an answer in pieces, where its length was announced
+  bool reading_begun_ = false;
+  bool body_read_ = false;  // to its end
+  bool begun_ = false;      // an answer in pieces
+  bool responded_ = false;  // the answer, or a reset, is whole
   bool lost_ = false;
+  bool patient_ = false;
 };
 
 }  // namespace bellhop::service

@@ -49,6 +49,7 @@ struct HttpServerStats {
   uint64_t malformed = 0;            // requests that the parser refused
   uint64_t requests = 0;             // of both versions
   uint64_t requests_in_work = 0;     // now, of both versions
+  uint64_t requests_patient = 0;     // of them, those whose handler waits for long (HttpExchange::be_patient)
   uint64_t connections = 0;          // open now, of both versions
   uint64_t http2_requests = 0;
   uint64_t http2_connections = 0;    // open now
@@ -63,7 +64,8 @@ class HttpConnection {
   // Serves until the peer leaves, a limit ends it, or an orderly end is complete. Once.
   // Errors: http, http2 (the peer's fault), CoreError::timed_out, CoreError::closed (the peer left), tls, os, canceled.
   virtual Task<Status> run() = 0;
-  // No request after those under way; a resting connection ends. Does not wait; run() then returns.
+  // No request after those under way; a resting connection ends, and patient exchanges are stopped. Does not wait; run()
+  // then returns.
   virtual void drain() = 0;
   // On: the next answer is the last one, and says so; a resting connection rests on. HTTP/2 says so at once, by the first
   // step of drain(), and cannot take it back.

@@ -66,6 +66,7 @@ HttpServerStats HttpServer::stats() const {
   all.requests += http2_.requests;
   all.malformed += http2_.requests_refused;
   all.requests_in_work += http2_.requests_in_work;
+  all.requests_patient += http2_.requests_patient;
   all.http2_requests = http2_.requests;
   all.http2_streams_refused = http2_.streams_refused;
   return all;
@@ -121,7 +122,8 @@ void HttpServer::stay() {
 }
 
 bool HttpServer::quiet(Instant now, Duration young) {
-  if (stats_.requests_in_work + http2_.requests_in_work > 0) return false;
+  HttpServerStats all = stats();
+  if (all.requests_in_work > all.requests_patient) return false;
   // What is on its way out of the listening socket is a connection that has asked nothing yet.
   for (const Listener* listener : listeners_) {
     if (paused_ && !listener->at_rest()) return false;

@@ -38,7 +38,7 @@ class HttpServer {
   void pause();
   // Takes both back; a GOAWAY stands.
   void stay();
-  // Nothing is in work, and no connection younger than `young`, nor one that a paused listener still gives, has yet to
+  // Nothing is in work but patient exchanges, and no connection younger than `young`, nor one that a paused listener still gives, has yet to
   // bring its first request. Costs a look at connections of that age.
   bool quiet(Instant now, Duration young);
   // 3. The end: no new connections; idle ones are closed, busy ones after their answers. run() then returns.

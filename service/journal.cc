@@ -5,6 +5,7 @@
 
 #include "core/join.h"
 #include "core/sleep.h"
+#include "service/policy_points.h"
 #include "service/push.h"
 
 namespace bellhop::service {
@@ -391,6 +392,7 @@ Task<Journal::Sought> Journal::find_destination(const store::JournalKey& key, co
   if (auto refusal = device_refusal(*device)) co_return std::unexpected(refusal);
   Result<store::UserRecord> user = co_await store.read_user(record.user);
   if (!user) co_return std::unexpected(unreadable(user.error()));
+  if (auto refusal = push_refusal(core_, user->tenant, record.user, *device)) co_return std::unexpected(refusal);
   to.tenant = core_.tenants().find(user->tenant);
   if (!to.tenant) co_return std::unexpected(std::nullopt);  // out of the configuration; it may come back
   auto environment = device->environment == store::PushEnvironment::sandbox ? ApnsEnvironment::sandbox

@@ -14,11 +14,15 @@ io::Endpoint endpoint_of(const HostPort& address) {
   return {{IpAddress::parse(address.host).value_or(IpAddress()), address.port}, {}};
 }
 
-std::vector<std::string> public_places(const Config& config) {
+std::vector<std::string> places_of(const PublicListenerConfig& listener, bool on) {
   std::vector<std::string> places;
-  for (const HostPort& address : config.listen_public.addresses) places.push_back(endpoint_of(address).to_string());
+  if (!on) return places;
+  for (const HostPort& address : listener.addresses) places.push_back(endpoint_of(address).to_string());
   return places;
 }
+
+std::vector<std::string> public_places(const Config& config) { return places_of(config.listen_public, config.is_public()); }
+std::vector<std::string> gateway_places(const Config& config) { return places_of(config.listen_gateway, config.is_gateway()); }
 
 std::vector<std::string> admin_places(const Config& config) {
   return {endpoint_of(config.listen_admin.address).to_string(),
@@ -28,8 +32,6 @@ std::vector<std::string> admin_places(const Config& config) {
 bool holds(const std::vector<std::string>& places, const std::string& place) {
   return std::ranges::find(places, place) != places.end();
 }
-
-constexpr std::string_view kPublicAddresses = "[listen.public] addresses";
 
 bool is_own(const NamedDescriptor& given) { return given.name.starts_with(Listeners::kOwn); }
 
@@ -56,19 +58,19 @@ Status Listeners::sort(NamedDescriptor given, const Config& config) {
   auto endpoint = io::inherited_endpoint(given.descriptor.get());
   if (!endpoint) return refuse(given, fmt::format("it is no listening stream socket ({})", error_text(endpoint.error())));
   std::string place = endpoint->to_string();
-  std::vector<std::string> on_public = public_places(config), on_admin = admin_places(config);
+  std::vector<std::string> on_public = public_places(config), on_gateway = gateway_places(config), on_admin = admin_places(config);
   if (is_own(given)) {
-    if (holds(on_public, place) || holds(on_admin, place)) {
+    if (holds(on_public, place) || holds(on_gateway, place) || holds(on_admin, place)) {
       given_[place].push_back(std::move(given));
     } else {
       unclaimed_.push_back(given.name);  // an address that the configuration has given up
     }
     return {};
   }
-  if (given.name != "public" && given.name != "admin") {
-    return refuse(given, "the name must be \"public\" or \"admin\"; set FileDescriptorName= in the socket unit");
+  if (given.name != "public" && given.name != "gateway" && given.name != "admin") {
+    return refuse(given, "the name must be \"public\", \"gateway\" or \"admin\"; set FileDescriptorName= in the socket unit");
   }
-  const std::vector<std::string>& wanted = given.name == "public" ? on_public : on_admin;
+  const std::vector<std::string>& wanted = given.name == "public" ? on_public : given.name == "gateway" ? on_gateway : on_admin;
   if (!holds(wanted, place)) {
     return refuse(given, fmt::format("it listens on {}, and [listen.{}] names {}; make ListenStream= and the configuration "
                                      "agree", place, given.name, fmt::join(wanted, ", ")));
@@ -79,8 +81,10 @@ Status Listeners::sort(NamedDescriptor given, const Config& config) {
 }
 
 Status Listeners::open(const Config& config, unsigned cores) {
-  public_handles_.resize(cores);
-  for (const HostPort& address : config.listen_public.addresses) BH_CHECKED(open_public(address, config, cores));
+  public_.handles.resize(cores);
+  gateway_.handles.resize(cores);
+  if (config.is_public()) BH_CHECKED(open_shared(public_, config.listen_public, cores));
+  if (config.is_gateway()) BH_CHECKED(open_shared(gateway_, config.listen_gateway, cores));
   int backlog = static_cast<int>(config.listen_public.listen_backlog);
   BH_TRY(io::Handle tcp, open_admin(endpoint_of(config.listen_admin.address), "[listen.admin] address", backlog));
   admin_handles_.push_back(tcp);
@@ -91,13 +95,18 @@ Status Listeners::open(const Config& config, unsigned cores) {
   return {};
 }
 
+Status Listeners::open_shared(Shared& listener, const PublicListenerConfig& config, unsigned cores) {
+  listener.backlog = static_cast<int>(config.listen_backlog);
+  for (const HostPort& address : config.addresses) BH_CHECKED(open_address(listener, address, cores));
+  return {};
+}
+
 // Each socket that was given is accepted from, also where there were more cores before: connections may wait in it. Of our
 // own there is one for each core at least (open_beside), and the kernel spreads connections over them; a service manager's
 // single one is accepted from by all cores.
-Status Listeners::open_public(const HostPort& address, const Config& config, unsigned cores) {
+Status Listeners::open_address(Shared& listener, const HostPort& address, unsigned cores) {
   io::Endpoint endpoint = endpoint_of(address);
   std::string place = endpoint.to_string();
-  public_backlog_ = static_cast<int>(config.listen_public.listen_backlog);
   auto found = given_.find(place);
   size_t given = found == given_.end() ? 0 : found->second.size();
   for (size_t i = 0; i < given; ++i) {
@@ -105,28 +114,28 @@ Status Listeners::open_public(const HostPort& address, const Config& config, uns
     unsigned sharers = is_own(one) ? 1 : cores;
     for (unsigned core = 0; core < sharers; ++core) {
       BH_TRY(io::Handle handle, adopt(one, place));
-      public_handles_[is_own(one) ? i % cores : core].push_back(handle);
+      listener.handles[is_own(one) ? i % cores : core].push_back(handle);
       if (core == 0) sockets_.push_back({handle, one.name});
       BH_TRY(endpoint.tcp, io::local_address(handle));
     }
   }
   for (unsigned core = 0; given == 0 && core < cores; ++core) {
-    BH_TRY(io::Handle handle, open_own(endpoint, true, kPublicAddresses, public_backlog_));
-    public_handles_[core].push_back(handle);
+    BH_TRY(io::Handle handle, open_own(endpoint, true, listener.what, listener.backlog));
+    listener.handles[core].push_back(handle);
     BH_TRY(endpoint.tcp, io::local_address(handle));  // port 0 became a real one
   }
   bool own_given = given > 0 && is_own(found->second.front());
   for (size_t core = given; own_given && core < cores; ++core) {
-    beside_.push_back({endpoint, static_cast<unsigned>(core)});
+    beside_.push_back({&listener, endpoint, static_cast<unsigned>(core)});
   }
-  public_addresses_.push_back(endpoint.tcp);
+  listener.addresses.push_back(endpoint.tcp);
   return {};
 }
 
 Status Listeners::open_beside() {
   for (const Beside& one : std::exchange(beside_, {})) {
-    BH_TRY(io::Handle handle, open_own(one.endpoint, true, kPublicAddresses, public_backlog_));
-    public_handles_[one.core].push_back(handle);
+    BH_TRY(io::Handle handle, open_own(one.endpoint, true, one.listener->what, one.listener->backlog));
+    one.listener->handles[one.core].push_back(handle);
   }
   return {};
 }
@@ -160,11 +169,13 @@ Result<io::Handle> Listeners::adopt(const NamedDescriptor& given, const std::str
 }
 
 void Listeners::close_all() {
-  for (auto& handles : public_handles_) {
-    for (io::Handle handle : handles) io::close(handle);
+  for (Shared* listener : {&public_, &gateway_}) {
+    for (auto& handles : listener->handles) {
+      for (io::Handle handle : handles) io::close(handle);
+    }
+    listener->handles.clear();
   }
   for (io::Handle handle : admin_handles_) io::close(handle);
-  public_handles_.clear();
   admin_handles_.clear();
   sockets_.clear();
 }

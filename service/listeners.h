@@ -12,7 +12,7 @@
 
 namespace bellhop::service {
 
-// The sockets that the server listens on: its own, one a core for each public address (SO_REUSEPORT), or those that the
+// The sockets that the server listens on: its own, one a core for each public or gateway address (SO_REUSEPORT), or those that the
 // service manager or a predecessor opened. A socket that was given must be one that the configuration asks for: nothing
 // is served elsewhere unseen. Used on core 0; the handles then belong to the cores that accept on them.
 class Listeners {
@@ -32,10 +32,13 @@ class Listeners {
   // Where nothing will accept on them.
   void close_all();
 
-  const std::vector<io::Handle>& public_handles(unsigned core) const { return public_handles_[core]; }
+  // Empty without the role.
+  const std::vector<io::Handle>& public_handles(unsigned core) const { return public_.handles[core]; }
+  const std::vector<io::Handle>& gateway_handles(unsigned core) const { return gateway_.handles[core]; }
   const std::vector<io::Handle>& admin_handles() const { return admin_handles_; }  // TCP, unix socket
   // In the order of the configuration; with port 0 the port that was picked.
-  const std::vector<SocketAddress>& public_addresses() const { return public_addresses_; }
+  const std::vector<SocketAddress>& public_addresses() const { return public_.addresses; }
+  const std::vector<SocketAddress>& gateway_addresses() const { return gateway_.addresses; }
   const SocketAddress& admin_address() const { return admin_address_; }
 
   // Every socket, for a successor; with `own_only`, without those of the service manager's. While they are open.
@@ -50,23 +53,31 @@ class Listeners {
   };
   Status refuse(const NamedDescriptor& given, const std::string& why);
   Status sort(NamedDescriptor given, const Config& config);
-  Status open_public(const HostPort& address, const Config& config, unsigned cores);
+  // What all cores accept on, of one listener.
+  struct Shared {
+    std::string_view what;  // "[listen.public] addresses"
+    int backlog = 0;
+    std::vector<std::vector<io::Handle>> handles;  // by core
+    std::vector<SocketAddress> addresses;
+  };
+  Status open_shared(Shared& listener, const PublicListenerConfig& config, unsigned cores);
+  Status open_address(Shared& listener, const HostPort& address, unsigned cores);
   Result<io::Handle> open_admin(const io::Endpoint& endpoint, std::string_view what, int backlog);
   Result<io::Handle> open_own(const io::Endpoint& endpoint, bool shared, std::string_view what, int backlog);
   Result<io::Handle> adopt(const NamedDescriptor& given, const std::string& place);
 
   std::map<std::string, std::vector<NamedDescriptor>> given_;  // by the text of their endpoints
-  std::vector<std::vector<io::Handle>> public_handles_;        // by core
+  Shared public_{.what = "[listen.public] addresses"};
+  Shared gateway_{.what = "[listen.gateway] addresses"};
   std::vector<io::Handle> admin_handles_;
-  std::vector<SocketAddress> public_addresses_;
   SocketAddress admin_address_;
   std::vector<Socket> sockets_;  // each once
   struct Beside {
+    Shared* listener;
     io::Endpoint endpoint;
     unsigned core = 0;
   };
   std::vector<Beside> beside_;  // for open_beside()
-  int public_backlog_ = 0;
   std::vector<std::string> unclaimed_;
   std::string complaint_;
 };

@@ -7,6 +7,7 @@
 #include "core/sleep.h"
 #include "crypto/error.h"
 #include "service/autodiscover.h"
+#include "service/ews_contexts.h"
 #include "service/logon_notes.h"
 #include "service/logon_rule.h"
 #include "service/oauth_tokens.h"
@@ -163,10 +164,12 @@ Task<FetchEnd> MailFetch::renew(const Callback& callback, const Tenant& tenant, 
 Task<MailFetch::Asked> MailFetch::ask_in_time(const Callback& callback, const Tenant& tenant, Mailbox& mailbox,
                                               const OpenEnvelope& opened, FetchPlan plan, std::vector<Arrival>& arrivals,
                                               FetchResult& result) {
+  EwsOwner owner{.user = mailbox.user, .source = callback.subscription->source_device, .asking = {}};
   EwsTarget target{.tenant = &tenant,
                    .url = callback.subscription->ews_url,
                    .mailbox = mailbox.number,
-                   .credentials = &opened.record};
+                   .credentials = &opened.record,
+                   .owner = &owner};
   const NotificationConfig& limits = core_.config().notification;
   Instant expiry = std::min(io::now() + std::chrono::milliseconds(limits.fetch_timeout_ms),
                             callback.received_at + std::chrono::milliseconds(limits.total_timeout_ms));

@@ -18,6 +18,8 @@ void reset(Mailbox& mailbox, store::MailboxNumber number, const store::StoredUse
   mailbox.callbacks_in_flight = mailbox.callbacks_this_minute = 0;
   mailbox.minute_began = {};
   mailbox.resubscribe_asked.reset();
+  mailbox.policy_asked.reset();
+  mailbox.source_blocked = false;
   mailbox.handed_over_at = {};
   mailbox.moved_from = {};
   mailbox.url_permitted_at = 0;

@@ -38,6 +38,11 @@ struct Mailbox : ListLink {
   uint32_t callbacks_this_minute = 0;
   Instant minute_began{};
   std::optional<Instant> resubscribe_asked;
+  // What the policy said of the devices, when, at which count of changes (Compliance::changes), for which source.
+  std::optional<Instant> policy_asked;
+  uint64_t policy_changes = 0;
+  store::DeviceKey policy_source;
+  bool source_blocked = false;
   // Renewals (service/renewal.h): of which subscription Exchange said that its mailbox is elsewhere; the generation in
   // which the subscription's EWS URL was found to be permitted.
   store::CapabilityHash moved_from;

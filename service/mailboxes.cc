@@ -8,7 +8,9 @@
 #include "service/journal.h"
 #include "service/mail_fetch.h"
 #include "service/mailbox_cache.h"
+#include "service/compliance.h"
 #include "service/notification.h"
+#include "service/policy_points.h"
 #include "service/push_plan.h"
 #include "service/pushes_behind.h"
 #include "service/renewal.h"
@@ -25,6 +27,8 @@ constexpr Duration kEventDelayMax = std::chrono::minutes(1);
 // Of a close, for pushes that are still being made. Then they are the journal's, and so the next process's, which waits
 // for the end of this one before it serves.
 constexpr Duration kClosePatience = 3s;
+// A verdict on a mailbox's devices rests on what is known of them, which has a count of changes, and on the time of day.
+constexpr Duration kPolicyGoodFor = std::chrono::minutes(5);
 // Hot records that one close hands to the store at once.
 constexpr size_t kFlushedAtOnce = store::kHotPendingMax / 2;
 
@@ -105,6 +109,8 @@ struct Mailboxes::Impl {
   Task<CallbackAnswer> handle(Callback& callback);
   std::optional<CallbackOutcome> refuse(Mailbox& mailbox) const;
   Task<std::optional<CallbackOutcome>> prepare(const Callback& callback, Mailbox& mailbox);
+  Task<std::optional<CallbackOutcome>> ask_policy(const Callback& callback, Mailbox& mailbox);
+  Task<CallbackOutcome> end_blocked(const Callback& callback, const Mailbox& mailbox);
   Task<Status> load(Mailbox& mailbox);
   Task<void> handle_mail(MailWork& work);
   Task<bool> answer_from_journal(MailWork& work, Delivery& delivery, bool journal_only);
@@ -218,7 +224,49 @@ Task<std::optional<CallbackOutcome>> Mailboxes::Impl::prepare(const Callback& ca
              field("error", loaded.error()));
     co_return CallbackOutcome::refused_not_ready;
   }
+  co_return co_await ask_policy(callback, mailbox);
+}
+
+// Looked at again where anything has changed that may have changed the answer, and now and then for what time changes.
+Task<std::optional<CallbackOutcome>> Mailboxes::Impl::ask_policy(const Callback& callback, Mailbox& mailbox) {
+  const store::SubscriptionRecord& subscription = *callback.subscription;
+  if (!core.policy || core.policy->idle(subscription.tenant)) {
+    mailbox.source_blocked = false;
+    mailbox.policy_asked.reset();
+    co_return std::nullopt;
+  }
+  uint64_t changes = core.node.compliance->changes();
+  Instant now = io::now();
+  bool known = mailbox.policy_asked && mailbox.policy_changes == changes && now - *mailbox.policy_asked < kPolicyGoodFor &&
+               mailbox.policy_source == subscription.source_device;
+  if (known) co_return std::nullopt;
+  Result<std::vector<store::DeviceEntry>> devices = co_await core.node.store.read_devices(mailbox.user);
+  if (!devices) {
+    log_line(core.log, LogLevel::error, "devices_unreadable", field("user", core.fingerprint(mailbox.user)),
+             field("error", devices.error()));
+    co_return CallbackOutcome::refused_not_ready;
+  }
+  MailboxVerdict verdict = judge_mailbox(core, subscription.tenant, mailbox.user, *devices, subscription.source_device);
+  if (verdict.all_blocked) co_return co_await end_blocked(callback, mailbox);
+  mailbox.source_blocked = verdict.source_blocked;
+  mailbox.policy_asked = now;
+  mailbox.policy_changes = changes;
+  mailbox.policy_source = subscription.source_device;
   co_return std::nullopt;
+}
+
+// Nobody may hear of its mail. Who may again is told to subscribe when it checks in.
+Task<CallbackOutcome> Mailboxes::Impl::end_blocked(const Callback& callback, const Mailbox& mailbox) {
+  store::Ending ending{.reason = store::TombstoneReason::blocked,
+                       .expires = tombstone_expiry(io::wall_now(), callback.subscription->status_frequency_minutes)};
+  Status ended = co_await core.node.store.end_subscription(callback.capability_hash, ending);
+  if (!ended && !is(ended.error(), store::StoreError::not_found)) {
+    log_line(core.log, LogLevel::error, "subscription_not_ended", field("user", core.fingerprint(mailbox.user)),
+             field("error", ended.error()));
+    co_return CallbackOutcome::refused_not_ready;  // Exchange repeats it; nothing is pushed
+  }
+  log_line(core.log, LogLevel::info, "subscription_blocked", field("user", core.fingerprint(mailbox.user)));
+  co_return CallbackOutcome::unsubscribe_blocked;
 }
 
 // A callback that waited for its turn while its subscription was handed over: the successor has told, or will tell, of
@@ -254,7 +302,7 @@ Task<void> Mailboxes::Impl::complete_succession(const Callback& callback, Mailbo
 // What the subscription needs to live on, in the background.
 void Mailboxes::Impl::keep_alive(const Callback& callback, Mailbox& mailbox) {
   const store::SubscriptionRecord& subscription = *callback.subscription;
-  if (subscription.source_left) {
+  if (subscription.source_left || mailbox.source_blocked) {
     bool due = !mailbox.resubscribe_asked || io::now() - *mailbox.resubscribe_asked >= kResubscribeInterval;
     if (due && chores.live() < kChoresMax) {
       chores.spawn(ask_another(callback.tenant->config.id, mailbox.number, mailbox.user, subscription.source_device));
@@ -415,7 +463,7 @@ Task<void> Mailboxes::Impl::answer_after_push(MailWork& work, Delivery& delivery
   work.answer.outcome = complete ? outcome_of(events, arrivals.size()) : CallbackOutcome::refused_overload;
   if (complete && events.lost && !work.renewing) work.answer.outcome = co_await end_lost(callback, mailbox, events);
   // What could not be listed stays a gap, to be tried again with the next event.
-  bool gap_closed = !plan.list || fetched.listed;
+  bool gap_closed = (!plan.list || fetched.listed) && !(events.gap && mailbox.source_blocked);
   if (!complete || !gap_closed) co_return;
   note_received(mailbox, arrivals);
   note_watermark(mailbox, events);
@@ -427,7 +475,7 @@ FetchPlan Mailboxes::Impl::plan_fetch(const MailWork& work) const {
   const Mailbox& mailbox = work.mailbox;
   FetchPlan plan;
   for (const store::DeviceEntry& device : work.devices) {
-    if (device_refusal(device.record)) continue;
+    if (push_refusal(core, work.callback.tenant->config.id, mailbox.user, device.record)) continue;
     PreviewPolicy preview = preview_for(device.record.preview, work.callback.tenant->config.preview_max);
     plan.list |= events.gap;
     plan.unread |= events.gap && !events.unread && device.record.badge;
@@ -436,6 +484,8 @@ FetchPlan Mailboxes::Impl::plan_fetch(const MailWork& work) const {
   }
   bool merged = events.fresh.size() > arrivals_shown_max(limits());
   if (!events.gap && (events.fresh.empty() || merged)) plan.content = false;
+  // The credentials are those of a device that is kept out: what was missed stays a gap, and others hear without content.
+  if (mailbox.source_blocked) plan.list = plan.content = plan.unread = false;
   plan.since = mailbox.hot.newest_received;
   // Nothing was noted so far: what is older than the subscription is not ours.
   if (plan.since == WallTime()) plan.since = subscription_began(mailbox.hot.last_seen);
@@ -447,7 +497,7 @@ FetchPlan Mailboxes::Impl::plan_fetch(const MailWork& work) const {
 void Mailboxes::Impl::mend(MailWork& work, FetchEnd end) {
   bool moved = work.events.moved || end == FetchEnd::moved;
   if (!work.events.lost && !moved && !credentials_useless(end)) return;
-  if (core.renewal && !credentials_useless(end)) {
+  if (core.renewal && !credentials_useless(end) && !work.mailbox.source_blocked) {
     RenewalReason reason = work.events.lost ? RenewalReason::lost : RenewalReason::moved;
     work.renewing = core.renewal->replace(work.callback, work.mailbox, reason);
   }

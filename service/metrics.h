@@ -121,8 +121,27 @@ inline constexpr auto rate_limited = detail::find_counter<RateLimit>("bellhop_ra
 inline constexpr auto http_connections = detail::find_gauge<HttpVersion>("bellhop_http_connections");
 inline constexpr auto http_requests = detail::find_counter<HttpVersion>("bellhop_http_requests_total");
 
+inline constexpr auto gateway_requests = detail::find_counter<GatewayOutcome>("bellhop_gateway_requests_total");
+inline constexpr auto gateway_requests_in_work = detail::find_gauge<GatewayEndpointLabel>("bellhop_gateway_requests_in_work");
+inline constexpr auto gateway_requests_parked = detail::find_gauge("bellhop_gateway_requests_parked");
+inline constexpr auto gateway_request_bytes = detail::find_counter("bellhop_gateway_request_bytes_total");
+inline constexpr auto gateway_answer_bytes = detail::find_counter("bellhop_gateway_answer_bytes_total");
+inline constexpr auto gateway_own_time = detail::find_histogram<GatewayEndpointLabel>("bellhop_gateway_own_seconds");
+inline constexpr auto gateway_connections_reused = detail::find_counter("bellhop_gateway_connections_reused_total");
+inline constexpr auto gateway_breakers_open = detail::find_gauge("bellhop_gateway_breakers_open");
+inline constexpr auto gateway_redirects = detail::find_counter<RedirectResult>("bellhop_gateway_redirects_total");
+inline constexpr auto gateway_redirects_kept = detail::find_gauge("bellhop_gateway_redirects_kept");
+inline constexpr auto uem_pulls = detail::find_counter<UemPull>("bellhop_uem_pulls_total");
+
 inline constexpr auto renewals = detail::find_counter<RenewalResult>("bellhop_renewals_total");
 inline constexpr auto renewals_done = detail::find_counter<RenewalReason>("bellhop_renewals_done_total");
+inline constexpr auto policy_decisions = detail::find_counter<PolicyVerdictLabel>("bellhop_policy_decisions_total");
+inline constexpr auto policy_dry_runs = detail::find_counter("bellhop_policy_dry_runs_total");
+inline constexpr auto compliance_devices = detail::find_gauge("bellhop_compliance_devices");
+inline constexpr auto compliance_held = detail::find_gauge("bellhop_compliance_held");
+inline constexpr auto compliance_bytes = detail::find_gauge("bellhop_compliance_bytes");
+inline constexpr auto compliance_sources_failing = detail::find_gauge("bellhop_compliance_sources_failing");
+inline constexpr auto compliance_sources_stale = detail::find_gauge("bellhop_compliance_sources_stale");
 inline constexpr auto hand_overs = detail::find_counter("bellhop_hand_overs_total");
 inline constexpr auto keys_rotated = detail::find_counter("bellhop_keys_rotated_total");
 inline constexpr auto fields_resealed = detail::find_counter("bellhop_fields_resealed_total");

@@ -19,7 +19,7 @@ namespace bellhop::service {
 enum class RsaEngine : uint8_t { scalar, vector };
 enum class RsaEngineName : uint8_t { boringssl, avx512f, avx512ifma };
 enum class CacheResult : uint8_t { hit, miss };
-enum class ConnectionKind : uint8_t { public_listener, ews, apns, token };
+enum class ConnectionKind : uint8_t { public_listener, ews, apns, token, gateway_listener, gateway_upstream, uem };
 enum class ConnectionTrouble : uint8_t {
   connections_limit, address_limit, handshake_failed, timed_out, malformed, http2_flood, http2_violation, streams_limit,
   address_rate, proxy_header
@@ -46,9 +46,15 @@ enum class ConnectFailure : uint8_t {
   proxy_malformed
 };
 enum class HttpVersion : uint8_t { http1, http2 };
+// What the gateway serves; `none`: the request was refused before its endpoint was known.
+enum class GatewayEndpointLabel : uint8_t { none, ews, activesync };
+// How asking a UEM for compliance ended.
+enum class UemPull : uint8_t { bulk, delta, unreachable, broken };
+// How a look into the gateway's list of redirects ended, or what became of a redirect.
+enum class RedirectResult : uint8_t { known, learned, refused, dropped };
 enum class EwsResult : uint8_t {
   ok, item_gone, unauthorized, throttled, ews_error, http_error, malformed, too_large, timed_out, connect_failed,
-  breaker_open, waiting_limit, certificate_refused
+  breaker_open, waiting_limit, certificate_refused, blocked
 };
 enum class GrantResult : uint8_t {
   ok, refused, spent, throttled, http_error, redirected, malformed, too_large, timed_out, connect_failed, not_allowed,
@@ -74,6 +80,8 @@ enum class SubscriptionState : uint8_t { alive, tombstone };
 enum class AskReason : uint8_t { lost, probe };
 // The stages of one notification (docs/ARCHITECTURE.md). decrypt holds the wait in the queue of the RSA engine.
 enum class Stage : uint8_t { route, parse, decrypt, fetch, push, total };
+// What a policy said of a device, at a point of this process that asked; see service/policy.h.
+enum class PolicyVerdictLabel : uint8_t { allow, block, unavailable };
 
 template <class E>
 struct LabelSet;
@@ -86,7 +94,7 @@ struct LabelSet;
 BH_LABEL_SET(RsaEngine, "engine", {"scalar", "vector"});
 BH_LABEL_SET(RsaEngineName, "engine", {"boringssl", "avx512f", "avx512ifma"});
 BH_LABEL_SET(CacheResult, "result", {"hit", "miss"});
-BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns", "token"});
+BH_LABEL_SET(ConnectionKind, "kind", {"public", "ews", "apns", "token", "gateway", "gateway_upstream", "uem"});
 BH_LABEL_SET(ConnectionTrouble, "reason",
              {"connections_limit", "address_limit", "handshake_failed", "timed_out", "malformed", "http2_flood",
               "http2_violation", "streams_limit", "address_rate", "proxy_header"});
@@ -100,9 +108,12 @@ BH_LABEL_SET(ConnectFailure, "reason",
               "certificate_self_signed", "certificate_pin_mismatch", "certificate_invalid", "proxy_unreachable",
               "proxy_timed_out", "proxy_tls", "proxy_authentication", "proxy_refused", "proxy_malformed"});
 BH_LABEL_SET(HttpVersion, "version", {"1", "2"});
+BH_LABEL_SET(GatewayEndpointLabel, "endpoint", {"none", "ews", "activesync"});
+BH_LABEL_SET(RedirectResult, "result", {"known", "learned", "refused", "dropped"});
+BH_LABEL_SET(UemPull, "result", {"bulk", "delta", "unreachable", "broken"});
 BH_LABEL_SET(EwsResult, "result",
              {"ok", "item_gone", "unauthorized", "throttled", "ews_error", "http_error", "malformed", "too_large",
-              "timed_out", "connect_failed", "breaker_open", "waiting_limit", "certificate_refused"});
+              "timed_out", "connect_failed", "breaker_open", "waiting_limit", "certificate_refused", "blocked"});
 BH_LABEL_SET(GrantResult, "result",
              {"ok", "refused", "spent", "throttled", "http_error", "redirected", "malformed", "too_large", "timed_out",
               "connect_failed", "not_allowed", "breaker_open", "waiting_limit", "not_stored"});
@@ -123,6 +134,7 @@ BH_LABEL_SET(RenewalResult, "result",
 BH_LABEL_SET(SubscriptionState, "state", {"alive", "tombstone"});
 BH_LABEL_SET(SilenceStage, "state", {"active", "late", "lost"});
 BH_LABEL_SET(AskReason, "reason", {"lost", "probe"});
+BH_LABEL_SET(PolicyVerdictLabel, "verdict", {"allow", "block", "unavailable"});
 BH_LABEL_SET(Stage, "stage", {"route", "parse", "decrypt", "fetch", "push", "total"});
 #undef BH_LABEL_SET
 template <>
@@ -139,6 +151,11 @@ template <>
 struct LabelSet<ApiOutcome> {
   static constexpr std::string_view name = "code";
   static constexpr auto values = kApiOutcomeNames;
+};
+template <>
+struct LabelSet<GatewayOutcome> {
+  static constexpr std::string_view name = "outcome";
+  static constexpr auto values = kGatewayOutcomeNames;
 };
 template <>
 struct LabelSet<void> {
@@ -234,18 +251,34 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row("bellhop_apns_token_refreshes_total", "Provider tokens signed."),
 
     detail::gauge_row<ConnectionKind>("bellhop_connections", "Open connections."),
-    detail::counter_row("bellhop_connections_accepted_total", "Connections that the public listener accepted."),
+    detail::counter_row("bellhop_connections_accepted_total", "Connections that the public listener and the gateway accepted."),
     detail::counter_row<ConnectionTrouble>("bellhop_connection_troubles_total",
-                                           "Connections and requests that the public listener refused or ended early, "
+                                           "Connections and requests that the public listener or the gateway refused or ended early, "
                                            "by reason."),
     detail::counter_row<ConnectFailure>("bellhop_upstream_connect_failures_total",
                                         "Connections to Exchange, token endpoints and APNs that could not be made, by reason."),
     detail::counter_row<RateLimit>("bellhop_rate_limited_total", "Requests refused because something was done too often, by limit."),
     detail::gauge_row<HttpVersion>("bellhop_http_connections",
-                                   "Open connections of the public listener, by version of HTTP; those in their "
+                                   "Open connections of the public listener and the gateway, by version of HTTP; those in their "
                                    "handshake count as 1."),
     detail::counter_row<HttpVersion>("bellhop_http_requests_total",
-                                     "Requests of the public listener, by version of HTTP."),
+                                     "Requests of the public listener and the gateway, by version of HTTP."),
+
+    detail::counter_row<GatewayOutcome>("bellhop_gateway_requests_total", "Requests at the gateway, by how they ended."),
+    detail::gauge_row<GatewayEndpointLabel>("bellhop_gateway_requests_in_work",
+                                            "Requests at the gateway that have not ended, those that wait at Exchange included."),
+    detail::gauge_row("bellhop_gateway_requests_parked", "Of these, long polls: Ping, Sync and streaming notifications."),
+    detail::counter_row("bellhop_gateway_request_bytes_total", "Bytes of request bodies given to Exchange."),
+    detail::counter_row("bellhop_gateway_answer_bytes_total", "Bytes of answers given to clients."),
+    detail::row<GatewayEndpointLabel>(MetricType::histogram, "bellhop_gateway_own_seconds",
+                                      "From a request's header to its first byte towards Exchange, by endpoint: what the gateway "
+                                      "itself takes.",
+                                      MetricUnit::nanoseconds, 13, 33),
+    detail::counter_row("bellhop_gateway_connections_reused_total", "Requests that went over a connection to Exchange that was there."),
+    detail::gauge_row("bellhop_gateway_breakers_open", "Upstreams of the gateway that are given a rest; each core counts its own."),
+    detail::counter_row<RedirectResult>("bellhop_gateway_redirects_total", "Redirects of Exchange that the gateway followed or refused."),
+    detail::gauge_row("bellhop_gateway_redirects_kept", "Redirects that the gateway remembers."),
+    detail::counter_row<UemPull>("bellhop_uem_pulls_total", "Times that a UEM was asked for compliance, by what came of it."),
 
     detail::counter_row<RenewalResult>("bellhop_renewals_total",
                                        "Subscriptions that were to be renewed with the credentials that they carry, by how that ended."),
@@ -255,6 +288,15 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::counter_row("bellhop_fields_resealed_total", "Stored fields sealed anew under the current key-encryption key."),
     detail::gauge_row("bellhop_old_kek_fields", "Stored fields under other key-encryption keys than the current one, at the last walk."),
     detail::gauge_row("bellhop_old_kek_urls", "Callback URLs of live subscriptions that name another key-encryption key than the current one, at the last walk."),
+
+    detail::counter_row<PolicyVerdictLabel>("bellhop_policy_decisions_total",
+                                            "Decisions on devices for registrations, callbacks and pushes, by verdict."),
+    detail::counter_row("bellhop_policy_dry_runs_total", "Of these, decisions that only a dry run made to allow."),
+    detail::gauge_row("bellhop_compliance_devices", "Names of devices of which something is known."),
+    detail::gauge_row("bellhop_compliance_held", "Devices that are blocked or wiped by name."),
+    detail::gauge_row("bellhop_compliance_bytes", "Memory of what is known of devices, without texts.", MetricUnit::bytes),
+    detail::gauge_row("bellhop_compliance_sources_failing", "Sources of compliance data whose last try failed."),
+    detail::gauge_row("bellhop_compliance_sources_stale", "Sources whose data has become too old to decide by."),
 
     detail::counter_row("bellhop_store_failures_total", "Writes that the store refused."),
 
@@ -296,7 +338,7 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
 // Their labels come from the configuration, and their values from certificates and tokens: service/expiry.h shows them.
 inline constexpr auto kExpiryMetrics = std::to_array<MetricFamily>({
     {.name = "bellhop_certificate_expiry_seconds",
-     .help = "Until a certificate of ours expires, by use (listener, apns) and file; below zero: since then. The soonest 64.",
+     .help = "Until a certificate of ours expires, by use (listener, gateway, apns) and file; below zero: since then. The soonest 64.",
      .type = MetricType::gauge},
     {.name = "bellhop_apns_provider_token_age_seconds",
      .help = "Since the provider token of a team and key was signed. The oldest 64.",

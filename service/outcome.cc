@@ -24,6 +24,9 @@ std::optional<CallbackOutcome> callback_outcome(std::string_view name) {
   return find<CallbackOutcome>(kCallbackOutcomeNames, name);
 }
 std::optional<ApiOutcome> api_outcome(std::string_view name) { return find<ApiOutcome>(kApiOutcomeNames, name); }
+std::optional<GatewayOutcome> gateway_outcome(std::string_view name) {
+  return find<GatewayOutcome>(kGatewayOutcomeNames, name);
+}
 
 DeviceOutcomeClass class_of(DeviceOutcome outcome) {
   switch (outcome) {
@@ -67,6 +70,7 @@ LedgerSnapshot& LedgerSnapshot::operator+=(const LedgerSnapshot& other) {
   for (size_t i = 0; i < kDeviceOutcomes; ++i) device[i] += other.device[i];
   for (size_t i = 0; i < kCallbackOutcomes; ++i) callback[i] += other.callback[i];
   for (size_t i = 0; i < kApiOutcomes; ++i) api[i] += other.api[i];
+  for (size_t i = 0; i < kGatewayOutcomes; ++i) gateway[i] += other.gateway[i];
   return *this;
 }
 
@@ -102,6 +106,7 @@ void Ledger::settle_journaled(DeviceOutcome outcome) {
 
 void Ledger::count(CallbackOutcome outcome) { shard_.add(metric::callbacks, outcome); }
 void Ledger::count(ApiOutcome outcome) { shard_.add(metric::api_requests, outcome); }
+void Ledger::count(GatewayOutcome outcome) { shard_.add(metric::gateway_requests, outcome); }
 
 LedgerSnapshot Ledger::snapshot() const { return ledger_snapshot(shard_); }
 
@@ -119,6 +124,9 @@ LedgerSnapshot ledger_snapshot(const MetricsShard& shard) {
   }
   for (size_t i = 0; i < kApiOutcomes; ++i) {
     snapshot.api[i] = shard.value(metric::api_requests, static_cast<ApiOutcome>(i));
+  }
+  for (size_t i = 0; i < kGatewayOutcomes; ++i) {
+    snapshot.gateway[i] = shard.value(metric::gateway_requests, static_cast<GatewayOutcome>(i));
   }
   return snapshot;
 }

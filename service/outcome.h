@@ -60,6 +60,38 @@ enum class ApiOutcome : uint8_t {
 };
 inline constexpr size_t kApiOutcomes = 9;
 
+// How one request ended at the gateway. `passed.*`: Exchange was asked and its answer given to the client.
+enum class GatewayOutcome : uint8_t {
+  passed_ok,            // an answer below 400
+  passed_unauthorized,  // Exchange's own 401
+  passed_error,         // any other answer of Exchange
+  passed_cut,           // the answer began and did not come to its end; the client sees that it is not whole
+  blocked_policy,       // 403: a rule, or a block of the device
+  blocked_parked,       // the same, of a request that waited at Exchange when the block came
+  refused_host,         // 421: no route has this host
+  refused_target,       // 404: neither of the two endpoints, or one that the route does not have
+  refused_method,       // 405
+  refused_request,      // 400: target, query, header or body that is no good request
+  refused_ambiguous,    // 400: what two servers could read in two ways
+  refused_identity,     // 400: two accounts, two devices or two credentials in one request
+  refused_logon,        // 401: NTLM or Negotiate
+  refused_certificate,  // 403: the client's certificate is missing, or names nobody that may come in
+  refused_context,      // 403: a signed context header that is forged, old or used before
+  refused_operation,    // 403: an EWS operation or SOAP header that this class of clients may not use
+  refused_encoding,     // 415: a compressed request body
+  refused_too_large,    // 413
+  refused_busy,         // 503: too many requests of this account, or on this core
+  refused_stopping,     // 503: this server is about to end
+  unavailable_policy,   // 503: the policy cannot decide now
+  unavailable_logon,    // 502 or 503: the gateway could not log on for the user (Kerberos)
+  unavailable_upstream,  // 502: Exchange cannot be reached, or gave no good answer
+  unavailable_timeout,   // 504: Exchange did not answer in time
+  unavailable_breaker,   // 503: Exchange failed too often just now, or its connections are all in use
+  unavailable_redirect,  // 502: Exchange sent the client to a server that is not configured, or round in circles
+  client_left,           // the client went away, or its body did not come
+};
+inline constexpr size_t kGatewayOutcomes = 27;
+
 // The names, in the order of the enums.
 inline constexpr std::array<std::string_view, kDeviceOutcomes> kDeviceOutcomeNames = {
     "delivered.apns",    "delivered.fcm",  "delivered.sns",  "delivered.contentfree", "journaled",
@@ -79,17 +111,26 @@ inline constexpr std::array<std::string_view, kCallbackOutcomes> kCallbackOutcom
     "refused.not_ready"};
 inline constexpr std::array<std::string_view, kApiOutcomes> kApiOutcomeNames = {
     "ok", "malformed", "unauthorized", "forbidden", "credentials", "exchange", "throttled", "blocked", "unavailable"};
+inline constexpr std::array<std::string_view, kGatewayOutcomes> kGatewayOutcomeNames = {
+    "passed.ok",           "passed.unauthorized", "passed.error",         "passed.cut",          "blocked.policy",
+    "blocked.parked",      "refused.host",        "refused.target",       "refused.method",      "refused.request",
+    "refused.ambiguous",   "refused.identity",    "refused.logon",        "refused.certificate", "refused.context",
+    "refused.operation",   "refused.encoding",    "refused.too_large",    "refused.busy",        "refused.stopping",
+    "unavailable.policy",  "unavailable.logon",   "unavailable.upstream", "unavailable.timeout", "unavailable.breaker",
+    "unavailable.redirect", "client_left"};
 
 constexpr std::string_view name_of(DeviceOutcome outcome) { return kDeviceOutcomeNames[static_cast<size_t>(outcome)]; }
 constexpr std::string_view name_of(CallbackOutcome outcome) {
   return kCallbackOutcomeNames[static_cast<size_t>(outcome)];
 }
 constexpr std::string_view name_of(ApiOutcome outcome) { return kApiOutcomeNames[static_cast<size_t>(outcome)]; }
+constexpr std::string_view name_of(GatewayOutcome outcome) { return kGatewayOutcomeNames[static_cast<size_t>(outcome)]; }
 
 // By the exact name; nothing for any other text.
 std::optional<DeviceOutcome> device_outcome(std::string_view name);
 std::optional<CallbackOutcome> callback_outcome(std::string_view name);
 std::optional<ApiOutcome> api_outcome(std::string_view name);
+std::optional<GatewayOutcome> gateway_outcome(std::string_view name);
 
 // The first word of a device outcome.
 enum class DeviceOutcomeClass : uint8_t { delivered, journaled, skipped, dropped };
@@ -105,6 +146,7 @@ struct LedgerSnapshot {
   std::array<uint64_t, kDeviceOutcomes> device = {};
   std::array<uint64_t, kCallbackOutcomes> callback = {};
   std::array<uint64_t, kApiOutcomes> api = {};
+  std::array<uint64_t, kGatewayOutcomes> gateway = {};
 
   uint64_t total(DeviceOutcomeClass outcome_class) const;
   // accepted - handed_back - (delivered + skipped + dropped + journaled + in flight). Anything but 0 is a lost event.
@@ -137,6 +179,7 @@ class Ledger {
 
   void count(CallbackOutcome outcome);
   void count(ApiOutcome outcome);
+  void count(GatewayOutcome outcome);
 
   LedgerSnapshot snapshot() const;
 

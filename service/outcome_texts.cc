@@ -55,11 +55,48 @@ constexpr std::array<OutcomeText, kApiOutcomes> kApiTexts = {{
     {"403: the device is blocked", "unblock it where that was a mistake"},
     {"503: no key pair is ready, the store cannot be written, or the server is about to stop", "where it lasts: bellhop status, key pairs and store"},
 }};
+constexpr std::array<OutcomeText, kGatewayOutcomes> kGatewayTexts = {{
+    {"Exchange answered, and the client got its answer", ""},
+    {"Exchange asked for credentials, or did not take those of the client; the client got this answer",
+     "one before each logon is usual; where it stays, the user's password or token is not good"},
+    {"Exchange answered with an error, and the client got it", "Exchange's own log says why; bellhop status shows the upstream"},
+    {"the answer began and was cut: the client, Exchange or the way between them broke", "a few are usual with phones that move"},
+    {"403: the compliance policy does not let this device in", "bellhop explain DEVICE names the rule and how to lift it"},
+    {"a request that waited at Exchange was ended because its device was blocked meanwhile",
+     "bellhop explain DEVICE names the rule and how to lift it"},
+    {"421: no [[gateway.route]] has the host that the client asked for", "add the host to a route, or correct the client or the DNS"},
+    {"404: neither EWS nor ActiveSync, or an endpoint that this route does not have", "many from one address are somebody who looks for holes"},
+    {"405: not a method of this endpoint", ""},
+    {"400: a target, query, header or body that is no good request", "many from one address are somebody who looks for holes"},
+    {"400: a request that two servers could read in two ways, with a parameter twice for example",
+     "where it is a real client, its vendor has to know; otherwise somebody looks for holes"},
+    {"400: the request names two different accounts, devices or ways to log on",
+     "where it is a real user, [[gateway.domain]] lacks the other name of the account"},
+    {"401: the client tried NTLM or Negotiate, which the gateway does not take", "set the client to Basic, OAuth or a certificate"},
+    {"403: a client certificate is asked for and was not shown, or does not name an account", "give the device a certificate, or correct [gateway.certificates]"},
+    {"403: the signed context of a bellhop is not good: another key, a clock that is wrong, or a repetition",
+     "the same context key and the right time on both servers"},
+    {"403: this class of clients may not use the EWS operation or SOAP header", "add it to the class in [[gateway.client]], or to gateway.operations"},
+    {"415: the body of the request is compressed, so it cannot be looked at", ""},
+    {"413: the body is larger than the endpoint's body_bytes_max", "raise it where Exchange takes larger mails"},
+    {"503: too many requests of one account, or on one core", "gateway.requests_per_account_max and requests_in_work_max"},
+    {"503: this server is about to stop; the client repeats", ""},
+    {"503: the policy cannot decide now: its source cannot be reached, or its records are not loaded", "bellhop status shows the source"},
+    {"502 or 503: the gateway could not log on for the user by Kerberos", "the log's gateway_logon_failed says why; bellhop check --online tests it"},
+    {"502: Exchange could not be reached, or its answer was no good HTTP", "the log's gateway_upstream_failed names the host and says why"},
+    {"504: Exchange did not answer in time", "the upstream's answer_timeout_ms, or its load"},
+    {"503: so many requests failed at this upstream that it is given a rest, or all its connections are in use",
+     "bellhop status shows the upstream"},
+    {"502: Exchange sent the client to a server that no route names, or from one to the other and back",
+     "add the server to the endpoint's redirect_to"},
+    {"the client went away before it had its answer, or did not send its body", "usual with phones that move"},
+}};
 
 }  // namespace
 
 OutcomeText explain(DeviceOutcome outcome) { return kDeviceTexts[size_t(outcome)]; }
 OutcomeText explain(CallbackOutcome outcome) { return kCallbackTexts[size_t(outcome)]; }
 OutcomeText explain(ApiOutcome outcome) { return kApiTexts[size_t(outcome)]; }
+OutcomeText explain(GatewayOutcome outcome) { return kGatewayTexts[size_t(outcome)]; }
 
 }  // namespace bellhop::service

@@ -15,5 +15,6 @@ struct OutcomeText {
 OutcomeText explain(DeviceOutcome outcome);
 OutcomeText explain(CallbackOutcome outcome);
 OutcomeText explain(ApiOutcome outcome);
+OutcomeText explain(GatewayOutcome outcome);
 
 }  // namespace bellhop::service

@@ -6,6 +6,7 @@
 #include "core/join.h"
 #include "proto/apns_answer.h"
 #include "service/mailbox_cache.h"
+#include "service/policy_points.h"
 #include "service/push.h"
 
 namespace bellhop::service {
@@ -86,7 +87,9 @@ Task<void> Pusher::mark_proven(store::StoredUserId user, store::DeviceKey device
 
 void Pusher::ask_to_resubscribe(PushTarget target, const std::vector<store::DeviceEntry>& devices,
                                 const store::DeviceKey& source) {
-  auto reachable = [](const store::DeviceEntry& device) { return !device_refusal(device.record); };
+  auto reachable = [&](const store::DeviceEntry& device) {
+    return !push_refusal(core_, target.tenant->config.id, target.user, device.record);
+  };
   auto chosen = std::ranges::find_if(
       devices, [&](const store::DeviceEntry& device) { return device.key == source && reachable(device); });
   if (chosen == devices.end()) chosen = std::ranges::find_if(devices, reachable);

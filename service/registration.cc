@@ -8,6 +8,7 @@
 #include "service/error_texts.h"
 #include "service/journal.h"
 #include "service/notification.h"
+#include "service/policy_points.h"
 #include "service/store_watch.h"
 #include "service/subscribe_flow.h"
 #include "service/subscription_health.h"
@@ -91,6 +92,11 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
   if ((*device)->state == store::DeviceState::blocked) {
     co_return CheckIn{.status = DeviceStatus::blocked, .last_seen = {}, .resubscribe = false};
   }
+  co_await learn_name(who, **device);
+  PolicyDecision decision = decide_device(core_, who.tenant->config.id, who.user, (*device)->name, DecisionPoint::subscription);
+  if (decision.verdict == Verdict::block) {
+    co_return CheckIn{.status = DeviceStatus::blocked, .last_seen = {}, .resubscribe = false};
+  }
   Result<store::UserRecord> user = co_await core_.node.store.read_user(who.user);
   if (!user) co_return store_failed(who, user.error());
   WallTime last_seen = co_await core_.mailboxes->last_seen(user->mailbox, who.user);
@@ -130,6 +136,15 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
   co_return answer;
 }
 
+// A device that registered before names were kept tells its own with each request.
+Task<void> Registrar::learn_name(const DeviceIdentity& who, store::DeviceRecord& device) {
+  if (!device.name.zero()) co_return;
+  store::DevicePatch patch;
+  patch.name = device.name = compliance_key(who.device_id);
+  Status updated = co_await core_.node.store.update_device(who.user, who.device, patch);
+  if (!updated) (void)store_failed(who, updated.error());  // with the next one
+}
+
 Task<ApiStatus> Registrar::update_token(const DeviceIdentity& who, std::string_view push_token) {
   GenerationSlot::Pin pin(core_.generations);
   ApiResult<UserLocks::Held> held = co_await lock(who.user);
@@ -138,6 +153,7 @@ Task<ApiStatus> Registrar::update_token(const DeviceIdentity& who, std::string_v
   if (!device) co_return std::unexpected(std::move(device.error()));
   if (!*device) co_return refuse_forbidden();
   if ((*device)->state == store::DeviceState::blocked) co_return refuse_blocked();
+  co_await learn_name(who, **device);
   if (!proto::apns_token_valid(push_token)) co_return refuse_malformed("pushToken is no APNs device token");
   store::DevicePatch patch;
   patch.push_token = {.sealed = core_.node.vault.seal_push_token(who.user, who.device, push_token),

@@ -97,6 +97,7 @@ class Registrar {
   Task<ApiResult<UserLocks::Held>> lock(const store::StoredUserId& user);
   // The device, once its secret was right and it is not blocked. Nothing where there is no such device.
   Task<ApiResult<std::optional<store::DeviceRecord>>> proven_device(const DeviceIdentity& who);
+  Task<void> learn_name(const DeviceIdentity& who, store::DeviceRecord& device);
   Task<Result<store::RemovedDevice>> block(store::StoredUserId user, store::DeviceKey device,
                                            store::TombstoneReason reason);
   // The one way in which a device leaves. The user's lock is held.

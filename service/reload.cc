@@ -8,6 +8,7 @@
 #include "core/cross_core.h"
 #include "core/sleep.h"
 #include "crypto/error.h"
+#include "service/gateway_config_rules.h"
 #include "service/reload_apns.h"
 
 namespace bellhop::service {
@@ -36,6 +37,7 @@ struct Reloader::Prepared {
   std::shared_ptr<const Generation> running;
   const FilesSeen* seen = nullptr;
   std::shared_ptr<TicketKeys> ticket_keys;
+  const Vault* vault = nullptr;  // for names alone: its keys may be replaced meanwhile
   unsigned cores = 1;
 
   // Made.
@@ -137,9 +139,12 @@ void Reloader::prepare(Prepared& p) {
     report.problems.push_back(fmt::format("a tenant's lists do not parse: {}", error_text(tenants.error())));
     return;
   }
-  check_listener(p);
+  check_listeners(p);
   if (!p.good()) return;
+  if (gateway_changed(p)) p.next->gateway.routes = p.files->gateway_routes;
+  p.next->gateway.keys = p.files->gateway_keys;  // null where the keyring was not read
   if (ways_changed(p)) p.next->upstreams = p.files->upstreams;
+  p.next->policy = PolicyRules::make(*p.config, *p.vault);
   p.next->networks_changed = networks_differ(running, p.config.value());
   p.next->generation = std::make_shared<const Generation>(p.running->number + 1, *p.config, *std::move(tenants));
 }
@@ -157,21 +162,54 @@ bool Reloader::ways_changed(const Prepared& p) {
   return std::ranges::any_of(files, [&](const std::string& path) { return !path.empty() && p.changed(path); });
 }
 
-void Reloader::check_listener(Prepared& p) {
-  const PublicListenerConfig &before = p.running->config.listen_public, &now = p.config->listen_public;
-  bool changed = p.changed(before.certificate_file, now.certificate_file) ||
+void Reloader::check_listeners(Prepared& p) {
+  const Config &before = p.running->config, &now = *p.config;
+  bool good = !now.is_public() || check_listener(p, before.listen_public, now.listen_public, p.files->public_listener, p.next->listener);
+  if (!good || !now.is_gateway()) return;
+  const CertificatesConfig &users_before = before.gateway.certificates, &users = now.gateway.certificates;
+  p.next->certificates_changed = users != users_before || p.changed(users_before.ca_file, users.ca_file) ||
+                                 p.changed(users_before.crl_file, users.crl_file);
+  p.next->certificates = p.files->certificates;
+  p.next->keytab_changed = p.changed(before.gateway.kerberos.keytab_file, now.gateway.kerberos.keytab_file);
+  (void)check_listener(p, before.listen_gateway, now.listen_gateway, p.files->gateway_listener, p.next->gateway_listener,
+                       p.next->certificates_changed, p.files->certificates.get());
+}
+
+bool Reloader::check_listener(Prepared& p, const PublicListenerConfig& before, const PublicListenerConfig& now,
+                              const StartFiles::Listener& files, std::vector<std::shared_ptr<TlsContext>>& contexts,
+                              bool certificates_changed, const ClientCertificates* certificates) {
+  bool changed = certificates_changed || p.changed(before.certificate_file, now.certificate_file) ||
                  p.changed(before.private_key_file, now.private_key_file);
-  if (!changed) return;
+  if (!changed) return true;
   for (unsigned core = 0; core < p.cores; ++core) {
     std::string complaint;
-    auto context = listener_context(now, *p.files, p.ticket_keys, complaint);
+    auto context = listener_context(now, files, p.ticket_keys, complaint, certificates);
     if (!context) {
-      p.next->listener.clear();
+      contexts.clear();
       p.report.problems.push_back(p.at_key(complaint));
-      return;
+      return false;
     }
-    p.next->listener.push_back(*std::move(context));
+    contexts.push_back(*std::move(context));
   }
+  return true;
+}
+
+// Connections to upstreams begin anew with other routes, so these stay where nothing of them changed.
+bool Reloader::gateway_changed(const Prepared& p) {
+  const Config &before = p.running->config, &now = *p.config;
+  if (!now.is_gateway()) return false;
+  if (before.gateway != now.gateway) return true;
+  bool system_roots = false;
+  std::vector<std::string> files;
+  for (const GatewayRouteConfig& route : now.gateway.routes) {
+    if (tenant_of(before, route) != tenant_of(now, route)) return true;
+    for (const GatewayEndpointConfig* endpoint : {&route.ews, &route.activesync}) {
+      system_roots |= endpoint->on() && endpoint->ca_file.empty();
+      files.insert(files.end(), {endpoint->ca_file, endpoint->client_certificate_file, endpoint->client_private_key_file});
+    }
+  }
+  if (system_roots) files.emplace_back(kSystemRootsFile);
+  return std::ranges::any_of(files, [&](const std::string& path) { return !path.empty() && p.changed(path); });
 }
 
 // ---- On core 0 ----
@@ -185,6 +223,7 @@ Task<ReloadReport> Reloader::run(std::optional<std::string> config_file, LogLite
   p.running = generation_;
   p.seen = &seen_;
   p.ticket_keys = parts_.ticket_keys;
+  p.vault = &parts_.vault;
   p.cores = parts_.cores;
   (void)co_await offload(io::Worker::general, [&p] {
     prepare(p);

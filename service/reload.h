@@ -14,9 +14,11 @@
 #include "core/tls/context.h"
 #include "service/apns_sender.h"
 #include "service/config_diff.h"
+#include "service/gateway_settings.h"
 #include "service/generation.h"
 #include "service/log.h"
 #include "service/metrics.h"
+#include "service/policy_rules.h"
 #include "service/start_files.h"
 #include "service/vault.h"
 #include "store/store.h"
@@ -35,10 +37,16 @@ struct ReloadReport {
 // What each core takes on, in one turn. Immutable, and complete: taking it cannot fail.
 struct Switch {
   std::shared_ptr<const Generation> generation;
-  std::vector<std::shared_ptr<TlsContext>> listener;  // one a core; empty: as before
+  std::vector<std::shared_ptr<TlsContext>> listener;          // one a core; empty: as before
+  std::vector<std::shared_ptr<TlsContext>> gateway_listener;  // likewise
+  GatewaySettings gateway;                                    // null members: as before
+  std::shared_ptr<const ClientCertificates> certificates;  // of the gateway's users, where they changed; null: none are asked for
+  bool certificates_changed = false;
+  bool keytab_changed = false;  // of [gateway.kerberos], or what it holds
   // Null: as before.
   std::shared_ptr<const Upstreams> upstreams;
   bool networks_changed = false;  // of some tenant
+  std::shared_ptr<const PolicyRules> policy;
 };
 
 // Reloads: of the configuration file when asked, of named files alone when they change. All of it is read and checked on
@@ -76,7 +84,11 @@ class Reloader {
  private:
   struct Prepared;
   static void prepare(Prepared& prepared);
-  static void check_listener(Prepared& prepared);
+  static bool check_listener(Prepared& prepared, const PublicListenerConfig& before, const PublicListenerConfig& now,
+                             const StartFiles::Listener& files, std::vector<std::shared_ptr<TlsContext>>& contexts,
+                             bool certificates_changed = false, const ClientCertificates* certificates = nullptr);
+  static void check_listeners(Prepared& prepared);
+  static bool gateway_changed(const Prepared& prepared);
   static bool ways_changed(const Prepared& prepared);
   Task<ReloadReport> run(std::optional<std::string> config_file, LogLiteral asked_by);
   Task<bool> look();

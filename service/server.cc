@@ -16,10 +16,12 @@
 #include "crypto/arena.h"
 #include "service/admin.h"
 #include "service/audit.h"
+#include "service/compliance_duties.h"
 #include "service/expiry.h"
 #include "service/journal.h"
 #include "service/kek_keeper.h"
 #include "service/key_maker.h"
+#include "service/policy_config_rules.h"
 #include "service/rsa_engines.h"
 #include "service/server_parts.h"
 #include "service/store_watch.h"
@@ -35,9 +37,8 @@ HttpServerLimits admin_limits(const AdminListenerConfig& config) {
   return {.connections_max = config.connections_max, .header_timeout = timeout, .write_stall_timeout = timeout};
 }
 
-// The listener's own counts, since the last look, into the metrics.
+// A listener's own counts, since the last look, into the metrics.
 void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpServerStats& before) {
-  metrics.set(metric::connections, ConnectionKind::public_listener, now.connections);
   metrics.add(metric::connections_accepted, now.accepted - before.accepted);
   auto trouble = [&](ConnectionTrouble reason, uint64_t HttpServerStats::*count) {
     metrics.add(metric::connection_troubles, reason, now.*count - before.*count);
@@ -52,8 +53,6 @@ void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpSer
   trouble(ConnectionTrouble::http2_flood, &HttpServerStats::http2_flooded);
   trouble(ConnectionTrouble::http2_violation, &HttpServerStats::http2_violations);
   trouble(ConnectionTrouble::streams_limit, &HttpServerStats::http2_streams_refused);
-  metrics.set(metric::http_connections, HttpVersion::http1, now.connections - now.http2_connections);
-  metrics.set(metric::http_connections, HttpVersion::http2, now.http2_connections);
   uint64_t http2 = now.http2_requests - before.http2_requests;
   metrics.add(metric::http_requests, HttpVersion::http2, http2);
   metrics.add(metric::http_requests, HttpVersion::http1, now.requests - before.requests - http2);
@@ -68,7 +67,11 @@ Server::Server(Config config, StartFiles files, store::Store& store)
     : config_(std::move(config)),
       files_(std::move(files)),
       store_(store),
-      rsa_plan_(plan_rsa(config_.keys.rsa_engine, rsa_complaint_)) {}
+      rsa_plan_(plan_rsa(config_.keys.rsa_engine, rsa_complaint_)) {
+  if (!config_.is_gateway() || !config_.gateway.kerberos.on()) return;
+  auto kerberos = Kerberos::open(config_.gateway.kerberos, kerberos_complaint_);
+  if (kerberos) kerberos_ = *std::move(kerberos);
+}
 Server::~Server() = default;
 
 void Server::fail_start(std::string complaint) {
@@ -97,6 +100,10 @@ Task<bool> Server::start() {
     fail_start(rsa_complaint_);
     co_return false;
   }
+  if (!kerberos_complaint_.empty()) {
+    fail_start(kerberos_complaint_);
+    co_return false;
+  }
   handover_ = Handover(handover_options_);
   if (!co_await ask_predecessor()) co_return false;
   // Where nobody runs, at once: nothing of ours may meet a process that should not be there.
@@ -119,6 +126,10 @@ Task<bool> Server::start() {
     co_return false;
   }
   vault_.emplace(*std::move(vault));
+  compliance_ = std::make_unique<Compliance>(store_, *vault_);
+  compliance_->set_tenants(policy_tenants(config_));
+  compliance_->set_names_max(config_.policy.devices_max);
+  policy_rules_ = PolicyRules::make(config_, *vault_);
   std::string complaint;
   auto tokens = ApnsProviderTokens::make(config_, store_, *vault_, complaint);
   if (!tokens) {
@@ -126,21 +137,42 @@ Task<bool> Server::start() {
     co_return false;
   }
   apns_tokens_ = *std::move(tokens);
-  for (unsigned core = 0; core < io::cores(); ++core) {
-    auto context = listener_context(config_.listen_public, files_, ticket_keys_, complaint);
-    if (!context) {
-      fail_start(std::move(complaint));
-      co_return false;
-    }
-    listener_.push_back(*std::move(context));
-  }
-  wipe(files_.private_key);
-  files_.private_key.clear();
+  if (!make_listener_contexts()) co_return false;
   node_.emplace(first, store_, *vault_, *apns_tokens_);
   node_->cores.resize(io::cores());
+  node_->compliance = compliance_.get();
   key_maker_ = std::make_unique<KeyMaker>(config_.keys, store_, *vault_, *shards_[0]);
   supervisor_.emplace(supervisor_options_, io::cores());
   co_return open_listeners();
+}
+
+// Without a role its listener has none.
+bool Server::make_listener_contexts() {
+  listener_.resize(io::cores());
+  gateway_listener_.resize(io::cores());
+  for (unsigned core = 0; core < io::cores(); ++core) {
+    struct One {
+      bool on;
+      const PublicListenerConfig& config;
+      const StartFiles::Listener& files;
+      std::shared_ptr<TlsContext>& context;
+      const ClientCertificates* certificates = nullptr;
+    };
+    for (One one : {One{config_.is_public(), config_.listen_public, files_.public_listener, listener_[core]},
+                    One{config_.is_gateway(), config_.listen_gateway, files_.gateway_listener, gateway_listener_[core],
+                        files_.certificates.get()}}) {
+      if (!one.on) continue;
+      std::string complaint;
+      auto context = listener_context(one.config, one.files, ticket_keys_, complaint, one.certificates);
+      if (!context) {
+        fail_start(std::move(complaint));
+        return false;
+      }
+      one.context = *std::move(context);
+    }
+  }
+  files_.wipe_private_keys();
+  return true;
 }
 
 bool Server::open_listeners() {
@@ -159,6 +191,14 @@ Task<bool> Server::meet(Event& event, unsigned& arrived) {
 Task<bool> Server::wait_ready() {
   (void)co_await wait_event(ready_);
   co_return !failed_;
+}
+
+// What a process before this one wrote is there now.
+Task<void> Server::load_compliance() {
+  Status loaded = co_await compliance_->load();
+  if (!loaded) {
+    fail_start(fmt::format("what is known of devices cannot be read: {}; run `bellhop store check`", error_text(loaded.error())));
+  }
 }
 
 Task<void> Server::run(unsigned index) {
@@ -191,6 +231,7 @@ Task<void> Server::run(unsigned index) {
     co_await on_core(0, [this] { return meet(all_made_, made_); });
     if (index == 0) {
       if (handover_.asked()) co_await own_unless_stopped();
+      if (!failed_) co_await load_compliance();
       if (!failed_) open_more_listeners(parts.log);
       owned_.set();
     }
@@ -205,6 +246,7 @@ Task<void> Server::run(unsigned index) {
     co_await parts.supervision.close();
     co_await parts.renewal.close();
     co_await parts.mailboxes.close();
+    if (parts.gateway) co_await parts.gateway->close();
     co_await parts.ews.close();
     co_await parts.tokens.close();
     co_await parts.apns.close();
@@ -224,6 +266,8 @@ Task<void> Server::serve(CoreParts& parts) {
   TaskScope listeners(&serving);
   TaskScope background(&co_await current_context());
   for (io::Handle handle : listeners_.public_handles(index)) listeners.spawn(parts.http.run(handle));
+  for (io::Handle handle : listeners_.gateway_handles(index)) listeners.spawn(parts.gateway_http->run(handle));
+  if (parts.gateway) background.spawn(parts.gateway->watch());
   std::optional<AdminApi> admin[2];  // TCP, unix socket
   std::optional<HttpServer> admin_http[2];
   background.spawn(tick(parts));
@@ -233,15 +277,21 @@ Task<void> Server::serve(CoreParts& parts) {
   background.spawn(parts.core.journal->run());
   background.spawn(parts.core.overload.watch(parts.core));
   std::optional<KekKeeper> kek_keeper;
+  std::optional<ComplianceDuties> compliance_duties;
   if (index == 0) {
     kek_keeper.emplace(store_, *vault_, parts.log, parts.metrics);
     background.spawn(kek_keeper->run());
+    compliance_duties.emplace(parts.core, *compliance_);
+    background.spawn(compliance_->run());
+    background.spawn(compliance_duties->run());
+    parts.uem_sources->take(parts.core.config(), parts.upstreams);
+    background.spawn(parts.uem_sources->run());
     for (size_t i = 0; i < std::size(admin); ++i) {
       admin[i].emplace(parts.core, *this, /*trusted=*/i == 1);
       admin_http[i].emplace(*admin[i], admin_limits(config_.listen_admin), nullptr);
       background.spawn(admin_http[i]->run(listeners_.admin_handles()[i]));
     }
-    background.spawn(key_maker_->run());
+    if (config_.is_public()) background.spawn(key_maker_->run());
     background.spawn(watch_balance(parts.core));
     begin_reloads(parts);
     if (!config_file_.empty()) background.spawn(reloader_->watch());
@@ -292,10 +342,13 @@ void Server::begin_reloads(CoreParts& parts) {
                       .cores = io::cores(),
                       .switch_cores = [this](std::shared_ptr<const Switch> next) { return switch_cores(std::move(next)); }},
       config_file_, std::move(first), std::move(files_.seen));
-  node_->listener_certificate_expires_s = to_unix_seconds(parts.http.certificate_expires());
+  parts.note_expiries();
   // All cores have taken what they need. What a reload replaces is not kept here, passwords and keys above all.
   files_.upstreams.reset();
   files_.keyring.reset();
+  files_.gateway_routes.reset();
+  files_.gateway_keys.reset();
+  files_.certificates.reset();
 }
 
 // What the service manager shows.
@@ -350,7 +403,7 @@ Task<void> Server::watch_signals() {
 Task<void> Server::tick(CoreParts& parts) {
   Reactor& reactor = Reactor::current();
   uint64_t turns = 0, enters = 0;
-  HttpServerStats counted;
+  HttpServerStats counted, counted_gateway;
   StoreWatch store_watch(parts.log, parts.metrics);
   ExpiryWatch expiry_watch(parts.log);
   Instant expiry_due = io::now();
@@ -365,7 +418,14 @@ Task<void> Server::tick(CoreParts& parts) {
     enters = entered;
     parts.metrics.set(metric::tasks_alive, FramePool::stats().frames_live);
     parts.metrics.set(metric::frames_bytes, FramePool::stats().bytes_live);
-    note_connections(parts.metrics, parts.http.stats(), counted);
+    HttpServerStats on_public = parts.http.stats(), on_gateway = parts.gateway_http ? parts.gateway_http->stats() : HttpServerStats();
+    note_connections(parts.metrics, on_public, counted);
+    note_connections(parts.metrics, on_gateway, counted_gateway);
+    parts.metrics.set(metric::connections, ConnectionKind::public_listener, on_public.connections);
+    parts.metrics.set(metric::connections, ConnectionKind::gateway_listener, on_gateway.connections);
+    uint64_t http2 = on_public.http2_connections + on_gateway.http2_connections;
+    parts.metrics.set(metric::http_connections, HttpVersion::http1, on_public.connections + on_gateway.connections - http2);
+    parts.metrics.set(metric::http_connections, HttpVersion::http2, http2);
     if (parts.core.index == 0) {
       store_watch.look(store_.write_health(), io::now());
       if (uint64_t number = parts.core.generations.now().number; number != generation || io::now() >= expiry_due) {

@@ -12,8 +12,10 @@
 #include "core/task.h"
 #include "core/tls/ticket_keys.h"
 #include "crypto/rsa_lane_engine.h"
+#include "service/compliance.h"
 #include "service/core.h"
 #include "service/handover.h"
+#include "service/kerberos.h"
 #include "service/listeners.h"
 #include "service/notification.h"
 #include "service/reload.h"
@@ -64,6 +66,7 @@ class Server {
   Task<bool> wait_ready();
   // Where the public listener is, in the order of the configuration; with port 0 the port that was picked.
   const std::vector<SocketAddress>& public_addresses() const { return listeners_.public_addresses(); }
+  const std::vector<SocketAddress>& gateway_addresses() const { return listeners_.gateway_addresses(); }
   // The admin listener's TCP address, likewise.
   const SocketAddress& admin_address() const { return listeners_.admin_address(); }
   WallTime started() const { return started_at_; }
@@ -83,6 +86,7 @@ class Server {
 
   // server.cc: the life of the process
   Task<bool> start();
+  bool make_listener_contexts();
   void fail_start(std::string complaint);
   bool open_listeners();
   Task<bool> meet(Event& event, unsigned& arrived);
@@ -97,6 +101,7 @@ class Server {
   // server_handover.cc: one process after the other, and the end
   Task<bool> ask_predecessor();
   Task<bool> own();
+  Task<void> load_compliance();
   Task<void> own_unless_stopped();
   void open_more_listeners(Log& log);
   void make_ticket_keys();
@@ -118,6 +123,8 @@ class Server {
   store::Store& store_;
   std::string rsa_complaint_;
   std::optional<crypto::LanePlan> rsa_plan_;  // made before the loops start, whose turns a measurement would lengthen
+  std::string kerberos_complaint_;
+  std::unique_ptr<Kerberos> kerberos_;  // null: not configured. Made before the loops start: it sets the environment
   bool handle_signals_ = true;
   NotificationObserver* observer_ = nullptr;
 
@@ -129,13 +136,15 @@ class Server {
   SupervisorOptions supervisor_options_;
   std::optional<Supervisor> supervisor_;
   std::optional<Vault> vault_;
+  std::unique_ptr<Compliance> compliance_;
+  std::shared_ptr<const PolicyRules> policy_rules_;  // what cores begin with
   std::unique_ptr<ApnsProviderTokens> apns_tokens_;
   std::shared_ptr<TicketKeys> ticket_keys_;
   io::Descriptor ticket_file_;  // holds them for the process after this one; in memory
   std::optional<Node> node_;
   std::unique_ptr<KeyMaker> key_maker_;
   std::unique_ptr<Reloader> reloader_;                  // while core 0 serves
-  std::vector<std::shared_ptr<TlsContext>> listener_;   // one a core, until it takes its own
+  std::vector<std::shared_ptr<TlsContext>> listener_, gateway_listener_;  // one a core, until it takes its own
   std::array<uint8_t, kLogSaltBytes> log_salt_{};
 
   std::vector<std::unique_ptr<MetricsShard>> shards_;  // one a core

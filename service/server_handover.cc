@@ -170,7 +170,7 @@ Task<void> Server::take_back() {
     static Task<bool> stay(Server* server, unsigned core) {
       if (CoreParts* parts = server->parts_[core]) {
         parts->wound_down = false;
-        parts->http.stay();
+        parts->for_each_http([](HttpServer& one) { one.stay(); });
         if (core == 0) server->key_maker_->rest(false);
       }
       co_return true;
@@ -236,17 +236,17 @@ Task<void> Server::cut_short(unsigned core) {
 // The first two steps of an orderly end, on one core: connections end with their next answer, then nothing new is taken
 // and what is in work ends. Callbacks are served all the while. Can be taken back.
 Task<void> Server::wind_down(CoreParts& parts) {
-  const PublicListenerConfig& limits = config_.listen_public;
+  const PublicListenerConfig& limits = config_.is_public() ? config_.listen_public : config_.listen_gateway;
   parts.note_begin();
-  parts.http.leave();
+  parts.for_each_http([](HttpServer& one) { one.leave(); });
   if (parts.core.index == 0) key_maker_->rest(true);  // a pair takes a while, and the end would wait for it
   Instant pause_at = io::now() + std::chrono::milliseconds(limits.http2_goaway_grace_ms);
-  while (io::now() < pause_at && parts.http.stats().connections > 0) {
+  while (io::now() < pause_at && parts.http_stats().connections > 0) {
     if (!co_await sleep_for(kDrainLook)) co_return;
   }
-  parts.http.pause();
+  parts.for_each_http([](HttpServer& one) { one.pause(); });
   parts.patience_ends = io::now() + std::chrono::milliseconds(limits.drain_timeout_ms);
-  while (io::now() < parts.patience_ends && !parts.http.quiet(io::now(), kFirstRequest)) {
+  while (io::now() < parts.patience_ends && !parts.quiet(kFirstRequest)) {
     if (!co_await sleep_for(kDrainLook)) co_return;
   }
 }
@@ -259,7 +259,7 @@ Task<void> Server::end_listeners(CoreParts& parts, TaskScope& listeners) {
     DeadlineContext deadline;
     StopLink link;
   };
-  parts.http.drain();
+  parts.for_each_http([](HttpServer& one) { one.drain(); });
   StopAt hand_back(parts.patience_ends, parts.core.work);
   StopAt cut(parts.patience_ends + kHandBackTime, *parts.serving);
   if (parts.cut) parts.serving->request_stop();
@@ -267,7 +267,7 @@ Task<void> Server::end_listeners(CoreParts& parts, TaskScope& listeners) {
 }
 
 void Server::note_drained(CoreParts& parts) {
-  HttpServerStats stats = parts.http.stats();
+  HttpServerStats stats = parts.http_stats();
   uint64_t handed_back = parts.handed_back() - parts.handed_back_before;
   uint64_t ended = stats.requests - parts.requests_ended_before - stats.requests_in_work;
   requests_ += stats.requests;

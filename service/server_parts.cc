@@ -5,14 +5,14 @@
 
 #include "core/base/time.h"
 #include "service/cidrs.h"
+#include "service/policy_config_rules.h"
 #include "service/registration.h"
 #include "service/rsa_engines.h"
 
 namespace bellhop::service {
 namespace {
 
-HttpServerLimits public_limits(const Config& all, unsigned cores) {
-  const PublicListenerConfig& config = all.listen_public;
+HttpServerLimits listener_limits(const Config& all, const PublicListenerConfig& config, unsigned cores) {
   auto ms = [](uint32_t value) { return Duration(std::chrono::milliseconds(value)); };
   return {.connections_max = std::max<size_t>(1, config.connections_max / cores),
           .connections_per_address_max = config.connections_per_address_max,
@@ -56,34 +56,77 @@ LogOptions log_options(const Config& config, MetricsShard& shard, unsigned core,
 
 }  // namespace
 
-Server::CoreParts::CoreParts(Server& server, unsigned index)
-    : metrics(*server.shards_[index]),
+Server::CoreParts::CoreParts(Server& of, unsigned index)
+    : server(of),
+      metrics(*server.shards_[index]),
       ledger(metrics),
       log(log_options(server.config_, metrics, index, server.log_salt_)),
       decrypter(server.store_, *server.vault_, make_rsa_engine(*server.rsa_plan_), server.config_.notification,
                 server.config_.keys, metrics),
       upstreams(server.files_.upstreams),
+      ews_contexts(server.store_, server.files_.gateway_keys),
       ews(server.config_.ews, {upstreams, UpstreamKind::ews}, metrics, log),
       tokens(server.config_.oauth, server.config_.ews, {upstreams, UpstreamKind::token}, metrics, log),
       autodiscover(server.config_.autodiscover, server.config_.ews, {upstreams, UpstreamKind::ews},
                    *server.vault_, server.store_, metrics, log),
       apns(server.config_.apns, *server.apns_tokens_, {upstreams, UpstreamKind::apns}, metrics, log),
+      policy(*server.compliance_, server.policy_rules_),
       core{*server.node_, index, metrics, ledger, log, decrypter, ews, tokens, apns},
       mailboxes(core),
       supervision(core),
       renewal(core),
       handler(core),
-      http(handler, public_limits(server.config_, io::cores()), std::move(server.listener_[index])) {
+      http(handler, listener_limits(server.config_, server.config_.listen_public, io::cores()), std::move(server.listener_[index])),
+      certificates(server.files_.certificates) {
+  if (server.config_.is_gateway()) {
+    if (server.kerberos_) authenticator.emplace(*server.kerberos_);
+    gateway.emplace(Gateway::Parts{.core = core,
+                                   .policy = &policy,
+                                   .compliance = core.node.compliance,
+                                   .authenticator = authenticator ? &*authenticator : nullptr,
+                                   .certificates = &certificates},
+                    GatewaySettings{server.files_.gateway_routes, server.files_.gateway_keys});
+    gateway_http.emplace(*gateway, listener_limits(server.config_, server.config_.listen_gateway, io::cores()),
+                         std::move(server.gateway_listener_[index]));
+  }
+  if (index == 0) uem_sources.emplace(*server.compliance_, metrics, log);
+  ews.set_contexts(ews_contexts);
   core.mailboxes = &mailboxes;
   core.supervision = &supervision;
   core.autodiscover = &autodiscover;
   core.renewal = &renewal;
   core.observer = server.observer_;
+  core.policy = &policy;
+  if (gateway) core.gateway = &*gateway;
   core.key_maker = server.key_maker_.get();
 }
 
+HttpServerStats Server::CoreParts::http_stats() {
+  HttpServerStats sum;
+  for_each_http([&](HttpServer& one) {
+    HttpServerStats stats = one.stats();
+    sum.requests += stats.requests;
+    sum.requests_in_work += stats.requests_in_work;
+    sum.connections += stats.connections;
+  });
+  return sum;
+}
+
+bool Server::CoreParts::quiet(Duration young) {
+  bool all = true;
+  for_each_http([&](HttpServer& one) { all &= one.quiet(io::now(), young); });
+  return all;
+}
+
+void Server::CoreParts::note_expiries() {
+  // A listener without its role has no certificate.
+  auto expiry = [](const HttpServer& one) { return to_unix_seconds(one.certificate_expires()); };
+  core.node.listener_certificate_expires_s = server.config_.is_public() ? expiry(http) : 0;
+  core.node.gateway_certificate_expires_s = gateway_http ? expiry(*gateway_http) : 0;
+}
+
 void Server::CoreParts::note_begin() {
-  HttpServerStats stats = http.stats();
+  HttpServerStats stats = http_stats();
   requests_ended_before = stats.requests - stats.requests_in_work;
   handed_back_before = handed_back();
 }
@@ -94,10 +137,20 @@ void Server::CoreParts::take(const Switch& next) {
   log.renew(config.log);
   decrypter.renew(config.notification);
   core.registrar->limits().renew(config.limits);
-  if (!next.listener.empty()) {
-    http.set_tls(next.listener[core.index]);
-    core.node.listener_certificate_expires_s = to_unix_seconds(http.certificate_expires());
+  if (next.policy) policy.renew(next.policy);
+  if (core.index == 0) {
+    core.node.compliance->set_tenants(policy_tenants(config));
+    core.node.compliance->set_names_max(config.policy.devices_max);
+    core.node.compliance->note_change();
   }
+  if (!next.listener.empty()) http.set_tls(next.listener[core.index]);
+  if (!next.gateway_listener.empty() && gateway_http) gateway_http->set_tls(next.gateway_listener[core.index]);
+  if (gateway) gateway->take(next.gateway);
+  if (next.gateway.keys) ews_contexts.renew(next.gateway.keys);
+  if (uem_sources) uem_sources->take(config, next.upstreams);
+  if (next.certificates_changed) certificates.take(next.certificates);
+  if (next.keytab_changed && server.kerberos_ && core.index == 0) server.kerberos_->forget_all();
+  note_expiries();
   if (next.upstreams) {
     upstreams = next.upstreams;
     autodiscover.renew({upstreams, UpstreamKind::ews});

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/io.h"
 #include "service/named_files.h"
 #include "service/config_diff.h"
@@ -36,6 +38,12 @@ Result<crypto::Keyring> read_keyring(const Config& config, std::string& complain
   return keyring;
 }
 
+Status read_listener(const PublicListenerConfig& config, StartFiles::Listener& files, std::string& complaint) {
+  BH_TRY(files.certificate_chain, read_named(config.certificate_file, "the certificate", complaint));
+  BH_TRY(files.private_key, read_named(config.private_key_file, "the private key", complaint));
+  return {};
+}
+
 }  // namespace
 
 FilesSeen stat_files(const Config& config) {
@@ -60,13 +68,18 @@ FilesSeen look_at_files(const Config& config) {
   return seen;
 }
 
-StartFiles::~StartFiles() { wipe(private_key); }
+void StartFiles::wipe_private_keys() {
+  for (Listener* listener : {&public_listener, &gateway_listener}) {
+    wipe(listener->private_key);
+    listener->private_key.clear();
+  }
+}
 
 Result<StartFiles> read_start_files(const Config& config, std::string& complaint, ReadKeyring keyring) {
   StartFiles files;
   files.seen = look_at_files(config);
-  BH_TRY(files.certificate_chain, read_named(config.listen_public.certificate_file, "the certificate", complaint));
-  BH_TRY(files.private_key, read_named(config.listen_public.private_key_file, "the private key", complaint));
+  if (config.is_public()) BH_CHECKED(read_listener(config.listen_public, files.public_listener, complaint));
+  if (config.is_gateway()) BH_CHECKED(read_listener(config.listen_gateway, files.gateway_listener, complaint));
   if (keyring == ReadKeyring::yes) {
     BH_TRY(files.keyring, read_keyring(config, complaint));
   }
@@ -74,18 +87,33 @@ Result<StartFiles> read_start_files(const Config& config, std::string& complaint
   BH_TRY(authorities.ews, read_authorities(config.ews.ca_file, false, complaint));
   BH_TRY(authorities.token, read_authorities(config.oauth.ca_file, false, complaint));
   BH_TRY(authorities.apns, read_authorities(config.apns.ca_file, true, complaint));
+  // Only where one is asked: a machine without the system's roots may do without them otherwise.
+  if (std::ranges::any_of(config.policy.sources, [](const PolicySourceConfig& source) { return source.kind == PolicySourceKind::uem; })) {
+    BH_TRY(authorities.uem, read_authorities("", false, complaint));
+  }
   BH_TRY(files.upstreams, Upstreams::make(config, std::move(authorities), complaint));
+  if (config.is_gateway()) {
+    BH_TRY(files.gateway_routes, GatewayRoutes::make(config, complaint));
+    const CertificatesConfig& users = config.gateway.certificates;
+    if (users.on()) {
+      BH_TRY(files.certificates, ClientCertificates::read(users, complaint));
+    }
+  }
+  bool keys_needed = config.is_gateway() || !config.ews.via.empty();
+  if (keys_needed && files.keyring) files.gateway_keys = std::make_shared<const GatewayKeys>(*files.keyring);
   return files;
 }
 
-Result<std::shared_ptr<TlsContext>> listener_context(const PublicListenerConfig& config, const StartFiles& files,
-                                                     std::shared_ptr<TicketKeys> ticket_keys, std::string& complaint) {
-  return TlsContext::server({.chain = {config.certificate_file, files.certificate_chain},
-                             .key = {config.private_key_file, files.private_key},
-                             .alpn = config.http2 ? std::vector<std::string>{"h2", "http/1.1"}
-                                                  : std::vector<std::string>{"http/1.1"},
-                             .ticket_keys = std::move(ticket_keys)},
-                            complaint);
+Result<std::shared_ptr<TlsContext>> listener_context(const PublicListenerConfig& config, const StartFiles::Listener& files,
+                                                     std::shared_ptr<TicketKeys> ticket_keys, std::string& complaint,
+                                                     const ClientCertificates* certificates) {
+  TlsServerOptions options{.chain = {config.certificate_file, files.certificate_chain},
+                           .key = {config.private_key_file, files.private_key},
+                           .alpn = config.http2 ? std::vector<std::string>{"h2", "http/1.1"}
+                                                : std::vector<std::string>{"http/1.1"},
+                           .ticket_keys = std::move(ticket_keys)};
+  if (certificates) certificates->apply_to(options);
+  return TlsContext::server(options, complaint);
 }
 
 }  // namespace bellhop::service

@@ -6,9 +6,11 @@
 #include "crypto/tokens.h"
 #include "service/autodiscover.h"
 #include "service/client_certificate.h"
+#include "service/compliance_record.h"
 #include "service/error_texts.h"
 #include "service/notification.h"
 #include "service/oauth_tokens.h"
+#include "service/policy_points.h"
 #include "service/store_watch.h"
 #include "service/subscription_health.h"
 #include "service/supervision.h"
@@ -49,6 +51,7 @@ SubscribeFlow::SubscribeFlow(Core& core, RateLimits& limits, Semaphore& openings
       openings_(openings),
       request_(request),
       who_(request.who),
+      owner_{.user = who_.user, .source = who_.device, .asking = compliance_key(who_.device_id)},
       ews_url_(request.ews_url ? request.ews_url->to_string() : std::string()),
       credentials_digest_(crypto::sha256(request.credentials)) {}
 
@@ -90,14 +93,27 @@ Task<ApiStatus> SubscribeFlow::read_user_and_device() {
                field("error", service_error(ServiceError::too_many_devices)));
       co_return refuse_unavailable(kDevicesFullRetry);
     }
-    co_return ApiStatus();  // a new device; a secret that it may remember is worth nothing
+    co_return ask_policy(DecisionPoint::registration);  // a new device; a secret that it may remember is worth nothing
   }
   device_ = *std::move(device);
   if (device_->state == store::DeviceState::blocked) co_return refuse_blocked();
+  BH_CO_STEP(ask_policy(DecisionPoint::subscription));
   if (who_.device_secret.empty()) co_return ApiStatus();  // lost: Exchange must take the credentials
   secret_proven_ = core_.node.vault.device_secret_matches(who_.user, who_.device, *device_, who_.device_secret);
   if (!secret_proven_) co_return refuse_forbidden();
   co_return ApiStatus();
+}
+
+ApiStatus SubscribeFlow::ask_policy(DecisionPoint point) {
+  store::ComplianceKey name = compliance_key(who_.device_id);
+  PolicyDecision decision = decide_device(core_, who_.tenant->config.id, who_.user, name, point);
+  if (decision.allowed()) return ApiStatus();
+  log_line(core_.log, LogLevel::info, "subscribe_blocked", field("user", core_.fingerprint(who_.user)),
+           field("device", core_.log.fingerprint("device", who_.device)),
+           field("reason", not_personal(name_of(decision.reason))),
+           field("rule", not_personal(core_.policy->rules().name(decision.rule))));
+  if (decision.verdict == Verdict::unavailable) return refuse_unavailable(kExchangeRetry);
+  return refuse_blocked();
 }
 
 // ---- Whose credentials are they ----
@@ -525,6 +541,7 @@ store::DeviceRecord SubscribeFlow::wished_record() const {
     record.sealed_secret_hash = vault.seal_device_secret_hash(
         who_.user, who_.device, vault.device_secret_hash(answer_.device_secret.reveal_text()));
   }
+  record.name = compliance_key(who_.device_id);
   record.platform = store::Platform::apns;
   record.topic = request_.app->topic;
   record.environment = request_.app->environment == ApnsEnvironment::sandbox ? store::PushEnvironment::sandbox
@@ -549,7 +566,7 @@ Task<ApiStatus> SubscribeFlow::store_device() {
 // ---- Exchange, and what may go wrong ----
 
 EwsTarget SubscribeFlow::target() const {
-  return {.tenant = who_.tenant, .url = ews_url_, .mailbox = user_.mailbox, .credentials = &*credentials_};
+  return {.tenant = who_.tenant, .url = ews_url_, .mailbox = user_.mailbox, .credentials = &*credentials_, .owner = &owner_};
 }
 
 // The device learns that its credentials were not accepted, never why; the log says it without naming anybody.
@@ -582,6 +599,8 @@ std::unexpected<ApiProblem> SubscribeFlow::exchange_failed(const EwsFailure& fai
       return refuse_unavailable(kExchangeRetry);
     case EwsFailureKind::refused:
       return refuse_forbidden("the host of ewsUrl is not permitted");
+    case EwsFailureKind::blocked:
+      return refuse_blocked();
     case EwsFailureKind::unauthorized:
     case EwsFailureKind::garbage:
     case EwsFailureKind::ews_error:

@@ -8,6 +8,8 @@
 #include "crypto/jose.h"
 #include "service/autodiscover.h"
 #include "service/envelopes.h"
+#include "service/ews_contexts.h"
+#include "service/policy_rules.h"
 #include "service/registration.h"
 
 namespace bellhop::service {
@@ -48,6 +50,7 @@ class SubscribeFlow {
   };
 
   Task<ApiStatus> read_user_and_device();
+  ApiStatus ask_policy(DecisionPoint point);
   Task<ApiStatus> open_credentials();
   Task<ApiResult<crypto::Secret>> decrypt(Bytes ciphertext, const crypto::JweParsed* jwe);
   Task<ApiStatus> open_jwe();
@@ -90,6 +93,7 @@ class SubscribeFlow {
   Semaphore& openings_;
   const SubscribeRequest& request_;
   const DeviceIdentity& who_;
+  const EwsOwner owner_;
   std::string ews_url_;
   bool url_cached_ = false;  // an earlier search of Autodiscover found ews_url_
   bool moved_ = false;       // Exchange said that the mailbox is not there

@@ -6,9 +6,11 @@
 #include "core/io.h"
 #include "crypto/error.h"
 #include "service/autodiscover.h"
+#include "service/ews_contexts.h"
 #include "service/key_maker.h"
 #include "service/logon_notes.h"
 #include "service/oauth_tokens.h"
+#include "service/policy_points.h"
 #include "service/registration.h"
 #include "service/store_watch.h"
 #include "service/subscription_health.h"
@@ -65,6 +67,8 @@ Task<Succession::End> Succession::read_user() {
   auto source = co_await core_.node.store.read_device(job_.user, old_one_.source_device);
   if (!source && !is(source.error(), StoreError::not_found)) co_return store_failed(source.error());
   if (!source || source->state != store::DeviceState::active) co_return RenewalResult::no_source;
+  bool let_in = decide_device(core_, user_.tenant, job_.user, source->name, DecisionPoint::subscription).allowed();
+  if (!let_in) co_return RenewalResult::no_source;
   co_return End();
 }
 
@@ -220,7 +224,9 @@ Task<Succession::End> Succession::store_successor() {
 }
 
 Task<RenewalResult> Succession::subscribe() {
-  EwsTarget target{.tenant = &tenant_, .url = ews_url_, .mailbox = job_.mailbox, .credentials = &opened_->record};
+  EwsOwner owner{.user = job_.user, .source = old_one_.source_device, .asking = {}};
+  EwsTarget target{
+      .tenant = &tenant_, .url = ews_url_, .mailbox = job_.mailbox, .credentials = &opened_->record, .owner = &owner};
   EwsReply<EwsSubscribed> reply = co_await core_.ews.subscribe(target, sealed_.callback_url);
   wipe(sealed_.callback_url);
   opened_.reset();  // wiped here, before anything else is done

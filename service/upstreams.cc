@@ -140,9 +140,12 @@ TlsClientOptions Upstreams::tls_options(UpstreamKind kind, size_t rule) const {
     options.pins = rules_[rule].pins;
   }
   if (options.authorities || !options.pins.empty()) return options;
-  options.authorities = kind == UpstreamKind::ews     ? authorities_.ews
-                        : kind == UpstreamKind::token ? authorities_.token
-                                                      : authorities_.apns;
+  switch (kind) {
+    case UpstreamKind::ews: options.authorities = authorities_.ews; break;
+    case UpstreamKind::token: options.authorities = authorities_.token; break;
+    case UpstreamKind::apns: options.authorities = authorities_.apns; break;
+    case UpstreamKind::uem: options.authorities = authorities_.uem; break;
+  }
   return options;
 }
 

@@ -16,11 +16,11 @@
 namespace bellhop::service {
 
 // What a host is to us. Autodiscover's hosts are Exchange's.
-enum class UpstreamKind : uint8_t { ews, token, apns };
+enum class UpstreamKind : uint8_t { ews, token, apns, uem };
 
 // Who vouches for the hosts of a kind that no [[upstream]] says more of: [ews] ca_file and its kin.
 struct UpstreamAuthorities {
-  std::shared_ptr<const TlsAuthorities> ews, token, apns;
+  std::shared_ptr<const TlsAuthorities> ews, token, apns, uem;
 };
 
 // [[upstream]] and [[proxy]] with the files that they name: whom we trust under which name, and which way leads there. The

@@ -73,8 +73,18 @@ std::string members(const TombstoneRecord& r) {
                      r.status_frequency_minutes, ms(r.expires));
 }
 std::string members(const ComplianceRecord& r) {
-  return fmt::format(R"("deny":{},"reason":{},"updated":{},"expires":{})", r.decision == ComplianceDecision::deny,
-                     r.reason, ms(r.updated), ms(r.expires));
+  return fmt::format(
+      R"("account":{},"otherName":{},"managed":{},"compromised":{},"encrypted":{},"activeSyncProfile":{},"override":{},)"
+      R"("model":{},"os":{},"osVersion":{},"deviceType":{},"mailClient":{},"lastContact":{},"updated":{})",
+      r.account != 0, !r.first_name.zero(), int(r.managed), int(r.compromised), int(r.encrypted),
+      int(r.activesync_profile), int(r.override_to), quoted(r.model), quoted(r.os), quoted(r.os_version),
+      quoted(r.device_type), quoted(r.mail_client), ms(r.last_contact), ms(r.updated));
+}
+std::string members(const ComplianceSet& r) {
+  return fmt::format(R"("set":{},"replaced":{})", r.number, ms(r.replaced));
+}
+std::string members(const HoldRecord& r) {
+  return fmt::format(R"("hold":{},"since":{})", int(r.hold), ms(r.since));
 }
 std::string members(const EwsUrlRecord& r) {
   return fmt::format(R"("urlSize":{},"expires":{})", r.url.size(), ms(r.expires));
@@ -115,6 +125,10 @@ std::string row_of(Table table, Bytes key, Bytes value) {
       return row<TombstoneRecord>(table, key, value);
     case Table::compliance:
       return row<ComplianceRecord>(table, key, value);
+    case Table::compliance_sets:
+      return row<ComplianceSet>(table, key, value);
+    case Table::compliance_holds:
+      return row<HoldRecord>(table, key, value);
     case Table::ews_url_cache:
       return row<EwsUrlRecord>(table, key, value);
     case Table::journal:
@@ -128,6 +142,7 @@ std::string row_of(Table table, Bytes key, Bytes value) {
     case Table::device_owners:
     case Table::free_mailboxes:
     case Table::tombstone_expiry:
+    case Table::device_names:
       break;  // indices: they repeat what is printed above
   }
   return {};

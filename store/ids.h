@@ -38,7 +38,7 @@ using TokenHash = Id<32, struct TokenHashTag>;            // keyed hash of an AP
 using TokenId = Id<8, struct TokenIdTag>;                 // public name of a token, for list and revoke
 using KeyId = Id<16, struct KeyIdTag>;                    // name of an RSA key pair
 using Digest = Id<32, struct DigestTag>;                  // SHA-256 of `creds`
-using ComplianceKey = Id<32, struct ComplianceKeyTag>;    // keyed hash of what a compliance decision is about
+using ComplianceKey = Id<16, struct ComplianceKeyTag>;    // hash of what a device is called, one for all spellings
 using EwsUrlKey = Id<32, struct EwsUrlKeyTag>;            // keyed hash of tenant and mail domain
 
 // The dense number of a mailbox: 0, 1, 2 …; numbers of removed mailboxes are used again.

@@ -294,6 +294,18 @@ Status expire_unused_users(WriteView& view, WallTime since, size_t& expired) {
   return {};
 }
 
+namespace {
+
+// Keeps device_names true where a record's name changes; zero: none.
+Status rename_device(WriteView& view, const DevicePlace& place, const ComplianceKey& from, const ComplianceKey& to) {
+  if (from == to) return {};
+  if (!from.zero()) BH_CHECKED(view.erase(Table::device_names, device_name_row(from, place.user, place.device)));
+  if (to.zero()) return {};
+  return view.put(Table::device_names, device_name_row(to, place.user, place.device), Bytes());
+}
+
+}  // namespace
+
 Status register_device(WriteView& view, const Registration& registration, RegistrationResult& result) {
   UserRecord& user = result.user;
   BH_CHECKED(load_existing(view, Table::users, registration.user, user));
@@ -313,6 +325,7 @@ Status register_device(WriteView& view, const Registration& registration, Regist
   record.created = known ? old.created : registration.now;
   if (blocked) record.state = DeviceState::blocked;
   BH_CHECKED(save(view, Table::devices, row, record));
+  BH_CHECKED(rename_device(view, {registration.user, registration.device}, known ? old.name : ComplianceKey(), record.name));
   if (!known) {
     BH_CHECKED(view.put(Table::device_owners, registration.device, registration.user));
     if (user.devices == 0) BH_CHECKED(view.erase(Table::unused_users, unused_row(registration.user, user)));
@@ -362,10 +375,11 @@ Status remove_device(WriteView& view, const DeviceRemoval& removal, RemovedDevic
   UserRecord user;
   BH_CHECKED(load_existing(view, Table::users, removal.user, user));
   Key row = device_row(removal.user, removal.device);
-  BH_TRY(std::optional<Bytes> device, view.get(Table::devices, row));
-  if (!device) return fail(not_found());
+  DeviceRecord device;
+  BH_CHECKED(load_existing(view, Table::devices, row, device));
   if (user.devices == 0) return fail(corrupt(Table::users));
 
+  BH_CHECKED(rename_device(view, {removal.user, removal.device}, device.name, ComplianceKey()));
   BH_CHECKED(view.erase(Table::devices, row));
   BH_CHECKED(view.erase(Table::device_owners, removal.device));
   BH_CHECKED(erase_device_journal(view, user.mailbox, removal.device));
@@ -538,6 +552,10 @@ Status update_device(WriteView& view, const StoredUserId& user, const DeviceKey&
   if (patch.preview) record.preview = *patch.preview;
   if (patch.badge) record.badge = *patch.badge;
   if (patch.locale) record.locale = *patch.locale;
+  if (patch.name) {
+    BH_CHECKED(rename_device(view, {user, device}, record.name, *patch.name));
+    record.name = *patch.name;
+  }
   return save(view, Table::devices, row, record);
 }
 

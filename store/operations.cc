@@ -159,6 +159,7 @@ Status counts(ReadView& view, Counts& counts) {
       {Table::subscriptions, &counts.subscriptions}, {Table::keys, &counts.keys},
       {Table::key_pool, &counts.keys_pool},          {Table::hot, &counts.hot},
       {Table::tombstones, &counts.tombstones},       {Table::compliance, &counts.compliance},
+      {Table::compliance_holds, &counts.holds},
       {Table::ews_url_cache, &counts.ews_urls},      {Table::journal, &counts.journal},
   };
   for (auto [table, number] : all) {

@@ -74,6 +74,16 @@ Status add_journal(WriteView& view, const std::vector<JournalEntry>& entries);
 Status update_journal(WriteView& view, const std::vector<JournalEntry>& entries);
 Status list_journal(ReadView& view, const std::optional<JournalKey>& after, std::vector<JournalEntry>& entries);
 
+Status write_compliance(WriteView& view, const ComplianceWrite& write);
+Status read_compliance_page(ReadView& view, uint32_t set, const std::optional<ComplianceKey>& after, size_t rows_max,
+                            FunctionRef<void(const ComplianceKey&, const ComplianceRecord&)> f,
+                            std::optional<ComplianceKey>& next);
+Status list_compliance_sets(ReadView& view, std::vector<ComplianceSetEntry>& sets);
+Status newest_compliance_set(ReadView& view, uint32_t& newest);
+Status sweep_compliance(WriteView& view, uint32_t kept, size_t& swept);
+Status list_holds(ReadView& view, const std::optional<HoldPlace>& after, std::vector<HoldEntry>& entries);
+Status find_devices(ReadView& view, const ComplianceKey& name, std::vector<DevicePlace>& places);
+
 Status get_meta(ReadView& view, std::string_view name, std::vector<uint8_t>& value);
 Status put_meta(WriteView& view, std::string_view name, Bytes value);
 

@@ -19,6 +19,8 @@ template <>
 constexpr uint8_t kRecordVersion<SubscriptionRecord> = 3;
 template <>
 constexpr uint8_t kRecordVersion<UserRecord> = 2;
+template <>
+constexpr uint8_t kRecordVersion<DeviceRecord> = 2;
 
 template <class R, class T>
 concept RecordOf = std::same_as<std::remove_const_t<R>, T>;
@@ -62,7 +64,7 @@ void fields(C& c, R& r) {
 }
 
 template <class C, RecordOf<DeviceRecord> R>
-void fields(C& c, R& r) {
+void fields(C& c, R& r, uint8_t version) {
   c.string(r.sealed_secret_hash, kSealedSecretSizeMax);
   c.string(r.sealed_push_token, kSealedPushTokenSizeMax);
   c.string(r.topic, kTopicSizeMax);
@@ -76,6 +78,11 @@ void fields(C& c, R& r) {
   c.flag(r.token_gone);
   c.time(r.registered_at);
   c.time(r.created);
+  if (version >= 2) {
+    c.fixed(r.name.bytes);
+  } else if constexpr (!std::is_const_v<R>) {
+    r.name = {};
+  }
 }
 
 template <class C, RecordOf<SubscriptionRecord> R>
@@ -132,10 +139,30 @@ void fields(C& c, R& r) {
 
 template <class C, RecordOf<ComplianceRecord> R>
 void fields(C& c, R& r) {
-  c.choice(r.decision, ComplianceDecision::deny);
-  c.number(r.reason);
+  c.number(r.account);
+  c.fixed(r.first_name.bytes);
+  c.choice(r.managed, Known::yes);
+  c.choice(r.compromised, Known::yes);
+  c.choice(r.encrypted, Known::yes);
+  c.choice(r.activesync_profile, Known::yes);
+  c.choice(r.override_to, ComplianceOverride::block);
+  for (auto* text : {&r.model, &r.os, &r.os_version, &r.device_type, &r.mail_client}) {
+    c.string(*text, kComplianceTextSizeMax);
+  }
+  c.time(r.last_contact);
   c.time(r.updated);
-  c.time(r.expires);
+}
+
+template <class C, RecordOf<ComplianceSet> R>
+void fields(C& c, R& r) {
+  c.number(r.number);
+  c.time(r.replaced);
+}
+
+template <class C, RecordOf<HoldRecord> R>
+void fields(C& c, R& r) {
+  c.choice(r.hold, ComplianceHold::wiped);
+  c.time(r.since);
 }
 
 template <class C, RecordOf<EwsUrlRecord> R>
@@ -218,6 +245,12 @@ Status encode(const TombstoneRecord& record, std::vector<uint8_t>& out) {
 Status encode(const ComplianceRecord& record, std::vector<uint8_t>& out) {
   return encode_record(record, out);
 }
+Status encode(const ComplianceSet& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
+Status encode(const HoldRecord& record, std::vector<uint8_t>& out) {
+  return encode_record(record, out);
+}
 Status encode(const EwsUrlRecord& record, std::vector<uint8_t>& out) {
   return encode_record(record, out);
 }
@@ -247,6 +280,12 @@ bool decode(Bytes bytes, TombstoneRecord& record) {
   return decode_record(bytes, record);
 }
 bool decode(Bytes bytes, ComplianceRecord& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, ComplianceSet& record) {
+  return decode_record(bytes, record);
+}
+bool decode(Bytes bytes, HoldRecord& record) {
   return decode_record(bytes, record);
 }
 bool decode(Bytes bytes, EwsUrlRecord& record) {

@@ -33,6 +33,7 @@ inline constexpr size_t kMetaValueSizeMax = 16 * 1024;
 inline constexpr size_t kSubscriptionsPerUserMax = 4;  // one, and those of hand-overs under way
 inline constexpr uint32_t kDevicesPerUserMax = 64;
 inline constexpr size_t kMetaNameSizeMax = 64;
+inline constexpr size_t kComplianceTextSizeMax = 128;
 inline constexpr size_t kRecordSizeMax = 40 * 1024;
 
 enum class TokenState : uint8_t { active = 0, revoked = 1 };
@@ -100,6 +101,8 @@ struct DeviceRecord {
   bool token_gone = false;   // the provider said that this token is dead
   WallTime registered_at{};  // when the push token was last given
   WallTime created{};
+  // The hash of its id that compliance data names it by. Zero: it has not told its id since that is kept.
+  ComplianceKey name;
 
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
@@ -173,16 +176,47 @@ struct TombstoneRecord {
   friend bool operator==(const TombstoneRecord&, const TombstoneRecord&) = default;
 };
 
-enum class ComplianceDecision : uint8_t { allow = 0, deny = 1 };
+// A statement about a device, which its source may not have made.
+enum class Known : uint8_t { unknown = 0, no = 1, yes = 2 };
+// What a source says of a device beside all rules.
+enum class ComplianceOverride : uint8_t { none = 0, allow = 1, block = 2 };
+// What an operator has said of a device by name.
+enum class ComplianceHold : uint8_t { none = 0, blocked = 1, wiped = 2 };
 
-// Table compliance, key ComplianceKey.
+// Table compliance, key set and ComplianceKey: what a source says of a device.
 struct ComplianceRecord {
-  ComplianceDecision decision = ComplianceDecision::allow;
-  uint16_t reason = 0;  // the service's list
+  uint64_t account = 0;     // start of the owner's StoredUserId; 0: not known
+  ComplianceKey first_name;  // zero: this is it. Else all of the following stands in the record of that name
+  Known managed = Known::unknown;
+  Known compromised = Known::unknown;
+  Known encrypted = Known::unknown;
+  Known activesync_profile = Known::unknown;
+  ComplianceOverride override_to = ComplianceOverride::none;
+  std::string model;  // empty texts: not known
+  std::string os;
+  std::string os_version;
+  std::string device_type;
+  std::string mail_client;
+  WallTime last_contact{};  // the epoch: not known
   WallTime updated{};
-  WallTime expires{};
 
   friend bool operator==(const ComplianceRecord&, const ComplianceRecord&) = default;
+};
+
+// Table compliance_sets, key tenant. A bulk writes a set of its own, which counts from when this record names it.
+struct ComplianceSet {
+  uint32_t number = 0;
+  WallTime replaced{};
+
+  friend bool operator==(const ComplianceSet&, const ComplianceSet&) = default;
+};
+
+// Table compliance_holds, key ComplianceKey and tenant.
+struct HoldRecord {
+  ComplianceHold hold = ComplianceHold::none;
+  WallTime since{};
+
+  friend bool operator==(const HoldRecord&, const HoldRecord&) = default;
 };
 
 // Table ews_url_cache, key EwsUrlKey.
@@ -220,6 +254,8 @@ Status encode(const SubscriptionRecord& record, std::vector<uint8_t>& out);
 Status encode(const HotRecord& record, std::vector<uint8_t>& out);
 Status encode(const TombstoneRecord& record, std::vector<uint8_t>& out);
 Status encode(const ComplianceRecord& record, std::vector<uint8_t>& out);
+Status encode(const ComplianceSet& record, std::vector<uint8_t>& out);
+Status encode(const HoldRecord& record, std::vector<uint8_t>& out);
 Status encode(const EwsUrlRecord& record, std::vector<uint8_t>& out);
 Status encode(const JournalRecord& record, std::vector<uint8_t>& out);
 
@@ -233,6 +269,8 @@ bool decode(Bytes bytes, SubscriptionRecord& record);
 bool decode(Bytes bytes, HotRecord& record);
 bool decode(Bytes bytes, TombstoneRecord& record);
 bool decode(Bytes bytes, ComplianceRecord& record);
+bool decode(Bytes bytes, ComplianceSet& record);
+bool decode(Bytes bytes, HoldRecord& record);
 bool decode(Bytes bytes, EwsUrlRecord& record);
 bool decode(Bytes bytes, JournalRecord& record);
 

@@ -53,6 +53,15 @@ class Key {
 inline Key device_row(const StoredUserId& user, const DeviceKey& device) {
   return {user, device};
 }
+inline Key compliance_row(uint32_t set, const ComplianceKey& key) {
+  return {Key::be32(set), key};
+}
+inline Key hold_row(std::string_view tenant, const ComplianceKey& key) {
+  return {key, as_bytes(tenant)};
+}
+inline Key device_name_row(const ComplianceKey& name, const StoredUserId& user, const DeviceKey& device) {
+  return {name, user, device};
+}
 inline Key journal_row(const JournalKey& key) {
   return {Key::be32(key.mailbox), key.device, Key::be64(key.item_hash)};
 }

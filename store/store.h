@@ -28,11 +28,13 @@ inline constexpr size_t kHotPendingMax = 4096;     // mailboxes with uncommitted
 inline constexpr size_t kWritesQueuedMax = 16384;  // changes that wait for the writer, all cores
 inline constexpr size_t kBatchMax = 256;           // changes in one commit
 
-// Most entries that one list_*, put_compliance, update_journal or sweep call handles.
+// Most entries that one list_*, update_journal or sweep call handles.
 inline constexpr size_t kListMax = 256;
 // Most entries that one add_journal takes: all pushes of one callback to all devices of its user.
 inline constexpr size_t kJournalAddMax = 8192;
 inline constexpr size_t kTokensMax = 4096;  // API tokens, revoked ones included
+// Most rows that one call for compliance data handles.
+inline constexpr size_t kComplianceMax = 1024;
 
 // A user as `getpublickey` needs it.
 struct UserAndKey {
@@ -84,6 +86,7 @@ struct DevicePatch {
   std::optional<Preview> preview;
   std::optional<bool> badge;
   std::optional<std::string> locale;
+  std::optional<ComplianceKey> name;
 };
 
 // How a subscription ends.
@@ -190,6 +193,29 @@ struct SubscriptionEntry {
   CapabilityHash capability;
   SubscriptionRecord record;
 };
+struct ComplianceEntry {
+  ComplianceKey key;
+  ComplianceRecord record;
+};
+// Changes of one set, in one transaction; at most kComplianceMax rows together.
+struct ComplianceWrite {
+  uint32_t set = 0;
+  std::vector<ComplianceEntry> puts;
+  std::vector<ComplianceKey> erased;  // fine where there is none
+};
+struct ComplianceSetEntry {
+  std::string tenant;
+  ComplianceSet set;
+};
+// Where a walk over holds stands.
+struct HoldPlace {
+  ComplianceKey key;
+  std::string tenant;
+};
+struct HoldEntry {
+  HoldPlace place;
+  HoldRecord record;
+};
 struct TokenEntry {
   TokenHash hash;
   TokenRecord record;
@@ -217,7 +243,8 @@ struct Counts {
   uint64_t keys_pool = 0;
   uint64_t hot = 0;
   uint64_t tombstones = 0;
-  uint64_t compliance = 0;
+  uint64_t compliance = 0;  // rows of all sets
+  uint64_t holds = 0;
   uint64_t ews_urls = 0;
   uint64_t journal = 0;
   friend bool operator==(const Counts&, const Counts&) = default;
@@ -335,11 +362,28 @@ class Store {
   virtual Task<Status> erase_journal(const JournalKey& key) = 0;                   // fine where it is gone
   virtual Task<Result<std::vector<JournalEntry>>> list_journal(const std::optional<JournalKey>& after) = 0;
 
-  // ---- Compliance and Autodiscover's results ----
-  virtual Task<Status> put_compliance(
-      const std::vector<std::pair<ComplianceKey, ComplianceRecord>>& entries) = 0;       // limit
-  virtual Task<Result<ComplianceRecord>> read_compliance(const ComplianceKey& key) = 0;  // not_found
-  virtual Task<Status> erase_compliance(const ComplianceKey& key) = 0;
+  // ---- Compliance: sets of records, one of which is a tenant's ----
+  virtual Task<Status> write_compliance(const ComplianceWrite& write) = 0;                             // limit
+  virtual Task<Result<ComplianceRecord>> read_compliance(uint32_t set, const ComplianceKey& key) = 0;  // not_found
+  // Calls f for up to `rows_max` rows after `after` (absent: from the first), in the order of their keys, whose record is
+  // used again for the next. Returns where to go on; nothing at the end. Blocks for as long as f takes.
+  virtual Task<Result<std::optional<ComplianceKey>>> read_compliance_page(
+      uint32_t set, const std::optional<ComplianceKey>& after, size_t rows_max,
+      FunctionRef<void(const ComplianceKey&, const ComplianceRecord&)> f) = 0;
+  virtual Task<Result<std::vector<ComplianceSetEntry>>> list_compliance_sets() = 0;  // of all tenants
+  virtual Task<Status> put_compliance_set(std::string_view tenant, const ComplianceSet& set) = 0;
+  // The highest number that any row or tenant has; 0: none.
+  virtual Task<Result<uint32_t>> newest_compliance_set() = 0;
+  // Erases up to kComplianceMax rows of sets that no tenant has, but for `kept`. Returns how many; call again while it is
+  // kComplianceMax.
+  virtual Task<Result<size_t>> sweep_compliance(uint32_t kept) = 0;
+  virtual Task<Status> put_hold(std::string_view tenant, const ComplianceKey& key, const HoldRecord& record) = 0;
+  virtual Task<Status> erase_hold(std::string_view tenant, const ComplianceKey& key) = 0;  // fine where there is none
+  virtual Task<Result<std::vector<HoldEntry>>> list_holds(const std::optional<HoldPlace>& after) = 0;  // kListMax
+  // The devices that are called so, of all tenants; at most kListMax.
+  virtual Task<Result<std::vector<DevicePlace>>> find_devices(const ComplianceKey& name) = 0;
+
+  // ---- Autodiscover's results ----
   virtual Task<Status> put_ews_url(const EwsUrlKey& key, const EwsUrlRecord& record) = 0;
   virtual Task<Result<EwsUrlRecord>> read_ews_url(const EwsUrlKey& key) = 0;  // not_found
   virtual Task<Status> erase_ews_url(const EwsUrlKey& key) = 0;

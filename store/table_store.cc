@@ -279,19 +279,56 @@ Task<Result<std::vector<JournalEntry>>> TableStore::list_journal(const std::opti
       [&](ReadView& view, auto& entries) { return op::list_journal(view, after, entries); });
 }
 
-Task<Status> TableStore::put_compliance(const std::vector<std::pair<ComplianceKey, ComplianceRecord>>& entries) {
-  return write([&](WriteView& view) -> Status {
-    if (entries.size() > kListMax) return fail(store_error(StoreError::limit));
-    for (const auto& [key, record] : entries) BH_CHECKED(save(view, Table::compliance, key, record));
-    return {};
+Task<Status> TableStore::write_compliance(const ComplianceWrite& change) {
+  return write([&](WriteView& view) { return op::write_compliance(view, change); });
+}
+Task<Result<ComplianceRecord>> TableStore::read_compliance(uint32_t set, const ComplianceKey& key) {
+  return read_for<ComplianceRecord>([set, &key](ReadView& view, ComplianceRecord& record) {
+    return load_existing(view, Table::compliance, compliance_row(set, key), record);
   });
 }
-Task<Result<ComplianceRecord>> TableStore::read_compliance(const ComplianceKey& key) {
-  return read_for<ComplianceRecord>(
-      [&](ReadView& view, ComplianceRecord& record) { return load_existing(view, Table::compliance, key, record); });
+Task<Result<std::optional<ComplianceKey>>> TableStore::read_compliance_page(
+    uint32_t set, const std::optional<ComplianceKey>& after, size_t rows_max,
+    FunctionRef<void(const ComplianceKey&, const ComplianceRecord&)> f) {
+  return read_for<std::optional<ComplianceKey>>([=, &after](ReadView& view, std::optional<ComplianceKey>& next) {
+    return op::read_compliance_page(view, set, after, rows_max, f, next);
+  });
 }
-Task<Status> TableStore::erase_compliance(const ComplianceKey& key) {
-  return write([&](WriteView& view) { return view.erase(Table::compliance, key); });
+Task<Result<std::vector<ComplianceSetEntry>>> TableStore::list_compliance_sets() {
+  return read_for<std::vector<ComplianceSetEntry>>(
+      [](ReadView& view, auto& sets) { return op::list_compliance_sets(view, sets); });
+}
+Task<Status> TableStore::put_compliance_set(std::string_view tenant, const ComplianceSet& set) {
+  return write([tenant, &set](WriteView& view) -> Status {
+    if (tenant.empty() || tenant.size() > kTenantSizeMax) return fail(store_error(StoreError::limit));
+    return save(view, Table::compliance_sets, as_bytes(tenant), set);
+  });
+}
+Task<Result<uint32_t>> TableStore::newest_compliance_set() {
+  return read_for<uint32_t>([](ReadView& view, uint32_t& newest) { return op::newest_compliance_set(view, newest); });
+}
+Task<Result<size_t>> TableStore::sweep_compliance(uint32_t kept) {
+  return write_for<size_t>([kept](WriteView& view, size_t& swept) { return op::sweep_compliance(view, kept, swept); });
+}
+Task<Status> TableStore::put_hold(std::string_view tenant, const ComplianceKey& key, const HoldRecord& record) {
+  return write([tenant, &key, &record](WriteView& view) -> Status {
+    if (tenant.empty() || tenant.size() > kTenantSizeMax) return fail(store_error(StoreError::limit));
+    return save(view, Table::compliance_holds, hold_row(tenant, key), record);
+  });
+}
+Task<Status> TableStore::erase_hold(std::string_view tenant, const ComplianceKey& key) {
+  return write([tenant, &key](WriteView& view) -> Status {
+    if (tenant.size() > kTenantSizeMax) return fail(store_error(StoreError::limit));
+    return view.erase(Table::compliance_holds, hold_row(tenant, key));
+  });
+}
+Task<Result<std::vector<HoldEntry>>> TableStore::list_holds(const std::optional<HoldPlace>& after) {
+  return read_for<std::vector<HoldEntry>>(
+      [&](ReadView& view, auto& entries) { return op::list_holds(view, after, entries); });
+}
+Task<Result<std::vector<DevicePlace>>> TableStore::find_devices(const ComplianceKey& name) {
+  return read_for<std::vector<DevicePlace>>(
+      [&](ReadView& view, auto& places) { return op::find_devices(view, name, places); });
 }
 Task<Status> TableStore::put_ews_url(const EwsUrlKey& key, const EwsUrlRecord& record) {
   return write([&](WriteView& view) { return save(view, Table::ews_url_cache, key, record); });

@@ -76,9 +76,19 @@ class TableStore : public Store {
   Task<Status> update_journal(const std::vector<JournalEntry>& entries) override;
   Task<Status> erase_journal(const JournalKey& key) override;
   Task<Result<std::vector<JournalEntry>>> list_journal(const std::optional<JournalKey>& after) override;
-  Task<Status> put_compliance(const std::vector<std::pair<ComplianceKey, ComplianceRecord>>& entries) override;
-  Task<Result<ComplianceRecord>> read_compliance(const ComplianceKey& key) override;
-  Task<Status> erase_compliance(const ComplianceKey& key) override;
+  Task<Status> write_compliance(const ComplianceWrite& write) override;
+  Task<Result<ComplianceRecord>> read_compliance(uint32_t set, const ComplianceKey& key) override;
+  Task<Result<std::optional<ComplianceKey>>> read_compliance_page(
+      uint32_t set, const std::optional<ComplianceKey>& after, size_t rows_max,
+      FunctionRef<void(const ComplianceKey&, const ComplianceRecord&)> f) override;
+  Task<Result<std::vector<ComplianceSetEntry>>> list_compliance_sets() override;
+  Task<Status> put_compliance_set(std::string_view tenant, const ComplianceSet& set) override;
+  Task<Result<uint32_t>> newest_compliance_set() override;
+  Task<Result<size_t>> sweep_compliance(uint32_t kept) override;
+  Task<Status> put_hold(std::string_view tenant, const ComplianceKey& key, const HoldRecord& record) override;
+  Task<Status> erase_hold(std::string_view tenant, const ComplianceKey& key) override;
+  Task<Result<std::vector<HoldEntry>>> list_holds(const std::optional<HoldPlace>& after) override;
+  Task<Result<std::vector<DevicePlace>>> find_devices(const ComplianceKey& name) override;
   Task<Status> put_ews_url(const EwsUrlKey& key, const EwsUrlRecord& record) override;
   Task<Result<EwsUrlRecord>> read_ews_url(const EwsUrlKey& key) override;
   Task<Status> erase_ews_url(const EwsUrlKey& key) override;

@@ -12,10 +12,10 @@
 
 namespace bellhop::store {
 
-// 2: subscription records of version 2. 3: of version 3, and user records of version 2. A store of an earlier version is
-// taken over when it is opened, while nobody else has it: its records are read as they are, and a program that knows
+// 2: subscription records of version 2. 3: of version 3, and user records of version 2. 4: device records of version 2,
+// and what is known of devices. A store of an earlier version is taken over when it is opened, while nobody else has it: its records are read as they are, and a program that knows
 // earlier versions only refuses the store from then on.
-inline constexpr uint32_t kSchemaVersion = 3;
+inline constexpr uint32_t kSchemaVersion = 4;
 inline constexpr uint32_t kSchemaVersionOldest = 1;
 // Of LMDB 0.9.24. Our longest key has 48 bytes, but names in `meta` are the caller's.
 inline constexpr size_t kKeySizeMax = 511;
@@ -37,15 +37,19 @@ enum class Table : uint8_t {
   free_mailboxes,    // MailboxNumber (be32) -> nothing: below the counter and not in use
   tombstones,        // CapabilityHash -> TombstoneRecord
   tombstone_expiry,  // expires (ms, be64), CapabilityHash -> nothing
-  compliance,        // ComplianceKey -> ComplianceRecord
+  compliance,        // set (be32), ComplianceKey -> ComplianceRecord
   ews_url_cache,     // EwsUrlKey -> EwsUrlRecord
   journal,           // MailboxNumber (be32), DeviceKey, item hash (be64) -> JournalRecord
+  compliance_sets,   // tenant -> ComplianceSet: which set of `compliance` is the tenant's
+  compliance_holds,  // ComplianceKey, tenant -> HoldRecord
+  device_names,      // ComplianceKey, StoredUserId, DeviceKey -> nothing: devices by what they are called
 };
-inline constexpr size_t kTableCount = size_t(Table::journal) + 1;
+inline constexpr size_t kTableCount = size_t(Table::device_names) + 1;
 inline constexpr std::array<const char*, kTableCount> kTableNames = {
     "meta",           "api_tokens", "token_ids",        "users",         "unused_users",  "keys",
     "key_numbers",    "key_pool",   "devices",          "device_owners", "subscriptions", "hot",
-    "free_mailboxes", "tombstones", "tombstone_expiry", "compliance",    "ews_url_cache", "journal"};
+    "free_mailboxes", "tombstones", "tombstone_expiry", "compliance",    "ews_url_cache", "journal",
+    "compliance_sets", "compliance_holds", "device_names"};
 
 inline std::string_view table_name(Table table) {
   return kTableNames[size_t(table)];

@@ -11,7 +11,9 @@
 
 #include "service/config.h"
 #include "tools/cli/tree.h"
+#include "tools/commands/check_online.h"
 #include "tools/commands/healthcheck.h"
+#include "tools/commands/import_seg.h"
 #include "tools/commands/keyring.h"
 #include "tools/commands/reload.h"
 #include "tools/commands/store.h"
@@ -47,12 +49,20 @@ void add_configuration_commands(CLI::App& app, Action& chosen) {
   check->add_flag("--running", *differ, "With --diff: compare with what the running server uses")->needs(with);
   check->add_option("--socket", diff->socket, "With --diff: its admin socket; as the file names it where absent")->needs(with);
   teach(check, "bellhop check /etc/bellhop/bellhop.toml\n  bellhop check /etc/bellhop/bellhop.toml --diff --running\n"
-        "  bellhop check new.toml --diff /etc/bellhop/bellhop.toml",
+        "  bellhop check new.toml --diff /etc/bellhop/bellhop.toml\n"
+        "  bellhop check /etc/bellhop/bellhop.toml --online --as anna@example.com",
         "Each mistake is printed as FILE:LINE:COLUMN: what is wrong; what to do.\n\n"
         "With --diff each key that differs is printed as KEY: OLD → NEW (reload) or (restart). Exit codes then: 0 a reload\n"
         "is enough, or nothing differs; 4 a restart is needed; 1 the file is no good, or the server does not answer.");
-  choose(check, chosen, [file, diff, differ, with] {
+  auto online = std::make_shared<CheckOnlineOptions>();
+  auto asked = std::make_shared<bool>(false);
+  auto* ask = check->add_flag("--online", *asked, "Also connect to each upstream of the gateway, and log the service account on at its KDC");
+  ask->excludes(with);
+  check->add_option("--as", online->user, "With --online: a user principal name to log on for, where the logon is Kerberos")->needs(ask);
+  choose(check, chosen, [file, diff, differ, with, online, asked] {
     diff->file = *file;
+    online->file = *file;
+    if (*asked) return check_online(*online);
     if (*differ && !diff->old_one.empty()) return wrong_arguments("--diff OLD and --running exclude each other");
     return with->count() > 0 ? diff_config(*diff) : check_config(*file);
   });
@@ -99,6 +109,22 @@ void add_reload_command(CLI::App& app, Action& chosen) {
   teach(health, "bellhop healthcheck --address 127.0.0.1:9443",
         "Exit codes: 0 ready, 1 not ready (starting, draining, or no answer in time), 2 wrong arguments.");
   choose(health, chosen, [options] { return check_health(*options); });
+}
+
+void add_import_commands(CLI::App& app, Action& chosen) {
+  CLI::App* imports = group(app, "import", "Settings of other products, as configuration of ours");
+  auto options = std::make_shared<ImportSegOptions>();
+  CLI::App* seg = imports->add_subcommand("seg", "Print the tables of a gateway that does what the settings of a SEG V2 say");
+  names_file(seg->add_option("file", options->file, "Its settings, a line NAME=VALUE each"))->required();
+  seg->add_option("--host", options->hosts, "Host name that clients use; may be repeated. Besides the external URL of the settings");
+  auto* ca = names_file(seg->add_option("--ca-file", options->ca_file,
+                                        "Who vouches for Exchange's certificate, in place of ignoreSslErrorsWithExch"));
+  seg->add_option("--spki-pin", options->spki_pins, "Or the key that it has, as sha256/BASE64; may be repeated")->excludes(ca);
+  teach(seg, "bellhop import seg application.properties >> /etc/bellhop/bellhop.toml\n"
+        "  bellhop import seg seg.properties --host mail.example.com --ca-file /etc/bellhop/tls/exchange-ca.pem",
+        "Each setting that did not become configuration is a line FILE:LINE: on standard error: left out, with what takes its\n"
+        "place; or refused, and then nothing is printed. Check the result with `bellhop check`.");
+  choose(seg, chosen, [options] { return import_seg_settings(*options); });
 }
 
 void add_token_commands(CLI::App& app, Action& chosen) {
@@ -176,10 +202,19 @@ void add_exchange_options(CLI::App* command, standin::StandinExchangeCommand& op
   command->add_option("--logon", options.logon, "What clients of EWS must show: password, certificate, or dual (both)")
       ->check(CLI::IsMember({"password", "certificate", "dual"}));
   command->add_option("--autodiscover-http", options.autodiscover_http, "Plain listener whose redirect Autodiscover follows last");
+  command->add_option("--requests", options.requests_kept, "Requests that are kept to be looked at, the newest; 0: none");
+  command->add_option("--offers", options.offers, "What a 401 offers and who is taken, beside tokens: basic, negotiate, ntlm; with commas")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"basic", "negotiate", "ntlm"}));
+  command->add_option("--negotiate-helper", options.negotiate_helper, "Who reads Kerberos tokens: HTTP and JSON on loopback");
+  command->add_flag("--affinity", options.affinity, "Answers set Exchange's routing cookies");
+  command->add_flag("--talkative", options.talkative, "Answers tell of servers and of ways around a proxy, as IIS and Exchange do");
+  command->add_flag("--provisioning", options.provisioning, "ActiveSync asks every device to be provisioned");
+  command->add_option("--heartbeat-min", options.heartbeat_seconds_min, "Shortest heartbeat of Ping and Sync, in seconds");
 }
 
 void add_standin_commands(CLI::App& app, Action& chosen) {
-  CLI::App* standins = group(app, "stand-in", "Our own Exchange, token endpoint, APNs and proxy, for tests and measurements");
+  CLI::App* standins = group(app, "stand-in", "Our own Exchange, token endpoint, APNs, UEM and proxy, for tests and measurements");
   auto exchange = std::make_shared<standin::StandinExchangeCommand>();
   CLI::App* one = standins->add_subcommand("exchange", "EWS and its callbacks, until SIGTERM");
   add_folder(one, exchange->folder);
@@ -231,6 +266,23 @@ void add_standin_commands(CLI::App& app, Action& chosen) {
   fourth->add_option("--password", proxy->password, "Of the user")->envname("BELLHOP_PASSWORD");
   teach(fourth, "bellhop stand-in proxy --folder /tmp/standin --username proxyuser");
   choose(fourth, chosen, [proxy] { return standin::run_standin_proxy(*proxy); });
+
+  auto uem = std::make_shared<standin::StandinUemCommand>();
+  CLI::App* uems = standins->add_subcommand("uem", "A UEM that tells which devices comply, until SIGTERM");
+  add_folder(uems, uem->folder);
+  uems->add_option("--listen", uem->listen, "Where /devices is, over TLS");
+  uems->add_option("--control", uem->control, "Control interface: HTTP and JSON, loopback only");
+  auto* token_option = uems->add_option("--token", uem->token, "Ask for this token (Bearer); everybody may where absent")
+      ->envname("BELLHOP_UEM_TOKEN");
+  uems->add_option("--username", uem->username, "Ask for this user (Basic) instead")->excludes(token_option);
+  uems->add_option("--password", uem->password, "Of the user")->envname("BELLHOP_PASSWORD");
+  uems->add_option("--devices", uem->devices, "Devices to begin with: UEM0000001 …, all of which comply")
+      ->check(CLI::Range(0u, 10'000'000u));
+  uems->add_option("--users", uem->users, "Their owners: user1@DOMAIN …, one after the other")->check(CLI::PositiveNumber);
+  uems->add_option("--domain", uem->domain, "Of the owners");
+  uems->add_option("--page-lines", uem->page_lines, "Devices in one answer, at most")->check(CLI::Range(1u, 50'000u));
+  teach(uems, "bellhop stand-in uem --folder /tmp/standin --token secret --devices 1000");
+  choose(uems, chosen, [uem] { return standin::run_standin_uem(*uem); });
 
   auto certificate = std::make_shared<standin::StandinCertificateCommand>();
   CLI::App* fifth = standins->add_subcommand("certificate", "Write a user's certificate and key as a PKCS#12");
@@ -382,8 +434,10 @@ int run(int argc, char** argv) {
              "`bellhop COMMAND --help` explains a command. The server itself is bellhopd.");
   CLI::App* devices = group(app, "device", "Devices: list, show and remove them on a server; or do what a mail app does");
   add_operator_commands(app, *devices, chosen);
+  add_gateway_commands(app, chosen);
   add_configuration_commands(app, chosen);
   add_reload_command(app, chosen);
+  add_import_commands(app, chosen);
   add_token_commands(app, chosen);
   add_store_commands(app, chosen);
   add_device_commands(*devices, chosen);

@@ -133,7 +133,9 @@ int check_config(const std::string& path) {
     complain(complaint);
     return kExitFailed;
   }
-  if (!service::listener_context(config->listen_public, *files, nullptr, complaint)) {
+  bool on_public = !config->is_public() || service::listener_context(config->listen_public, files->public_listener, nullptr, complaint);
+  bool on_gateway = !config->is_gateway() || service::listener_context(config->listen_gateway, files->gateway_listener, nullptr, complaint, files->certificates.get());
+  if (!on_public || !on_gateway) {
     complain(complaint);
     return kExitFailed;
   }

@@ -27,6 +27,8 @@ enum class Domain : uint8_t {
   service,  // code = service::ServiceError
   push,     // code = service::PushError
   http2,    // code = proto::Http2Error
+  kerberos, // code = service::KerberosError
+  gateway,  // code = proto::GatewayError
 };
 
 // What failed, in 8 bytes. `detail` is a number that the domain defines (a position, a status, a TLS alert).

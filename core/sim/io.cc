@@ -172,6 +172,8 @@ unsigned core() { return Reactor::current().core(); }
 unsigned cores() { return Simulator::current().options().cores; }
 void post(unsigned core, Message& message) { Simulator::current().post(core, message); }
 void submit(Worker worker, Job& job) { Simulator::current().submit(worker, job); }
+void start(Errand& errand, unsigned lane) { Simulator::current().start(errand, lane); }
+bool abandon(Errand& errand) { return Simulator::current().abandon(errand); }
 
 Result<std::string> read_file(const std::string& path) { return Access::read(path); }
 Status write_file(const std::string& path, Bytes content, unsigned mode) { return Access::write(path, content, mode); }

@@ -40,6 +40,7 @@ Simulator::Simulator(const io::ClusterOptions& options, const std::function<Task
       trace_hash_(options.seed),
       last_mail_((options.cores + 1) * options.cores, kStart),
       worker_free_{kStart, kStart},
+      lane_free_{},
       frames_before_(FramePool::stats().frames_live),
       network_(*this) {
   BH_CHECK(current_simulator == nullptr && options.cores > 0);
@@ -187,6 +188,31 @@ void Simulator::submit(io::Worker worker, io::Job& job) {
     job.run(job);
     gather(home, [&job] { job.done(job); });
   });
+}
+
+void Simulator::start(io::Errand& errand, unsigned lane) {
+  BH_CHECK(lane < io::kErrandLanes);
+  errand.home_core = io::core();
+  errand.backend = next_id_++;
+  errands_.emplace(errand.backend, &errand);
+  Instant& free = lane_free_[lane];
+  free = std::max(free, now_) + world().errand_time + chance_.between(1us, kJobMost) + completion_delay();
+  after(free - now_, [this, id = errand.backend] {
+    auto found = errands_.find(id);
+    if (found == errands_.end()) return;  // abandoned
+    io::Errand* one = found->second;
+    errands_.erase(found);
+    note(Trace::job, one->home_core);
+    unsigned home = one->home_core;
+    one->run(*one);
+    gather(home, [one] { one->done(*one); });
+  });
+}
+
+bool Simulator::abandon(io::Errand& errand) {
+  if (errands_.erase(errand.backend) == 0) return false;
+  errand.dropped(errand);
+  return true;
 }
 
 // ---- Operations ----

@@ -54,6 +54,8 @@ class Simulator {
   void gather(unsigned core, Action action) { cores_[core]->gathered.push_back(std::move(action)); }
   void post(unsigned core, Message& message);
   void submit(io::Worker worker, io::Job& job);
+  void start(io::Errand& errand, unsigned lane);
+  bool abandon(io::Errand& errand);
   void note(Trace kind, uint64_t a, uint64_t b = 0);
 
   // The time a completion takes from its cause to its core.
@@ -120,6 +122,8 @@ class Simulator {
   std::vector<std::unique_ptr<Core>> cores_;
   std::vector<Instant> last_mail_;    // sender * (cores + 1) + receiver: messages of one sender keep their order
   Instant worker_free_[2];
+  Instant lane_free_[io::kErrandLanes];
+  std::unordered_map<uint64_t, io::Errand*> errands_;  // whose run() is to come
   uint64_t signal_operation_ = 0;
   uint64_t frames_before_;
   uint64_t next_id_ = 1;

@@ -54,6 +54,7 @@ void World::reset_settings() {
   hosts_.clear();
   write_error = 0;
   notify_error = 0;
+  errand_time = {};
   inherited_.clear();
   time_max = std::chrono::hours(24 * 30);
   signals_.clear();

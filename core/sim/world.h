@@ -119,6 +119,7 @@ class World {
   };
   const std::vector<Notified>& notified() const { return notified_; }  // of the present, or the last, run
   int notify_error = 0;                                                // errno of every notify; 0 = works
+  Duration errand_time{};  // how long an errand takes, beside the usual
   // A listening socket that the process is born with.
   void inherit(int descriptor, const io::Endpoint& endpoint) { inherited_[descriptor] = endpoint; }
   const io::Endpoint* inherited(int descriptor) const {

@@ -8,13 +8,14 @@
 
 namespace bellhop {
 
-// One flow at a time takes the engine's output to the socket; it goes on while there is more, so that the others only
-// wait. The output is copied first: the engine may move it while the kernel still reads.
-Task<Status> Stream::send_output() {
+// One flow at a time takes the engine's output to the socket; a writer goes on while there is more, so that the others
+// only wait. The output is copied first: the engine may move it while the kernel still reads.
+Task<Status> Stream::send_output(size_t bytes_max) {
   Block block;
-  while (!engine_->output().empty()) {
+  while (bytes_max > 0 && !engine_->output().empty()) {
     Bytes output = engine_->output();
-    size_t size = std::min(output.size(), Block::kSize);
+    size_t size = std::min({output.size(), Block::kSize, bytes_max});
+    bytes_max -= size;
     std::copy_n(output.data(), size, block.all().data());
     engine_->consume_output(size);
     if (carrier_) {
@@ -26,14 +27,14 @@ Task<Status> Stream::send_output() {
   co_return Status();
 }
 
-Task<Status> Stream::flush() {
+Task<Status> Stream::flush(size_t bytes_max) {
   while (sending_) {
     send_done_.reset();
     BH_CO_CHECKED(co_await send_done_.wait());
   }
   if (engine_->output().empty()) co_return Status();
   sending_ = true;
-  Status status = co_await send_output();
+  Status status = co_await send_output(bytes_max);
   sending_ = false;
   damaged_ |= !status;
   send_done_.set();
@@ -113,7 +114,10 @@ Task<Result<bool>> Stream::wait_input() {
     if (!ended_) plain_input_.emplace(std::move(chunk));
     co_return !ended_;
   }
-  if (!engine_->output().empty()) BH_CO_CHECKED(co_await flush());
+  // What the engine has to say by itself. A writer under way takes it along, and what writers add meanwhile is theirs to
+  // send: two ends that both write and read must not wait with their reading for each other's.
+  size_t own = engine_->output().size();
+  if (own > 0 && !sending_) BH_CO_CHECKED(co_await flush(own));
   if (engine_->state() == TlsState::failed) co_return fail(engine_->error());
   if (engine_->state() == TlsState::closed) co_return false;
   bool more = true;

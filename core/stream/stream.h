@@ -54,12 +54,15 @@ class Stream {
   // bytes, and closes. Runs under a deadline of its own, also when the flow is stopped. Does not fail: nobody could act.
   Task<void> close(Duration linger = 200ms);
 
+  // What was sent is not whole, and the peer shall see it: close() then says no goodbye.
+  void break_off() { damaged_ = true; }
+
   TlsEngine* tls() { return engine_.get(); }
   Socket& socket() { return carrier_ ? carrier_->socket() : socket_; }
 
  private:
-  Task<Status> flush();
-  Task<Status> send_output();
+  Task<Status> flush(size_t bytes_max = SIZE_MAX);
+  Task<Status> send_output(size_t bytes_max);
   Task<Status> say_goodbye();
   Task<Result<bool>> feed_from_carrier();
 

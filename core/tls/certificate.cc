@@ -117,7 +117,7 @@ Result<CertificateAndKey> build(const Profile& profile, const Issuer* issuer) {
   } else {
     add_extension(made, &context, NID_basic_constraints, "critical,CA:FALSE");
     add_extension(made, &context, NID_key_usage, "critical,digitalSignature");
-    add_extension(made, &context, NID_ext_key_usage, profile.extended_key_usage);
+    if (profile.extended_key_usage) add_extension(made, &context, NID_ext_key_usage, profile.extended_key_usage);
     add_extension(made, &context, NID_subject_alt_name, profile.alternative_names.c_str());
   }
   BH_CHECK(X509_sign(made, issuer ? issuer->key : key.get(), EVP_sha256()) > 0);
@@ -201,7 +201,7 @@ Result<CertificateAndKey> issue_client_certificate(const CertificateAndKey& auth
                   .alternative_names = "otherName:1.3.6.1.4.1.311.20.2.3;UTF8:" + wanted.account,
                   .validity = wanted.validity,
                   .key = wanted.key,
-                  .extended_key_usage = wanted.for_clients ? "clientAuth" : "serverAuth"};
+                  .extended_key_usage = !wanted.use_stated ? nullptr : wanted.for_clients ? "clientAuth" : "serverAuth"};
   if (wanted.account.contains('@')) profile.alternative_names += ",email:" + wanted.account;
   return build_issued(profile, authority);
 }
@@ -210,6 +210,37 @@ Result<CertificateAndKey> make_self_signed(std::span<const std::string> dns_name
                                            std::span<const std::string> ip_addresses, CertificateValidity validity) {
   BH_TRY(Profile profile, server_profile(dns_names, ip_addresses, validity));
   return build(profile, nullptr);
+}
+
+Result<std::string> make_revocation_list(const CertificateAndKey& authority, std::span<const std::string> certificates,
+                                         CertificateValidity validity) {
+  BH_TRY(auto issuer, first_certificate(authority.chain_pem));
+  auto key = read_pem_key(authority.key_pem);
+  int64_t from = to_unix_seconds(validity.from), to = to_unix_seconds(validity.to);
+  bssl::UniquePtr<ASN1_TIME> begin(ASN1_TIME_new()), end(ASN1_TIME_new());
+  if (!key || from >= to || !ASN1_TIME_set_posix(begin.get(), from) || !ASN1_TIME_set_posix(end.get(), to)) {
+    ERR_clear_error();
+    return fail(tls_error(TlsError::invalid_chain));
+  }
+  bssl::UniquePtr<X509_CRL> list(X509_CRL_new());
+  BH_CHECK(list && X509_CRL_set_version(list.get(), X509_CRL_VERSION_2) == 1 &&
+           X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(issuer.get())) == 1 &&
+           X509_CRL_set1_lastUpdate(list.get(), begin.get()) == 1 && X509_CRL_set1_nextUpdate(list.get(), end.get()) == 1);
+  for (const std::string& pem : certificates) {
+    BH_TRY(auto certificate, first_certificate(pem));
+    bssl::UniquePtr<X509_REVOKED> revoked(X509_REVOKED_new());
+    bssl::UniquePtr<ASN1_ENUMERATED> reason(ASN1_ENUMERATED_new());
+    constexpr long kKeyCompromise = 1;
+    BH_CHECK(revoked && reason && ASN1_ENUMERATED_set(reason.get(), kKeyCompromise) == 1 &&
+             X509_REVOKED_set_serialNumber(revoked.get(), X509_get0_serialNumber(certificate.get())) == 1 &&
+             X509_REVOKED_set_revocationDate(revoked.get(), begin.get()) == 1 &&
+             X509_REVOKED_add1_ext_i2d(revoked.get(), NID_crl_reason, reason.get(), 0, 0) == 1);
+    BH_CHECK(X509_CRL_add0_revoked(list.get(), revoked.release()) == 1);
+  }
+  BH_CHECK(X509_CRL_sort(list.get()) == 1 && X509_CRL_sign(list.get(), key.get(), EVP_sha256()) > 0);
+  bssl::UniquePtr<BIO> pem(BIO_new(BIO_s_mem()));
+  BH_CHECK(PEM_write_bio_X509_CRL(pem.get(), list.get()) == 1);
+  return pem_text(pem.get());
 }
 
 Result<SpkiPin> spki_pin(std::string_view pem) {

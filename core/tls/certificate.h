@@ -46,6 +46,7 @@ struct ClientCertificateProfile {
   CertificateValidity validity;
   enum class Key : uint8_t { p256, p384, rsa2048 } key = Key::p256;
   bool for_clients = true;  // false: its extended key usage names servers alone, so that clients cannot use it
+  bool use_stated = true;   // false: it has no extended key usage
 };
 // Errors: invalid_chain (as issue_certificate, or a malformed account).
 Result<CertificateAndKey> issue_client_certificate(const CertificateAndKey& authority,
@@ -55,6 +56,11 @@ Result<CertificateAndKey> issue_client_certificate(const CertificateAndKey& auth
 // Errors: as issue_certificate.
 Result<CertificateAndKey> make_self_signed(std::span<const std::string> dns_names,
                                            std::span<const std::string> ip_addresses, CertificateValidity validity);
+
+// A list (PEM) that takes back the first certificate of each PEM text, in the authority's name; `validity`: from its date to the
+// next list's. Errors: invalid_chain (something does not parse, dates reversed).
+Result<std::string> make_revocation_list(const CertificateAndKey& authority, std::span<const std::string> certificates,
+                                         CertificateValidity validity);
 
 // SHA-256 of the public key of the first certificate in `pem`, as TlsClientOptions::pins wants it.
 // Errors: invalid_chain.

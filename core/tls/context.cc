@@ -8,6 +8,7 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <sys/time.h>
 
 #include <algorithm>
@@ -36,6 +37,25 @@ constexpr std::string_view session_scope(TlsClientAuth auth) {
 }
 
 std::atomic<WallTime (*)()> tls_clock{nullptr};
+
+// The names that a server tells its clients, so that who has several certificates shows the right one (RFC 8446 section
+// 4.2.4). So many that the message stays small; with more authorities clients hear none and choose by themselves.
+constexpr size_t kAuthoritiesNamedMax = 64;
+void name_authorities(SSL_CTX* context, const TlsAuthorities& authorities) {
+  if (authorities.size() > kAuthoritiesNamedMax) return;
+  bssl::UniquePtr<STACK_OF(CRYPTO_BUFFER)> names(sk_CRYPTO_BUFFER_new_null());
+  const STACK_OF(X509_OBJECT)* objects = X509_STORE_get0_objects(authorities.store());
+  for (size_t i = 0; i < sk_X509_OBJECT_num(objects); ++i) {
+    X509* authority = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+    uint8_t* der = nullptr;
+    int size = authority ? i2d_X509_NAME(X509_get_subject_name(authority), &der) : 0;
+    if (size <= 0) continue;
+    bssl::UniquePtr<uint8_t> owner(der);
+    bssl::UniquePtr<CRYPTO_BUFFER> name(CRYPTO_BUFFER_new(der, static_cast<size_t>(size), nullptr));
+    BH_CHECK(bssl::PushToStack(names.get(), std::move(name)));
+  }
+  SSL_CTX_set0_client_CAs(context, names.release());
+}
 
 }  // namespace
 
@@ -155,6 +175,8 @@ Result<std::shared_ptr<TlsContext>> TlsContext::server(const TlsServerOptions& o
   context->ticket_keys_ = options.ticket_keys;
   context->client_auth_ = options.client_auth;
   context->authorities_ = options.client_authorities;
+  context->revocations_ = options.client_revocations;
+  context->client_use_stated_ = options.client_use_stated;
   if (options.client_auth != TlsClientAuth::none && !options.client_authorities) {
     complaint = "clients are asked for certificates, but no authorities for these are given";
     return fail(tls_error(TlsError::invalid_authorities));
@@ -164,6 +186,7 @@ Result<std::shared_ptr<TlsContext>> TlsContext::server(const TlsServerOptions& o
   BH_CHECKED(context->set_identity(options, complaint));
   SSL_CTX* native = context->context_;
   if (!options.alpn.empty()) SSL_CTX_set_alpn_select_cb(native, TlsContextCallbacks::select_alpn, context.get());
+  if (options.client_auth != TlsClientAuth::none) name_authorities(native, *options.client_authorities);
   Bytes scope = as_bytes(session_scope(options.client_auth));
   BH_CHECK(SSL_CTX_set_session_id_context(native, scope.data(), scope.size()) == 1);
   if (options.ticket_keys) {

@@ -12,6 +12,7 @@
 #include "core/base/time.h"
 #include "core/tls/authorities.h"
 #include "core/tls/error.h"
+#include "core/tls/revocations.h"
 #include "core/tls/session_cache.h"
 #include "core/tls/ticket_keys.h"
 
@@ -39,6 +40,8 @@ struct TlsServerOptions {
   std::shared_ptr<TicketKeys> ticket_keys;  // shared by the contexts of all cores; null = no resumption
   TlsClientAuth client_auth = TlsClientAuth::none;
   std::shared_ptr<const TlsAuthorities> client_authorities;  // whom clients' certificates come from
+  std::shared_ptr<const TlsRevocations> client_revocations;  // null: none is asked; else each must be in reach of a list
+  bool client_use_stated = false;  // their extended key usage must name clientAuth; else it may be missing
 };
 
 // SHA-256 of a certificate's SubjectPublicKeyInfo (RFC 7469 section 2.4).
@@ -98,6 +101,9 @@ class TlsContext {
   const std::vector<SpkiPin>& pins() const { return pins_; }
   // Whom peers' certificates come from.
   const TlsAuthorities* authorities() const { return authorities_.get(); }
+  // Server only; null where none is asked.
+  const TlsRevocations* revocations() const { return revocations_.get(); }
+  bool client_use_stated() const { return client_use_stated_; }
 
  private:
   friend struct TlsContextCallbacks;
@@ -115,6 +121,8 @@ class TlsContext {
   std::string alpn_wire_;  // each name with its length in front, RFC 7301 section 3.1
   std::shared_ptr<TicketKeys> ticket_keys_;
   std::shared_ptr<const TlsAuthorities> authorities_;
+  std::shared_ptr<const TlsRevocations> revocations_;
+  bool client_use_stated_ = false;
   std::vector<SpkiPin> pins_;
   crypto_buffer_pool_st* certificates_ = nullptr;  // one copy of each certificate, however many connections hold it
   ssl_ctx_st* context_ = nullptr;

@@ -207,6 +207,14 @@ TlsState TlsEngine::advance() {
 void TlsEngine::finish_handshake() {
   state_ = TlsState::open;
   if (!context_->is_server()) return;
+  // A session speaks for a certificate that was good when it began; the library verifies none again on this side.
+  if (resumed() && context_->client_auth() != TlsClientAuth::none && !peer_certificate().empty()) {
+    Status good = verify_client_chain(*context_, SSL_get0_peer_certificates(ssl_));
+    if (!good) {
+      SSL_send_fatal_alert(ssl_, alert_of(good.error()));
+      return fail_with(good.error());
+    }
+  }
   const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name);
   if (name && valid_dns_name(name)) peer_name_ = ascii_lower(name);  // else whatever bytes a client likes
   tickets_pending_ = true;

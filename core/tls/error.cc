@@ -84,6 +84,16 @@ std::string tls_error_text(uint16_t code, uint32_t detail) {
       return "list of application protocols is unusable";
     case TlsError::renegotiation_asked:
       return "the server asks to renegotiate, most often for a certificate; it must ask in the first handshake";
+    case TlsError::certificate_revoked:
+      return "certificate was revoked (reason " + std::to_string(detail) + ")";
+    case TlsError::certificate_revocation_unknown:
+      return "no revocation list of the certificate's issuer is there";
+    case TlsError::certificate_revocations_stale:
+      return "the revocation lists are too old to trust";
+    case TlsError::certificate_use_unstated:
+      return "certificate does not name clientAuth among its uses";
+    case TlsError::invalid_revocations:
+      return "revocation lists are unusable";
     default:
       return connection_text(static_cast<TlsError>(code), detail);
   }

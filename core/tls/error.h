@@ -39,6 +39,13 @@ enum class TlsError : uint16_t {
   invalid_alpn,
   // Of a connection again.
   renegotiation_asked,  // the server wants to begin anew, most often to ask for a certificate
+  // Of a client's certificate again.
+  certificate_revoked,             // detail: the reason, RFC 5280 section 5.3.1
+  certificate_revocation_unknown,  // no revocation list of its issuer
+  certificate_revocations_stale,   // the lists are too old to say that it was not taken back
+  certificate_use_unstated,        // it does not say that it is for clients
+  // Of our own configuration again.
+  invalid_revocations,
 };
 
 inline Error tls_error(TlsError code, uint32_t detail = 0) {

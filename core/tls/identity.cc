@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/base/check.h"
+#include "core/tls/error.h"
 #include "core/tls/own_chain.h"
 
 namespace bellhop {
@@ -82,6 +83,33 @@ std::string certificate_account(Bytes der) {
   if (certificate && account.empty()) account = common_name(certificate.get());
   ERR_clear_error();
   return account;
+}
+
+Result<CertificateLife> certificate_life(Bytes der) {
+  const uint8_t* at = der.data();
+  bssl::UniquePtr<X509> certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
+  CertificateDates dates;
+  bool good = certificate && certificate_dates(certificate.get(), dates);
+  ERR_clear_error();
+  if (!good) return fail(tls_error(TlsError::certificate_invalid));
+  return CertificateLife{WallTime(std::chrono::seconds(dates.from)), WallTime(std::chrono::seconds(dates.to))};
+}
+
+std::vector<uint8_t> endpoint_hash(Bytes der) {
+  const uint8_t* at = der.data();
+  bssl::UniquePtr<X509> certificate(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
+  int digest = NID_undef, key = NID_undef;
+  bool known = certificate && OBJ_find_sigid_algs(X509_get_signature_nid(certificate.get()), &digest, &key) == 1;
+  ERR_clear_error();
+  if (!known) return {};
+  if (digest == NID_md5 || digest == NID_sha1) digest = NID_sha256;
+  const EVP_MD* function = EVP_get_digestbynid(digest);
+  if (!function) return {};
+  std::vector<uint8_t> out(EVP_MAX_MD_SIZE);
+  unsigned size = 0;
+  BH_CHECK(EVP_Digest(der.data(), der.size(), out.data(), &size, function, nullptr) == 1);
+  out.resize(size);
+  return out;
 }
 
 }  // namespace bellhop

@@ -45,4 +45,14 @@ class TlsOwnIdentity {
 // else its common name; lower case. Empty where it says none of them, or is no certificate.
 std::string certificate_account(Bytes der);
 
+// From when to when a certificate is good. Errors: certificate_invalid.
+struct CertificateLife {
+  WallTime from{}, to{};
+};
+Result<CertificateLife> certificate_life(Bytes der);
+
+// tls-server-end-point (RFC 5929 section 4.1): the hash of a server's certificate, by the hash function of its signature,
+// SHA-256 where that is MD5 or SHA-1. Empty where the certificate does not parse, or its signature has no such function.
+std::vector<uint8_t> endpoint_hash(Bytes certificate);
+
 }  // namespace bellhop

@@ -79,6 +79,18 @@ Status check_name_and_dates(X509* certificate, const std::string& host) {
   return {};
 }
 
+// What an authority took back. The chain's last one is an authority that we trust by name. Of a user's certificate a list
+// must speak; of those between it and us, where there is one.
+Status check_revocations(const TlsRevocations& revocations, const STACK_OF(X509) * chain) {
+  for (size_t i = 0; i + 1 < sk_X509_num(chain); ++i) {
+    Status good = revocations.check(sk_X509_value(chain, i), sk_X509_value(chain, i + 1));
+    bool unlisted = !good && is(good.error(), TlsError::certificate_revocation_unknown);
+    if (!good && !(unlisted && i > 0)) return good;
+  }
+  // A certificate that is trusted by itself has nobody who could take it back but the operator.
+  return {};
+}
+
 // `host`: of a server; null: it is a client's chain.
 Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509) * others, const std::string* host) {
   bssl::UniquePtr<X509_STORE_CTX> check(X509_STORE_CTX_new());
@@ -95,7 +107,10 @@ Status check_chain(const TlsContext& context, X509* certificate, STACK_OF(X509) 
                                         : X509_VERIFY_PARAM_set1_host(rules, host->data(), host->size());
     BH_CHECK(named == 1);
   }
-  if (X509_verify_cert(check.get()) == 1) return {};
+  if (X509_verify_cert(check.get()) == 1) {
+    const TlsRevocations* revocations = host ? nullptr : context.revocations();
+    return revocations ? check_revocations(*revocations, X509_STORE_CTX_get0_chain(check.get())) : Status();
+  }
   int error = X509_STORE_CTX_get_error(check.get());
   TlsError code = code_of(error);
   // Without the right to sign certificates, which a server's own one lacks, the library does not see that it is alone.
@@ -142,7 +157,12 @@ Status verify_server_chain(const TlsContext& context, std::string_view host, con
 
 Status verify_client_chain(const TlsContext& context, const STACK_OF(CRYPTO_BUFFER) * chain) {
   BH_TRY(const PeerChain peer, parse_chain(chain));
-  return check_chain(context, peer.certificate.get(), peer.others.get(), nullptr);
+  X509* own = peer.certificate.get();
+  bool stated = (X509_get_extension_flags(own) & EXFLAG_XKUSAGE) != 0 &&
+                (X509_get_extended_key_usage(own) & XKU_SSL_CLIENT) != 0;
+  BH_CHECKED(check_chain(context, own, peer.others.get(), nullptr));
+  if (context.client_use_stated() && !stated) return fail(tls_error(TlsError::certificate_use_unstated));
+  return {};
 }
 
 uint8_t alert_of(const Error& error) {
@@ -153,6 +173,10 @@ uint8_t alert_of(const Error& error) {
     case TlsError::certificate_unknown_authority:
     case TlsError::certificate_self_signed:
       return SSL_AD_UNKNOWN_CA;
+    case TlsError::certificate_revoked:
+      return SSL_AD_CERTIFICATE_REVOKED;
+    case TlsError::certificate_use_unstated:
+      return SSL_AD_UNSUPPORTED_CERTIFICATE;
     default:
       return SSL_AD_BAD_CERTIFICATE;
   }

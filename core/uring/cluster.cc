@@ -15,6 +15,7 @@
 
 #include "core/io.h"
 #include "core/reactor.h"
+#include "core/uring/errands.h"
 #include "core/uring/resolver.h"
 #include "core/uring/ring.h"
 #include "core/uring/worker.h"
@@ -48,6 +49,7 @@ struct Cluster {
   std::atomic<unsigned> flows_left;
   std::atomic<bool> failed = false;
   std::unique_ptr<WorkerThread> workers[2];
+  ErrandThreads errands;
 };
 
 Cluster* cluster = nullptr;
@@ -138,6 +140,9 @@ void submit(Worker worker, Job& job) {
   cluster->workers[static_cast<size_t>(worker)]->submit(job);
 }
 
+void start(Errand& errand, unsigned lane) { cluster->errands.start(errand, lane); }
+bool abandon(Errand& errand) { return cluster->errands.abandon(errand); }
+
 Status run_cluster(const ClusterOptions& options, const std::function<Task<void>(unsigned core)>& flow) {
   BH_CHECK(options.cores > 0 && cluster == nullptr);
   sigset_t signals, before;
@@ -172,6 +177,7 @@ Status run_cluster(const ClusterOptions& options, const std::function<Task<void>
   }
   for (std::thread& thread : threads) thread.join();
   for (auto& worker : run.workers) worker->stop();
+  run.errands.stop();
   Status status;
   for (uring::Core& core : run.cores) {
     ::close(core.event_fd);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cross_core.h"
+#include "core/errand.h"
 
 #include <atomic>
 
@@ -189,6 +190,76 @@ TEST(Offload, BringsTheValueBackToTheCoreThatAsked) {
   std::atomic<int> total = 0;
   run_on_cores(3, [&](unsigned core) { return offload_everywhere(core, &total); });
   EXPECT_EQ(total, 60);
+}
+
+// ---- Errands ----
+
+struct Lanes {
+  std::vector<int> order[2];
+  std::atomic<int> destroyed = 0;
+};
+// What an errand owns, to see when it goes.
+struct Owned {
+  explicit Owned(std::shared_ptr<Lanes> l) : lanes(std::move(l)) {}
+  Owned(Owned&& other) = default;
+  ~Owned() {
+    if (lanes) ++lanes->destroyed;
+  }
+  std::shared_ptr<Lanes> lanes;
+};
+
+Task<void> send_errand(std::shared_ptr<Lanes> lanes, unsigned lane, int number) {
+  Result<int> value = co_await run_errand(lane, [owned = Owned(lanes), lane, number] {
+    EXPECT_EQ(Reactor::current_or_null(), nullptr);
+    owned.lanes->order[lane].push_back(number);  // errands of one lane run one after the other
+    return number * 2;
+  });
+  EXPECT_TRUE(value && *value == number * 2);
+}
+Task<void> errands_flow(std::shared_ptr<Lanes> lanes) {
+  TaskScope scope(&co_await current_context());
+  for (int i = 0; i < 50; ++i) {
+    scope.spawn(send_errand(lanes, 0, i));
+    scope.spawn(send_errand(lanes, 1, i));
+  }
+  co_await scope.join();
+}
+
+TEST(Errand, ThoseOfOneLaneRunInOrder) {
+  auto lanes = std::make_shared<Lanes>();
+  run_on_cores(1, [&](unsigned) { return errands_flow(lanes); });
+  std::vector<int> expected(50);
+  for (int i = 0; i < 50; ++i) expected[static_cast<size_t>(i)] = i;
+  EXPECT_EQ(lanes->order[0], expected);
+  EXPECT_EQ(lanes->order[1], expected);
+  EXPECT_EQ(lanes->destroyed, 100);
+}
+
+Task<void> abandoned_errand(std::shared_ptr<Lanes> lanes, unsigned lane, int* canceled, int* values) {
+  Result<int> value = co_await run_errand(lane, [owned = Owned(lanes)] { return 1; });
+  if (value) {
+    ++*values;
+  } else if (is(value.error(), CoreError::canceled)) {
+    ++*canceled;
+  }
+}
+Task<void> abandoning_flow(std::shared_ptr<Lanes> lanes, int* canceled, int* values) {
+  for (int round = 0; round < 200; ++round) {
+    TaskScope scope(&co_await current_context());
+    for (unsigned i = 0; i < 20; ++i) scope.spawn(abandoned_errand(lanes, i % 3, canceled, values));
+    if (round % 2 == 0) EXPECT_TRUE(co_await sleep_for(Duration(1us) * round));
+    scope.request_stop();
+    co_await scope.join();
+  }
+}
+
+TEST(Errand, AStopMayMeetTheEnd) {
+  auto lanes = std::make_shared<Lanes>();
+  int canceled = 0, values = 0;
+  run_on_cores(1, [&](unsigned) { return abandoning_flow(lanes, &canceled, &values); });
+  EXPECT_EQ(canceled + values, 200 * 20);
+  EXPECT_GT(canceled, 0);
+  EXPECT_EQ(lanes->destroyed, 200 * 20);  // run or not, none was forgotten
 }
 
 }  // namespace

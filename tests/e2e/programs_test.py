@@ -181,6 +181,29 @@ def the_demo_ends_with_0_when_all_arrived():
         os.rmdir(parent)
 
 
+def settings_of_a_seg_become_configuration(world):
+    """What the import prints is taken by the check as it is; what would be unsafe ends it, and names the safe way."""
+    settings = f"{world.folder}/seg.properties"
+    with open(settings, "w") as file:
+        file.write("external.url=https://mail.example.com\nlistener.port=8443\nemail.server.host.and.port=https://exchange.corp.example:443\n"
+                   "ews.email.server.host.and.port=https://ews.corp.example:443\nemail.server.connection.timeout=7000\n"
+                   "ignoreSslErrorsWithExch=true\nsyslog.password=hunter2\n")
+    done = run("bellhop", "import", "seg", settings)
+    expect(done.returncode == 1 and not done.stdout, "ignored certificate errors must end the import", done)
+    expect("seg.properties:6: refused: ignoreSslErrorsWithExch" in done.stderr and "--ca-file" in done.stderr
+           and "--spki-pin" in done.stderr, "the safe replacements must be named", done)
+    done = run("bellhop", "import", "seg", settings, "--ca-file", f"{world.folder}/ca.pem")
+    expect(done.returncode == 0 and "seg.properties:7: left out" in done.stderr and "hunter2" not in done.stdout + done.stderr,
+           "what is left out must be named without its value", done)
+    whole = f"{world.folder}/gateway.toml"
+    with open(whole, "w") as file:
+        file.write(f'roles = ["gateway"]\ndata_dir = "{world.folder}/gateway"\nkeyring_file = "{world.folder}/keyring"\n' + done.stdout.replace(
+            "[listen.gateway]\n", f'[listen.gateway]\ncertificate_file = "{world.folder}/server.pem"\n'
+                                  f'private_key_file = "{world.folder}/server-key.pem"\n'))
+    done = run("bellhop", "check", whole)
+    expect(done.returncode == 0, "the imported configuration must be good", done)
+
+
 def main():
     wrong_arguments_are_exit_code_2()
     help_and_version_are_exit_code_0()
@@ -194,6 +217,7 @@ def main():
         world.start_standins()  # they make the certificates
         world.start_server()
         the_content_of_named_files_is_checked(world)
+        settings_of_a_seg_become_configuration(world)
         tokens_are_made_listed_and_revoked(world)
         the_store_can_be_read_beside_the_server(world)
         sigterm_ends_the_server_in_good_order(world)

@@ -167,6 +167,7 @@ Task<Status> Peer::serve_requests(Stream& stream, size_t connection) {
     request.host = copy(headers, "host");
     request.authorization = copy(headers, "authorization");
     request.anchor = copy(headers, "x-anchormailbox");
+    request.context = copy(headers, "x-bellhop-context");
     request.action = copy(headers, "soapaction");
     request.user_agent = copy(headers, "user-agent");
     request.request_id = copy(headers, "client-request-id");

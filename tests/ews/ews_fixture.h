@@ -30,6 +30,7 @@ struct Seen {
   size_t connection = 0;  // counted from 1
   std::string method, target, host, authorization, anchor, action, user_agent, request_id, return_id, encoding, type;
   std::string body;
+  std::string context;  // see crypto/gateway_context.h
   std::string account;  // that the client's certificate names
   bool resumed = false;
 };

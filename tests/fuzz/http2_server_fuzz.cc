@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frames of a hostile client on the public listener. Every request is answered, reset or released once; nothing of a body
 // is held when the connection has ended.
+#include <array>
 #include <map>
+#include <set>
 
 #include "proto/http2_server.h"
+#include "proto/wiping_buffer.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace bellhop;
@@ -13,6 +16,7 @@ namespace {
 
 constexpr uint32_t kStreamWindow = 65'535;
 constexpr uint32_t kConnectionWindow = 131'072;
+constexpr std::array<uint8_t, 3000> kPiece{};
 
 struct Host {
   Http2BodyMemory memory{.bytes_max = 100'000};
@@ -26,6 +30,7 @@ struct Host {
                       .control_frames_max = 50},
                      &memory};
   std::map<int32_t, bool> work;  // true: the stream is lost
+  std::set<int32_t> in_pieces;   // of them, those whose answer has begun
 
   void drain_output() {
     uint8_t room[512];
@@ -48,13 +53,38 @@ struct Host {
     BH_CHECK(server.requests_in_work() == work.size());
     BH_CHECK(memory.bytes <= memory.bytes_max);
   }
+  // Reads and answers in pieces; at times the work ends with it.
+  std::map<int32_t, bool>::iterator answer_in_pieces(std::map<int32_t, bool>::iterator it, uint64_t choice) {
+    int32_t id = it->first;
+    WipingBuffer piece;
+    if (choice % 2 && server.take_body(id, piece)) {
+      BH_CHECK(piece.size() <= kStreamWindow);
+      if (choice % 4 == 1) server.return_taken(id);
+    }
+    if (!server.unread_body(id)) return ++it;  // the connection is over
+    if (in_pieces.insert(id).second) BH_CHECK(server.begin_response(id, 200, {}).has_value());
+    server.watch_answer(id);
+    server.watch_body(id);
+    if (server.unsent_answer(id) < Http2Server::kAnswerRoomBytes) {
+      BH_CHECK(server.write_body(id, Bytes(kPiece).first(choice % kPiece.size())).has_value());
+    }
+    if (choice % 3 != 0) return ++it;
+    BH_CHECK((choice % 9 == 0 ? server.reset(id, Http2Code::cancel) : server.end_response(id)).has_value());
+    in_pieces.erase(id);
+    return work.erase(it);
+  }
   // What an application might do with each request now.
   void act(uint64_t choice) {
     for (auto it = work.begin(); it != work.end(); choice = choice * 7 + 1) {
       int32_t id = it->first;
       if (it->second) {
         BH_CHECK(server.release(id).has_value());
+        in_pieces.erase(id);
         it = work.erase(it);
+        continue;
+      }
+      if (choice % 11 < 3 || in_pieces.count(id) > 0) {
+        it = answer_in_pieces(it, choice);
         continue;
       }
       if (Result<Http2UnreadBody> body = server.unread_body(id); body && choice % 2) {

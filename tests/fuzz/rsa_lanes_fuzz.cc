@@ -64,7 +64,7 @@ void spoil(Workspace<Half>& space, size_t lane, uint8_t part, Reader& in) {
     row.lane[lane] ^= uint64_t{1} << in.byte() % lanes::kDigitBits;
   } else if (part < 9) {
     auto& exponent = part == 7 ? space.dp : space.dq;
-    exponent[in.byte() % Workspace<Half>::kWindows][lane] = in.byte();  // no window has so many bits: nothing is found
+    exponent[in.byte() % std::size(exponent)].lane[lane] ^= uint64_t{in.byte()} << in.byte() % 57;
   }
 }
 

@@ -45,6 +45,7 @@ struct Fixture {
   explicit Fixture(Wire w) : wire(w) {}
   Wire wire;
   EchoHandler handler;
+  HttpHandler* other = nullptr;  // in its place
   HttpServerLimits limits;
   std::shared_ptr<TlsContext> server_tls, client_tls, client_tls_http1;
   bool http2() const { return wire == Wire::http2; }
@@ -69,6 +70,7 @@ class Peer {
     uint16_t status = 0;
     std::string body;
     uint32_t stream_id = 0;
+    std::string fields = {};  // "name: value\n" each, in lower case
   };
 
   Peer(Socket socket, Wire wire, std::shared_ptr<TlsContext> tls);
@@ -88,16 +90,23 @@ class Peer {
   Task<Status> read_to_end();
   Task<void> close();
 
+  // What came of an answer that is not whole; HTTP/1.1: the one under way, without what frames it.
+  Answer unfinished(uint32_t stream_id = 1) const;
+
   std::vector<Answer> answers;  // whole ones
+  bool until_close = false;     // HTTP/1.1: the answer ends with the connection
   size_t continues = 0;         // "100 Continue"
   std::string received;         // all bytes
   std::vector<std::pair<uint8_t, uint32_t>> frames;  // HTTP/2: type, and the code of RST_STREAM and GOAWAY
   bool ended = false;
   bool acknowledges = true;  // HTTP/2: the server's SETTINGS
+  bool opens_windows = false;    // HTTP/2: for what it read
+  size_t stream_increments = 0;  // HTTP/2: by which the server opened the windows of streams
   Stream stream;
 
  private:
   size_t take_http1(std::string_view bytes);
+  size_t read_http1(std::string_view bytes, Answer& answer) const;
   void take_frame(uint8_t type, uint8_t flags, uint32_t stream_id, std::string_view payload);
   void take_fields(uint32_t stream_id, std::string_view payload);
 
@@ -106,6 +115,7 @@ class Peer {
   uint32_t next_stream_ = 1;
   bool settings_came_ = false;
   bool settled_ = false;
+  size_t window_due_ = 0;
   bool table_size_due_ = false;  // the next header block says that our compression keeps to the server's settings
   std::map<uint32_t, Answer> open_answers_;
   nghttp2_hd_inflater* inflater_ = nullptr;

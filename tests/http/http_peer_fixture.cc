@@ -45,7 +45,7 @@ Task<void> serve_scenario(Fixture& fixture, const Scenario& scenario) {
   auto handle = io::open_listener(test::loopback());
   CO_ASSERT(handle);
   io::Endpoint endpoint = test::endpoint_of(*handle, test::loopback());
-  HttpServer server(fixture.handler, fixture.limits, fixture.server_tls);
+  HttpServer server(fixture.other ? *fixture.other : fixture.handler, fixture.limits, fixture.server_tls);
   TaskScope scope(&co_await current_context());
   scope.spawn(server.run(*handle));
   co_await scenario(fixture, server, endpoint);
@@ -185,11 +185,18 @@ Task<Status> Peer::read_until(std::function<bool(const Peer&)> done) {
         table_size_due_ = settled_ = true;
         (void)co_await send(proto::frame(proto::kSettings, proto::kAck, 0, ""));
       }
+      if (size_t size = std::exchange(window_due_, 0); size > 0 && opens_windows) {
+        std::string increment(4, '\0');
+        store_be32(reinterpret_cast<uint8_t*>(increment.data()), static_cast<uint32_t>(size));
+        (void)co_await send(proto::frame(proto::kWindowUpdate, 0, 0, increment) +
+                            proto::frame(proto::kWindowUpdate, 0, 1, increment));
+      }
       if (n > 0) continue;
     }
     auto more = co_await within(20s, stream.wait_input());
     if (!more && is(more.error(), CoreError::timed_out)) co_return fail(more.error());
     ended = !more || !*more;
+    if (ended && until_close) (void)take_http1(std::string_view(received).substr(taken_));
   }
   co_return Status();
 }
@@ -224,15 +231,54 @@ size_t Peer::take_http1(std::string_view bytes) {
     ++continues;
     return head;
   }
-  std::string lower = ascii_lower(bytes.substr(0, head));
-  size_t at = lower.find("content-length: "), size = 0;
-  if (at != std::string::npos) {
-    std::string_view text = std::string_view(lower).substr(at + 16);
-    size = parse_decimal(text.substr(0, text.find('\r'))).value_or(0);
+  Answer answer;
+  size_t size = read_http1(bytes, answer);
+  if (size > 0) answers.push_back(std::move(answer));
+  return size;
+}
+
+// Puts into `answer` what is there of it; how long it is, 0 where it is not whole.
+size_t Peer::read_http1(std::string_view bytes, Answer& answer) const {
+  size_t head = bytes.find("\r\n\r\n");
+  if (head == std::string_view::npos) return 0;
+  answer.status = static_cast<uint16_t>(parse_decimal(bytes.substr(9, 3)).value_or(0));
+  std::string lower = ascii_lower(bytes.substr(0, head + 2));
+  std::erase(lower, '\r');
+  answer.fields = lower.substr(lower.find('\n') + 1);
+  std::string_view body = bytes.substr(head + 4);
+  if (until_close) {
+    answer.body = body;
+    return ended ? bytes.size() : 0;
   }
-  if (bytes.size() < head + size) return 0;
-  answers.push_back({status, std::string(bytes.substr(head, size)), 0});
-  return head + size;
+  if (answer.fields.find("transfer-encoding: chunked") == std::string::npos) {
+    size_t at = answer.fields.find("content-length: "), size = 0;
+    if (at != std::string::npos) {
+      std::string_view text = std::string_view(answer.fields).substr(at + 16);
+      size = parse_decimal(text.substr(0, text.find('\n'))).value_or(0);
+    }
+    answer.body = body.substr(0, size);
+    return body.size() < size ? 0 : head + 4 + size;
+  }
+  for (size_t at = 0;;) {
+    size_t line = body.find("\r\n", at);
+    if (line == std::string_view::npos) return 0;
+    size_t size = std::strtoul(std::string(body.substr(at, line - at)).c_str(), nullptr, 16);
+    answer.body += body.substr(line + 2, size);
+    at = line + 2 + size + 2;
+    if (at > body.size()) return 0;
+    if (size == 0) return head + 4 + at;
+  }
+}
+
+Peer::Answer Peer::unfinished(uint32_t stream_id) const {
+  Answer answer;
+  if (wire_ == Wire::http2) {
+    auto open = open_answers_.find(stream_id);
+    if (open != open_answers_.end()) answer = open->second;
+  } else {
+    (void)read_http1(std::string_view(received).substr(taken_), answer);
+  }
+  return answer;
 }
 
 void Peer::take_fields(uint32_t stream_id, std::string_view payload) {
@@ -248,6 +294,7 @@ void Peer::take_fields(uint32_t stream_id, std::string_view payload) {
       std::string_view name(reinterpret_cast<const char*>(field.name), field.namelen);
       std::string_view value(reinterpret_cast<const char*>(field.value), field.valuelen);
       if (name == ":status") answer.status = static_cast<uint16_t>(parse_decimal(value).value_or(0));
+      answer.fields.append(name).append(": ").append(value).append("\n");
     }
     if (state & NGHTTP2_HD_INFLATE_FINAL) break;
   }
@@ -262,8 +309,10 @@ void Peer::take_frame(uint8_t type, uint8_t flags, uint32_t stream_id, std::stri
   if (type == proto::kGoaway) code = load_be32(bytes + 4);
   frames.emplace_back(type, code);
   if (type == proto::kSettings && !(flags & proto::kAck)) settings_came_ = true;
+  if (type == proto::kWindowUpdate && stream_id != 0) stream_increments += load_be32(bytes);
   if (type == proto::kHeaders) take_fields(stream_id, payload);
   if (type == proto::kData) open_answers_[stream_id].body += payload;
+  if (type == proto::kData) window_due_ += payload.size();
   bool whole = (type == proto::kHeaders || type == proto::kData) && (flags & proto::kEndStream);
   if (!whole) return;
   open_answers_[stream_id].stream_id = stream_id;

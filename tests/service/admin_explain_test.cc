@@ -162,6 +162,7 @@ Task<void> outcomes(AdminWorld& world) {
   for (std::string_view name : kDeviceOutcomeNames) EXPECT_EQ((co_await world.ask("GET", "/v1/explain/" + std::string(name))).status, 200) << name;
   for (std::string_view name : kCallbackOutcomeNames) EXPECT_EQ((co_await world.ask("GET", "/v1/explain/" + std::string(name))).status, 200) << name;
   for (std::string_view name : kApiOutcomeNames) EXPECT_EQ((co_await world.ask("GET", "/v1/explain/" + std::string(name))).status, 200) << name;
+  for (std::string_view name : kGatewayOutcomeNames) EXPECT_EQ((co_await world.ask("GET", "/v1/explain/" + std::string(name))).status, 200) << name;
 }
 
 TEST(Explain, KnowsEveryOutcome) { AdminWorld::run(&outcomes); }

@@ -29,12 +29,12 @@ StartFiles make_files() {
   std::string names[] = {"localhost"}, complaint;
   auto certificate = make_self_signed(names, {}, {io::wall_now() - 1h, io::wall_now() + 1h});
   BH_CHECK(certificate);
-  files.certificate_chain = certificate->chain_pem;
-  files.private_key = certificate->key_pem;
+  files.public_listener.certificate_chain = certificate->chain_pem;
+  files.public_listener.private_key = certificate->key_pem;
   auto keyring = crypto::Keyring::parse(crypto::make_keyring());
   BH_CHECK(keyring);
   files.keyring = *std::move(keyring);
-  const TlsFile authority{"test", files.certificate_chain};
+  const TlsFile authority{"test", files.public_listener.certificate_chain};
   auto authorities = TlsAuthorities::parse(std::span(&authority, 1), complaint);
   BH_CHECK(authorities);
   files.upstreams = *Upstreams::make({}, {*authorities, *authorities, *authorities}, complaint);

@@ -61,10 +61,12 @@ Task<void> outcomes(AdminWorld& world) {
   auto devices = document->root().required_object("devices");
   auto callbacks = document->root().required_object("callbacks");
   auto api = document->root().required_object("api");
-  CO_ASSERT(devices && callbacks && api);
+  auto gateway = document->root().required_object("gateway");
+  CO_ASSERT(devices && callbacks && api && gateway);
   for (std::string_view name : kDeviceOutcomeNames) EXPECT_TRUE(devices->find(name)) << name;
   for (std::string_view name : kCallbackOutcomeNames) EXPECT_TRUE(callbacks->find(name)) << name;
   for (std::string_view name : kApiOutcomeNames) EXPECT_TRUE(api->find(name)) << name;
+  for (std::string_view name : kGatewayOutcomeNames) EXPECT_TRUE(gateway->find(name)) << name;
 }
 
 TEST(Admin, OutcomesNameTheWholeLedger) { AdminWorld::run(&outcomes); }

@@ -65,11 +65,11 @@ TEST(ConfigDiff, TenantsAndAppsAreKnownByNameAndNotByPlace) {
 
 TEST(ConfigDiff, EveryKeyThatDiffersIsNoticed) {
   for (const SectionRow& section : config_sections()) {
-    if (section.repeated) continue;
+    if (inside_repeated(section)) continue;
     for (const KeyRow& key : section.keys) {
       if (key.kind != KeyKind::number32) continue;
       Config before = good(), after = good();
-      auto& value = *static_cast<uint32_t*>(key.member(section.enter(&after)));
+      auto& value = *static_cast<uint32_t*>(key.member(enter_section(section, after)));
       ++value;
       std::vector<ConfigChange> changes = config_changes(before, after);
       ASSERT_EQ(changes.size(), 1u) << key.name;
@@ -84,11 +84,30 @@ TEST(ConfigDiff, EveryListIsCompared) {
   for (const SectionRow& section : config_sections()) {
     if (!section.repeated) continue;
     Config before = good(), after = good();
-    bool of_tenant = section.path == "tenant.app";
-    section.enter(of_tenant ? static_cast<void*>(&after.tenants[0]) : &after);
+    enter_section(section, after);
     EXPECT_THAT(config_changes(before, after), SizeIs(1)) << section.path;
     EXPECT_THAT(config_changes(after, before), SizeIs(1)) << section.path;
   }
+}
+
+TEST(ConfigDiff, RoutesOfTheGatewayAreKnownByTheirFirstHost) {
+  Config before = good();
+  before.gateway.routes = {{.hosts = {"a.example.com"}, .ews = {.upstream = "https://one"}},
+                           {.hosts = {"b.example.com"}, .activesync = {.upstream = "https://two"}}};
+  before.gateway.domains = {{.name = "example.com"}};
+  Config after = before;
+  std::swap(after.gateway.routes[0], after.gateway.routes[1]);
+  EXPECT_THAT(diff(before, after), IsEmpty());
+  after.gateway.routes[0].activesync.idle_timeout_ms = 1'000;
+  after.gateway.routes[1].hosts.push_back("c.example.com");
+  after.gateway.routes.push_back({.hosts = {"d.example.com"}});
+  after.gateway.domains[0].netbios = "EXAMPLE";
+  after.gateway.clients.push_back({.name = "archive"});
+  EXPECT_THAT(diff(before, after),
+              ElementsAre("gateway.domain[example.com].netbios: (none) → \"EXAMPLE\" (reload)",
+                          "gateway.client[archive]: (none) → present (reload)",
+                          HasSubstr("gateway.route[a.example.com].hosts: "), "gateway.route[d.example.com]: (none) → present (reload)",
+                          "gateway.route[b.example.com].activesync.idle_timeout_ms: 60000 → 1000 (reload)"));
 }
 
 TEST(ConfigDiff, ProxiesAreKnownByNameAndUpstreamsByPlace) {

@@ -204,9 +204,9 @@ TEST(ConfigTable, EveryDefaultIsAcceptedByItsOwnRow) {
   Config config;
   TenantConfig tenant;
   for (const SectionRow& section : config_sections()) {
-    if (section.repeated) continue;
+    if (inside_repeated(section)) continue;
     if (!section.path.empty()) text += "[" + std::string(section.path) + "]\n";
-    void* values = section.enter(&config);
+    void* values = enter_section(section, config);
     for (const KeyRow& key : section.keys) {
       std::string value = value_text(key, key.member(values));
       if (key.required) value = key.example;
@@ -220,17 +220,23 @@ TEST(ConfigTable, EveryDefaultIsAcceptedByItsOwnRow) {
   EXPECT_EQ(outcome.config.apns.payload_bytes_max, config.apns.payload_bytes_max);
 }
 
+// The headers that lead to a section, its own the last.
+std::string headers_of(const SectionRow& section) {
+  if (section.path.empty()) return "";
+  const SectionRow* parent = parent_of(section);
+  bool named = parent && inside_repeated(*parent);
+  return (named ? headers_of(*parent) : "") + section_text(section) + "\n";
+}
+
 TEST(ConfigTable, EveryExampleIsAcceptedByItsOwnRow) {
   for (const SectionRow& section : config_sections()) {
     for (const KeyRow& key : section.keys) {
       if (key.example.empty()) continue;
       // Only the problems of this value count: the rest of the file is missing, and with it what some keys go with.
-      std::string text = (section.path.empty() ? "" : section_text(section) + "\n") + std::string(key.name) + " = " +
-                         std::string(key.example) + "\n";
-      if (section.path == "tenant.app") text = "[[tenant]]\n" + text;
+      std::string text = headers_of(section) + std::string(key.name) + " = " + std::string(key.example) + "\n";
       for (const ConfigProblem& problem : parse_config(text, "x").problems) {
         EXPECT_THAT(problem.message, testing::AnyOf(HasSubstr("missing"), HasSubstr("there is no"), HasSubstr("of no use without"),
-                                                    HasSubstr("belong together"), HasSubstr("names no [[proxy]]"),
+                                                    HasSubstr("belong together"), HasSubstr("names no [["), HasSubstr("leads nowhere"),
                                                     HasSubstr("names neither")))
             << text;
       }
@@ -243,8 +249,7 @@ TEST(ConfigTable, EachNumberIsTakenAtItsBoundsAndRefusedBeyondThem) {
     for (const KeyRow& key : section.keys) {
       if (key.kind != KeyKind::number32 && key.kind != KeyKind::number64) continue;
       auto refused = [&](uint64_t value) {
-        std::string text = (section.path.empty() ? "" : section_text(section) + "\n") + std::string(key.name) + " = " +
-                           std::to_string(value) + "\n";
+        std::string text = headers_of(section) + std::string(key.name) + " = " + std::to_string(value) + "\n";
         std::string start = full_key(section, key.name) + " is ";
         for (const ConfigProblem& problem : parse_config(text, "x").problems) {
           if (problem.message.starts_with(start)) return true;
@@ -318,6 +323,137 @@ TEST(ConfigValues, AProxysUrlIsSchemeHostAndPort) {
   for (std::string_view bad : {"", "proxy", "proxy.example.com:3128", "http://proxy.example.com", "http://a:1/", "ftp://a:1",
                                "http://user:secret@a:1", "http://:1", "http://a:0"}) {
     EXPECT_FALSE(parse_proxy_url(bad)) << bad;
+  }
+}
+
+constexpr std::string_view kGatewayTables = R"(
+[listen.gateway]
+addresses = ["127.0.0.1:0"]
+certificate_file = "tls/gateway.pem"
+private_key_file = "tls/gateway.key"
+
+[gateway.certificates]
+logon = "optional"
+ca_file = "users-ca.pem"
+crl_file = "users.crl"
+user_domains = ["example.com"]
+
+[gateway.kerberos]
+keytab_file = "kcd.keytab"
+principal = "svc-bellhop@CORP.EXAMPLE.COM"
+kdcs = ["CORP.EXAMPLE.COM=dc1.corp.example.com", "CORP.EXAMPLE.COM=[2001:db8::5]:8888"]
+realms = ["example.net=CORP.EXAMPLE.COM"]
+channel_binding = "endpoint"
+
+[[gateway.domain]]
+name = "example.com"
+netbios = "EXAMPLE"
+aliases = ["example.net"]
+
+[[gateway.client]]
+name = "archive"
+accounts = ["archive@example.com"]
+operations = ["read", "ExportItems"]
+impersonation = true
+
+[[gateway.route]]
+hosts = ["mail.example.com"]
+default_domain = "example.com"
+[gateway.route.ews]
+upstream = "https://exchange.example.com"
+ca_file = "exchange-ca.pem"
+[gateway.route.activesync]
+upstream = "https://exchange.example.com:8443"
+redirect_to = ["https://exchange2.example.com"]
+logon = "kerberos"
+
+[[gateway.route]]
+hosts = ["*.mail.example.org"]
+redirects = "refuse"
+[gateway.route.ews]
+upstream = "https://[2001:db8::1]:444"
+)";
+
+TEST(Config, ReadsAGatewayBesideTheRest) {
+  std::string text = "roles = [\"gateway\", \"public\"]\n" + std::string(kGoodConfig) + std::string(kGatewayTables);
+  ConfigOutcome outcome = parse_config(text, "/etc/bellhop/bellhop.toml");
+  ASSERT_THAT(texts_of(outcome), IsEmpty());
+  const Config& config = outcome.config;
+  EXPECT_TRUE(config.is_public() && config.is_gateway());
+  EXPECT_EQ(config.listen_gateway.certificate_file, "/etc/bellhop/tls/gateway.pem");
+  ASSERT_EQ(config.gateway.routes.size(), 2u);
+  const GatewayRouteConfig& first = config.gateway.routes[0];
+  EXPECT_EQ(first.ews.upstream, "https://exchange.example.com");
+  EXPECT_EQ(first.ews.ca_file, "/etc/bellhop/exchange-ca.pem");
+  EXPECT_EQ(first.activesync.logon, GatewayLogon::kerberos);
+  EXPECT_THAT(first.activesync.redirect_to, ElementsAre("https://exchange2.example.com"));
+  EXPECT_EQ(first.redirects, GatewayRedirects::follow);
+  EXPECT_TRUE(config.gateway.routes[1].ews.on());
+  EXPECT_FALSE(config.gateway.routes[1].activesync.on());
+  EXPECT_EQ(config.gateway.routes[1].redirects, GatewayRedirects::refuse);
+  ASSERT_EQ(config.gateway.clients.size(), 1u);
+  EXPECT_THAT(config.gateway.clients[0].operations, ElementsAre("read", "ExportItems"));
+  EXPECT_TRUE(config.gateway.clients[0].impersonation);
+  std::vector<std::string> files;
+  for (const ConfigFileReference& file : outcome.files) files.push_back(file.key);
+  EXPECT_THAT(files, testing::IsSupersetOf({"listen.gateway.certificate_file", "gateway.route[0].ews.ca_file",
+                                            "gateway.certificates.ca_file", "gateway.certificates.crl_file",
+                                            "gateway.kerberos.keytab_file"}));
+  const KerberosConfig& kerberos = config.gateway.kerberos;
+  EXPECT_TRUE(kerberos.on() && config.gateway.certificates.on());
+  EXPECT_EQ(kerberos.keytab_file, "/etc/bellhop/kcd.keytab");
+  EXPECT_EQ(kerberos.user_names, KerberosNames::enterprise);
+  EXPECT_EQ(kerberos.channel_binding, KerberosBinding::endpoint);
+  EXPECT_EQ(kerberos.kdcs.size(), 2u);
+  EXPECT_EQ(config.gateway.certificates.logon, CertificateLogon::optional);
+}
+
+TEST(Config, AGatewayAloneNeedsNothingOfThePublicListener) {
+  std::string text = "roles = [\"gateway\"]\nkeyring_file = \"keyring\"\n" + std::string(kGatewayTables);
+  EXPECT_THAT(texts_of(parse_config(text, "x")), IsEmpty());
+  // And the other way round: without its role the gateway asks for no certificate.
+  EXPECT_THAT(texts_of(parse_config(kGoodConfig, "x")), IsEmpty());
+  std::string bare = "roles = [\"gateway\"]\nkeyring_file = \"keyring\"\n";
+  EXPECT_THAT(texts_of(parse_config(bare, "x")),
+              ElementsAre(HasSubstr("missing table [listen.gateway] with the key \"certificate_file\""),
+                          HasSubstr("missing table [listen.gateway] with the key \"private_key_file\""),
+                          HasSubstr("there is no [[gateway.route]]")));
+}
+
+TEST(Config, RefusesGatewaysThatCannotWork) {
+  struct Fault {
+    std::string_view find, replace, problem;
+  };
+  constexpr Fault kFaults[] = {
+      {"https://exchange.example.com\"", "http://exchange.example.com\"", "must begin with \"https://\""},
+      {"https://exchange.example.com\"", "https://exchange.example.com/EWS\"", "no path"},
+      {"upstream = \"https://[2001:db8::1]:444\"\n", "", "missing key \"upstream\" in [gateway.route.ews]"},
+      {"[gateway.route.ews]\nupstream = \"https://[2001:db8::1]:444\"\n", "", "[[gateway.route]] leads nowhere"},
+      {"*.mail.example.org", "mail.example.com", "gateway.route.hosts names \"mail.example.com\", which the [[gateway.route]]"},
+      {"aliases = [\"example.net\"]", "aliases = [\"example.com\"]", "an account would be two"},
+      {"accounts = [\"archive@example.com\"]\n", "", "would let every account act for others"},
+      {"\"ExportItems\"", "\"ExportItem\"", "must be an operation of EWS"},
+      {"logon = \"kerberos\"", "logon = \"kerberos\"\nshare_connections = true", "cannot go with logon = \"kerberos\""},
+      {"logon = \"optional\"", "logon = \"none\"", "gateway.route.activesync.logon is \"kerberos\", for users who show"},
+      {"keytab_file = \"kcd.keytab\"\n", "", "gateway.kerberos.keytab_file and principal belong together"},
+      {"principal = \"svc-bellhop@CORP.EXAMPLE.COM\"\n", "", "gateway.kerberos.keytab_file and principal belong together"},
+      {"svc-bellhop@CORP", "svc-bellhop", "must be an account, \"@\" and its realm"},
+      {"ca_file = \"users-ca.pem\"\n", "", "nothing says whose are good; add ca_file and user_domains"},
+      {"user_domains = [\"example.com\"]\n", "", "nothing says whose are good; add ca_file and user_domains"},
+      {"CORP.EXAMPLE.COM=dc1.corp", "dc1.corp", "must be a realm, \"=\" and a host"},
+      {"example.net=CORP", "Example.net=CORP", "must be a domain in lower case, \"=\" and its realm"},
+      {"ca_file = \"exchange-ca.pem\"", "client_certificate_file = \"a.pem\"", "belong together"},
+      {"default_domain = \"example.com\"", "tenant = \"nobody\"", "gateway.route.tenant \"nobody\" names no [[tenant]]"},
+      {"127.0.0.1:0", "127.0.0.1:9443", "which listen.admin.address names too"},
+      {"addresses = [\"127.0.0.1:0\"]", "addresses = [\"0.0.0.0:443\"]", "which listen.public.addresses names too"},
+      {"redirects = \"refuse\"", "redirects = \"pass\"", "gateway.route.redirects is \"pass\""},
+  };
+  for (const Fault& fault : kFaults) {
+    std::string text = "roles = [\"public\", \"gateway\"]\n" + std::string(kGoodConfig) + std::string(kGatewayTables);
+    size_t at = text.find(fault.find);
+    ASSERT_NE(at, std::string::npos) << fault.find;
+    text.replace(at, fault.find.size(), fault.replace);
+    EXPECT_THAT(texts_of(parse_config(text, "x")), testing::Contains(HasSubstr(fault.problem))) << fault.problem;
   }
 }
 

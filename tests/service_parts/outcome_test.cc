@@ -37,6 +37,14 @@ TEST(Outcome, NamesAreReadBackAndDiffer) {
     EXPECT_EQ(api_outcome(name_of(outcome)), outcome);
     EXPECT_TRUE(seen.insert(name_of(outcome)).second);
   }
+  // Explained by name alone: one that another list has, too, would never be found.
+  for (std::string_view name : kDeviceOutcomeNames) seen.insert(name);
+  for (std::string_view name : kCallbackOutcomeNames) seen.insert(name);
+  for (size_t i = 0; i < kGatewayOutcomes; ++i) {
+    auto outcome = static_cast<GatewayOutcome>(i);
+    EXPECT_EQ(gateway_outcome(name_of(outcome)), outcome);
+    EXPECT_TRUE(seen.insert(name_of(outcome)).second) << name_of(outcome);
+  }
 }
 
 TEST(Outcome, NamesStandAtTheirEnumerators) {
@@ -47,6 +55,9 @@ TEST(Outcome, NamesStandAtTheirEnumerators) {
   EXPECT_EQ(name_of(CallbackOutcome::unsubscribe_removed), "unsubscribe.removed");
   EXPECT_EQ(name_of(CallbackOutcome::refused_not_ready), "refused.not_ready");
   EXPECT_EQ(name_of(ApiOutcome::unavailable), "unavailable");
+  EXPECT_EQ(name_of(GatewayOutcome::blocked_parked), "blocked.parked");
+  EXPECT_EQ(name_of(GatewayOutcome::refused_stopping), "refused.stopping");
+  EXPECT_EQ(name_of(GatewayOutcome::client_left), "client_left");
 }
 
 TEST(Outcome, OtherTextsAreNoOutcome) {
@@ -158,9 +169,11 @@ TEST(Ledger, CallbacksAndDeviceRequestsAreCountedByOutcome) {
   core.ledger.count(CallbackOutcome::heartbeat);
   core.ledger.count(CallbackOutcome::heartbeat);
   core.ledger.count(ApiOutcome::throttled);
+  core.ledger.count(GatewayOutcome::passed_cut);
   LedgerSnapshot snapshot = core.ledger.snapshot();
   EXPECT_EQ(snapshot.callback[static_cast<size_t>(CallbackOutcome::heartbeat)], 2u);
   EXPECT_EQ(snapshot.api[static_cast<size_t>(ApiOutcome::throttled)], 1u);
+  EXPECT_EQ(snapshot.gateway[static_cast<size_t>(GatewayOutcome::passed_cut)], 1u);
 }
 
 TEST(LedgerDeath, SettlingMoreThanIsInFlightIsABug) {

@@ -73,6 +73,11 @@ TEST(OutcomeTexts, EveryOutcomeHasAMeaningOfItsOwn) {
   for (size_t i = 0; i < kApiOutcomes; ++i) {
     EXPECT_TRUE(seen.insert(explain(ApiOutcome(i)).meaning).second) << kApiOutcomeNames[i];
   }
+  for (size_t i = 0; i < kGatewayOutcomes; ++i) {
+    EXPECT_TRUE(seen.insert(explain(GatewayOutcome(i)).meaning).second) << kGatewayOutcomeNames[i];
+  }
+  EXPECT_TRUE(explain(GatewayOutcome::refused_host).meaning.starts_with("421"));
+  EXPECT_TRUE(explain(GatewayOutcome::unavailable_timeout).meaning.starts_with("504"));
   EXPECT_TRUE(explain(DeviceOutcome::skipped_merged).meaning.contains("many"));
   EXPECT_TRUE(explain(DeviceOutcome::dropped_payload).meaning.contains("refuses this push"));
   EXPECT_TRUE(explain(CallbackOutcome::refused_malformed).meaning.starts_with("400"));

@@ -71,7 +71,7 @@ TEST(LmdbOpen, RefusesAnUnknownSchemaVersionAndLeavesTheFileAlone) {
     return view.put(Table::meta, as_bytes("store/schema"), version);
   }));
   for (int i = 0; i < 2; ++i)
-    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 43 is unknown, this bellhop knows 3"));
+    EXPECT_THAT(refusal(folder.file()), HasSubstr("schema version 44 is unknown, this bellhop knows 4"));
 }
 
 TEST(LmdbOpen, TakesOverAStoreOfTheFirstSchemaVersion) {
@@ -99,7 +99,7 @@ TEST(LmdbOpen, LeavesAnEarlierSchemaVersionToTheProgramThatUsesIt) {
   for (int i = 0; i < 2; ++i) {
     auto store = LmdbStore::open({.path = folder.file(), .map_size = 1 << 24, .upgrade = false});
     ASSERT_FALSE(store);
-    EXPECT_THAT(store.error().text, HasSubstr("schema version 2 only is using it"));
+    EXPECT_THAT(store.error().text, HasSubstr("schema version 3 only is using it"));
   }
   EXPECT_EQ(refusal(folder.file()), "opened");
 }

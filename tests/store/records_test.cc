@@ -59,7 +59,24 @@ TombstoneRecord a_record(TombstoneRecord*) {
           .digest = id_of<Digest>(6)};
 }
 ComplianceRecord a_record(ComplianceRecord*) {
-  return {ComplianceDecision::deny, 3, at_ms(4), at_ms(5)};
+  return {.account = 77,
+          .first_name = id_of<ComplianceKey>(3),
+          .managed = Known::yes,
+          .compromised = Known::no,
+          .override_to = ComplianceOverride::block,
+          .model = "Phone 9",
+          .os = "iOS",
+          .os_version = "17.2.1",
+          .device_type = "iPhone",
+          .mail_client = "Boxer",
+          .last_contact = at_ms(4),
+          .updated = at_ms(5)};
+}
+ComplianceSet a_record(ComplianceSet*) {
+  return {.number = 9, .replaced = at_ms(7)};
+}
+HoldRecord a_record(HoldRecord*) {
+  return {.hold = ComplianceHold::wiped, .since = at_ms(8)};
 }
 EwsUrlRecord a_record(EwsUrlRecord*) {
   return {"https://mail.example.com/EWS/Exchange.asmx", at_ms(6)};
@@ -75,7 +92,7 @@ JournalRecord a_record(JournalRecord*) {
 template <class R>
 class Record : public testing::Test {};
 using All = testing::Types<TokenRecord, UserRecord, KeyRecord, DeviceRecord, SubscriptionRecord, HotRecord,
-                           TombstoneRecord, ComplianceRecord, EwsUrlRecord, JournalRecord>;
+                           TombstoneRecord, ComplianceRecord, ComplianceSet, HoldRecord, EwsUrlRecord, JournalRecord>;
 TYPED_TEST_SUITE(Record, All);
 
 TYPED_TEST(Record, ComesBackAsItWasWritten) {
@@ -193,6 +210,16 @@ TEST(Records, OfUsersAreReadInTheirFirstVersionToo) {
   EXPECT_EQ(read, wanted);
   EXPECT_FALSE(decode(earlier(record, 1, 0), read));
   EXPECT_FALSE(decode(earlier(record, 2, 8), read));
+}
+
+TEST(Records, OfDevicesAreReadInTheirFirstVersionToo) {
+  DeviceRecord record = a_record(static_cast<DeviceRecord*>(nullptr)), read = record;
+  record.name = read.name = id_of<ComplianceKey>(4);
+  ASSERT_TRUE(decode(earlier(record, 1, ComplianceKey::kBytes), read));
+  DeviceRecord wanted = record;
+  wanted.name = {};
+  EXPECT_EQ(read, wanted);
+  EXPECT_FALSE(decode(earlier(record, 1, 0), read));
 }
 
 TEST(Records, OfUnknownVersionAreRefused) {

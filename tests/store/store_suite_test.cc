@@ -482,14 +482,55 @@ STORE_TEST(tells_how_much_of_the_room_is_used) {
   EXPECT_EQ(after->map_bytes, before->map_bytes);
 }
 
-STORE_TEST(remembers_compliance_urls_and_meta) {
-  ComplianceRecord deny{ComplianceDecision::deny, 2, at_ms(1), at_ms(2)};
-  EXPECT_TRUE(co_await store.put_compliance({{id_of<ComplianceKey>(1), deny}, {id_of<ComplianceKey>(2), {}}}));
-  EXPECT_EQ(*co_await store.read_compliance(id_of<ComplianceKey>(1)), deny);
-  EXPECT_TRUE(co_await store.erase_compliance(id_of<ComplianceKey>(1)));
-  EXPECT_TRUE(failed_with(co_await store.read_compliance(id_of<ComplianceKey>(1)), StoreError::not_found));
-  std::vector<std::pair<ComplianceKey, ComplianceRecord>> many(kListMax + 1);
-  EXPECT_TRUE(failed_with(co_await store.put_compliance(many), StoreError::limit));
+STORE_TEST(keeps_compliance_in_sets) {
+  ComplianceRecord phone{.managed = Known::yes, .model = "Phone 9", .updated = at_ms(1)};
+  ComplianceWrite write{.set = 7, .puts = {{id_of<ComplianceKey>(1), phone}, {id_of<ComplianceKey>(2), {}}}};
+  EXPECT_TRUE(co_await store.write_compliance(write));
+  write.set = 8;
+  write.puts.pop_back();
+  EXPECT_TRUE(co_await store.write_compliance(write));
+  EXPECT_EQ(*co_await store.read_compliance(7, id_of<ComplianceKey>(1)), phone);
+  EXPECT_TRUE(failed_with(co_await store.read_compliance(8, id_of<ComplianceKey>(2)), StoreError::not_found));
+  EXPECT_EQ(*co_await store.newest_compliance_set(), 8u);
+
+  size_t rows = 0;
+  auto count = [&](const ComplianceKey&, const ComplianceRecord&) { ++rows; };
+  auto next = co_await store.read_compliance_page(7, std::nullopt, 1, count);
+  EXPECT_EQ(**next, id_of<ComplianceKey>(1));
+  auto end = co_await store.read_compliance_page(7, *next, 2, count);
+  EXPECT_FALSE(end->has_value());
+  EXPECT_EQ(rows, 2u) << "the rows of another set are another's";
+
+  EXPECT_TRUE(co_await store.put_compliance_set("acme", {.number = 8, .replaced = at_ms(3)}));
+  auto sets = co_await store.list_compliance_sets();
+  EXPECT_EQ(sets->size(), 1u);
+  EXPECT_EQ(sets->at(0).tenant, "acme");
+  EXPECT_EQ(*co_await store.sweep_compliance(7), 0u) << "7 is being made";
+  EXPECT_EQ(*co_await store.sweep_compliance(0), 2u);
+  EXPECT_TRUE(co_await store.read_compliance(8, id_of<ComplianceKey>(1))) << "the tenant's own stays";
+  EXPECT_TRUE(co_await store.write_compliance({.set = 8, .puts = {}, .erased = {id_of<ComplianceKey>(1)}}));
+  EXPECT_TRUE(failed_with(co_await store.read_compliance(8, id_of<ComplianceKey>(1)), StoreError::not_found));
+  ComplianceWrite many{.set = 8, .puts = std::vector<ComplianceEntry>(kComplianceMax + 1)};
+  EXPECT_TRUE(failed_with(co_await store.write_compliance(many), StoreError::limit));
+}
+
+STORE_TEST(keeps_holds_of_each_tenant) {
+  HoldRecord wiped{.hold = ComplianceHold::wiped, .since = at_ms(5)};
+  ComplianceKey key = id_of<ComplianceKey>(1);
+  EXPECT_TRUE(co_await store.put_hold("acme", key, wiped));
+  EXPECT_TRUE(co_await store.put_hold("other", key, {.hold = ComplianceHold::blocked, .since = at_ms(6)}));
+  auto holds = co_await store.list_holds(std::nullopt);
+  EXPECT_EQ(holds->size(), 2u);
+  EXPECT_EQ(holds->at(0).place.tenant, "acme");
+  EXPECT_EQ(holds->at(0).record, wiped);
+  auto rest = co_await store.list_holds(holds->at(0).place);
+  EXPECT_EQ(rest->size(), 1u);
+  EXPECT_TRUE(co_await store.erase_hold("acme", key));
+  EXPECT_EQ((*co_await store.counts()).holds, 1u);
+  EXPECT_TRUE(failed_with(co_await store.put_hold("", key, wiped), StoreError::limit));
+}
+
+STORE_TEST(remembers_urls_and_meta) {
 
   EwsUrlRecord url{"https://mail.example.com/EWS/Exchange.asmx", at_ms(3)};
   EXPECT_TRUE(co_await store.put_ews_url(id_of<EwsUrlKey>(1), url));

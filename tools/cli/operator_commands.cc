@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "tools/cli/tree.h"
+#include "tools/commands/compliance.h"
 #include "tools/commands/operate.h"
 
 namespace bellhop::tools {
@@ -37,7 +38,7 @@ void add_choice(CLI::App* command, Choice& choice, const std::string& what) {
 void add_device_choice(CLI::App* command, Choice& choice) {
   add_choice(command, choice, "device");
   add_user_choice(command, choice.who);
-  command->add_option("--device-id", choice.device_id, "The device by what it calls itself; needs its user");
+  command->add_option("--device-id", choice.device_id, "The device by what it calls itself; needs its user, but for block, unblock and wipe");
 }
 
 template <class Options>
@@ -83,13 +84,58 @@ void add_device_commands(CLI::App& devices, Action& chosen) {
   block->group(kOnServer);
   add_device_choice(block, *blocked);
   teach(block, "bellhop device block 00112233445566778899aabbccddeeff",
-        "Its pushes stop at once, and so does a subscription that carries its credentials. It may not register again.");
+        "Its pushes stop at once, and so does a subscription that carries its credentials. It may not register again, and the\n"
+        "gateway keeps it out. --device-id alone names one by its ActiveSync DeviceId, whoever uses it.");
 
   auto unblocked = std::make_shared<Choice>();
   CLI::App* unblock = command_with(devices, "unblock", "Let a blocked device be used again", chosen, unblocked, &unblock_device);
   unblock->group(kOnServer);
   add_device_choice(unblock, *unblocked);
   teach(unblock, "bellhop device unblock 00112233445566778899aabbccddeeff");
+}
+
+void add_compliance_target(CLI::App* command, ComplianceOptions& options) {
+  add_target(command, options.target);
+  command->add_option("--tenant", options.tenant, "The tenant's id; may be left out where there is one");
+  command->add_flag("--json", options.json, "JSON, as docs/openapi.json describes it");
+}
+
+void add_compliance_commands(CLI::App& root, Action& chosen) {
+  CLI::App* compliance = group(root, "compliance", "What is known of devices, and the policy over it, on a running server");
+  compliance->footer("docs/policy.md has the members of a device and the rules.");
+  auto status_of = std::make_shared<ComplianceOptions>();
+  CLI::App* status = command_with(*compliance, "status", "Show the policy, its rules, and how the data stands", chosen,
+                                  status_of, &show_compliance_status);
+  add_target(status, status_of->target);
+  status->add_flag("--json", status_of->json, "JSON, as docs/openapi.json describes it");
+  teach(status, "bellhop compliance status");
+
+  auto whole = std::make_shared<ComplianceOptions>();
+  CLI::App* put = command_with(*compliance, "put", "Replace all that is known of a tenant's devices", chosen, whole, &put_compliance);
+  put->add_option("file", whole->file, "JSON lines or one array; - for standard input")->required();
+  add_compliance_target(put, *whole);
+  teach(put, "bellhop compliance put devices.jsonl", "What is blocked or wiped by name stays so.");
+
+  auto delta = std::make_shared<ComplianceOptions>();
+  CLI::App* patch = command_with(*compliance, "patch", "Change what is known of some devices", chosen, delta, &patch_compliance);
+  patch->add_option("file", delta->file, "JSON lines or one array; - for standard input")->required();
+  add_compliance_target(patch, *delta);
+  teach(patch, "bellhop compliance patch changes.jsonl",
+        "A line is for example {\"deviceId\":\"ApplF1\",\"compromised\":true}; members that are left out stay as they are.");
+
+  auto shown = std::make_shared<ComplianceOptions>();
+  CLI::App* show = command_with(*compliance, "explain", "Show what is known of a device, and what the policy makes of it", chosen,
+                                shown, &show_compliance);
+  show->add_option("device", shown->device, "What the device is called: its ActiveSync DeviceId or its deviceId")->required();
+  add_compliance_target(show, *shown);
+  show->add_option("--address", shown->address, "Who uses it; hashed here");
+  show->add_option("--point", shown->point, "At this point alone")
+      ->check(CLI::IsMember({"registration", "subscription", "callback", "push", "ews", "activesync"}));
+  show->add_option("--mail-client", shown->mail_client, "As the request's User-Agent would name it");
+  show->add_option("--device-type", shown->device_type, "As an ActiveSync request would name it");
+  show->add_option("--command", shown->command, "An ActiveSync command, or OPTIONS");
+  teach(show, "bellhop compliance explain ApplF1 --address ann@example.com --point activesync",
+        "Says which rule decides, since when, and what lifts a block.");
 }
 
 void add_subscription_commands(CLI::App& root, Action& chosen) {
@@ -183,6 +229,7 @@ void add_operator_commands(CLI::App& root, CLI::App& devices, Action& chosen) {
         "here. Ends with 1 where a user was named and is not there.");
 
   add_device_commands(devices, chosen);
+  add_compliance_commands(root, chosen);
   add_subscription_commands(root, chosen);
   add_keys_commands(root, chosen);
   add_audit_commands(root, chosen);

@@ -33,6 +33,8 @@ void finish_help(CLI::App& root);
 
 // status, users, device list|show|remove, subscription. `devices` is the group of device commands.
 void add_operator_commands(CLI::App& root, CLI::App& devices, Action& chosen);
+// gateway show|device|account|device-type|mail-client|redirects|forget-redirects
+void add_gateway_commands(CLI::App& root, Action& chosen);
 // completion bash|zsh|fish; `root` outlives the action.
 void add_completion_commands(CLI::App& root, Action& chosen);
 

@@ -12,6 +12,7 @@
 #include "crypto/record.h"
 #include "proto/json.h"
 #include "tools/commands/answers.h"
+#include "tools/commands/query.h"
 #include "tools/server_main.h"
 
 namespace bellhop::tools {
@@ -23,31 +24,6 @@ int wrong_arguments(std::string_view what) {
   fmt::print(stderr, "bellhop: {}\n", what);
   return kExitUsage;
 }
-
-// ---- The query ----
-
-class Query {
- public:
-  Query& add(std::string_view name, std::string_view value) {
-    if (value.empty()) return *this;
-    text_ += text_.empty() ? '?' : '&';
-    text_ += name;
-    text_ += '=';
-    for (char c : value) {
-      bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-      if (plain) {
-        text_ += c;
-      } else {
-        text_ += fmt::format("%{:02X}", uint8_t(c));
-      }
-    }
-    return *this;
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  std::string text_;
-};
 
 void add_user(Query& query, const UserChoice& who) {
   query.add("tenant", who.tenant).add("user", who.user).add("userId", who.user_id);
@@ -265,11 +241,33 @@ int show_device(const Choice& choice) {
 
 namespace {
 
+// A device by what it is called, whoever uses it: also one that only the gateway knows.
+bool named_alone(const Choice& choice) {
+  return !choice.device_id.empty() && choice.id.empty() && choice.who.user.empty() && choice.who.user_id.empty() &&
+         choice.who.address.empty();
+}
+
+// What stands for the device in the path of a hold, with its query. On failure the exit code.
+std::expected<std::string, int> hold_path(const Choice& choice, std::string_view action) {
+  if (!action.empty() && named_alone(choice)) {
+    Query query;
+    query.add("tenant", choice.who.tenant);
+    if (choice.who.tenant.empty() && is_id(choice.device_id)) {
+      return std::unexpected(wrong_arguments("that could be an id of bellhop's: say which --tenant calls a device so"));
+    }
+    return fmt::format("/v1/devices/{}{}{}", escaped(choice.device_id), action, query.text());
+  }
+  auto id = find_device(choice);
+  if (!id) return std::unexpected(id.error());
+  return fmt::format("/v1/devices/{}{}", *id, action);
+}
+
 // `done`: what the device then is.
 int take_out(const Choice& choice, std::string_view method, std::string_view action, std::string_view done) {
-  auto id = find_device(choice);
-  if (!id) return id.error();
-  auto answer = ask_admin(choice.target, {std::string(method), fmt::format("/v1/devices/{}{}", *id, action), ""});
+  auto path = hold_path(choice, action);
+  if (!path) return path.error();
+  std::string_view shown = choice.id.empty() ? choice.device_id : choice.id;
+  auto answer = ask_admin(choice.target, {std::string(method), *path, ""});
   if (!answer) return kExitFailed;
   if (choice.json) {
     fmt::print("{}\n", answer->body);
@@ -279,7 +277,10 @@ int take_out(const Choice& choice, std::string_view method, std::string_view act
   if (!document) return not_understood();
   auto last = document->root().boolean("lastDevice"), other = document->root().boolean("resubscribeNeeded");
   if (!last || !other) return not_understood();
-  fmt::print("device {} is {}\n", *id, done);
+  fmt::print("device {} is {}\n", shown, done);
+  if (named_alone(choice) && number_of(document->root(), "devices") == 0) {
+    fmt::print("no device of bellhop is called so; the gateway keeps it out\n");
+  }
   uint64_t ended = number_of(document->root(), "subscriptionsEnded");
   if (last->value_or(false)) {
     fmt::print("it was its user's last: the key pair is deleted, and {} subscriptions end with Exchange's next callback\n",
@@ -298,13 +299,14 @@ int wipe_device(const Choice& choice) { return take_out(choice, "POST", "/wipe",
 int block_device(const Choice& choice) { return take_out(choice, "POST", "/block", "blocked"); }
 
 int unblock_device(const Choice& choice) {
-  auto id = find_device(choice);
-  if (!id) return id.error();
-  if (!ask_admin(choice.target, {"POST", fmt::format("/v1/devices/{}/unblock", *id), ""})) return kExitFailed;
+  auto path = hold_path(choice, "/unblock");
+  if (!path) return path.error();
+  std::string_view shown = choice.id.empty() ? choice.device_id : choice.id;
+  if (!ask_admin(choice.target, {"POST", *path, ""})) return kExitFailed;
   if (choice.json) {
-    fmt::print("{{\"id\":\"{}\",\"unblocked\":true}}\n", *id);
+    fmt::print("{{\"id\":\"{}\",\"unblocked\":true}}\n", shown);
   } else {
-    fmt::print("device {} may be used again; it subscribes when it checks in\n", *id);
+    fmt::print("device {} may be used again, unless a rule is against it; it subscribes when it checks in\n", shown);
   }
   return kExitDone;
 }

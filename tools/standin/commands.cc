@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -18,6 +19,7 @@
 #include "tools/standin/folder.h"
 #include "tools/standin/proxy.h"
 #include "tools/standin/token_endpoint.h"
+#include "tools/standin/uem.h"
 
 namespace bellhop::standin {
 namespace {
@@ -222,6 +224,20 @@ int run_standin_exchange(const StandinExchangeCommand& command) {
   if (command.logon == "certificate") options.logon = ExchangeLogon::certificate;
   if (command.logon == "dual") options.logon = ExchangeLogon::dual;
   options.client_ca_pem = texts->authority.chain_pem;
+  auto offers = [&](std::string_view name) { return std::ranges::find(command.offers, name) != command.offers.end(); };
+  options.offers_basic = offers("basic");
+  options.offers_negotiate = offers("negotiate");
+  options.offers_ntlm = offers("ntlm");
+  options.requests_kept = command.requests_kept;
+  options.affinity = command.affinity;
+  options.talkative = command.talkative;
+  options.provisioning = command.provisioning;
+  options.heartbeat_seconds_min = command.heartbeat_seconds_min;
+  if (!command.negotiate_helper.empty()) {
+    auto helper = parse_listen(command.negotiate_helper, complaint);
+    if (!helper) return fail_with(complaint);
+    options.negotiate_helper = *helper;
+  }
   if (!command.autodiscover_http.empty()) {
     auto http = parse_listen(command.autodiscover_http, complaint);
     if (!http) return fail_with(complaint);
@@ -276,6 +292,33 @@ int run_standin_proxy(const StandinProxyCommand& command) {
   Host<Proxy> host{.make = [&](std::string& why) { return Proxy::make(std::move(options), why); },
                    .prepare = &nothing_to_prepare<Proxy>,
                    .name = "proxy stand-in"};
+  return run_host(host, 1);
+}
+
+int run_standin_uem(const StandinUemCommand& command) {
+  std::string complaint;
+  auto texts = open_folder(command.folder, complaint);
+  if (!texts) return fail_with(complaint);
+  auto listen = parse_listen(command.listen, complaint);
+  auto control = parse_listen(command.control, complaint);
+  if (!listen || !control) return fail_with(complaint);
+  UemOptions options;
+  options.listen = *listen;
+  options.control = *control;
+  options.certificate_pem = texts->standin_chain_pem;
+  options.key_pem = texts->standin_key_pem;
+  options.name = command.folder.names.front();
+  if (!command.token.empty()) options.authorization = "Bearer " + command.token;
+  if (!command.username.empty()) {
+    options.authorization = "Basic " + to_base64(as_bytes(command.username + ":" + command.password));
+  }
+  options.devices = command.devices;
+  options.users = command.users;
+  options.domain = command.domain;
+  options.page_lines = command.page_lines;
+  Host<Uem> host{.make = [&](std::string& why) { return Uem::make(std::move(options), why); },
+                 .prepare = &nothing_to_prepare<Uem>,
+                 .name = "UEM stand-in"};
   return run_host(host, 1);
 }
 

@@ -40,7 +40,14 @@ struct StandinExchangeCommand {
   bool gzip = false;
   std::string logon = "password";  // or "certificate", "dual"; certificates are those of the folder's authority
   std::string autodiscover_http;  // address of Autodiscover's plain listener; empty: none
-  uint32_t ledger_kept = 0;       // see ExchangeOptions
+  uint32_t ledger_kept = 0;       // see ExchangeOptions, like the next ones
+  uint32_t requests_kept = 0;
+  std::vector<std::string> offers = {"basic"};  // or "negotiate", "ntlm"
+  std::string negotiate_helper;                 // address; empty: nobody reads Kerberos tokens
+  bool affinity = false;
+  bool talkative = false;
+  bool provisioning = false;
+  uint32_t heartbeat_seconds_min = 60;
   // Mailboxes to begin with: user1@domain … userN@domain, one password.
   uint32_t mailboxes = 0;
   std::string domain = "example.com";
@@ -85,6 +92,20 @@ struct StandinProxyCommand {
   std::string username, password;
 };
 int run_standin_proxy(const StandinProxyCommand& command);
+
+// `bellhop stand-in uem`: until SIGTERM or SIGINT.
+struct StandinUemCommand {
+  StandinFolder folder;
+  std::string listen = "127.0.0.1:8451";
+  std::string control = "127.0.0.1:8452";
+  std::string token;               // that clients must show (Bearer); or
+  std::string username, password;  // (Basic); all empty: nothing is asked for
+  uint32_t devices = 0;            // made up; see UemDevices
+  uint32_t users = 1'000'000;
+  std::string domain = "example.com";
+  uint32_t page_lines = 5'000;
+};
+int run_standin_uem(const StandinUemCommand& command);
 
 // `bellhop stand-in certificate`: writes a user's certificate, of the folder's authority, and its key as a PKCS#12.
 struct StandinCertificateCommand {

@@ -79,7 +79,8 @@ Exchange::Part::Part(Exchange& owner, unsigned n)
       shared(*owner.shared_),
       number(n),
       core(shared.options.first_core + n),
-      reader(io::random_u64() | 1) {}
+      reader(io::random_u64() | 1),
+      client_reader(io::random_u64() | 1) {}
 Exchange::Part::~Part() = default;
 
 Exchange::Exchange() = default;
@@ -171,6 +172,7 @@ Task<void> Exchange::Part::run() {
   std::optional<service::HttpServer> control_http;
   AutodiscoverHttp autodiscover_handler(*this);
   std::optional<service::HttpServer> autodiscover_http;
+  if (shared.options.negotiate_helper) negotiate_helper = ControlClient::make(shared.options.negotiate_helper->to_string());
   TaskScope servers(&own), scope(&own);
   flows = &scope;
   scope.spawn(schedule());
@@ -192,6 +194,7 @@ Task<void> Exchange::Part::run() {
   for (auto& [key, host] : hosts) co_await host->origin.close();
   servers.request_stop();
   co_await servers.join();
+  if (negotiate_helper) co_await negotiate_helper->close();
   // The wheel that the timers hang in dies with the reactor.
   for (auto& mailbox : mailboxes) {
     for (auto& subscription : mailbox->subscriptions) {
@@ -284,6 +287,9 @@ Task<void> Exchange::Part::deliver_share(uint64_t first, uint64_t count, uint64_
 
 bool Exchange::Part::forget_subscriptions() {
   for (auto& mailbox : mailboxes) {
+    mailbox->readables.clear();
+    mailbox->changed.set();  // streams end
+    mailbox->changed.reset();
     for (size_t i = mailbox->subscriptions.size(); i-- > 0;) {
       Subscription& subscription = *mailbox->subscriptions[i];
       if (subscription.state == Subscription::State::sending) {
@@ -397,6 +403,7 @@ Task<bool> Exchange::clear_faults() {
     co_await on_part(*part, [](Part& p) {
       p.faults.clear();
       p.callback_faults.clear();
+      p.activesync_faults.clear();
       return true;
     });
   }
@@ -426,6 +433,11 @@ Task<ExchangeBooks> Exchange::books() {
     for (size_t i = 0; i < std::size(sum.autodiscovers); ++i) sum.autodiscovers[i] += one.autodiscovers[i];
     sum.autodiscover_probes += one.autodiscover_probes;
     sum.credentials_over_http += one.credentials_over_http;
+    sum.activesync += one.activesync;
+    sum.activesync_waiting += one.activesync_waiting;
+    sum.negotiated += one.negotiated;
+    sum.cookies_returned += one.cookies_returned;
+    sum.cookies_foreign += one.cookies_foreign;
   }
   co_return sum;
 }

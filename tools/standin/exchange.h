@@ -16,6 +16,7 @@
 #include "proto/ews.h"
 #include "proto/ews_response.h"
 #include "tools/standin/access_token.h"
+#include "tools/standin/exchange_requests.h"
 
 namespace bellhop::standin {
 
@@ -65,6 +66,20 @@ struct ExchangeOptions {
   bool gzip = false;  // answers are gzip where the client takes it
   std::optional<SocketAddress> autodiscover_http;  // the plain listener of Autodiscover's last way; loopback only
   uint32_t ledger_kept = 0;  // entries per core, for ledger_after(); older ones are forgotten; 0: no ledger
+  uint32_t requests_kept = 0;  // per core, for requests_after(), as above
+  // What a 401 offers beside Bearer, and what is taken: Basic; Negotiate, if somebody can read its tokens; NTLM is only offered.
+  bool offers_basic = true;
+  bool offers_negotiate = false;
+  bool offers_ntlm = false;
+  // Who reads Kerberos tokens: POST / with {"token": base64, "host": …} is answered 200 {"user": principal, "token": base64 of the
+  // reply}, or with another status. Plain HTTP on loopback.
+  std::optional<SocketAddress> negotiate_helper;
+  bool affinity = false;   // answers set Exchange's routing cookies, and books say whether they come back
+  bool talkative = false;  // answers have the fields with which IIS and Exchange tell of themselves and of ways around a proxy
+  // ---- ActiveSync ----
+  bool provisioning = false;         // a device must have come by Provision
+  uint32_t heartbeat_seconds_min = 60;
+  uint32_t devices_per_mailbox_max = 100;
 };
 
 struct MailboxSpec {
@@ -121,6 +136,30 @@ struct EwsFault {
   std::string code;  // of response_code, as Exchange writes it: "ErrorMailboxMoveInProgress"
   Duration lasting{};  // of the stand-in's scaled clock, from add_fault() on; 0: until clear_faults()
   Instant until{};     // set by add_fault(); the epoch: no end
+};
+
+// The same for ActiveSync.
+enum class ActiveSyncFaultKind : uint8_t {
+  none,      // only the delay
+  status,    // an answer of HTTP alone, with `status`; 503 with Retry-After where back_off is set
+  moved,     // 451 with X-MS-Location `target`
+  found,     // 302 with Location `target`
+  common,    // 200 whose root says Status `status`
+  garbage,   // 200 with bytes that are no WBXML
+  truncated, // 200 with half of the answer
+  drop,      // the connection ends without an answer
+};
+std::string_view activesync_fault_name(ActiveSyncFaultKind kind);
+std::optional<ActiveSyncFaultKind> parse_activesync_fault(std::string_view name);
+struct ActiveSyncFault {
+  ActiveSyncFaultKind kind = ActiveSyncFaultKind::none;
+  std::string command;  // "Ping", "OPTIONS"; empty: all
+  std::string mailbox;  // address; empty: all
+  uint64_t count = 0;   // as in EwsFault
+  Duration delay{};
+  Duration back_off{};
+  uint16_t status = 403;
+  std::string target;
 };
 
 // What becomes of a callback on demand, whatever the server does. Both are faults of Exchange or of the way to it, and
@@ -192,6 +231,19 @@ struct ExchangeBooks {
   uint64_t autodiscovers[2] = {};       // requests by form: SOAP, POX
   uint64_t autodiscover_probes = 0;     // of the plain listener
   uint64_t credentials_over_http = 0;   // of these, with an Authorization field. Never
+  uint64_t activesync = 0;              // requests, OPTIONS included
+  uint64_t activesync_waiting = 0;      // Ping and Sync that wait for mail, now
+  uint64_t negotiated = 0;              // requests with a good Kerberos token
+  uint64_t cookies_returned = 0;        // routing cookies that this stand-in had given this user
+  uint64_t cookies_foreign = 0;         // and others of their names
+};
+
+// A device as ActiveSync knows it.
+struct ActiveSyncDeviceView {
+  std::string id, type, user_agent, model, os;
+  std::string_view wipe;  // "none", "asked", "sent", "done"
+  uint32_t policy_key = 0;
+  uint64_t commands = 0;
 };
 
 // One attempt to deliver a notification, when it is over.
@@ -242,9 +294,9 @@ class ExchangeObserver {
   ~ExchangeObserver() = default;
 };
 
-// A stand-in for Microsoft Exchange as far as a push service sees it: EWS over TLS with Basic, bearer and certificate authentication (Subscribe,
-// GetItem, FindItem, GetFolder), mailboxes with items, unread counts and watermarks, and push notifications with Exchange's
-// retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
+// A stand-in for Microsoft Exchange as far as a push service and a gateway see it: EWS over TLS with Basic, bearer, certificate and Negotiate
+// authentication (what bellhop asks: Subscribe, GetItem, FindItem, GetFolder; what clients ask besides, see exchange_clients.h), ActiveSync on the same
+// listener, mailboxes with items, unread counts and watermarks, and push notifications with Exchange's retry rules. Each mailbox lives on one home core; the members may be called on any core of the cluster. Everything is
 // in memory. Made on its first core, destroyed after run() has returned on every one of its cores.
 class Exchange {
  public:
@@ -285,7 +337,7 @@ class Exchange {
   // False: faults_max is reached.
   Task<bool> add_fault(EwsFault fault);
   Task<bool> add_callback_fault(CallbackFault fault);
-  Task<bool> clear_faults();  // of both kinds
+  Task<bool> clear_faults();  // of all kinds
   // Exchange restarts: all subscriptions are forgotten without a word.
   Task<bool> restart();
 
@@ -304,6 +356,20 @@ class Exchange {
     uint64_t forgotten = 0;  // the largest number that was given and is not kept any more
   };
   Task<LedgerPage> ledger_after(uint64_t number, size_t count);
+
+  // Requests as they reached the listener of EWS and ActiveSync, as ledger_after().
+  struct RequestPage {
+    std::vector<ExchangeRequest> requests;
+    uint64_t forgotten = 0;
+  };
+  Task<RequestPage> requests_after(uint64_t number, size_t count);
+
+  // ---- ActiveSync ----
+  Task<bool> add_activesync_fault(ActiveSyncFault fault);
+  // The device is to wipe itself: it is told so at its next request. False: no such mailbox or device.
+  Task<bool> wipe_device(std::string address, std::string device_id);
+  // Nothing where there is no such mailbox.
+  Task<std::optional<std::vector<ActiveSyncDeviceView>>> devices(std::string address);
 
  private:
   struct Shared;

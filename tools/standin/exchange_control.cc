@@ -69,6 +69,29 @@ void write_entry(proto::JsonWriter& json, const ExchangeEntry& entry) {
   json.end_array().end_object();
 }
 
+void write_request(proto::JsonWriter& json, const ExchangeRequest& entry) {
+  json.begin_object()
+      .member("number", entry.number)
+      .member("atNs", nanoseconds(entry.at))
+      .member("answeredNs", nanoseconds(entry.answered))
+      .member("peer", entry.peer)
+      .member("method", entry.method)
+      .member("target", entry.target)
+      .member("scheme", entry.scheme)
+      .member("user", entry.user)
+      .member("mailbox", entry.mailbox)
+      .member("operation", entry.operation)
+      .member("queryUser", entry.query_user)
+      .member("deviceId", entry.device_id)
+      .member("deviceType", entry.device_type)
+      .member("bodyBytes", entry.body_bytes)
+      .member("bodySha256", entry.body_sha256)
+      .member("status", unsigned{entry.status});
+  json.name("headers").begin_array();
+  for (const auto& [name, value] : entry.headers) json.begin_array().value(name).value(value).end_array();
+  json.end_array().end_object();
+}
+
 std::string string_of(const proto::JsonObject& object, std::string_view name) {
   auto text = object.string(name);
   return text && *text ? std::string(**text) : std::string();
@@ -82,6 +105,12 @@ Task<ControlAnswer> ExchangeControl::answer(const ControlRequest& request) {
   if (request.is(HttpMethod::post, "/mailboxes")) co_return co_await add_mailboxes(request);
   if (request.is(HttpMethod::post, "/deliver")) co_return co_await deliver(request);
   if (request.is(HttpMethod::post, "/faults")) co_return co_await add_fault(request);
+  if (request.is(HttpMethod::post, "/activesync-faults")) co_return co_await add_activesync_fault(request);
+  if (request.is(HttpMethod::get, "/requests")) co_return co_await requests(request);
+  if (request.is(HttpMethod::get, "/devices")) co_return co_await devices(request);
+  if (request.is(HttpMethod::post, "/wipe")) {
+    co_return ControlAnswer::done(co_await exchange_.wipe_device(address, request.text("deviceId")), "no such mailbox or device");
+  }
   if (request.is(HttpMethod::post, "/callback-faults")) co_return co_await add_callback_fault(request);
   if (request.is(HttpMethod::get, "/books")) co_return co_await books(request);
   if (request.is(HttpMethod::get, "/ledger")) co_return co_await ledger(request);
@@ -222,6 +251,57 @@ Task<ControlAnswer> ExchangeControl::ledger(const ControlRequest& request) {
   co_return reply;
 }
 
+Task<ControlAnswer> ExchangeControl::add_activesync_fault(const ControlRequest& request) {
+  auto kind = parse_activesync_fault(request.text("kind"));
+  if (!kind) co_return ControlAnswer::problem(400, "unknown kind of fault");
+  ActiveSyncFault fault{.kind = *kind, .command = request.text("command"), .mailbox = request.text("mailbox"),
+                        .count = request.number("count", 0)};
+  fault.delay = milliseconds(request.number("delayMs", 0));
+  fault.back_off = milliseconds(request.number("backOffMs", 0));
+  fault.status = static_cast<uint16_t>(request.number("status", fault.status));
+  fault.target = request.text("target");
+  bool redirects = *kind == ActiveSyncFaultKind::moved || *kind == ActiveSyncFaultKind::found;
+  if (redirects && fault.target.empty()) co_return ControlAnswer::problem(400, "moved and found need a target");
+  if (!co_await exchange_.add_activesync_fault(std::move(fault))) co_return ControlAnswer::problem(409, "too many faults");
+  co_return ControlAnswer::ok();
+}
+
+Task<ControlAnswer> ExchangeControl::requests(const ControlRequest& request) {
+  uint64_t last = request.query_number("after", 0);
+  auto page = co_await exchange_.requests_after(last, std::min(kEntriesMax, request.query_number("limit", 1'000)));
+  ControlAnswer reply;
+  proto::JsonWriter json(reply.body);
+  json.begin_object().name("requests").begin_array();
+  for (const ExchangeRequest& entry : page.requests) {
+    write_request(json, entry);
+    last = entry.number;
+  }
+  json.end_array().member("last", last).member("forgotten", page.forgotten).end_object();
+  co_return reply;
+}
+
+Task<ControlAnswer> ExchangeControl::devices(const ControlRequest& request) {
+  auto views = co_await exchange_.devices(request.query_text("address"));
+  if (!views) co_return ControlAnswer::problem(404, kNoMailbox);
+  ControlAnswer reply;
+  proto::JsonWriter json(reply.body);
+  json.begin_object().name("devices").begin_array();
+  for (const ActiveSyncDeviceView& view : *views) {
+    json.begin_object()
+        .member("id", view.id)
+        .member("type", view.type)
+        .member("userAgent", view.user_agent)
+        .member("model", view.model)
+        .member("os", view.os)
+        .member("wipe", view.wipe)
+        .member("policyKey", view.policy_key)
+        .member("commands", view.commands)
+        .end_object();
+  }
+  json.end_array().end_object();
+  co_return reply;
+}
+
 // {"soap": MODE, "pox": MODE, "target": …, "httpLocation": …}; what is left out is as at the start.
 Task<ControlAnswer> ExchangeControl::set_autodiscover(const ControlRequest& request) {
   AutodiscoverScript script;
@@ -270,6 +350,11 @@ Task<ControlAnswer> ExchangeControl::books(const ControlRequest& request) {
       .member("autodiscoverPox", books.autodiscovers[1])
       .member("autodiscoverHttp", books.autodiscover_probes)
       .member("credentialsOverHttp", books.credentials_over_http)
+      .member("activesync", books.activesync)
+      .member("activesyncWaiting", books.activesync_waiting)
+      .member("negotiated", books.negotiated)
+      .member("cookiesReturned", books.cookies_returned)
+      .member("cookiesForeign", books.cookies_foreign)
       .end_object();
   co_return reply;
 }

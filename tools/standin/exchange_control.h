@@ -18,11 +18,15 @@ namespace bellhop::standin {
 //   POST   /autodiscover {"soap"?: MODE,"pox"?: MODE,"target"?,"httpLocation"?}   modes: see AutodiscoverMode
 //   POST   /faults    {"kind","operation"?,"mailbox"?,"count"?,"delayMs"?,"backOffMs"?,"code"?,"minutes"?}: for so many
 //                     of the scaled clock; {"kind":"drop","minutes":10} is an EWS that is dead for ten minutes
+//   POST   /activesync-faults {"kind","command"?,"mailbox"?,"count"?,"delayMs"?,"backOffMs"?,"status"?,"target"?}: see ActiveSyncFault
 //   POST   /callback-faults {"kind","mailbox"?,"count"?}
-//   DELETE /faults    of both kinds
+//   DELETE /faults    of all kinds
 //   POST   /restart   all subscriptions are forgotten
 //   GET    /books, /books?address=…
 //   GET    /ledger?after=N&limit=N → {"entries":[…],"last","forgotten"}; see ExchangeEntry. Times are of CLOCK_MONOTONIC
+//   GET    /requests?after=N&limit=N → {"requests":[…],"last","forgotten"}; see ExchangeRequest. Times are of CLOCK_MONOTONIC
+//   GET    /devices?address=…  → {"devices":[{"id","type","userAgent","model","os","wipe","policyKey","commands"}]}, of ActiveSync
+//   POST   /wipe      {"address","deviceId"}   the device is told to wipe itself
 //   GET    /subscriptions?address=…  → {"subscriptions":[{"id","url","watermark"}]}; the URL holds sealed credentials
 class ExchangeControl final : public ControlHandler {
  public:
@@ -34,6 +38,9 @@ class ExchangeControl final : public ControlHandler {
   Task<ControlAnswer> deliver(const ControlRequest& request);
   Task<ControlAnswer> deliver_list(proto::JsonArray mails);
   Task<ControlAnswer> add_fault(const ControlRequest& request);
+  Task<ControlAnswer> add_activesync_fault(const ControlRequest& request);
+  Task<ControlAnswer> requests(const ControlRequest& request);
+  Task<ControlAnswer> devices(const ControlRequest& request);
   Task<ControlAnswer> add_callback_fault(const ControlRequest& request);
   Task<ControlAnswer> ledger(const ControlRequest& request);
   Task<ControlAnswer> set_autodiscover(const ControlRequest& request);

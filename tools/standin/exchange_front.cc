@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The EWS front of the stand-in: what Exchange's /EWS/Exchange.asmx does with a request.
+// The front of the stand-in: requests come, are told apart, and are asked for credentials.
 
 #include "core/sleep.h"
 #include "core/tls/identity.h"
+#include "crypto/hash.h"
 #include "proto/gzip.h"
 #include "proto/http_error.h"
+#include "proto/json_writer.h"
 #include "proto/target.h"
 #include "tools/standin/body.h"
 #include "tools/standin/exchange_part.h"
@@ -13,40 +15,43 @@
 namespace bellhop::standin {
 namespace {
 
-constexpr uint64_t kRequestBytesMax = 256 * 1024;
+constexpr uint64_t kRequestBytesMax = 64 << 20;  // as Exchange takes them
+constexpr Duration kHelperPatience = 10s;
+constexpr size_t kFieldsOfWholeAnswer = 12;  // HttpExchange::respond() takes no more than a few
 constexpr std::string_view kPath = "/ews/exchange.asmx";
+constexpr std::string_view kActiveSyncPath = "/microsoft-server-activesync";
+constexpr std::string_view kMailboxCookie = "X-BackEndCookie", kServerCookie = "X-BackEndOverrideCookie";
+constexpr std::string_view kServerName = "exchange1.internal.example.com~1942062522";
 
-EwsOperation operation_of(const proto::EwsRequest& request) {
-  switch (request.kind) {
-    case proto::EwsRequestKind::subscribe:
-      return EwsOperation::subscribe;
-    case proto::EwsRequestKind::get_item:
-      return EwsOperation::get_item;
-    case proto::EwsRequestKind::find_item:
-      return EwsOperation::find_item;
-    case proto::EwsRequestKind::get_folder:
-      return EwsOperation::get_folder;
-    case proto::EwsRequestKind::sync_folder_items:
-    case proto::EwsRequestKind::other:
-      return EwsOperation::other;
+// What IIS and Exchange say of themselves, and of other ways to them.
+constexpr std::pair<std::string_view, std::string_view> kTalk[] = {
+    {"server", "Microsoft-IIS/10.0"},
+    {"x-powered-by", "ASP.NET"},
+    {"x-aspnet-version", "4.0.30319"},
+    {"x-feserver", "EXCHANGE1"},
+    {"x-beserver", "EXCHANGE1"},
+    {"x-calculatedbetarget", "exchange1.internal.example.com"},
+    {"x-diaginfo", "EXCHANGE1"},
+    {"x-backendhttpstatus", "200"},
+    {"alt-svc", "h3=\"exchange1.internal.example.com:443\"; ma=86400"},
+    {"persistent-auth", "true"}};
+
+// Calls `found(name, value)` for each cookie of a Cookie field.
+template <class F>
+void for_each_cookie(std::string_view field, F&& found) {
+  while (!field.empty()) {
+    std::string_view cookie = field.substr(0, field.find(';'));
+    field.remove_prefix(std::min(field.size(), cookie.size() + 1));
+    cookie = ascii_trim(cookie);
+    size_t equals = cookie.find('=');
+    if (equals != cookie.npos) found(cookie.substr(0, equals), cookie.substr(equals + 1));
   }
-  return EwsOperation::other;
 }
 
-constexpr std::string_view kBearer = "bearer ";
-
-std::optional<std::string_view> parse_bearer(std::string_view authorization) {
-  if (authorization.size() < kBearer.size() ||
-      !ascii_equal_ignoring_case(authorization.substr(0, kBearer.size()), kBearer)) {
-    return std::nullopt;
-  }
-  return ascii_trim(authorization.substr(kBearer.size()));
-}
+constexpr std::string_view kBearer = "bearer ", kNegotiate = "negotiate ";
 
 // What a tenant with conditional access may ask for (base64 of the claims parameter's JSON).
 constexpr std::string_view kClaims = R"({"access_token":{"nbf":{"essential":true,"value":"1700000000"}}})";
-
-uint32_t milliseconds(Duration duration) { return static_cast<uint32_t>(to_milliseconds(duration)); }
 
 }  // namespace
 
@@ -62,81 +67,191 @@ std::optional<BasicCredentials> parse_basic(std::string_view authorization) {
   return credentials;
 }
 
+std::optional<std::string_view> parse_scheme(std::string_view authorization, std::string_view scheme) {
+  if (authorization.size() < scheme.size() || !ascii_equal_ignoring_case(authorization.substr(0, scheme.size()), scheme)) {
+    return std::nullopt;
+  }
+  return ascii_trim(authorization.substr(scheme.size()));
+}
+
 Task<void> Exchange::Part::handle(service::HttpExchange& request) {
+  uint64_t id = co_await enter_request(request);
   std::string_view path = proto::split_target(request.target()).path;
   for (auto form : {proto::AutodiscoverForm::soap, proto::AutodiscoverForm::pox}) {
     if (!ascii_equal_ignoring_case(path, proto::autodiscover_path(form))) continue;
     co_await handle_autodiscover(request, form);
     co_return;
   }
-  if (!ascii_equal_ignoring_case(path, kPath)) {
-    (void)co_await request.respond({.status = 404});
+  if (ascii_equal_ignoring_case(path, kActiveSyncPath)) {
+    co_await handle_activesync(request, id);
+  } else if (!ascii_equal_ignoring_case(path, kPath)) {
+    co_await respond(request, id, {.status = 404});
+  } else if (request.method() != proto::HttpMethod::post) {
+    co_await respond(request, id, {.status = 405});
+  } else {
+    co_await handle_ews(request, id);
+  }
+}
+
+Task<void> Exchange::Part::respond(service::HttpExchange& request, uint64_t id, service::HttpResponse response) {
+  if (ExchangeRequest* entry = find_request(id)) {
+    entry->status = response.status;
+    entry->answered = io::now();
+  }
+  if (response.headers.size() <= kFieldsOfWholeAnswer) {
+    (void)co_await request.respond(response);
     co_return;
   }
-  if (request.method() != proto::HttpMethod::post) {
-    (void)co_await request.respond({.status = 405});
-    co_return;
-  }
+  std::vector<proto::HeaderField> fields(response.headers.begin(), response.headers.end());
+  if (!response.content_type.empty()) fields.push_back({"content-type", response.content_type});
+  service::HttpResponseHead head{.status = response.status, .headers = fields, .content_length = response.body.size(), .close = response.close};
+  bool begun = (co_await request.begin_response(head, !response.body.empty())).has_value();
+  if (begun && !response.body.empty()) begun = (co_await request.write_some(as_bytes(response.body))).has_value();
+  if (begun) (void)co_await request.end_response();
+}
+
+// Nothing where the body did not come; it is then answered already.
+Task<std::optional<std::string>> Exchange::Part::read_request_body(service::HttpExchange& request, uint64_t id) {
   BodyText body(kRequestBytesMax);
-  if (Status read = co_await request.read_body(kRequestBytesMax, body); !read) {
-    if (read.error().domain == Domain::http) {
-      (void)co_await request.respond({.status = proto::http_error_status(read.error()), .close = true});
-    }
-    co_return;
+  Status read = co_await request.read_body(kRequestBytesMax, body);
+  if (ExchangeRequest* entry = find_request(id)) {
+    entry->body_bytes = body.text.size();
+    if (read && !body.text.empty()) entry->body_sha256 = to_hex(crypto::sha256(body.text));
   }
-  std::string authorization(request.headers().find("authorization").value_or(std::string_view()));
-  std::string account;
-  if (auto credentials = parse_basic(authorization)) account = credentials->username;
-  if (auto token = parse_bearer(authorization); token && exchange.shared_->options.token_key) {
+  if (!read) {
+    if (read.error().domain == Domain::http) {
+      co_await respond(request, id, {.status = proto::http_error_status(read.error()), .close = true});
+    }
+    co_return std::nullopt;
+  }
+  co_return std::move(body.text);
+}
+
+// `account`: whom the request says it comes from; its mailbox's home core decides whether that is true.
+Task<Logon> Exchange::Part::read_logon(service::HttpExchange& request, uint64_t id, std::string& account) {
+  Logon logon;
+  logon.authorization = request.headers().find("authorization").value_or(std::string_view());
+  if (auto credentials = parse_basic(logon.authorization)) {
+    account = credentials->username;
+    wipe(credentials->password);
+  }
+  if (auto token = parse_scheme(logon.authorization, kBearer); token && exchange.shared_->options.token_key) {
     if (auto said = exchange.shared_->options.token_key->read(*token)) account = said->user;
   }
-  std::string certified;
-  if (shared.options.logon != ExchangeLogon::password) certified = certificate_account(request.peer_certificate());
-  if (shared.options.logon == ExchangeLogon::certificate) account = certified;
-  Part& home = exchange.home(account);
-  std::string text = std::move(body.text);
-  EwsReply reply = co_await on_core(home.core, [&home, &authorization, &certified, &text] {
-    return home.answer(std::move(authorization), std::move(certified), std::move(text));
-  });
-  if (reply.delay > Duration(0) && !co_await sleep_for(reply.delay)) co_return;
-  if (reply.fault == EwsFaultKind::drop) co_return;  // unanswered: the server ends the connection
-  proto::HeaderField headers[5];
-  size_t count = 0;
-  std::string retry_after = std::to_string(reply.retry_after_s);
-  if (!reply.challenge.empty()) headers[count++] = {"www-authenticate", reply.challenge};
-  if (reply.status == 401) headers[count++] = {"www-authenticate", "Basic realm=\"mail.example.com\""};
-  if (reply.retry_after_s > 0) headers[count++] = {"retry-after", retry_after};
-  if (reply.status == 302) headers[count++] = {"location", "https://elsewhere.example.com/EWS/Exchange.asmx"};
+  if (negotiate_helper && parse_scheme(logon.authorization, kNegotiate)) {
+    co_await ask_negotiate_helper(logon, request.headers().find("host").value_or(std::string_view()));
+    account = logon.principal;
+  }
+  if (shared.options.logon != ExchangeLogon::password) logon.certified = certificate_account(request.peer_certificate());
+  if (shared.options.logon == ExchangeLogon::certificate) account = logon.certified;
+  if (ExchangeRequest* entry = find_request(id)) {
+    entry->scheme = ascii_lower(std::string_view(logon.authorization).substr(0, logon.authorization.find(' ')));
+    entry->user = account;
+  }
+  co_return logon;
+}
+
+// Where it cannot be asked, or does not take the token, there is no principal.
+Task<void> Exchange::Part::ask_negotiate_helper(Logon& logon, std::string_view host) {
+  std::string body;
+  proto::JsonWriter(body)
+      .begin_object()
+      .member("token", parse_scheme(logon.authorization, kNegotiate).value_or(std::string_view()))
+      .member("host", host)
+      .end_object();
+  auto answer = co_await within(kHelperPatience, negotiate_helper->call("POST", "/", std::move(body)));
+  if (!answer) co_return;
+  proto::JsonObject root = answer->root();
+  auto user = root.required_string("user");
+  if (!user) co_return;
+  logon.principal = *user;
+  if (auto token = root.string("token"); token && *token) logon.negotiate_reply = **token;
+}
+
+// What a 401 offers. `bearer`: its value for bearer tokens; empty: none.
+void Exchange::Part::add_challenges(std::string_view bearer, AnswerHeaders& headers) const {
+  if (!bearer.empty()) headers.add("www-authenticate", std::string(bearer));
+  if (shared.options.offers_negotiate) headers.add("www-authenticate", "Negotiate");
+  if (shared.options.offers_ntlm) headers.add("www-authenticate", "NTLM");
+  if (shared.options.offers_basic) headers.add("www-authenticate", "Basic realm=\"mail.example.com\"");
+}
+
+// What every answer to a known user tells. `opened`: address of the mailbox; empty: none.
+void Exchange::Part::add_server_fields(service::HttpExchange& request, std::string_view opened, AnswerHeaders& headers) {
   std::array<uint8_t, 8> id;
   io::random(id);
-  std::string request_id = to_hex(id);
-  headers[count++] = {"request-id", request_id};
+  headers.add("request-id", to_hex(id));
+  if (shared.options.talkative) {
+    for (auto [name, value] : kTalk) headers.add(name, std::string(value));
+  }
+  if (!shared.options.affinity || opened.empty()) return;
+  std::string own = to_base64(crypto::sha256(ascii_lower(opened)));
+  bool has_own = false, has_server = false;
+  for (size_t i = 0; i < request.headers().size(); ++i) {
+    proto::HeaderField field = request.headers().at(i);
+    if (field.name != "cookie") continue;
+    for_each_cookie(field.value, [&](std::string_view name, std::string_view value) {
+      bool mailbox_cookie = name == kMailboxCookie;
+      if (!mailbox_cookie && name != kServerCookie) return;
+      bool good = value == (mailbox_cookie ? std::string_view(own) : kServerName);
+      ++(good ? counts.cookies_returned : counts.cookies_foreign);
+      (mailbox_cookie ? has_own : has_server) |= good;
+    });
+  }
+  std::string tail = "; path=" + std::string(proto::split_target(request.target()).path) + "; secure; HttpOnly";
+  if (!has_own) headers.add("set-cookie", std::string(kMailboxCookie) + "=" + own + tail);
+  if (!has_server) headers.add("set-cookie", std::string(kServerCookie) + "=" + std::string(kServerName) + tail);
+}
+
+Task<void> Exchange::Part::handle_ews(service::HttpExchange& request, uint64_t id) {
+  auto text = co_await read_request_body(request, id);
+  if (!text) co_return;
+  std::string account;
+  Logon logon = co_await read_logon(request, id, account);
+  std::string negotiate_reply = logon.negotiate_reply;
+  Part& home = exchange.home(account);
+  EwsReply reply = co_await on_core(home.core, [&home, &logon, &text] { return home.answer(&logon, &*text); });
+  if (ExchangeRequest* entry = find_request(id)) {
+    entry->operation = reply.operation;
+    entry->mailbox = reply.opened;
+  }
+  if (reply.delay > Duration(0) && !co_await sleep_for(reply.delay)) co_return;
+  if (reply.fault == EwsFaultKind::drop) co_return;  // unanswered: the server ends the connection
+  if (!reply.streams.empty()) {
+    co_await stream_events(request, id, &home, &reply);
+    co_return;
+  }
+  AnswerHeaders headers;
+  if (reply.status == 401) add_challenges(reply.challenge, headers);
+  if (reply.status == 200 && !negotiate_reply.empty()) headers.add("www-authenticate", "Negotiate " + negotiate_reply);
+  if (reply.retry_after_s > 0) headers.add("retry-after", std::to_string(reply.retry_after_s));
+  if (reply.status == 302) headers.add("location", "https://elsewhere.example.com/EWS/Exchange.asmx");
+  add_server_fields(request, reply.opened, headers);
   std::string_view takes = request.headers().find("accept-encoding").value_or(std::string_view());
   if (shared.options.gzip && takes.find("gzip") != takes.npos && !reply.body.empty()) {
     reply.body = proto::gzip(reply.body);
-    headers[count++] = {"content-encoding", "gzip"};
+    headers.add("content-encoding", "gzip");
   }
   std::string_view type = reply.body.empty() ? std::string_view() : proto::soap_content_type(reply.soap_version);
-  (void)co_await request.respond(
-      {.status = reply.status, .content_type = type, .body = reply.body, .headers = {headers, count}});
+  co_await respond(request, id,
+                   {.status = reply.status, .content_type = type, .body = reply.body, .headers = headers.fields()});
   if (!reply.subscription_id.empty()) {
     co_await on_part(home, [&reply](Part& part) { return part.start_subscription(reply.mailbox, reply.subscription_id); });
   }
 }
 
-// The mailbox of good credentials; null where they are not. Wipes them. `certified`: whom the client's certificate names.
-// `bearer`: a token was shown.
-Mailbox* Exchange::Part::authenticate(std::string& authorization, std::string_view certified, bool& bearer) {
+// The mailbox of good credentials; null where they are not. Wipes them. `bearer`: a token was shown.
+Mailbox* Exchange::Part::authenticate(Logon& logon, bool& bearer) {
   Mailbox* mailbox = nullptr;
   if (shared.options.logon == ExchangeLogon::certificate) {
-    wipe(authorization);
-    mailbox = find_by_address(certified);
+    wipe(logon.authorization);
+    mailbox = find_by_address(logon.certified);
     if (mailbox) ++counts.certified;
     return mailbox;
   }
-  auto token = parse_bearer(authorization);
+  auto token = parse_scheme(logon.authorization, kBearer);
   bearer = token.has_value();
-  if (auto credentials = parse_basic(authorization)) {
+  if (auto credentials = parse_basic(logon.authorization); credentials && shared.options.offers_basic) {
     mailbox = find_by_username(credentials->username);
     bool known = mailbox && equal_constant_time(as_bytes(mailbox->password), as_bytes(credentials->password));
     if (!known) mailbox = nullptr;
@@ -145,235 +260,33 @@ Mailbox* Exchange::Part::authenticate(std::string& authorization, std::string_vi
     auto said = shared.options.token_key->read(*token);
     if (said && token_valid(*said, io::wall_now())) mailbox = find_by_address(said->user);
     if (mailbox) ++counts.bearer;
+  } else if (!logon.principal.empty()) {
+    mailbox = find_by_username(logon.principal);
+    if (!mailbox) mailbox = find_by_username(account_name(logon.principal));
+    if (mailbox) ++counts.negotiated;
   }
-  wipe(authorization);
+  wipe(logon.authorization);
   if (shared.options.logon == ExchangeLogon::dual) {
-    if (mailbox != find_by_address(certified)) mailbox = nullptr;
+    if (mailbox != find_by_address(logon.certified)) mailbox = nullptr;
     if (mailbox) ++counts.certified;
   }
   return mailbox;
 }
 
-// 401. `error` of RFC 6750; empty: the client only learns what is offered.
-void Exchange::Part::refuse_logon(std::string_view error, EwsReply& reply) {
+// Of a 401; empty where tokens are not taken. `error` of RFC 6750; empty: the client only learns what is offered.
+std::string Exchange::Part::bearer_challenge(std::string_view error) {
   ++counts.unauthorized;
+  if (!shared.options.token_key) return {};
+  std::string challenge = "Bearer client_id=\"00000002-0000-0ff1-ce00-000000000000\", trusted_issuers=\"" +
+                          std::string(TokenKey::kIssuer) + "\", token_types=\"app_asserted_user_v1\"";
+  if (!error.empty()) challenge += ", error=\"" + std::string(error) + "\"";
+  if (error == "insufficient_claims") challenge += ", claims=\"" + to_base64(as_bytes(kClaims)) + "\"";
+  return challenge;
+}
+
+void Exchange::Part::refuse_logon(std::string_view error, EwsReply& reply) {
   reply.status = 401;
-  if (!shared.options.token_key) return;
-  reply.challenge = "Bearer client_id=\"00000002-0000-0ff1-ce00-000000000000\", trusted_issuers=\"" +
-                    std::string(TokenKey::kIssuer) + "\", token_types=\"app_asserted_user_v1\"";
-  if (!error.empty()) reply.challenge += ", error=\"" + std::string(error) + "\"";
-  if (error == "insufficient_claims") reply.challenge += ", claims=\"" + to_base64(as_bytes(kClaims)) + "\"";
-}
-
-// On the home core of the user.
-Task<EwsReply> Exchange::Part::answer(std::string authorization, std::string certified, std::string body) {
-  EwsReply reply;
-  (void)co_await running.wait();  // another core may take a request before this one has begun
-  if (!flows) {                   // about to end
-    reply.status = 503;
-    co_return reply;
-  }
-  bool bearer = false;
-  Mailbox* mailbox = authenticate(authorization, certified, bearer);
-
-  reader.reset();
-  Result<const proto::EwsRequest*> parsed = fail(Error());
-  if (Status fed = reader.feed(body); fed) {
-    parsed = reader.finish();
-  } else {
-    parsed = fail(fed.error());
-  }
-  wipe(body);  // a Subscribe's URL holds credentials
-  static const proto::EwsRequest kUnreadable{};
-  const proto::EwsRequest& request = parsed ? **parsed : kUnreadable;
-  reply.soap_version = request.soap_version;
-  EwsOperation operation = operation_of(request);
-  ++counts.requests[static_cast<size_t>(operation)];
-  Instant now = io::now();
-  const EwsFault* fault = faults.take([&](const EwsFault& one) {
-    bool over = one.until != Instant() && now >= one.until;
-    return !over && (!one.operation || *one.operation == operation) &&
-           (one.mailbox.empty() || (mailbox && ascii_equal_ignoring_case(one.mailbox, mailbox->address)));
-  });
-  if (fault) ++counts.faulted;
-  if (fault) reply.delay = fault->delay;
-  bool instead = fault && fault->kind != EwsFaultKind::none && fault->kind != EwsFaultKind::truncated;
-  if (!mailbox && !instead) {
-    refuse_logon(bearer ? "invalid_token" : "", reply);
-    co_return reply;
-  }
-  if (instead) {
-    apply_fault(*fault, request, reply);
-    co_return reply;
-  }
-  bool truncate = fault && fault->kind == EwsFaultKind::truncated;
-  Duration delay = reply.delay;
-  if (!parsed) {
-    ++counts.refused;
-    reply.status = 500;
-    answer_fault(reply.soap_version, "ErrorSchemaValidation", "The request failed schema validation.", {}, reply.body);
-    co_return reply;
-  }
-  // A version that this server does not have is none that its schema knows.
-  auto asked = proto::parse_exchange_version(request.server_version);
-  if (!request.server_version.empty() && (!asked || *asked > shared.options.version)) {
-    ++counts.refused;
-    reply.status = 500;
-    answer_fault(reply.soap_version, "ErrorInvalidServerVersion", "The specified server version is invalid.", {},
-                 reply.body);
-    co_return reply;
-  }
-  reply = answer_operation(*mailbox, request, operation);
-  reply.delay = delay;
-  if (truncate) reply.body.resize(reply.body.size() / 2);
-  if (!reply.subscription_id.empty() && shared.options.first_status == FirstStatus::before_answer) {
-    // The callback is over before we answer: only its flow knows the subscription from here on.
-    Event over;
-    flows->spawn(notify_first(reply.mailbox->subscriptions.back().get(), &over));
-    (void)co_await over.wait();
-    reply.subscription_id.clear();
-  }
-  co_return reply;
-}
-
-// A request that was read, of a user who is known.
-EwsReply Exchange::Part::answer_operation(Mailbox& mailbox, const proto::EwsRequest& request, EwsOperation operation) {
-  if (operation == EwsOperation::subscribe) return answer_subscribe(mailbox, request);
-  EwsReply reply;
-  reply.soap_version = request.soap_version;
-  bool refused = false;
-  proto::ServerVersion server = server_version(shared.options.version);
-  switch (operation) {
-    case EwsOperation::get_item:
-      answer_get_item(mailbox, request, server, reply.body, refused);
-      break;
-    case EwsOperation::find_item:
-      answer_find_item(mailbox, request, server, reply.body, refused);
-      break;
-    case EwsOperation::get_folder:
-      answer_get_folder(mailbox, request, server, reply.body, refused);
-      break;
-    case EwsOperation::subscribe:
-    case EwsOperation::other:
-      refused = true;
-      reply.status = 500;
-      answer_fault(reply.soap_version, "ErrorInvalidOperation", "The stand-in does not know this operation.", {}, reply.body);
-      break;
-  }
-  if (refused) ++counts.refused;
-  return reply;
-}
-
-EwsReply Exchange::Part::answer_subscribe(Mailbox& mailbox, const proto::EwsRequest& request) {
-  EwsReply reply;
-  reply.soap_version = request.soap_version;
-  auto refuse = [&](std::string_view code, std::string_view text) {
-    ++counts.refused;
-    answer_error(request, code, text, {}, reply.body);
-    return std::move(reply);
-  };
-  if (!request.is_push) return refuse("ErrorInvalidSubscriptionRequest", "The stand-in knows push subscriptions only.");
-  if (!request.mailbox.empty() && !ascii_equal_ignoring_case(request.mailbox, mailbox.address)) {
-    return refuse("ErrorSubscriptionDelegateAccessNotSupported", "Subscriptions are not supported for delegate user access.");
-  }
-  if (request.folder != "inbox") return refuse("ErrorFolderNotFound", "The specified folder could not be found in the store.");
-  auto url = parse_callback_url(request.url);
-  if (!url) return refuse("ErrorInvalidPushSubscriptionUrl", "The push notification URL is not valid.");
-  std::optional<MailboxMark> from;
-  if (!request.watermark.empty()) {
-    from = parse_watermark(request.watermark);
-    if (!from || from->tag != mailbox.tag || from->number > mailbox.number) {
-      return refuse("ErrorInvalidWatermark", "The watermark used for creating this subscription was not found.");
-    }
-  }
-  if (mailbox.subscriptions.size() >= shared.options.subscriptions_per_mailbox_max) {
-    return refuse("ErrorExceededSubscriptionCount", "You have exceeded the available subscriptions for your account.");
-  }
-  CallbackHost* host = callback_host(*url);
-  if (!host) return refuse("ErrorExceededConnectionCount", "The stand-in serves no further callback host.");
-
-  auto subscription = std::make_unique<Subscription>(&Part::timer_expired);
-  subscription->part = this;
-  subscription->mailbox = &mailbox;
-  subscription->host = host;
-  std::array<uint8_t, 24> id;
-  io::random(id);
-  subscription->id = to_base64(id);
-  subscription->target = url->target;
-  subscription->frequency_minutes = request.status_frequency_minutes;
-  for (proto::EventKind kind : request.events) subscription->kinds |= 1u << static_cast<unsigned>(kind);
-  subscription->last = from ? from->number : mailbox.number;
-  if (from) {
-    // What arrived since; of changes there is no record.
-    for (const StoredItem& item : mailbox.items) {
-      if (item.number > from->number && subscription->wants(proto::EventKind::new_mail)) {
-        subscription->pending.push_back({proto::EventKind::new_mail, item.number, item.number, 0, item.received});
-      }
-    }
-  }
-  std::string watermark = watermark_text(mailbox.mark(subscription->last));
-  subscription->pending.push_back(make_status(mailbox, io::wall_now()));
-  ++mailbox.books.subscribed;
-  reply.mailbox = &mailbox;
-  reply.subscription_id = subscription->id;
-  mailbox.subscriptions.push_back(std::move(subscription));
-
-  proto::EwsResponseMessage message;
-  message.subscription_id = reply.subscription_id;
-  message.watermark = watermark;
-  proto::EwsAnswer answer;
-  answer.kind = proto::EwsAnswerKind::subscribe;
-  answer.server = server_version(shared.options.version);
-  answer.soap_version = request.soap_version;
-  answer.messages = {&message, 1};
-  proto::write_answer(answer, reply.body);
-  return reply;
-}
-
-void Exchange::Part::apply_fault(const EwsFault& fault, const proto::EwsRequest& request, EwsReply& reply) {
-  std::optional<uint32_t> back_off;
-  if (fault.back_off > Duration(0)) back_off = milliseconds(fault.back_off);
-  constexpr std::string_view kBusy = "The server cannot service this request right now. Try again later.";
-  reply.fault = fault.kind;
-  switch (fault.kind) {
-    case EwsFaultKind::none:
-    case EwsFaultKind::truncated:
-    case EwsFaultKind::drop:
-      break;
-    case EwsFaultKind::unauthorized:
-      refuse_logon("", reply);
-      break;
-    case EwsFaultKind::invalid_token:
-      refuse_logon("invalid_token", reply);
-      break;
-    case EwsFaultKind::claims:
-      refuse_logon("insufficient_claims", reply);
-      break;
-    case EwsFaultKind::unavailable:
-      reply.status = 503;
-      reply.retry_after_s = (back_off.value_or(0) + 999) / 1000;
-      break;
-    case EwsFaultKind::server_busy:
-      reply.status = 500;
-      answer_fault(reply.soap_version, "ErrorServerBusy", kBusy, back_off, reply.body);
-      break;
-    case EwsFaultKind::server_error:
-      reply.status = 500;
-      answer_fault(reply.soap_version, "ErrorInternalServerError", "An internal server error occurred.", {}, reply.body);
-      break;
-    case EwsFaultKind::inner_busy:
-      answer_error(request, "ErrorServerBusy", kBusy, back_off, reply.body);
-      break;
-    case EwsFaultKind::response_code:
-      answer_error(request, fault.code, "As the stand-in was told.", back_off, reply.body);
-      break;
-    case EwsFaultKind::garbage:
-      reply.body = "<html><body>An error occurred on the server.<br></body>";
-      break;
-    case EwsFaultKind::redirect:
-      reply.status = 302;
-      break;
-  }
+  reply.challenge = bearer_challenge(error);
 }
 
 }  // namespace bellhop::standin

@@ -7,6 +7,7 @@
 
 #include "core/base/bytes.h"
 #include "proto/url.h"
+#include "tools/standin/activesync.h"
 
 namespace bellhop::standin {
 namespace {
@@ -62,7 +63,32 @@ void publish(Mailbox& mailbox, EventKind kind, uint64_t item, WallTime now) {
   for (auto& subscription : mailbox.subscriptions) {
     if (subscription->wants(kind)) subscription->pending.push_back(event);
   }
+  for (auto& readable : mailbox.readables) {
+    if ((readable->kinds >> static_cast<unsigned>(kind) & 1) == 0) continue;
+    if (readable->pending.size() == kReadableEventsMax) readable->pending.pop_front();
+    readable->pending.push_back(event);
+  }
 }
+
+// The folders that there are: the Inbox, and those above it.
+struct KnownFolder {
+  std::string_view name, display_name;
+  uint64_t number;
+};
+constexpr std::array kFolders = {KnownFolder{"root", "Root", kRootNumber - 1},
+                                 KnownFolder{"msgfolderroot", "Top of Information Store", kRootNumber},
+                                 KnownFolder{"inbox", "Inbox", kInboxNumber}};
+
+// Nothing where the request names another one.
+std::optional<uint64_t> asked_folder(const Mailbox& mailbox, const proto::EwsRequest& request) {
+  for (const KnownFolder& folder : kFolders) {
+    if (request.folder == folder.name) return folder.number;
+    if (!request.folder_id.empty() && request.folder_id == folder_id_text(mailbox.mark(folder.number))) return folder.number;
+  }
+  return std::nullopt;
+}
+
+constexpr uint32_t kAllFields = (uint32_t{1} << proto::kItemFieldCount) - 1;
 
 uint32_t mask_of(std::span<const ItemField> fields) {
   uint32_t mask = 0;
@@ -144,6 +170,11 @@ proto::ServerVersion server_version(proto::ExchangeVersion version) {
   }
   return {};
 }
+
+Mailbox::Mailbox() = default;
+Mailbox::~Mailbox() = default;
+
+bool asks_inbox(const Mailbox& mailbox, const proto::EwsRequest& request) { return asked_folder(mailbox, request) == kInboxNumber; }
 
 std::string item_id_text(MailboxMark mark) { return to_base64(mark_bytes<kIdBytes>(kIdHead, kItem, mark)); }
 std::string folder_id_text(MailboxMark mark) { return to_base64(mark_bytes<kIdBytes>(kIdHead, kFolder, mark)); }
@@ -283,9 +314,9 @@ void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, const p
   std::vector<EwsItem> items;
   items.reserve(request.item_ids.size());
   std::vector<EwsResponseMessage> messages;
-  uint32_t fields = mask_of(request.fields);
+  uint32_t fields = request.whole_items ? kAllFields : mask_of(request.fields);
   constexpr std::array kSender = {ItemField::from, ItemField::sender};
-  bool asks_sender = (fields & mask_of(kSender)) != 0;
+  bool asks_sender = (mask_of(request.fields) & mask_of(kSender)) != 0;
   for (std::string_view id : request.item_ids) {
     auto mark = parse_item_id(id);
     const StoredItem* item = mark && mark->tag == mailbox.tag ? mailbox.find(mark->number) : nullptr;
@@ -298,7 +329,8 @@ void answer_get_item(Mailbox& mailbox, const proto::EwsRequest& request, const p
       messages.push_back(
           error_message(EwsResponseCode::invalid_property_request, "Property is not valid for this object type."));
     } else {
-      items.push_back(present(mailbox, *item, fields, false, texts));
+      uint32_t shown = has_sender(item->element) ? fields : fields & ~mask_of(kSender);
+      items.push_back(present(mailbox, *item, shown, false, texts));
       messages.emplace_back().items = {&items.back(), 1};
       continue;
     }
@@ -318,27 +350,32 @@ void answer_find_item(Mailbox& mailbox, const proto::EwsRequest& request, const 
     refused = true;
     return answer_error(request, "ErrorAccessDenied", "Access is denied. Check credentials and try again.", {}, out);
   }
-  if (request.folder != "inbox") {
+  if (!asks_inbox(mailbox, request)) {
     refused = true;
     return answer_error(request, "ErrorFolderNotFound", "The specified folder could not be found in the store.", {},
                         out);
+  }
+  if (request.restricted) {
+    refused = true;
+    return answer_error(request, "ErrorUnsupportedPathForQuery", "The stand-in restricts by DateTimeReceived only.", {}, out);
   }
   size_t entries_max = std::min<size_t>(request.entries_max.value_or(proto::kFindItemEntriesMax),
                                         proto::kFindItemEntriesMax);
   std::vector<std::string> texts;
   texts.reserve(std::min(entries_max, mailbox.items.size()));
   std::vector<EwsItem> items;
-  uint32_t fields = mask_of(request.fields);
-  int32_t total = 0;
+  uint32_t fields = request.whole_items ? kAllFields : mask_of(request.fields);
+  uint32_t total = 0;
   for (auto item = mailbox.items.rbegin(); item != mailbox.items.rend(); ++item) {
     if (request.received_since && item->received < *request.received_since) break;  // they arrived in this order
-    ++total;
-    if (items.size() < entries_max) items.push_back(present(mailbox, *item, fields, true, texts));
+    if (++total > request.offset && items.size() < entries_max) items.push_back(present(mailbox, *item, fields, true, texts));
   }
+  size_t next = std::min<size_t>(request.offset, total) + items.size();
   EwsResponseMessage message;
   message.items = items;
-  message.total_items = total;
-  message.includes_last = items.size() == static_cast<size_t>(total);
+  message.total_items = static_cast<int32_t>(total);
+  message.includes_last = next == total;
+  if (next != total) message.next_offset = static_cast<uint32_t>(next);
   proto::EwsAnswer answer;
   answer.kind = EwsAnswerKind::find_item;
   answer.server = server;
@@ -350,16 +387,19 @@ void answer_find_item(Mailbox& mailbox, const proto::EwsRequest& request, const 
 void answer_get_folder(Mailbox& mailbox, const proto::EwsRequest& request, const proto::ServerVersion& server,
                        std::string& out, bool& refused) {
   bool own = request.mailbox.empty() || ascii_equal_ignoring_case(request.mailbox, mailbox.address);
-  if (!own || request.folder != "inbox") {
+  auto number = asked_folder(mailbox, request);
+  if (!own || !number) {
     refused = true;
     return answer_error(request, own ? "ErrorFolderNotFound" : "ErrorAccessDenied",
                         "The specified folder could not be found in the store.", {}, out);
   }
-  std::string id = folder_id_text(mailbox.mark(kInboxNumber));
+  std::string id = folder_id_text(mailbox.mark(*number));
+  bool inbox = *number == kInboxNumber;
   proto::EwsFolder folder{.element = "Folder",
                           .id = id,
-                          .total = static_cast<int32_t>(mailbox.items.size()),
-                          .unread = mailbox.unread};
+                          .display_name = std::ranges::find(kFolders, *number, &KnownFolder::number)->display_name,
+                          .total = inbox ? static_cast<int32_t>(mailbox.items.size()) : 0,
+                          .unread = inbox ? mailbox.unread : 0};
   EwsResponseMessage message;
   message.folders = {&folder, 1};
   proto::EwsAnswer answer;

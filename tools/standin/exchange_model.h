@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +12,7 @@
 
 #include "core/base/intrusive_list.h"
 #include "core/base/time.h"
+#include "core/sync.h"
 #include "core/timer_wheel.h"
 #include "proto/ews_server.h"
 #include "tools/standin/exchange.h"
@@ -19,6 +22,7 @@ namespace bellhop::standin {
 
 struct Mailbox;
 struct CallbackHost;
+struct ActiveSyncDevice;
 
 // Ids and watermarks look like Exchange's: opaque base64. Inside are the mailbox's tag and a number.
 struct MailboxMark {
@@ -98,18 +102,38 @@ struct Subscription : ListLink {
   }
 };
 
+// A pull or streaming subscription: its owner asks for the events. Owned by its mailbox.
+struct Readable {
+  std::string id;
+  bool streaming = false;
+  uint32_t kinds = 0;  // bit per EventKind
+  uint64_t last = 0;   // number of the last event that was read
+  std::deque<PendingEvent> pending;
+};
+
 struct Mailbox {
+  Mailbox();
+  ~Mailbox();
+
   std::string address, username, password;
   uint64_t tag = 0;
   uint64_t number = 0;  // of the last event or item
   int32_t unread = 0;
   std::vector<StoredItem> items;  // oldest first
   std::vector<std::unique_ptr<Subscription>> subscriptions;
+  std::vector<std::unique_ptr<Readable>> readables;
+  std::map<std::string, std::unique_ptr<ActiveSyncDevice>> devices;  // by id, lower case
+  Event changed;  // set and at once reset whenever something happens: for those who wait for mail
   MailboxBooks books;
 
   MailboxMark mark(uint64_t n) const { return {tag, n}; }
   StoredItem* find(uint64_t item_number);
 };
+
+inline constexpr size_t kReadableEventsMax = 10'000;  // the oldest ones go
+
+// Whether the folder that a request names is the mailbox's Inbox.
+bool asks_inbox(const Mailbox& mailbox, const proto::EwsRequest& request);
 
 // A mail arrives, or items change. The events are appended to the subscriptions that want them.
 void arrive(Mailbox& mailbox, Mail mail, WallTime now, uint32_t items_max);

@@ -105,6 +105,8 @@ Task<void> Exchange::Part::schedule() {
 
 // After events were appended: idle subscriptions send them now; the others when their turn comes.
 void Exchange::Part::poke(Mailbox& mailbox) {
+  mailbox.changed.set();
+  mailbox.changed.reset();
   for (size_t i = mailbox.subscriptions.size(); i-- > 0;) {  // ending one takes it out
     Subscription& subscription = *mailbox.subscriptions[i];
     if (subscription.pending.size() > shared.options.pending_events_max) {

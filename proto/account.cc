@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proto/account.h"
+
+#include <algorithm>
+
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "proto/gateway_error.h"
+
+namespace bellhop::proto {
+namespace {
+
+std::unexpected<Error> refuse() { return fail(gateway_error(GatewayError::account)); }
+
+// Upper to lower case, one letter for one (Unicode's simple folding), of the scripts that user names are in. What is not
+// here stays, and two spellings of it are two names.
+char32_t fold_letter(char32_t c) {
+  if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+  if (c >= 0xc0 && c <= 0xde) return c == 0xd7 ? c : c + 32;
+  const bool even_is_upper = (c >= 0x100 && c <= 0x12f) || (c >= 0x132 && c <= 0x137) || (c >= 0x14a && c <= 0x177);
+  const bool odd_is_upper = (c >= 0x139 && c <= 0x148) || (c >= 0x179 && c <= 0x17e);
+  if (even_is_upper) return c | 1;
+  if (odd_is_upper) return c + (c & 1);
+  if (c == 0x178) return 0xff;
+  if (c == 0x386) return 0x3ac;
+  if (c >= 0x388 && c <= 0x38a) return c + 37;
+  if (c == 0x38c) return 0x3cc;
+  if (c == 0x38e || c == 0x38f) return c + 63;
+  if (c >= 0x391 && c <= 0x3ab && c != 0x3a2) return c + 32;
+  if (c == 0x3c2) return 0x3c3;  // the final form of sigma
+  if (c >= 0x410 && c <= 0x42f) return c + 32;
+  if (c >= 0x400 && c <= 0x40f) return c + 80;
+  return c;
+}
+
+void append_two_bytes(std::string& out, char32_t c) {
+  out += static_cast<char>(0xc0 | c >> 6);
+  out += static_cast<char>(0x80 | (c & 0x3f));
+}
+
+bool is_domain(std::string_view text) {
+  if (text.empty() || text.front() == '.' || text.back() == '.' || text.find("..") != text.npos) return false;
+  return std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+  });
+}
+
+bool is_name(std::string_view text) {
+  if (text.empty() || text.size() > Account::kBytesMax || !utf8_valid(text)) return false;
+  if (text.front() == ' ' || text.back() == ' ') return false;
+  return std::ranges::none_of(text, [](char c) { return (static_cast<uint8_t>(c) < 0x20) || c == 0x7f; });
+}
+
+}  // namespace
+
+// Every letter that changes has one or two bytes, before and after.
+std::string fold_case(std::string_view utf8) {
+  std::string out;
+  out.reserve(utf8.size());
+  for (size_t i = 0; i < utf8.size(); ++i) {
+    const auto byte = static_cast<uint8_t>(utf8[i]);
+    if (byte < 0x80) {
+      out += ascii_lower(utf8[i]);
+    } else if (byte >= 0xc2 && byte <= 0xdf && i + 1 < utf8.size()) {
+      const auto next = static_cast<uint8_t>(utf8[++i]);
+      append_two_bytes(out, fold_letter(char32_t(byte & 0x1f) << 6 | (next & 0x3f)));
+    } else {
+      out += utf8[i];
+    }
+  }
+  return out;
+}
+
+Status AccountNames::add_domain_alias(std::string_view alias, std::string_view domain) {
+  std::string from = fold_case(alias), to = fold_case(domain);
+  if (!is_domain(from) || !is_domain(to)) return refuse();
+  if (from == to) return {};
+  if (const auto known = domains_.find(from); known != domains_.end()) {
+    return known->second == to ? Status() : refuse();
+  }
+  // What stands for another domain is nobody's target.
+  const bool target_is_alias = domains_.contains(to);
+  const bool alias_is_target = std::ranges::any_of(domains_, [&from](const auto& entry) { return entry.second == from; });
+  if (target_is_alias || alias_is_target) return refuse();
+  if (domains_.size() >= kDomainsMax) return fail(core_error(CoreError::limit));
+  domains_.emplace(std::move(from), std::move(to));
+  return {};
+}
+
+Status AccountNames::set_default_domain(std::string_view domain) {
+  std::string folded = fold_case(domain);
+  if (!is_domain(folded)) return refuse();
+  default_domain_ = std::move(folded);
+  return {};
+}
+
+Status AccountNames::add_account_alias(std::string_view name, std::string_view account) {
+  auto from = canonical(name), to = canonical(account);
+  if (!from || !to) return refuse();
+  if (*from == *to) return {};
+  if (const auto known = accounts_.find(*from); known != accounts_.end()) {
+    return known->second == *to ? Status() : refuse();
+  }
+  if (accounts_.contains(*to) || targets_.contains(*from)) return refuse();
+  if (accounts_.size() >= kAccountsMax) return fail(core_error(CoreError::limit));
+  targets_.insert(*to);
+  accounts_.emplace(*std::move(from), *std::move(to));
+  return {};
+}
+
+std::optional<std::string> AccountNames::canonical(std::string_view name) const {
+  if (!is_name(name)) return std::nullopt;
+  if (name.starts_with('\\')) name.remove_prefix(1);
+  const size_t slash = name.find('\\'), at = name.find('@');
+  std::string_view user = name, domain;
+  if (slash != name.npos) {
+    if (at != name.npos) return std::nullopt;
+    domain = name.substr(0, slash);
+    user = name.substr(slash + 1);
+  } else if (at != name.npos) {
+    user = name.substr(0, at);
+    domain = name.substr(at + 1);
+  }
+  const bool has_domain = user.size() != name.size();
+  if (user.empty() || user.find_first_of("\\@") != user.npos) return std::nullopt;
+  std::string folded_domain = has_domain ? fold_case(domain) : default_domain_;
+  if (has_domain && !is_domain(folded_domain)) return std::nullopt;
+  if (const auto alias = domains_.find(folded_domain); alias != domains_.end()) folded_domain = alias->second;
+  return fold_case(user) + "@" + folded_domain;
+}
+
+std::optional<Account> AccountNames::parse(std::string_view name) const {
+  auto text = canonical(name);
+  if (!text) return std::nullopt;
+  if (const auto alias = accounts_.find(*text); alias != accounts_.end()) return Account{alias->second};
+  return Account{*std::move(text)};
+}
+
+std::optional<Account> AccountNames::parse_latin1_or_utf8(std::string_view name) const {
+  if (utf8_valid(name)) return parse(name);
+  if (name.size() > Account::kBytesMax) return std::nullopt;
+  std::string converted;
+  for (char c : name) {
+    const auto byte = static_cast<uint8_t>(c);
+    if (byte < 0x80) {
+      converted += c;
+    } else {
+      append_two_bytes(converted, byte);
+    }
+  }
+  return parse(converted);
+}
+
+}  // namespace bellhop::proto

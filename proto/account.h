@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "core/base/error.h"
+
+namespace bellhop::proto {
+
+// The owner of a mailbox in the one form that is compared: "user@domain" in lower case. Made by AccountNames only.
+struct Account {
+  static constexpr size_t kBytesMax = 256;
+  std::string text;
+
+  friend bool operator==(const Account&, const Account&) = default;
+};
+
+// Case folding of user names: ASCII, Latin-1, Latin Extended-A, Greek and Cyrillic letters; others stay.
+std::string fold_case(std::string_view utf8);
+
+// Turns the spellings of a user name into accounts. DOMAIN\user, user@domain, a bare user and what iOS sends with an empty
+// domain, \user@domain, of one account are one; so are domains that the configuration calls aliases of each other.
+// Immutable once filled; any core.
+class AccountNames {
+ public:
+  static constexpr size_t kDomainsMax = 4096;
+  static constexpr size_t kAccountsMax = 1 << 20;
+
+  // `domain` is what accounts are written with; `alias` a NetBIOS name ("CORP") or another DNS domain of the same
+  // accounts. Aliases do not chain. Errors: GatewayError::account (empty, not a domain, or already alias of another one);
+  // CoreError::limit.
+  Status add_domain_alias(std::string_view alias, std::string_view domain);
+  // The domain of a bare user name; without it a bare name is an account of its own, "user@".
+  Status set_default_domain(std::string_view domain);
+  // `name` in any spelling is `account`, for user names that are no prefix of the address. After the domains. Does not
+  // chain. Errors as above.
+  Status add_account_alias(std::string_view name, std::string_view account);
+
+  // Nothing where it is no name: empty, longer than kBytesMax, ill-formed UTF-8, a control character, more than one "@" or
+  // separator, an empty user or domain.
+  std::optional<Account> parse(std::string_view name) const;
+  // Where the bytes are not UTF-8 they are taken as ISO-8859-1, as older desktop clients send them in Basic.
+  std::optional<Account> parse_latin1_or_utf8(std::string_view name) const;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+  std::optional<std::string> canonical(std::string_view name) const;
+
+  std::unordered_map<std::string, std::string, Hash, std::equal_to<>> domains_;
+  std::unordered_map<std::string, std::string, Hash, std::equal_to<>> accounts_;
+  std::unordered_set<std::string> targets_;  // of accounts_
+  std::string default_domain_;
+};
+
+}  // namespace bellhop::proto

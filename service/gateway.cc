@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/gateway.h"
+
+#include "core/io.h"
+#include "core/sleep.h"
+#include "service/gateway_request.h"
+
+namespace bellhop::service {
+namespace {
+
+Duration kept_for(const GatewayConfig& config) { return std::chrono::hours(config.redirects_kept_hours); }
+
+}  // namespace
+
+Gateway::Gateway(Parts parts, GatewaySettings settings)
+    : parts_(parts),
+      settings_(std::move(settings)),
+      upstreams_(std::make_shared<GatewayUpstreams>(settings_.routes, parts.core)),
+      redirects_(settings_.routes->config().redirects_kept_max, kept_for(settings_.routes->config())),
+      work_(&parts.core.work) {}
+
+Gateway::~Gateway() = default;
+
+Task<void> Gateway::handle(HttpExchange& exchange) {
+  ++in_work_;
+  {
+    GatewayRequest request(*this, exchange);
+    co_await request.run();
+  }
+  --in_work_;
+}
+
+void Gateway::take(GatewaySettings settings) {
+  if (settings.keys) settings_.keys = std::move(settings.keys);
+  if (!settings.routes) return;
+  settings_.routes = std::move(settings.routes);
+  retired_.push_back(std::move(upstreams_));
+  upstreams_ = std::make_shared<GatewayUpstreams>(settings_.routes, parts_.core);
+  const GatewayConfig& config = settings_.routes->config();
+  redirects_.renew(config.redirects_kept_max, kept_for(config));
+}
+
+std::unique_ptr<proto::EwsPeek> Gateway::take_peek() {
+  if (peeks_.empty()) return std::make_unique<proto::EwsPeek>(io::random_u64());
+  auto peek = std::move(peeks_.back());
+  peeks_.pop_back();
+  return peek;
+}
+
+void Gateway::give_back(std::unique_ptr<proto::EwsPeek> peek) {
+  if (peeks_.size() >= kPeeksKept) return;
+  peek->reset();
+  peeks_.push_back(std::move(peek));
+}
+
+Task<void> Gateway::watch() {
+  for (;;) {
+    if (!co_await sleep_for(kLook)) co_return;
+    co_await close_retired();
+    parts_.core.metrics.set(metric::gateway_redirects_kept, redirects_.size());
+    if (!parts_.policy) continue;
+    uint64_t changes = parts_.compliance->changes();
+    uint64_t generation = parts_.core.generations.now().number;
+    if (changes == decided_at_ && generation == decided_under_) continue;
+    decided_at_ = changes;
+    decided_under_ = generation;
+    co_await reconsider_all();
+  }
+}
+
+// Those that come meanwhile were decided by the new data, and stand behind.
+Task<void> Gateway::reconsider_all() {
+  WallTime now = io::wall_now();
+  size_t left = requests_.size_slow();
+  for (size_t i = 1; left > 0 && !requests_.empty(); ++i, --left) {
+    GatewayRequest* request = requests_.pop_front();
+    requests_.push_back(request);
+    request->reconsider(now);
+    if (i % kDecisionsPerTurn == 0) co_await yield_now();
+  }
+}
+
+Task<void> Gateway::close_retired() {
+  std::vector<std::shared_ptr<GatewayUpstreams>> unused;
+  std::erase_if(retired_, [&](std::shared_ptr<GatewayUpstreams>& one) {
+    if (one.use_count() > 1) return false;
+    unused.push_back(std::move(one));
+    return true;
+  });
+  for (const auto& one : unused) co_await one->close();
+}
+
+Task<void> Gateway::close() {
+  for (const auto& one : retired_) co_await one->close();
+  retired_.clear();
+  co_await upstreams_->close();
+}
+
+}  // namespace bellhop::service

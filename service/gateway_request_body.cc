@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// GatewayRequest: the beginning of the body, which servers go by as much as by the head.
+#include "proto/ews_peek.h"
+#include "proto/gateway_error.h"
+#include "proto/gateway_headers.h"
+#include "proto/wbxml_peek.h"
+#include "service/gateway_request.h"
+
+namespace bellhop::service {
+namespace {
+
+using proto::ActiveSyncCommand;
+
+// Of a signed context, whose hash is checked before a byte goes on: bellhop's own requests are small.
+constexpr size_t kSignedBodyBytesMax = 256 * 1024;
+
+// MIME up to version 12.1 of the protocol.
+bool may_be_mime(ActiveSyncCommand command) {
+  return command == ActiveSyncCommand::send_mail || command == ActiveSyncCommand::smart_forward ||
+         command == ActiveSyncCommand::smart_reply;
+}
+
+}  // namespace
+
+// Reads what has to be looked at, and the whole of a small body, so that the request can be sent again.
+Task<Refused> GatewayRequest::read_ahead() {
+  body_ended_ = !exchange_.has_body();
+  Refused refused = is_ews() ? co_await look_at_soap() : co_await look_at_wbxml();
+  if (refused) co_return refused;
+  size_t bytes_max = identity_.context ? kSignedBodyBytesMax : routes_.config().repeatable_bytes_max;
+  if (!identity_.context && exchange_.content_length().value_or(0) > bytes_max) co_return Refused();
+  while (!body_ended_ && body_.size() <= bytes_max) {
+    auto more = co_await read_piece();
+    if (!more) co_return refusal_of(more.error());
+  }
+  if (identity_.context) co_return check_body_hash();
+  co_return Refused();
+}
+
+// False at the end.
+Task<Result<bool>> GatewayRequest::read_piece() {
+  BH_CO_TRY(Bytes piece, co_await exchange_.read_some());
+  body_ended_ = piece.empty();
+  body_.append(piece);
+  co_return !body_ended_;
+}
+
+Task<Refused> GatewayRequest::look_at_soap() {
+  std::unique_ptr<proto::EwsPeek> peek = gateway_.take_peek();
+  Refused refused = co_await read_operation(*peek);
+  if (!refused) {
+    operation_ = peek->operation();
+    impersonates_ = peek->impersonated_by() != proto::ImpersonatedName::none;
+    parked_ = operation_ == "GetStreamingEvents";
+  }
+  gateway_.give_back(std::move(peek));
+  co_return refused ? refused : check_operation();
+}
+
+Task<Refused> GatewayRequest::read_operation(proto::EwsPeek& peek) {
+  for (bool decided = false; !decided;) {
+    size_t seen = body_.size();
+    if (!body_ended_) {
+      auto more = co_await read_piece();
+      if (!more) co_return refusal_of(more.error());
+    }
+    if (body_ended_) {
+      Status finished = peek.finish();
+      if (!finished) co_return refusal_of(finished.error());
+      break;
+    }
+    auto state = peek.feed(body_.bytes().subspan(seen));
+    if (!state) co_return refusal_of(state.error());
+    decided = *state == proto::PeekState::decided;
+  }
+  co_return Refused();
+}
+
+Refused GatewayRequest::check_operation() {
+  const GatewayClientClass& client = routes_.client_class(identity_.context.has_value(), identity_.account, user_agent());
+  if (!client.operations.allows(operation_)) return refusal(GatewayOutcome::refused_operation);
+  if (impersonates_ && !client.impersonation) return refusal(GatewayOutcome::refused_operation);
+  Status action = proto::check_soap_action(exchange_.headers(), operation_);
+  if (!action) return refusal_of(action.error());
+  return {};
+}
+
+Task<Refused> GatewayRequest::look_at_wbxml() {
+  if (!query_->command) co_return Refused();  // OPTIONS
+  ActiveSyncCommand command = *query_->command;
+  parked_ = query_->may_hang();
+  if (may_be_mime(command)) co_return Refused();
+  for (;;) {
+    Bytes head = body_.bytes();
+    auto fits = proto::check_wbxml_root(command, head.subspan(0, std::min(head.size(), proto::kWbxmlPeekBytesMax)), body_ended_);
+    if (!fits) co_return refusal_of(fits.error());
+    if (*fits) co_return Refused();
+    auto more = co_await read_piece();
+    if (!more) co_return refusal_of(more.error());
+  }
+}
+
+Refused GatewayRequest::check_body_hash() const {
+  bool good = body_ended_ && crypto::sha256(body_.bytes()) == identity_.context->body_hash;
+  if (!good) return refusal(GatewayOutcome::refused_context);
+  return {};
+}
+
+}  // namespace bellhop::service

@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/seg_import.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <optional>
+
+#include "core/base/bytes.h"
+#include "core/base/check.h"
+#include "proto/properties.h"
+#include "proto/url.h"
+#include "service/config_table.h"
+
+namespace bellhop::service {
+namespace {
+
+constexpr std::string_view kListener = "listen.gateway";
+constexpr std::string_view kRoute = "gateway.route";
+constexpr std::string_view kEws = "gateway.route.ews";
+constexpr std::string_view kActiveSync = "gateway.route.activesync";
+
+bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
+bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+
+// The words of a name in lower case: of "ignoreSslErrorsWithExch" and "ignore.ssl.errors.with.exch" the same.
+class Words {
+ public:
+  explicit Words(std::string_view name) {
+    std::string word;
+    for (size_t i = 0; i < name.size(); ++i) {
+      char c = name[i], before = i > 0 ? name[i - 1] : '.', after = i + 1 < name.size() ? name[i + 1] : '.';
+      bool begins = is_upper(c) && (is_lower_or_digit(before) || (is_upper(before) && is_lower_or_digit(after)));
+      if (begins || !(is_upper(c) || is_lower_or_digit(c))) end_word(word);
+      if (is_upper(c) || is_lower_or_digit(c)) word += ascii_lower(c);
+    }
+    end_word(word);
+  }
+
+  bool any(std::initializer_list<std::string_view> wanted) const {
+    return std::ranges::any_of(wanted, [&](std::string_view word) { return std::ranges::find(words_, word) != words_.end(); });
+  }
+  bool only(std::initializer_list<std::string_view> wanted) const {
+    return words_.size() == wanted.size() && std::ranges::all_of(wanted, [&](std::string_view word) { return any({word}); });
+  }
+
+ private:
+  void end_word(std::string& word) {
+    if (!word.empty()) words_.push_back(std::move(word));
+    word.clear();
+  }
+  std::vector<std::string> words_;
+};
+
+// Whom a setting is about.
+enum class Subject : uint8_t { unknown, mail, ews, console };
+
+Subject subject_of(const Words& words) {
+  if (words.any({"api", "aw", "airwatch", "awcm", "uem", "console"})) return Subject::console;
+  if (words.any({"ews"})) return Subject::ews;
+  if (words.any({"exch", "exchange", "email", "mail", "eas", "activesync", "mailserver", "emailserver"})) return Subject::mail;
+  return Subject::unknown;
+}
+
+std::optional<bool> parse_flag(std::string_view text) {
+  std::string word = ascii_lower(ascii_trim(text));
+  for (std::string_view yes : {"true", "yes", "on", "1", "enabled"}) {
+    if (word == yes) return true;
+  }
+  for (std::string_view no : {"false", "no", "off", "0", "disabled", ""}) {
+    if (word == no) return false;
+  }
+  return std::nullopt;
+}
+
+// A string of TOML.
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  for (char c : text) {
+    auto byte = static_cast<uint8_t>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      out += fmt::format("\\u{:04x}", byte);
+    } else {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
+std::string quoted_list(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + quoted(text);
+  return "[" + out + "]";
+}
+
+// A name as it may stand in a message or a comment.
+std::string shown(std::string_view name) {
+  std::string out;
+  for (char c : utf8_prefix(name, 100)) out += static_cast<uint8_t>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out;
+}
+
+// What one key of ours gets, and from where.
+struct Assigned {
+  std::string value;  // in TOML
+  std::string from;   // name of the setting; or of the option
+  uint32_t line = 0;
+};
+using Table = std::map<std::string, Assigned, std::less<>>;
+
+const KeyRow& row_of(std::string_view section, std::string_view key) {
+  const SectionRow* found = find_config_section(section);
+  BH_CHECK(found != nullptr);
+  const KeyRow* row = find_config_key(*found, key);
+  BH_CHECK(row != nullptr);
+  return *row;
+}
+
+// Reads the settings one after the other. Lives for one call of import_seg.
+class Importer {
+ public:
+  explicit Importer(const SegImportOptions& options) : options_(options) {}
+
+  void read(const proto::Property& property);
+  SegImport finish();
+
+ private:
+  struct Setting {
+    std::string name;  // as it may be shown
+    std::string_view value;
+    uint32_t line;
+    Words words;
+    Subject subject;
+  };
+
+  bool read_trust(const Setting& setting);
+  bool read_places(const Setting& setting);
+  bool read_switches(const Setting& setting);
+  bool read_numbers(const Setting& setting);
+  bool read_others(const Setting& setting);
+
+  void read_upstream(const Setting& setting);
+  void read_external(const Setting& setting);
+  void read_port(const Setting& setting);
+  void read_timeout(const Setting& setting, std::string_view key);
+  void read_number(const Setting& setting, std::string_view key, uint64_t factor);
+  std::optional<bool> flag(const Setting& setting);
+
+  void assign(Table& table, std::string_view key, std::string value, const Setting& setting);
+  Table& table_of(const Setting& setting) { return setting.subject == Subject::ews ? ews_ : mail_; }
+  void refuse_line(uint32_t line, std::string text) { import_.notes.push_back({line, true, std::move(text)}); }
+  void refuse(const Setting& setting, std::string_view why) {
+    refuse_line(setting.line, fmt::format("{}: {}", setting.name, why));
+  }
+  void leave(const Setting& setting, std::string_view why) {
+    import_.notes.push_back({setting.line, false, fmt::format("{}: {}", setting.name, why)});
+  }
+  void settle_ews();
+  void settle_trust();
+  void settle_hosts();
+  void write_table(std::string_view section, const Table& table, std::string_view brackets);
+
+  const SegImportOptions& options_;
+  SegImport import_;
+  Table listener_, route_, mail_, ews_;
+  std::vector<std::string> hosts_;
+  std::string hosts_from_;
+  std::optional<bool> ews_wanted_;
+  std::optional<Assigned> ignores_certificate_;
+};
+
+void Importer::read(const proto::Property& property) {
+  Words words(property.name);
+  Setting setting{.name = shown(property.name), .value = ascii_trim(property.value), .line = property.line, .words = words,
+                  .subject = subject_of(words)};
+  if (read_trust(setting) || read_places(setting) || read_switches(setting) || read_numbers(setting)) return;
+  if (!read_others(setting)) leave(setting, "bellhop has no setting of this name; docs/configuration.md lists its own");
+}
+
+std::optional<bool> Importer::flag(const Setting& setting) {
+  std::optional<bool> value = parse_flag(setting.value);
+  if (!value) refuse(setting, "is neither true nor false; write one of them");
+  return value;
+}
+
+// A later line of the same name counts, as in Java. Two names that say the same differently do not.
+void Importer::assign(Table& table, std::string_view key, std::string value, const Setting& setting) {
+  auto place = table.find(key);
+  if (place != table.end() && place->second.from != setting.name && place->second.value != value) {
+    refuse(setting, fmt::format("says otherwise than {} in line {}; remove one", place->second.from, place->second.line));
+    return;
+  }
+  table.insert_or_assign(std::string(key), Assigned{std::move(value), setting.name, setting.line});
+}
+
+// What would switch the verification of certificates off.
+bool Importer::read_trust(const Setting& setting) {
+  const Words& words = setting.words;
+  bool tls = words.any({"ssl", "tls", "certificate", "certificates", "cert", "hostname"});
+  bool ignores = words.any({"ignore", "ignores", "skip", "disable"}) && tls;
+  bool trusts_all = words.any({"trust"}) && words.any({"all", "any"});
+  if (!ignores && !trusts_all) return false;
+  std::optional<bool> on = flag(setting);
+  if (!on || !*on) return true;
+  if (setting.subject == Subject::console) {
+    refuse(setting, "certificates are always verified, the compliance source's too; give its authority or key in an [[upstream]] "
+                    "for its host (ca_file, spki_pins), and set this to false");
+  } else if (options_.ca_file.empty() && options_.spki_pins.empty()) {
+    refuse(setting, "certificates are always verified, or whoever answers in Exchange's place gets the passwords; name who vouches "
+                    "for Exchange's certificate with --ca-file FILE (ca_file), or its key with --spki-pin sha256/BASE64 (spki_pins), "
+                    "which a self-signed one may have too");
+  } else {
+    ignores_certificate_ = Assigned{{}, setting.name, setting.line};
+  }
+  return true;
+}
+
+bool Importer::read_places(const Setting& setting) {
+  const Words& words = setting.words;
+  bool place = words.any({"host", "hostname", "url", "uri", "address", "fqdn"}), port = words.any({"port"});
+  if (words.any({"proxy"}) && (place || port || words.any({"user", "username", "password"}))) {
+    leave(setting, "outbound proxies are tables of their own, [[proxy]] and [[upstream]]; docs/configuration.md describes them");
+    return true;
+  }
+  if (words.any({"external"}) && place) {
+    read_external(setting);
+    return true;
+  }
+  bool of_mail = setting.subject == Subject::mail || setting.subject == Subject::ews;
+  if (of_mail && place) {
+    read_upstream(setting);
+    return true;
+  }
+  if (of_mail && port) {
+    refuse(setting, "a port alone; write it behind the host, as https://mail.example.com:443, in the setting that names the host");
+    return true;
+  }
+  bool listens = words.any({"listen", "listener", "listening"}) || words.only({"server", "port"}) || words.only({"seg", "port"});
+  if (listens && port) {
+    read_port(setting);
+    return true;
+  }
+  return false;
+}
+
+// "https://host:port" or "host:port". What follows the port is one of the two paths that there are.
+void Importer::read_upstream(const Setting& setting) {
+  std::string text(setting.value);
+  if (text.find("://") == std::string::npos) text = "https://" + text;
+  Result<proto::Url> url = proto::Url::parse(text);
+  if (ascii_lower(text).starts_with("http://")) {
+    refuse(setting, "http:// would show passwords to the network; bellhop speaks TLS with Exchange: write https://");
+  } else if (!url) {
+    refuse(setting, fmt::format("is no https://host:port ({})", error_text(url.error())));
+  } else {
+    assign(table_of(setting), "upstream", quoted(fmt::format("{}:{}", url->ip && url->ip->v6 ? "https://[" + url->host + "]"
+                                                                                            : "https://" + url->host,
+                                                             url->port)), setting);
+  }
+}
+
+void Importer::read_external(const Setting& setting) {
+  std::string text(setting.value);
+  if (text.find("://") == std::string::npos) text = "https://" + text;
+  Result<proto::Url> url = proto::Url::parse(text);
+  if (!url || url->ip) {
+    refuse(setting, "is no https://host:port with a host name; routes are found by the name that clients use");
+    return;
+  }
+  if (std::ranges::find(hosts_, url->host) == hosts_.end()) hosts_.push_back(url->host);
+  hosts_from_ = fmt::format("{}, line {}", setting.name, setting.line);
+}
+
+void Importer::read_port(const Setting& setting) {
+  std::optional<uint64_t> port = parse_decimal(setting.value);
+  if (!port || *port == 0 || *port > 65'535) {
+    refuse(setting, "is no port from 1 to 65535");
+    return;
+  }
+  assign(listener_, "addresses", fmt::format("[\"0.0.0.0:{0}\", \"[::]:{0}\"]", *port), setting);
+}
+
+bool Importer::read_switches(const Setting& setting) {
+  const Words& words = setting.words;
+  if (words.any({"ews"}) && words.any({"proxy", "enable", "enabled"})) {
+    if (std::optional<bool> on = flag(setting)) ews_wanted_ = on;
+    return true;
+  }
+  if (words.any({"ntlm"})) {
+    std::optional<bool> on = flag(setting);
+    if (on && *on) {
+      refuse(setting, "NTLM proves a user to one TCP connection and cannot pass a gateway safely; let clients log on with OAuth or "
+                      "certificates (logon = \"kerberos\"), and remove this");
+    }
+    return true;
+  }
+  if (words.any({"kerberos", "kcd"})) {
+    bool names_one = words.any({"enabled", "enable"}) || words.only({"kerberos"}) || words.only({"kcd"});
+    std::optional<bool> on = names_one ? flag(setting) : std::nullopt;
+    if (on && *on) {
+      assign(mail_, "logon", quoted("kerberos"), setting);
+      leave(setting, "logon = \"kerberos\" needs [gateway.certificates] and [gateway.kerberos]; docs/kerberos.md goes through them");
+    }
+    if (!names_one) leave(setting, "what Kerberos needs stands in [gateway.kerberos] and [gateway.certificates]; docs/kerberos.md goes through it");
+    return true;
+  }
+  bool offloads = words.any({"offload", "offloaded"}), terminates = words.any({"terminate", "terminated"});
+  if ((offloads || terminates) && words.any({"ssl", "tls"})) {
+    std::optional<bool> on = flag(setting);
+    if (on && *on == offloads) {
+      refuse(setting, "the gateway ends TLS itself, or client certificates and channel bindings would be lost; let the balancer pass "
+                      "TCP through (listen.gateway.proxy_protocol tells the clients' addresses), and set this the other way");
+    }
+    return true;
+  }
+  if (words.any({"allow"}) && words.any({"policy", "policies", "compliance"})) {
+    std::optional<bool> on = flag(setting);
+    if (on && *on) {
+      refuse(setting, "no mail flows for devices that nothing is known of; what may pass is said by a [[policy.rule]] with on_unknown = "
+                      "\"allow\", and for how long old decisions hold by policy.source.stale_after_minutes; set this to false");
+    }
+    return true;
+  }
+  return false;
+}
+
+bool Importer::read_numbers(const Setting& setting) {
+  const Words& words = setting.words;
+  bool of_mail = setting.subject == Subject::mail || setting.subject == Subject::ews;
+  if (words.any({"timeout"})) {
+    if (!of_mail) {
+      leave(setting, "it does not say whose timeout it is; those of the listener are in [listen.gateway], those of Exchange in "
+                     "[gateway.route.activesync] and [gateway.route.ews]");
+    } else if (words.any({"connect", "connection", "connecting"})) {
+      read_timeout(setting, "connect_timeout_ms");
+    } else if (words.any({"idle", "keepalive"})) {
+      read_timeout(setting, "idle_timeout_ms");
+    } else if (words.any({"ping"})) {
+      read_timeout(setting, "parked_answer_timeout_ms");
+    } else {
+      read_timeout(setting, "answer_timeout_ms");
+    }
+    return true;
+  }
+  bool most = words.any({"max", "maximum", "limit"}) || (words.any({"pool"}) && words.any({"size"}));
+  if (of_mail && most && words.any({"connection", "connections", "pool"})) {
+    read_number(setting, "connections_max", 1);
+    return true;
+  }
+  return false;
+}
+
+void Importer::read_timeout(const Setting& setting, std::string_view key) {
+  const Words& words = setting.words;
+  bool seconds = words.any({"s", "sec", "secs", "second", "seconds"}), minutes = words.any({"min", "mins", "minute", "minutes"});
+  read_number(setting, key, minutes ? 60'000 : seconds ? 1'000 : 1);
+}
+
+void Importer::read_number(const Setting& setting, std::string_view key, uint64_t factor) {
+  const KeyRow& row = row_of(setting.subject == Subject::ews ? kEws : kActiveSync, key);
+  std::optional<uint64_t> number = parse_decimal(setting.value);
+  bool fits = number && *number <= row.max / factor && *number * factor >= row.min;
+  if (!fits) {
+    std::string_view hint = factor == 1 && row.unit == "ms" ? "; without a unit in its name it is read as milliseconds" : "";
+    refuse(setting, fmt::format("becomes {}, which is {}{}", key, accepted_text(row), hint));
+    return;
+  }
+  assign(table_of(setting), key, std::to_string(*number * factor), setting);
+}
+
+// What ours does in another way. The first words that fit say how.
+bool Importer::read_others(const Setting& setting) {
+  struct Other {
+    std::initializer_list<std::string_view> words;
+    std::string_view instead;
+  };
+  static constexpr std::string_view kPem =
+      "certificates and keys are PEM files: listen.gateway.certificate_file and private_key_file; "
+      "`openssl pkcs12 -in FILE.pfx -out FILE.pem -nodes` makes them of a PFX";
+  const Other others[] = {
+      {{"451", "302", "redirect", "redirects"}, "redirects of ActiveSync are followed and remembered: gateway.route.redirects"},
+      {{"delta", "bulk", "interval", "refresh"}, "how often compliance is asked for stands in [[policy.source]]"},
+      {{"pfx", "p12", "keystore", "truststore", "certificate", "cert", "jks"}, kPem},
+      {{"syslog", "log", "logger", "logging"}, "the log is JSON lines on standard output or in a file: [log]; journald and rsyslog take them on"},
+      {{"cluster", "clustering", "hazelcast"}, "nodes need no cluster: each asks the compliance source itself"},
+      {{"attachment", "attachments", "hyperlink", "hyperlinks", "classification", "transform"},
+       "mail passes as it is; rules are about devices, users and clients: [[policy.rule]]"},
+      {{"seg", "mem", "config", "configuration", "organization", "group"},
+       "a bellhop has its configuration in its own file"},
+  };
+  if (setting.subject == Subject::console) {
+    leave(setting, "the console's own interface is not spoken; compliance comes by PUT and PATCH /v1/compliance, from a file, or "
+                   "from a [[policy.source]] of kind \"uem\": docs/uem.md");
+    return true;
+  }
+  for (const Other& other : others) {
+    if (!setting.words.any(other.words)) continue;
+    leave(setting, other.instead);
+    return true;
+  }
+  return false;
+}
+
+// What holds for the mail server holds for its EWS too, where nothing else is said.
+void Importer::settle_ews() {
+  if (!ews_wanted_.value_or(ews_.contains("upstream"))) {
+    ews_.clear();
+    return;
+  }
+  for (const auto& [key, assigned] : mail_) ews_.try_emplace(key, assigned);
+  if (ews_.contains("upstream")) return;
+  ews_.clear();
+  refuse_line(0, "EWS is to be passed on, and no setting names its server; add ews.email.server.host.and.port=https://host:443");
+}
+
+void Importer::settle_trust() {
+  if (options_.ca_file.empty() && options_.spki_pins.empty()) return;
+  bool pins = options_.ca_file.empty();
+  Assigned trust{.value = pins ? quoted_list(options_.spki_pins) : quoted(options_.ca_file),
+                 .from = ignores_certificate_ ? "in place of " + ignores_certificate_->from : pins ? "--spki-pin" : "--ca-file",
+                 .line = ignores_certificate_ ? ignores_certificate_->line : 0};
+  for (Table* table : {&mail_, &ews_}) {
+    if (table->contains("upstream")) table->insert_or_assign(pins ? "spki_pins" : "ca_file", trust);
+  }
+  for (const std::string& pin : options_.spki_pins) {
+    if (std::string_view wrong = refuse_spki_pin(pin); !wrong.empty()) refuse_line(0, fmt::format("--spki-pin: it {}", wrong));
+  }
+}
+
+void Importer::settle_hosts() {
+  for (const std::string& host : options_.hosts) {
+    std::string name = ascii_lower(host);
+    if (!is_host_name(name)) {
+      refuse_line(0, fmt::format("--host: \"{}\" is no host name", shown(host)));
+    } else if (std::ranges::find(hosts_, name) == hosts_.end()) {
+      hosts_.push_back(std::move(name));
+    }
+  }
+  if (hosts_.empty()) {
+    refuse_line(0, "no setting says which host name clients use (the external URL); give it with --host mail.example.com");
+  }
+  route_.insert_or_assign("hosts", Assigned{quoted_list(hosts_), hosts_from_, 0});
+}
+
+void Importer::write_table(std::string_view section, const Table& table, std::string_view brackets) {
+  auto to = std::back_inserter(import_.toml);
+  fmt::format_to(to, "\n{}{}{}\n", brackets, section, brackets == "[" ? "]" : "]]");
+  // In the order of the reference.
+  const SectionRow* known = find_config_section(section);
+  BH_CHECK(known != nullptr);
+  size_t written = 0;
+  for (const KeyRow& row : known->keys) {
+    auto place = table.find(row.name);
+    if (place == table.end()) continue;
+    const Assigned& assigned = place->second;
+    fmt::format_to(to, "{} = {}", row.name, assigned.value);
+    if (!assigned.from.empty()) fmt::format_to(to, "  # {}", assigned.from);
+    if (assigned.line != 0) fmt::format_to(to, ", line {}", assigned.line);
+    import_.toml += '\n';
+    ++written;
+  }
+  BH_CHECK(written == table.size());
+}
+
+SegImport Importer::finish() {
+  settle_ews();
+  settle_trust();
+  settle_hosts();
+  bool mail = mail_.contains("upstream"), ews = ews_.contains("upstream");
+  if (!mail && !ews) refuse_line(0, "no setting names the mail server; add email.server.host.and.port=https://host:443");
+  if (std::ranges::any_of(import_.notes, &SegNote::refused)) return std::move(import_);
+  fmt::format_to(std::back_inserter(import_.toml),
+                 "# A gateway as {} describes it. Needed besides: certificate_file and private_key_file in [listen.gateway],\n"
+                 "# rules in [policy], and, where this process is nothing else, roles = [\"gateway\"] at the top of the file.\n",
+                 shown(options_.file_name));
+  write_table(kListener, listener_, "[");
+  write_table(kRoute, route_, "[[");
+  if (mail) write_table(kActiveSync, mail_, "[");
+  if (ews) write_table(kEws, ews_, "[");
+  if (!ews) {
+    import_.toml += "\n# EWS is not passed on, for no setting asks for it. [gateway.route.ews] with its upstream would.\n";
+  }
+  return std::move(import_);
+}
+
+}  // namespace
+
+SegImport import_seg(std::string_view text, const SegImportOptions& options) {
+  Importer importer(options);
+  auto properties = proto::parse_properties(text);
+  if (!properties) {
+    return {.toml = {}, .notes = {{properties.error().line, true,
+                                   fmt::format("{}; the settings are lines NAME=VALUE", properties.error().what)}}};
+  }
+  for (const proto::Property& property : *properties) importer.read(property);
+  return importer.finish();
+}
+
+}  // namespace bellhop::service

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between the gateway and Exchange: connections, long polls, redirects, cookies, servers that fail.
+#include "tests/gateway/scene.h"
+
+#include <algorithm>
+#include <set>
+
+namespace bellhop::service::gateway_test {
+namespace {
+
+using proto::ActiveSyncCommand;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+Task<void> one_user_each(Scene& scene) {
+  std::string anna = basic("anna@example.com"), bob = basic("bob@example.com"), body = soap("GetItem");
+  std::string wrong = basic("anna@example.com", "guessed");
+  for (std::string_view who : {anna, anna, bob, std::string(), anna, wrong, std::string(), bob}) {
+    EXPECT_EQ((co_await scene.ask(ews(who, body))).status, 200);
+    co_await scene.until_idle();
+  }
+  const auto& seen = scene.exchange.seen;
+  CO_ASSERT(seen.size() == 8);
+  EXPECT_EQ(seen[0]->connection, seen[1]->connection);  // kept for the same credentials
+  EXPECT_EQ(seen[0]->connection, seen[4]->connection);
+  EXPECT_EQ(seen[2]->connection, seen[7]->connection);
+  EXPECT_EQ(seen[3]->connection, seen[6]->connection);  // nobody's
+  std::set<uint16_t> different = {seen[0]->connection, seen[2]->connection, seen[3]->connection, seen[5]->connection};
+  EXPECT_EQ(different.size(), 4u);
+  EXPECT_EQ(scene.metrics.value(metric::gateway_connections_reused), 4u);
+}
+TEST(GatewayForward, AConnectionServesTheSameCredentialsOnly) { Scene::run(one_user_each); }
+
+Task<void> shared(Scene& scene) {
+  std::string anna = basic("anna@example.com"), bob = basic("bob@example.com"), body = soap("GetItem");
+  bool persistent = false;
+  scene.exchange.respond = [&](const Seen&) {
+    return persistent ? Reply{.fields = {{"Persistent-Auth", "true"}}, .body = "x"} : Reply{.body = "x"};
+  };
+  EXPECT_EQ((co_await scene.ask(ews(anna, body))).status, 200);
+  co_await scene.until_idle();
+  EXPECT_EQ((co_await scene.ask(ews(bob, body))).status, 200);
+  co_await scene.until_idle();
+  EXPECT_EQ((co_await scene.ask(ews("", body))).status, 200);
+  co_await scene.until_idle();
+  persistent = true;
+  EXPECT_EQ((co_await scene.ask(ews(anna, body))).status, 200);
+  co_await scene.until_idle();
+  EXPECT_EQ((co_await scene.ask(ews(bob, body))).status, 200);
+  const auto& seen = scene.exchange.seen;
+  CO_ASSERT(seen.size() == 5);
+  EXPECT_EQ(seen[0]->connection, seen[1]->connection);
+  EXPECT_NE(seen[0]->connection, seen[2]->connection);
+  EXPECT_EQ(seen[1]->connection, seen[3]->connection);
+  EXPECT_NE(seen[3]->connection, seen[4]->connection);  // Exchange said that it keeps the logon
+}
+TEST(GatewayForward, SharedConnectionsEndWhereExchangeKeepsTheLogon) {
+  Scene::run(shared, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.share_connections = true; }});
+}
+
+Task<void> client_leaves(Scene& scene) {
+  Event never;
+  scene.exchange.respond = [&](const Seen&) { return Reply{.hold = &never}; };
+  std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::ping);
+  std::string target = activesync_target("Ping", "anna@example.com", "ABC123");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  EXPECT_TRUE(co_await peer->settle());
+  Ask ask = activesync(authorization, target, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await scene.until_seen(1));
+  co_await peer->close();
+  EXPECT_TRUE(co_await scene.until_ended(1));
+  EXPECT_EQ(scene.exchange.stopped, 1);
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::client_left), 1u);
+}
+class GatewayForwardOver : public testing::TestWithParam<Wire> {};
+INSTANTIATE_TEST_SUITE_P(Wires, GatewayForwardOver, testing::Values(Wire::http1, Wire::http1_tls, Wire::http2),
+                         [](const auto& info) { return wire_name(info.param); });
+TEST_P(GatewayForwardOver, AClientThatLeavesEndsItsPingAtExchange) { Scene::run(client_leaves, {.wire = GetParam()}); }
+
+Task<void> ping_answers(Scene& scene) {
+  Event mail;
+  scene.exchange.respond = [&](const Seen&) { return Reply{.body = "new", .hold = &mail}; };
+  std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::ping);
+  std::string target = activesync_target("Ping", "anna@example.com", "ABC123");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  EXPECT_TRUE(co_await peer->settle());
+  Ask ask = activesync(authorization, target, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await scene.until_seen(1));
+  mail.set();
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].body, "new");
+  co_await peer->close();
+}
+TEST_P(GatewayForwardOver, APingIsAnsweredWhenExchangeDoes) { Scene::run(ping_answers, {.wire = GetParam()}); }
+
+// ---- Redirects ----
+
+void redirect_once(Scene& scene, uint16_t status, std::string location) {
+  scene.exchange.respond = [&scene, status, location](const Seen& seen) {
+    if (seen.host.ends_with(std::to_string(scene.second_port))) return Reply{.body = "at the second"};
+    return Reply{.status = status, .fields = {{status == 451 ? "X-MS-Location" : "Location", location}}};
+  };
+}
+
+Task<void> follows(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::sync);
+  std::string target = activesync_target("Sync", "anna@example.com", "ABC123");
+  for (uint16_t status : {uint16_t{451}, uint16_t{302}}) {
+    size_t before = scene.exchange.seen.size();
+    redirect_once(scene, status, scene.second() + "/Microsoft-Server-ActiveSync");
+    Peer::Answer answer = co_await scene.ask(activesync(authorization, target, body));
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body, "at the second");
+    EXPECT_THAT(answer.fields, Not(HasSubstr("location")));
+    CO_ASSERT(scene.exchange.seen.size() == before + 2);
+    EXPECT_EQ(scene.exchange.seen[before + 1]->body, body);
+    EXPECT_EQ(scene.exchange.seen[before + 1]->target, target);
+    EXPECT_EQ(scene.exchange.seen[before + 1]->field("authorization"), authorization);
+    // From now on it goes there at once, for this account.
+    EXPECT_EQ((co_await scene.ask(activesync(authorization, target, body))).body, "at the second");
+    EXPECT_EQ(scene.exchange.seen.size(), before + 3);
+    EXPECT_EQ(scene.gateway->redirects().size(), 1u);
+    EXPECT_EQ(scene.gateway->redirects().list(10, io::now()).at(0).status, status);
+    EXPECT_EQ(scene.gateway->redirects().clear(status), 1u);
+  }
+  EXPECT_EQ(scene.metrics.value(metric::gateway_redirects, RedirectResult::learned), 2u);
+  EXPECT_EQ(scene.metrics.value(metric::gateway_redirects, RedirectResult::known), 2u);
+}
+TEST(GatewayForward, FollowsRedirectsToServersOfTheConfigurationAndRemembersThem) {
+  Scene::run(follows, {.configure = [](Config& config, const Scene& scene) {
+               config.gateway.routes[0].activesync.redirect_to = {scene.second()};
+             }});
+}
+
+Task<void> strangers(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::sync);
+  std::string target = activesync_target("Sync", "anna@example.com", "ABC123");
+  std::string own = fmt::format("https://127.0.0.1:{}/Microsoft-Server-ActiveSync", scene.exchange_port);
+  for (std::string location : {std::string("https://evil.test/Microsoft-Server-ActiveSync"), std::string("http://127.0.0.1/Microsoft-Server-ActiveSync"),
+                               scene.second() + "/owa", std::string("/Microsoft-Server-ActiveSync"), std::string(),
+                               own /* round in circles */}) {
+    redirect_once(scene, 451, location);
+    Peer::Answer answer = co_await scene.ask(activesync(authorization, target, body));
+    EXPECT_EQ(answer.status, 502) << location;
+    EXPECT_THAT(answer.fields, Not(HasSubstr("location"))) << location;
+    EXPECT_THAT(answer.body, IsEmpty());
+    (void)scene.gateway->redirects().clear();
+  }
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::unavailable_redirect), 6u);
+  EXPECT_EQ(scene.metrics.value(metric::gateway_redirects, RedirectResult::refused), 6u);
+}
+TEST(GatewayForward, NeverGoesToAServerThatIsNotConfiguredNorNamesItToTheClient) { Scene::run(strangers); }
+
+Task<void> large_redirected(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = soap("CreateItem", {}, std::string(40'000, 'x'));
+  redirect_once(scene, 302, scene.second() + "/ews/exchange.asmx");
+  Peer::Answer answer = co_await scene.ask(ews(authorization, body));
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_THAT(answer.fields, HasSubstr("retry-after: 1\n"));
+  EXPECT_EQ((co_await scene.ask(ews(authorization, body))).body, "at the second");
+}
+TEST(GatewayForward, AsksTheClientToRepeatALargeRequestThatWasRedirected) {
+  Scene::run(large_redirected, {.configure = [](Config& config, const Scene& scene) {
+               config.gateway.routes[0].ews.redirect_to = {scene.second()};
+             }});
+}
+
+Task<void> rewrites(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::sync);
+  std::string target = activesync_target("Sync", "anna@example.com", "ABC123");
+  redirect_once(scene, 451, scene.second() + "/Microsoft-Server-ActiveSync");
+  Peer::Answer answer = co_await scene.ask(activesync(authorization, target, body));
+  EXPECT_EQ(answer.status, 451);
+  EXPECT_THAT(answer.fields, HasSubstr("x-ms-location: https://y.example.com/microsoft-server-activesync"));
+  EXPECT_EQ(scene.exchange.seen.size(), 1u);
+}
+TEST(GatewayForward, RewritesARedirectToTheHostOfAnotherRoute) {
+  Scene::run(rewrites, {.configure = [](Config& config, const Scene& scene) {
+               GatewayRouteConfig other = config.gateway.routes[0];
+               config.gateway.routes[0].redirects = GatewayRedirects::rewrite;
+               other.hosts = {"y.example.com"};
+               other.activesync.upstream = scene.second();
+               config.gateway.routes.push_back(other);
+             }});
+}
+
+// ---- Cookies ----
+
+std::string jar_of(const Peer::Answer& answer) {
+  size_t at = answer.fields.find("set-cookie: ");
+  if (at == std::string::npos) return {};
+  std::string cookie = answer.fields.substr(at + 12);
+  return cookie.substr(0, cookie.find(';'));
+}
+
+Task<void> cookies(Scene& scene) {
+  scene.exchange.respond = [](const Seen& seen) {
+    if (seen.has("cookie")) return Reply{.body = "x"};
+    return Reply{.fields = {{"Set-Cookie", "X-BackEndOverrideCookie=ex1.example.test~1; path=/; secure; HttpOnly"}}, .body = "x"};
+  };
+  std::string anna = basic("anna@example.com"), bob = basic("bob@example.com"), body = soap("Subscribe");
+  // The field's names come in lower case and its values as they are, so the answer is looked at as it came.
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(anna, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  size_t at = ascii_lower(peer->received).find("set-cookie: ");
+  CO_ASSERT(at != std::string::npos);
+  std::string jar = peer->received.substr(at + 12);
+  jar.resize(jar.find(';'));
+  co_await peer->close();
+  EXPECT_THAT(jar, Not(HasSubstr("ex1")));
+  EXPECT_THAT(jar, Not(HasSubstr("BackEnd")));
+  auto ask_with = [&](std::string_view who, std::string_view cookie) {
+    Ask again = ews(who, body);
+    again.fields.emplace_back("Cookie", cookie);
+    return again;
+  };
+  std::string mixed = "X-BEResource=evil~1; " + jar + "; X-BackEndOverrideCookie=evil~1";
+  EXPECT_THAT(jar_of(co_await scene.ask(ask_with(anna, mixed))), IsEmpty());
+  EXPECT_EQ(scene.exchange.seen.at(1)->field("cookie"), "X-BackEndOverrideCookie=ex1.example.test~1");
+  // Another account's jar does not open, nor does one that was changed, nor a cookie that we did not seal.
+  (void)co_await scene.ask(ask_with(bob, jar));
+  std::string broken = jar;
+  broken.back() = broken.back() == 'A' ? 'B' : 'A';
+  (void)co_await scene.ask(ask_with(anna, broken));
+  (void)co_await scene.ask(ask_with(anna, "X-BackEndOverrideCookie=evil~1"));
+  for (size_t i = 2; i < 5; ++i) EXPECT_FALSE(scene.exchange.seen.at(i)->has("cookie")) << i;
+}
+TEST(GatewayForward, ClientsCarryExchangesCookiesButCannotWriteThem) { Scene::run(cookies); }
+
+// ---- Servers that fail ----
+
+Task<void> silent(Scene& scene) {
+  Event never;
+  scene.exchange.respond = [&](const Seen&) { return Reply{.hold = &never}; };
+  std::string authorization = basic("anna@example.com"), body = soap("GetItem");
+  EXPECT_EQ((co_await scene.ask(ews(authorization, body))).status, 504);
+  EXPECT_TRUE(co_await scene.until_ended(1));
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::unavailable_timeout), 1u);
+}
+TEST(GatewayForward, GivesUpAnExchangeThatIsSilent) {
+  Scene::run(silent, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.answer_timeout_ms = 1'000; }});
+}
+
+Task<void> dead(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = soap("GetItem");
+  for (int i = 0; i < 4; ++i) EXPECT_EQ((co_await scene.ask(ews(authorization, body))).status, 502);
+  Peer::Answer answer = co_await scene.ask(ews(authorization, body));
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_THAT(answer.fields, HasSubstr("retry-after: 30"));
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::unavailable_breaker), 1u);
+  auto states = scene.gateway->upstreams();
+  CO_ASSERT(states.size() == 1);
+  EXPECT_EQ(states[0].breaker, CircuitBreaker::State::open);
+  EXPECT_EQ(states[0].failures, 4u);
+  EXPECT_EQ(scene.metrics.value(metric::gateway_breakers_open), 1u);
+  EXPECT_THAT(scene.log_text(), HasSubstr("gateway_breaker_opened"));
+  // The other endpoint is another server.
+  std::string target = activesync_target("Sync", "anna", "ABC123"), sync = wbxml(ActiveSyncCommand::sync);
+  EXPECT_EQ((co_await scene.ask(activesync(authorization, target, sync))).status, 200);
+}
+TEST(GatewayForward, GivesADeadServerARest) {
+  Scene::run(dead, {.configure = [](Config& config, const Scene&) {
+               GatewayEndpointConfig& endpoint = config.gateway.routes[0].ews;
+               endpoint.upstream = "https://127.0.0.1:1";
+               endpoint.breaker_window_requests = 4;
+             }});
+}
+
+Task<void> hung_up(Scene& scene) {
+  // Exchange closes a connection as its second request comes.
+  scene.exchange.respond = [&](const Seen& seen) {
+    size_t before = std::ranges::count_if(scene.exchange.seen, [&](const auto& other) { return other->connection == seen.connection; });
+    return before > 0 ? Reply{.hang_up = true} : Reply{.body = "fine"};
+  };
+  std::string authorization = basic("anna@example.com"), read = soap("GetItem"), send = soap("SendItem");
+  EXPECT_EQ((co_await scene.ask(ews(authorization, read))).status, 200);
+  co_await scene.until_idle();
+  EXPECT_EQ((co_await scene.ask(ews(authorization, read))).status, 200);
+  EXPECT_EQ(scene.exchange.seen.size(), 3u);
+  co_await scene.until_idle();
+  // What must not happen twice is the client's to repeat.
+  EXPECT_EQ((co_await scene.ask(ews(authorization, send))).status, 502);
+  EXPECT_EQ(scene.exchange.seen.size(), 4u);
+  co_await scene.until_idle();
+  // On a connection of its own a hang-up is an answer, too.
+  scene.exchange.respond = [](const Seen&) { return Reply{.hang_up = true}; };
+  EXPECT_EQ((co_await scene.ask(ews(authorization, read))).status, 502);
+  EXPECT_EQ(scene.exchange.seen.size(), 5u);
+}
+TEST(GatewayForward, SendsARequestAgainThatMetADyingConnectionUnlessItMustNotHappenTwice) { Scene::run(hung_up); }
+
+Task<void> other_certificate(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = soap("GetItem");
+  EXPECT_EQ((co_await scene.ask(ews(authorization, body))).status, 502);
+  EXPECT_EQ(scene.exchange.seen.size(), 0u);
+}
+TEST(GatewayForward, NeverSpeaksToAServerWithAnotherKey) {
+  Scene::run(other_certificate, {.configure = [](Config& config, const Scene&) {
+               config.gateway.routes[0].ews.spki_pins = {"sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
+             }});
+}
+
+Task<void> early(Scene& scene) {
+  scene.exchange.respond = [](const Seen&) { return Reply{.status = 401, .fields = {{"WWW-Authenticate", "Basic realm=\"x\""}}, .early = true}; };
+  std::string body = soap("CreateItem", {}, std::string(scene.fixture.http2() ? 15'000 : 60'000, 'x'));
+  EXPECT_EQ((co_await scene.ask(ews("", body))).status, 401);
+}
+TEST_P(GatewayForwardOver, AnAnswerMayComeBeforeTheBodyIsThrough) { Scene::run(early, {.wire = GetParam()}); }
+
+Task<void> reloads(Scene& scene) {
+  Event release;
+  scene.exchange.respond = [&](const Seen& seen) {
+    return seen.body.find("FindItem") != std::string::npos ? Reply{.body = "old", .hold = &release} : Reply{.body = "new"};
+  };
+  std::string authorization = basic("anna@example.com"), slow = soap("FindItem"), body = soap("GetItem");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(authorization, slow);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await scene.until_seen(1));
+  scene.reload([](Config& config) { config.gateway.routes[0].hosts = {"z.example.com"}; });
+  EXPECT_EQ((co_await scene.ask(ews(authorization, body))).status, 421);
+  scene.reload([](Config& config) { config.gateway.routes[0].hosts = {"x.example.com"}; });
+  EXPECT_EQ((co_await scene.ask(ews(authorization, body))).body, "new");
+  release.set();
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].body, "old");
+  co_await peer->close();
+}
+TEST(GatewayForward, AReloadLeavesRequestsUnderWayAlone) { Scene::run(reloads); }
+
+Task<void> stops(Scene& scene) {
+  Event never;
+  scene.exchange.respond = [&](const Seen&) { return Reply{.hold = &never}; };
+  std::string authorization = basic("anna@example.com"), body = soap("GetItem");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  EXPECT_TRUE(co_await peer->settle());
+  Ask ask = ews(authorization, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await scene.until_seen(1));
+  scene.stop_work();
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].status, 503);
+  EXPECT_THAT(peer->answers[0].fields, HasSubstr("retry-after: 30"));
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::refused_stopping), 1u);
+  co_await peer->close();
+}
+TEST_P(GatewayForwardOver, HandsBackWhatADrainCannotWaitFor) { Scene::run(stops, {.wire = GetParam()}); }
+
+}  // namespace
+}  // namespace bellhop::service::gateway_test

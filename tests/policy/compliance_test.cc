@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/compliance.h"
+
+#include "core/sleep.h"
+#include "service/compliance_file.h"
+#include "service/error_texts.h"
+#include "tests/policy/policy_fixture.h"
+
+namespace bellhop::service {
+namespace {
+
+// What is known of a device; nothing where it is unknown.
+std::optional<DeviceFacts> facts_of(PolicyScene& scene, std::string_view device, std::string_view tenant = "acme") {
+  DeviceFacts facts;
+  if (!scene.compliance->find(tenant, compliance_key(device), facts)) return std::nullopt;
+  return facts;
+}
+
+POLICY_TEST(Compliance, IsThereAgainAfterARestart) {
+  (void)co_await scene.replace({{.device_id = "ApplF1", .other_ids = {"phone1"}, .account = "ann@example.com", .managed = Known::yes,
+                           .model = "Phone 9", .last_contact = at_day(-1)},
+                          scene.line("b")});
+  (void)co_await scene.update({{.device_id = "b", .encrypted = Known::no}, scene.line("c")});
+  (void)co_await scene.replace({scene.line("theirs")}, "other");
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("c"), ComplianceHold::wiped));
+  co_await scene.begin();
+  auto facts = facts_of(scene, "PHONE1");
+  EXPECT_TRUE(facts.has_value());
+  EXPECT_EQ(facts->model, "Phone 9");
+  EXPECT_EQ(facts->managed, Known::yes);
+  EXPECT_EQ(facts->last_contact, at_day(-1));
+  EXPECT_EQ(facts->account, account_word(scene.compliance->account("acme", "ann@example.com")));
+  EXPECT_EQ(facts_of(scene, "b")->encrypted, Known::no);
+  EXPECT_TRUE(facts_of(scene, "c").has_value());
+  EXPECT_FALSE(facts_of(scene, "theirs").has_value());
+  EXPECT_TRUE(facts_of(scene, "theirs", "other").has_value());
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("c")), ComplianceHold::wiped);
+  EXPECT_EQ(scene.compliance->hold("other", compliance_key("c")), ComplianceHold::none);
+  EXPECT_EQ(scene.compliance->take_wipes().size(), 1u);
+}
+
+POLICY_TEST(Compliance, BothSpellingsOfADeviceAreOne) {
+  (void)co_await scene.replace({scene.line("4E696E65343338334146333436383630")});  // "Nine4383AF346860"
+  EXPECT_TRUE(facts_of(scene, "nine4383af346860").has_value());
+}
+
+POLICY_TEST(Compliance, ABulkReplacesAsAWhole) {
+  (void)co_await scene.replace({scene.line("a"), scene.line("b")});
+  uint64_t before = scene.compliance->changes();
+  ComplianceBulk bulk = scene.compliance->begin("acme");
+  EXPECT_TRUE(scene.compliance->add(bulk, scene.line("c")));
+  EXPECT_TRUE(facts_of(scene, "a").has_value());
+  EXPECT_FALSE(facts_of(scene, "c").has_value()) << "not before it is whole";
+  EXPECT_EQ(scene.compliance->changes(), before);
+  EXPECT_TRUE(co_await scene.compliance->replace(std::move(bulk)));
+  EXPECT_FALSE(facts_of(scene, "a").has_value());
+  EXPECT_TRUE(facts_of(scene, "c").has_value());
+  EXPECT_GT(scene.compliance->changes(), before);
+  EXPECT_EQ(scene.compliance->counts("acme").names, 1u);
+}
+
+// Looks at each turn of the loop: a reader that saw half of a bulk would find "a" and "c" together, or neither.
+Task<void> watch_bulk(PolicyScene* scene, bool* end, uint64_t* looks, uint64_t* halves) {
+  while (!*end) {
+    ++*looks;
+    bool old_one = facts_of(*scene, "a").has_value(), new_one = facts_of(*scene, "c").has_value();
+    *halves += old_one == new_one;
+    co_await yield_now();
+  }
+}
+
+POLICY_TEST(Compliance, NobodySeesHalfOfABulk) {
+  (void)co_await scene.replace({scene.line("a")});
+  ComplianceBulk bulk = scene.compliance->begin("acme");
+  for (int i = 0; i < 5'000; ++i) EXPECT_TRUE(scene.compliance->add(bulk, scene.line("d" + std::to_string(i))));
+  EXPECT_TRUE(scene.compliance->add(bulk, scene.line("c")));
+  bool end = false;
+  uint64_t looks = 0, halves = 0;
+  TaskScope scope(&co_await current_context());
+  scope.spawn(watch_bulk(&scene, &end, &looks, &halves));
+  EXPECT_TRUE(co_await scene.compliance->replace(std::move(bulk)));
+  end = true;
+  co_await scope.join();
+  EXPECT_GT(looks, 10u);
+  EXPECT_EQ(halves, 0u);
+  EXPECT_TRUE(facts_of(scene, "d4999").has_value());
+}
+
+POLICY_TEST(Compliance, ABulkThatACrashCutShortLeavesTheDataBefore) {
+  (void)co_await scene.replace({scene.line("a")});
+  uint32_t set = (co_await scene.store->newest_compliance_set()).value();
+  // What a bulk had written when the process died: rows of a set that no tenant has.
+  store::ComplianceWrite half{.set = set + 1, .puts = {{compliance_key("b"), {}}}, .erased = {}};
+  EXPECT_TRUE(co_await scene.store->write_compliance(half));
+  co_await scene.begin();
+  EXPECT_TRUE(facts_of(scene, "a").has_value());
+  EXPECT_FALSE(facts_of(scene, "b").has_value());
+  (void)co_await scene.replace({scene.line("c")});
+  EXPECT_FALSE(facts_of(scene, "b").has_value());
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.compliance->run());
+  EXPECT_TRUE(co_await sleep_for(std::chrono::seconds(3)));
+  scope.request_stop();
+  co_await scope.join();
+  EXPECT_EQ((co_await scene.store->counts()).value().compliance, 1u) << "rows of other sets are swept";
+}
+
+POLICY_TEST(Compliance, ADeltaChangesWhatItNames) {
+  (void)co_await scene.replace({{.device_id = "a", .other_ids = {"a2"}, .managed = Known::yes, .model = "M"}, scene.line("b")});
+  ComplianceChange change = co_await scene.update(
+      {{.device_id = "a2", .compromised = Known::yes}, {.device_id = "b", .removed = true}, scene.line("new")});
+  EXPECT_EQ(change.lines, 3u);
+  EXPECT_EQ(change.removed, 1u);
+  EXPECT_EQ(change.names, 3u);
+  auto facts = facts_of(scene, "a");
+  EXPECT_EQ(facts->compromised, Known::yes) << "by another name";
+  EXPECT_EQ(facts->managed, Known::yes) << "what is not named stays";
+  EXPECT_FALSE(facts_of(scene, "b").has_value());
+  EXPECT_TRUE(facts_of(scene, "new").has_value());
+  (void)co_await scene.update({{.device_id = "b", .removed = true}, scene.line("b"), {.device_id = "a", .managed = Known::unknown, .model = ""}});
+  EXPECT_TRUE(facts_of(scene, "b").has_value()) << "in the order of the lines";
+  co_await scene.begin();
+  EXPECT_TRUE(facts_of(scene, "b").has_value());
+  EXPECT_EQ(facts_of(scene, "a2")->managed, Known::unknown);
+  EXPECT_EQ(facts_of(scene, "a2")->model, "");
+}
+
+POLICY_TEST(Compliance, ManyDeltasInOneAreTaken) {
+  std::vector<ComplianceLine> lines;
+  for (int i = 0; i < 3'000; ++i) lines.push_back({.device_id = "d" + std::to_string(i), .managed = Known::yes});
+  ComplianceChange change = co_await scene.update(std::move(lines));
+  EXPECT_EQ(change.names, 3'000u);
+  co_await scene.begin();
+  EXPECT_EQ(scene.compliance->counts("acme").names, 3'000u);
+}
+
+POLICY_TEST(Compliance, NoLineLiftsAHold) {
+  (void)co_await scene.replace({scene.line("a"), scene.line("b")});
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("a"), ComplianceHold::wiped));
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("b"), ComplianceHold::blocked));
+  ComplianceChange change = co_await scene.replace({{.device_id = "a", .override_to = ComplianceOverride::none}, scene.line("b")});
+  EXPECT_EQ(change.held, 2u);
+  change = co_await scene.update({{.device_id = "a", .override_to = ComplianceOverride::allow}, {.device_id = "b", .removed = true}});
+  EXPECT_EQ(change.held, 2u);
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::wiped);
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::blocked);
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("a"), ComplianceHold::blocked));
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::wiped) << "a block does not lift a wipe";
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("a"), ComplianceHold::none));
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::none);
+  co_await scene.begin();
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::none);
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::blocked);
+}
+
+POLICY_TEST(Compliance, AHoldIsOfAllNamesOfADevice) {
+  Policy policy = scene.policy("");
+  (void)co_await scene.replace({{.device_id = "a", .other_ids = {"a2", "a3"}}});
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("a2"), ComplianceHold::blocked));
+  for (std::string_view name : {"a", "a2", "a3"}) EXPECT_FALSE(policy.decide(scene.question(name)).allowed()) << name;
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("a2"), ComplianceHold::none));
+  for (std::string_view name : {"a", "a2", "a3"}) EXPECT_TRUE(policy.decide(scene.question(name)).allowed()) << name;
+}
+
+POLICY_TEST(Compliance, AWipeInTheDataCountsUntilItIsLiftedByName) {
+  (void)co_await scene.replace({{.device_id = "a", .wiped = true}});
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::wiped);
+  EXPECT_EQ(scene.compliance->take_wipes().size(), 1u);
+  EXPECT_TRUE(scene.compliance->take_wipes().empty());
+  (void)co_await scene.replace({{.device_id = "a", .wiped = true}});
+  EXPECT_TRUE(scene.compliance->take_wipes().empty()) << "it is wiped already";
+  (void)co_await scene.replace({scene.line("a")});
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::wiped);
+  ComplianceChange change = co_await scene.update({{.device_id = "b", .wiped = true}});
+  EXPECT_EQ(change.wiped.size(), 1u);
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::wiped);
+}
+
+POLICY_TEST(Compliance, TakesNoMoreThanItMay) {
+  scene.compliance->set_names_max(2);
+  ComplianceBulk bulk = scene.compliance->begin("acme");
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "a", .other_ids = {"a2"}}));
+  Status third = scene.compliance->add(bulk, scene.line("b"));
+  EXPECT_TRUE(!third && is(third.error(), ServiceError::compliance_limit));
+  (void)co_await scene.replace({scene.line("a"), scene.line("b")});
+  auto updated = co_await scene.compliance->update("acme", {scene.line("c")});
+  EXPECT_TRUE(!updated && is(updated.error(), ServiceError::compliance_limit));
+  EXPECT_TRUE(co_await scene.compliance->update("acme", {scene.line("a"), scene.line("b")})) << "those are known";
+}
+
+POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
+  Policy policy = scene.policy("[policy]\nenabled = true\n");
+  (void)co_await scene.replace({scene.line("a")});
+  PolicyQuestion question = scene.question("a");
+  scene.compliance->note_success("acme", SourceKind::uem, std::chrono::minutes(10));
+  question.now = io::wall_now();
+  EXPECT_TRUE(policy.decide(question).allowed());
+  scene.compliance->note_failure("acme", SourceKind::uem, SourceState::unreachable, "no answer", std::chrono::minutes(10));
+  EXPECT_TRUE(policy.decide(question).allowed()) << "the last data counts for a while";
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::unreachable);
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.compliance->run());
+  uint64_t before = scene.compliance->changes();
+  EXPECT_TRUE(co_await sleep_for(std::chrono::minutes(11)));
+  question.now = io::wall_now();
+  EXPECT_GT(scene.compliance->changes(), before) << "who waits on a decision hears of it";
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::stale);
+  PolicyDecision decision = policy.decide(question);
+  EXPECT_EQ(decision.verdict, Verdict::unavailable);
+  EXPECT_EQ(decision.reason, PolicyReason::stale);
+  question.tenant = "other";
+  EXPECT_EQ(policy.decide(question).verdict, Verdict::block) << "the other tenant has no such source";
+  question.tenant = "acme";
+  scene.compliance->note_success("acme", SourceKind::uem, std::chrono::minutes(10));
+  EXPECT_TRUE(policy.decide(question).allowed());
+  scope.request_stop();
+  co_await scope.join();
+}
+
+// ---- The watched file ----
+
+Status write(const std::string& path, std::string_view text) { return io::write_file(path, as_bytes(text), 0600); }
+
+POLICY_TEST(ComplianceFile, IsTakenOnceItIsAtRestAndKeptWhereItBreaks) {
+  const std::string path = "/data/devices.jsonl";
+  EXPECT_TRUE(io::make_folder("/data", 0700));
+  ComplianceFile file(*scene.compliance, "acme", path);
+  constexpr Duration kStale = std::chrono::hours(1);
+  auto look = co_await file.look(kStale, 1 << 20);
+  EXPECT_FALSE(look.good) << "it is not there";
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::unreachable);
+  EXPECT_NE(scene.compliance->source("acme").complaint.find(path), std::string::npos);
+
+  EXPECT_TRUE(write(path, R"({"deviceId":"a"})"));
+  look = co_await file.look(kStale, 1 << 20);
+  EXPECT_FALSE(facts_of(scene, "a").has_value()) << "it may still be written";
+  EXPECT_TRUE(file.unsettled());
+  look = co_await file.look(kStale, 1 << 20);
+  EXPECT_TRUE(look.good && look.changed);
+  EXPECT_TRUE(facts_of(scene, "a").has_value());
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::fresh);
+
+  for (std::string_view bad : {R"({"deviceId":"b"} {"deviceId":"c","managed":7})", R"({"deviceId":"b"} {"device)", "", "[]"}) {
+    EXPECT_TRUE(write(path, bad));
+    look = co_await file.look(kStale, 1 << 20);
+    look = co_await file.look(kStale, 1 << 20);
+    EXPECT_FALSE(look.good) << bad;
+    EXPECT_EQ(scene.compliance->source("acme").state, SourceState::broken);
+    EXPECT_TRUE(facts_of(scene, "a").has_value()) << "the last data counts";
+    EXPECT_FALSE(facts_of(scene, "b").has_value());
+    look = co_await file.look(kStale, 1 << 20);
+    EXPECT_FALSE(look.changed) << "the same fault is told once";
+  }
+  EXPECT_TRUE(write(path, R"([{"deviceId":"b"}])"));
+  look = co_await file.look(kStale, 1 << 20);
+  look = co_await file.look(kStale, 1 << 20);
+  EXPECT_TRUE(look.good);
+  EXPECT_FALSE(facts_of(scene, "a").has_value());
+  EXPECT_TRUE(facts_of(scene, "b").has_value());
+  EXPECT_TRUE(write(path, R"([{"deviceId":"c"}])"));
+  look = co_await file.look(kStale, 4);
+  look = co_await file.look(kStale, 4);
+  EXPECT_FALSE(look.good) << "larger than it may be";
+}
+
+}  // namespace
+}  // namespace bellhop::service

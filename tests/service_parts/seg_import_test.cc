@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "service/seg_import.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "service/config.h"
+
+namespace bellhop::service {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+constexpr std::string_view kPin = "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+SegImport import(std::string_view text, SegImportOptions options = {}) {
+  if (options.file_name.empty()) options.file_name = "seg.properties";
+  return import_seg(text, options);
+}
+
+// The configuration of a gateway that the tables make.
+Config config_of(const SegImport& made, std::string_view further = "") {
+  for (const SegNote& note : made.notes) {
+    if (note.refused) ADD_FAILURE() << note.line << ": " << note.text;
+  }
+  std::string text = "keyring_file = \"keyring\"\nroles = [\"gateway\"]\n" + made.toml;
+  size_t at = text.find("[listen.gateway]\n");
+  EXPECT_NE(at, text.npos) << text;
+  text.insert(at + std::string_view("[listen.gateway]\n").size(), "certificate_file = \"a.pem\"\nprivate_key_file = \"a.key\"\n");
+  text += "[[tenant]]\nid = \"a\"\nname = \"A\"\news_hosts = [\"mail.example.com\"]\n";
+  text += further;
+  ConfigOutcome outcome = parse_config(text, "/etc/bellhop/bellhop.toml");
+  for (const ConfigProblem& problem : outcome.problems) ADD_FAILURE() << to_text(problem) << "\n" << text;
+  return outcome.config;
+}
+
+// "line text" of those that were refused.
+std::vector<std::string> refusals(const SegImport& made) {
+  std::vector<std::string> all;
+  for (const SegNote& note : made.notes) {
+    if (note.refused) all.push_back(fmt::format("{} {}", note.line, note.text));
+  }
+  return all;
+}
+
+constexpr std::string_view kWhole = R"(# SEG
+external.url=https://mail.example.com:443
+listener.port=8443
+email.server.host.and.port=https://exchange.corp.example:444
+ews.email.server.host.and.port=https://ews.corp.example:443
+email.server.connection.timeout=7000
+email.server.response.timeout=90000
+email.server.idle.timeout.seconds=45
+email.server.max.connections=500
+ignoreSslErrorsWithExch=false
+)";
+
+TEST(SegImport, OneMailServerBecomesOneRouteWithBothEndpoints) {
+  SegImport made = import(kWhole);
+  EXPECT_THAT(made.notes, IsEmpty());
+  Config config = config_of(made);
+  ASSERT_EQ(config.gateway.routes.size(), 1u);
+  const GatewayRouteConfig& route = config.gateway.routes[0];
+  EXPECT_THAT(route.hosts, ElementsAre("mail.example.com"));
+  EXPECT_EQ(route.activesync.upstream, "https://exchange.corp.example:444");
+  EXPECT_EQ(route.ews.upstream, "https://ews.corp.example:443");
+  for (const GatewayEndpointConfig* endpoint : {&route.activesync, &route.ews}) {
+    EXPECT_EQ(endpoint->connect_timeout_ms, 7'000u) << "SEG has one set for both";
+    EXPECT_EQ(endpoint->answer_timeout_ms, 90'000u);
+    EXPECT_EQ(endpoint->idle_timeout_ms, 45'000u);
+    EXPECT_EQ(endpoint->connections_max, 500u);
+    EXPECT_EQ(endpoint->ca_file, "");
+  }
+  EXPECT_THAT(config.listen_gateway.addresses, ElementsAre(HostPort{"0.0.0.0", 8443}, HostPort{"::", 8443}));
+  EXPECT_THAT(made.toml, HasSubstr("connect_timeout_ms = 7000  # email.server.connection.timeout, line 6\n"));
+}
+
+TEST(SegImport, NamesAreReadByTheirWords) {
+  for (std::string_view name : {"email.server.host.and.port", "emailServerHostAndPort", "EMAIL_SERVER_HOST_AND_PORT",
+                                "email-server-url", "exchangeServerURL"}) {
+    SegImport made = import(fmt::format("{}=https://mail.corp.example\n", name), {.hosts = {"Mail.example.com"}});
+    Config config = config_of(made);
+    ASSERT_EQ(config.gateway.routes.size(), 1u) << name;
+    EXPECT_EQ(config.gateway.routes[0].activesync.upstream, "https://mail.corp.example:443") << name;
+    EXPECT_THAT(config.gateway.routes[0].hosts, ElementsAre("mail.example.com"));
+    EXPECT_FALSE(config.gateway.routes[0].ews.on()) << "nobody asked for it";
+    EXPECT_THAT(made.toml, HasSubstr("# EWS is not passed on"));
+  }
+}
+
+TEST(SegImport, EwsMayBeSwitchedOnWithoutAServerOfItsOwnAndOff) {
+  std::string base = "external.url=mail.example.com\nemail.server.host.and.port=mail.corp.example:443\n";
+  EXPECT_EQ(config_of(import(base + "enable.boxer.ens.ews.proxy=true\n")).gateway.routes.at(0).ews.upstream,
+            "https://mail.corp.example:443");
+  SegImport off = import(base + "ews.email.server.host.and.port=https://e.corp.example:443\nenable.boxer.ens.ews.proxy=false\n");
+  EXPECT_FALSE(config_of(off).gateway.routes.at(0).ews.on());
+  EXPECT_THAT(refusals(import("external.url=mail.example.com\nenable.boxer.ens.ews.proxy=true\n")), Not(IsEmpty()));
+}
+
+TEST(SegImport, ASettingOfEwsAloneIsOfEwsAlone) {
+  Config config = config_of(import(std::string(kWhole) + "ews.email.server.connection.timeout=9000\n"));
+  EXPECT_EQ(config.gateway.routes.at(0).ews.connect_timeout_ms, 9'000u);
+  EXPECT_EQ(config.gateway.routes.at(0).activesync.connect_timeout_ms, 7'000u);
+}
+
+TEST(SegImport, IgnoringCertificatesIsRefusedAndTheSafeWayIsNamed) {
+  for (std::string_view line : {"ignoreSslErrorsWithExch=true", "ignore.ssl.errors.with.exch = TRUE", "email.server.trust.all=1",
+                                "exchange.skip.certificate.verification=yes"}) {
+    SegImport made = import(std::string(kWhole) + std::string(line) + "\n");
+    EXPECT_FALSE(made.ok()) << line;
+    EXPECT_THAT(refusals(made), ElementsAre(testing::AllOf(testing::StartsWith("11 "), HasSubstr("ca_file"), HasSubstr("--ca-file"),
+                                                           HasSubstr("spki_pins")))) << line;
+  }
+}
+
+TEST(SegImport, AnAuthorityOrAKeyTakesThePlaceOfIgnoring) {
+  std::string text = std::string(kWhole) + "ignoreSslErrorsWithExch=true\n";
+  SegImport made = import(text, {.ca_file = "/etc/bellhop/tls/exchange \"ca\".pem"});
+  Config config = config_of(made);
+  EXPECT_EQ(config.gateway.routes.at(0).activesync.ca_file, "/etc/bellhop/tls/exchange \"ca\".pem");
+  EXPECT_EQ(config.gateway.routes.at(0).ews.ca_file, "/etc/bellhop/tls/exchange \"ca\".pem");
+  EXPECT_THAT(made.toml, HasSubstr("# in place of ignoreSslErrorsWithExch, line 11\n"));
+  EXPECT_THAT(config_of(import(text, {.spki_pins = {std::string(kPin)}})).gateway.routes.at(0).ews.spki_pins, ElementsAre(kPin));
+  EXPECT_THAT(refusals(import(text, {.spki_pins = {"sha256/short"}})), ElementsAre(HasSubstr("--spki-pin")));
+}
+
+TEST(SegImport, WhatWouldBeUnsafeIsRefused) {
+  struct Case {
+    std::string_view line, words;
+  };
+  for (auto [line, words] : {Case{"ignoreSslErrorsWithAW=true", "[[upstream]]"},
+                             Case{"email.server.url=http://mail.corp.example:80", "https://"},
+                             Case{"allow.email.flow.if.no.policies.are.present=true", "stale_after_minutes"},
+                             Case{"terminate.ssl.on.seg=false", "proxy_protocol"}, Case{"ssl.offload=true", "proxy_protocol"},
+                             Case{"ntlm.enabled=true", "NTLM"}, Case{"email.server.port=443", "behind the host"},
+                             Case{"email.server.connection.timeout=0", "100 to"},
+                             Case{"email.server.read.timeout=30", "milliseconds"},
+                             Case{"ignoreSslErrorsWithExch=maybe", "neither true nor false"},
+                             Case{"external.url=https://192.0.2.1", "host name"}, Case{"listener.port=70000", "65535"},
+                             Case{"emailServerConnectionTimeout=8000", "email.server.connection.timeout in line 6"}}) {
+    std::vector<std::string> refused = refusals(import(std::string(kWhole) + std::string(line) + "\n"));
+    ASSERT_FALSE(refused.empty()) << line;
+    EXPECT_THAT(refused.front(), testing::AllOf(testing::StartsWith("11 "), HasSubstr(words))) << line;
+  }
+}
+
+TEST(SegImport, SettingsThatAreOffAreSilent) {
+  SegImport made = import(std::string(kWhole) + "ignoreSslErrorsWithAW=false\nallow.email.flow.if.no.policies=false\n"
+                          "terminate.ssl.on.seg=true\nntlm.enabled=false\nkerberos.enabled=false\n");
+  EXPECT_THAT(made.notes, IsEmpty());
+  EXPECT_TRUE(made.ok());
+}
+
+TEST(SegImport, WhatIsDoneInAnotherWayIsLeftOutWithWords) {
+  SegImport made = import(std::string(kWhole) +
+                          "api.server.url=https://as.example.com\nseg.ssl.keystore.password=hunter2\nsyslog.host=logs\n"
+                          "outbound.proxy.host=proxy\ndelta.sync.interval=10\nfrobnicate=hunter2\n");
+  EXPECT_TRUE(made.ok());
+  ASSERT_EQ(made.notes.size(), 6u);
+  std::vector<std::string_view> words = {"/v1/compliance", "PEM", "[log]", "[[proxy]]", "[[policy.source]]", "no setting of this name"};
+  for (size_t i = 0; i < words.size(); ++i) {
+    EXPECT_FALSE(made.notes[i].refused);
+    EXPECT_EQ(made.notes[i].line, 11 + i);
+    EXPECT_THAT(made.notes[i].text, HasSubstr(words[i]));
+    EXPECT_THAT(made.notes[i].text, Not(HasSubstr("hunter2"))) << "values may be passwords";
+  }
+  EXPECT_THAT(made.toml, Not(HasSubstr("hunter2")));
+}
+
+TEST(SegImport, KerberosIsALogonOfTheGateway) {
+  SegImport made = import(std::string(kWhole) + "kerberos.enabled=true\n");
+  EXPECT_THAT(made.notes, testing::Contains(testing::Field(&SegNote::text, HasSubstr("docs/kerberos.md"))));
+  Config config = config_of(made,
+                            "[gateway.certificates]\nlogon = \"required\"\nca_file = \"users.pem\"\nuser_domains = [\"example.com\"]\n"
+                            "[gateway.kerberos]\nkeytab_file = \"kcd.keytab\"\nprincipal = \"svc-bellhop@CORP.EXAMPLE\"\n"
+                            "user_names = \"principal\"\n");
+  EXPECT_EQ(config.gateway.routes.at(0).ews.logon, GatewayLogon::kerberos);
+  EXPECT_EQ(config.gateway.routes.at(0).activesync.logon, GatewayLogon::kerberos);
+}
+
+TEST(SegImport, ALaterLineOfTheSameNameCounts) {
+  Config config = config_of(import(std::string(kWhole) + "email.server.connection.timeout=8000\n"));
+  EXPECT_EQ(config.gateway.routes.at(0).activesync.connect_timeout_ms, 8'000u);
+}
+
+TEST(SegImport, WithoutServerOrHostThereIsNothing) {
+  EXPECT_THAT(refusals(import("")), ElementsAre(HasSubstr("--host"), HasSubstr("email.server.host.and.port")));
+  EXPECT_THAT(refusals(import("email.server.url=mail.corp.example\n", {.hosts = {"not a host"}})),
+              ElementsAre(HasSubstr("not a host"), HasSubstr("--host")));
+  EXPECT_THAT(refusals(import("a=\\u12\n")), ElementsAre(testing::StartsWith("1 a \\u that")));
+}
+
+}  // namespace
+}  // namespace bellhop::service
