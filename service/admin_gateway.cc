@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The gateway, as operators look into it: who asked lately, how its upstreams are, where Exchange sent accounts. Each core
-// knows its own part; all are asked.
+// The gateway, as operators look into it: who asked lately, how its upstreams and Kerberos are, where Exchange sent accounts.
+// Each core knows its own part; all are asked. Kerberos is one for all.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -15,6 +15,7 @@
 #include "service/admin_parts.h"
 #include "service/error_texts.h"
 #include "service/gateway.h"
+#include "service/kerberos.h"
 #include "service/policy_config_rules.h"
 #include "service/server.h"
 #include "service/vault.h"
@@ -199,6 +200,35 @@ void append_upstreams(JsonWriter& json, const std::vector<Upstream>& all) {
   json.end_array();
 }
 
+void append_kerberos(JsonWriter& json, const Kerberos& kerberos) {
+  KerberosStats stats = kerberos.stats();
+  json.name("kerberos").begin_object();
+  json.member("usersKept", stats.users)
+      .member("requestsWaiting", stats.waiting)
+      .member("tokens", stats.tokens)
+      .member("tokensWithoutAsking", stats.from_cache)
+      .member("failures", stats.failures);
+  json.name("services").begin_array();
+  for (const KerberosHealth::Service& one : kerberos.health().services()) {
+    json.begin_object().member("service", one.name).member("health", one.failing ? "failing" : "well");
+    json.member("tokens", one.tokens).member("failures", one.failures);
+    if (one.last_token != WallTime()) json.member("lastToken", timestamp(one.last_token));
+    if (one.last_failure != WallTime()) json.member("lastFailure", timestamp(one.last_failure));
+    if (one.last_error.domain != Domain::none) json.member("lastError", error_text(one.last_error));
+    json.end_object();
+  }
+  json.end_array().name("troubles").begin_array();
+  for (const KerberosHealth::Trouble& one : kerberos.health().troubles()) {
+    json.begin_object()
+        .member("realm", one.realm)
+        .member("since", timestamp(one.since))
+        .member("last", timestamp(one.last))
+        .member("error", error_text(one.error))
+        .end_object();
+  }
+  json.end_array().end_object();
+}
+
 }  // namespace
 
 // ---- Look-ups: the requests that are remembered ----
@@ -300,6 +330,7 @@ Task<void> gateway_state(Call& call) {
   for (size_t i = 0; i < kGatewayOutcomes; ++i) json.member(kGatewayOutcomeNames[i], ledger.gateway[i]);
   json.end_object();
   append_upstreams(json, upstreams);
+  if (const Kerberos* kerberos = call.core.node.kerberos) append_kerberos(json, *kerberos);
   json.end_object();
   co_await respond_json(call.exchange, body);
 }

@@ -27,6 +27,7 @@ class Autodiscover;
 class Gateway;
 class Compliance;
 class Journal;
+class Kerberos;
 class KeyMaker;
 class Mailboxes;
 class NotificationObserver;
@@ -54,6 +55,7 @@ struct Node {
   std::atomic<int64_t> gateway_certificate_expires_s{0};   // likewise
   HostOutages host_outages{};
   Compliance* compliance = nullptr;  // null where a test needs none
+  Kerberos* kerberos = nullptr;      // null where [gateway.kerberos] is off
 
   // The core that owns a mailbox's hot state.
   unsigned home_core(const store::StoredUserId& user) const {

@@ -9,6 +9,7 @@ namespace bellhop::service {
 namespace {
 
 Duration kept_for(const GatewayConfig& config) { return std::chrono::hours(config.redirects_kept_hours); }
+Duration tickets_kept_for(const GatewayConfig& config) { return std::chrono::minutes(config.kerberos.tickets_kept_minutes); }
 
 }  // namespace
 
@@ -17,6 +18,7 @@ Gateway::Gateway(Parts parts, GatewaySettings settings)
       settings_(std::move(settings)),
       upstreams_(std::make_shared<GatewayUpstreams>(settings_.routes, parts.core)),
       redirects_(settings_.routes->config().redirects_kept_max, kept_for(settings_.routes->config())),
+      logons_(settings_.routes->config().kerberos.users_kept_max, tickets_kept_for(settings_.routes->config())),
       work_(&parts.core.work) {}
 
 Gateway::~Gateway() = default;
@@ -38,6 +40,7 @@ void Gateway::take(GatewaySettings settings) {
   upstreams_ = std::make_shared<GatewayUpstreams>(settings_.routes, parts_.core);
   const GatewayConfig& config = settings_.routes->config();
   redirects_.renew(config.redirects_kept_max, kept_for(config));
+  logons_.renew(config.kerberos.users_kept_max, tickets_kept_for(config));
 }
 
 std::unique_ptr<proto::EwsPeek> Gateway::take_peek() {
@@ -65,6 +68,8 @@ Task<void> Gateway::watch() {
     decided_at_ = changes;
     decided_under_ = generation;
     co_await reconsider_all();
+    co_await reconsider_logons();
+    acted_on_ = changes;
   }
 }
 
@@ -78,6 +83,23 @@ Task<void> Gateway::reconsider_all() {
     request->reconsider(now);
     if (i % kDecisionsPerTurn == 0) co_await yield_now();
   }
+}
+
+// Users of whom something is kept for their next request. A device that is blocked takes away what is kept of its user: another
+// device of this user has new tickets made for it.
+Task<void> Gateway::reconsider_logons() {
+  if (!parts_.authenticator) co_return;
+  WallTime now = io::wall_now();
+  auto blocked = [&](const GatewayLogons::Subject& subject) {
+    return parts_.policy->decide(subject.question(now)).verdict == Verdict::block;
+  };
+  std::string after;
+  do {
+    for (const std::string& user : logons_.take_blocked(after, kDecisionsPerTurn / GatewayLogons::kSubjectsMax, io::now(), blocked)) {
+      parts_.authenticator->forget(user);
+    }
+    co_await yield_now();
+  } while (!after.empty());
 }
 
 Task<void> Gateway::close_retired() {

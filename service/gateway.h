@@ -13,6 +13,7 @@
 #include "service/core.h"
 #include "service/gateway_authenticator.h"
 #include "service/gateway_keys.h"
+#include "service/gateway_logons.h"
 #include "service/gateway_redirects.h"
 #include "service/gateway_routes.h"
 #include "service/gateway_settings.h"
@@ -58,6 +59,8 @@ class Gateway final : public HttpHandler {
   const GatewayTrail& trail() const { return trail_; }
   const GatewayRoutes& routes() const { return *settings_.routes; }
   size_t requests_in_work() const { return in_work_; }
+  // Compliance::changes() that watch() has acted on.
+  uint64_t acted_on() const { return acted_on_; }
 
  private:
   friend class GatewayRequest;
@@ -70,6 +73,7 @@ class Gateway final : public HttpHandler {
   std::unique_ptr<proto::EwsPeek> take_peek();
   void give_back(std::unique_ptr<proto::EwsPeek> peek);
   Task<void> reconsider_all();
+  Task<void> reconsider_logons();
   Task<void> close_retired();
 
   Parts parts_;
@@ -78,12 +82,14 @@ class Gateway final : public HttpHandler {
   std::vector<std::shared_ptr<GatewayUpstreams>> retired_;  // of before a reload, until their last request
   GatewayRedirectCache redirects_;
   GatewayTrail trail_;
+  GatewayLogons logons_;  // that the gateway made itself
   Context work_;  // what requests hang on, beside their connection: stopped with Core::work, when a drain's patience is over
   IntrusiveList<GatewayRequest> requests_;  // that were let in, and have not ended
   std::map<store::StoredUserId, size_t> accounts_;  // with so many of them
   std::vector<std::unique_ptr<proto::EwsPeek>> peeks_;
   size_t in_work_ = 0;
   uint64_t decided_at_ = 0;     // Compliance::changes() of the last look
+  uint64_t acted_on_ = 0;       // and of the last that has ended
   uint64_t decided_under_ = 0;  // and the generation of the configuration
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
+#include <string_view>
 
 #include "core/base/bytes.h"
 #include "core/base/error.h"
@@ -23,8 +23,8 @@ class UpstreamAuthenticator {
   // Errors: kerberos, timed_out, canceled.
   virtual Task<Result<crypto::Secret>> authorization(const GatewayIdentity& identity, const GatewayEndpoint& endpoint,
                                                      const HostPort& server, Bytes server_certificate) = 0;
-  // The server did not take what authorization() gave (401): nothing kept of this user is used again.
-  virtual void refused(const GatewayIdentity& identity) = 0;
+  // Nothing that is kept of this user is used again: the server did not take it (401), or the policy blocks the user now.
+  virtual void forget(std::string_view user) = 0;
 
  protected:
   ~UpstreamAuthenticator() = default;

@@ -186,6 +186,7 @@ Task<Refused> GatewayRequest::send_head(GatewayUpstream& upstream, UpstreamExcha
 Task<Result<crypto::Secret>> GatewayRequest::log_on(GatewayUpstream& upstream, UpstreamExchange& exchange) {
   UpstreamAuthenticator* authenticator = gateway_.parts_.authenticator;
   if (!authenticator) co_return fail(service_error(ServiceError::not_ready));
+  gateway_.logons_.note(identity_.user, question(io::wall_now()), io::now());
   Bytes certificate = exchange.tls() ? exchange.tls()->peer_certificate() : Bytes();
   co_return co_await authenticator->authorization(identity_, *endpoint_, upstream.server(), certificate);
 }
@@ -248,7 +249,7 @@ Task<Refused> GatewayRequest::give(BodyRelay& relay, const UpstreamAnswerHead& h
 
 // Exchange did not take what was made for the user: a ticket may be older than the password or the groups.
 GatewayRequest::Ended GatewayRequest::not_taken() {
-  gateway_.parts_.authenticator->refused(identity_);
+  gateway_.parts_.authenticator->forget(identity_.user);
   bool again = body_ended_ && !std::exchange(logged_on_again_, true);
   if (again) return {.next = Next::log_on_again};
   GatewayRefusal refused = refusal_of_logon(service_error(ServiceError::credentials_refused));

@@ -6,6 +6,7 @@
 #include "service/client_certificates.h"
 #include "service/gateway_authenticator.h"
 #include "service/kerberos.h"
+#include "service/metrics.h"
 
 namespace bellhop::service {
 
@@ -24,17 +25,21 @@ class GatewayCertificates final : public CertificateUsers {
   std::shared_ptr<const ClientCertificates> certificates_;
 };
 
-// Logs users on at upstreams by Kerberos. Of one core; `kerberos` outlives it.
+// Of bellhop_kerberos_requests_total; `error`: none, or of Kerberos::authorization().
+KerberosResult kerberos_result(const std::optional<Error>& error, bool asked);
+
+// Logs users on at upstreams by Kerberos. Of one core; what it is given outlives it.
 class KerberosAuthenticator final : public UpstreamAuthenticator {
  public:
-  explicit KerberosAuthenticator(Kerberos& kerberos) : kerberos_(kerberos) {}
+  KerberosAuthenticator(Kerberos& kerberos, MetricsShard& metrics) : kerberos_(kerberos), metrics_(metrics) {}
 
   Task<Result<crypto::Secret>> authorization(const GatewayIdentity& identity, const GatewayEndpoint& endpoint,
                                              const HostPort& server, Bytes server_certificate) override;
-  void refused(const GatewayIdentity& identity) override { kerberos_.forget(identity.user); }
+  void forget(std::string_view user) override { kerberos_.forget(user); }
 
  private:
   Kerberos& kerberos_;
+  MetricsShard& metrics_;
 };
 
 }  // namespace bellhop::service

@@ -123,9 +123,8 @@ Refused GatewayRequest::ask_policy() {
   return {};
 }
 
-PolicyDecision GatewayRequest::decide(WallTime now) const {
-  const Policy* policy = gateway_.parts_.policy;
-  if (!policy) return {.verdict = Verdict::allow, .reason = PolicyReason::off};
+// What is asked of the policy; views into the request.
+PolicyQuestion GatewayRequest::question(WallTime now) const {
   PolicyQuestion question{.tenant = route_->tenant,
                           .point = is_ews() ? DecisionPoint::ews : DecisionPoint::activesync,
                           .device = device_,
@@ -138,6 +137,13 @@ PolicyDecision GatewayRequest::decide(WallTime now) const {
   } else if (query_ && query_->command == proto::ActiveSyncCommand::provision) {
     question.traffic = PolicyTraffic::provision;
   }
+  return question;
+}
+
+PolicyDecision GatewayRequest::decide(WallTime now) const {
+  const Policy* policy = gateway_.parts_.policy;
+  if (!policy) return {.verdict = Verdict::allow, .reason = PolicyReason::off};
+  PolicyQuestion question = this->question(now);
   if (identity_.context) return policy->decide_for(question, identity_.context->devices, identity_.context->source_device);
   return policy->decide(question);
 }

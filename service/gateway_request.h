@@ -58,6 +58,7 @@ class GatewayRequest : public ListLink {
   Refused check_agreement();
   Refused ask_policy();
   Refused make_head();
+  PolicyQuestion question(WallTime now) const;
   PolicyDecision decide(WallTime now) const;
 
   // ---- The body's beginning ----

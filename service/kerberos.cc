@@ -40,32 +40,36 @@ Kerberos::Kerberos(const KerberosConfig& config, const GssApi& api)
     : config_(config), desk_(std::make_shared<KerberosDesk>(config, api)) {}
 Kerberos::~Kerberos() = default;
 
-Task<Result<crypto::Secret>> Kerberos::authorization(KerberosRequest request) {
+Task<Result<crypto::Secret>> Kerberos::authorization(KerberosRequest request, bool* asked) {
+  std::string service = request.service;
+  Result<crypto::Secret> made = co_await make(std::move(request), asked);
+  if (!made) failures_.fetch_add(1, std::memory_order_relaxed);
+  // Who left says nothing of the service.
+  std::optional<Error> error;
+  if (!made) error = made.error();
+  if (!error || !is(*error, CoreError::canceled)) desk_->health().count(service, error, io::wall_now());
+  co_return made;
+}
+
+Task<Result<crypto::Secret>> Kerberos::make(KerberosRequest request, bool* asked) {
   auto question = std::make_shared<KerberosQuestion>();
-  Result<KerberosQuestion> parsed = kerberos_question(config_, request.user, request.service, request.principal);
-  if (!parsed) {
-    failures_.fetch_add(1, std::memory_order_relaxed);
-    co_return fail(parsed.error());
-  }
-  *question = *std::move(parsed);
+  BH_CO_TRY(*question, kerberos_question(config_, request.user, request.service, request.principal));
   question->endpoint_hash = std::move(request.endpoint_hash);
   if (waiting_.fetch_add(1, std::memory_order_relaxed) >= config_.requests_waiting_max) {
     waiting_.fetch_sub(1, std::memory_order_relaxed);
-    failures_.fetch_add(1, std::memory_order_relaxed);
     co_return fail(kerberos_error(KerberosError::busy));
   }
-  Result<crypto::Secret> made = co_await within(std::chrono::milliseconds(config_.timeout_ms), get(question));
+  Result<crypto::Secret> made = co_await within(std::chrono::milliseconds(config_.timeout_ms), get(question, asked));
   waiting_.fetch_sub(1, std::memory_order_relaxed);
-  if (made) co_return made;
-  failures_.fetch_add(1, std::memory_order_relaxed);
-  if (!is(made.error(), CoreError::timed_out)) co_return made;
+  if (made || !is(made.error(), CoreError::timed_out)) co_return made;
   // The thread that asks may wait much longer; nobody else need wait behind it.
   Instant now = io::now();
   desk_->tickets().let_rest(question->realm, now + std::chrono::seconds(config_.unreachable_seconds), now);
+  desk_->health().asked(question->realm, kerberos_error(KerberosError::unreachable), io::wall_now());
   co_return fail(kerberos_error(KerberosError::unreachable));
 }
 
-Task<Result<crypto::Secret>> Kerberos::get(std::shared_ptr<const KerberosQuestion> question) {
+Task<Result<crypto::Secret>> Kerberos::get(std::shared_ptr<const KerberosQuestion> question, bool* asked) {
   size_t hash = hash_of(question->key.user);
   unsigned handing = static_cast<unsigned>(hash % KerberosDesk::kHandingLanes);
   auto hand_out = [desk = desk_, question] { return desk->hand_out(*question, io::now()); };
@@ -74,11 +78,14 @@ Task<Result<crypto::Secret>> Kerberos::get(std::shared_ptr<const KerberosQuestio
   if (*kept) co_return std::move(**kept);
   // Not even a place in the queue where the answer is known.
   if (desk_->tickets().rests(question->realm, io::now())) co_return fail(kerberos_error(KerberosError::unreachable));
+  if (asked) *asked = true;
   unsigned asking = static_cast<unsigned>(hash / KerberosDesk::kHandingLanes % KerberosDesk::kAskingLanes);
   auto ask = [desk = desk_, question, asking] { return desk->ask(asking, *question, io::now()); };
   BH_CO_TRY(auto made, co_await run_errand(KerberosDesk::kHandingLanes + asking, std::move(ask)));
   co_return made;
 }
+
+const KerberosHealth& Kerberos::health() const { return desk_->health(); }
 
 void Kerberos::forget(std::string_view user) { desk_->tickets().forget(user); }
 

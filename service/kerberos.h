@@ -12,6 +12,7 @@
 #include "core/task.h"
 #include "crypto/secret.h"
 #include "service/kerberos_error.h"
+#include "service/kerberos_health.h"
 #include "service/logon_config.h"
 
 namespace bellhop::service {
@@ -62,8 +63,8 @@ class Kerberos {
 
   // The value of an Authorization field: "Negotiate …". For one request: a server takes a token once, so that a request
   // that is sent again needs another. From any core. Errors: kerberos (all of KerberosError; unreachable also where nothing came
-  // for gateway.kerberos.timeout_ms), canceled.
-  Task<Result<crypto::Secret>> authorization(KerberosRequest request);
+  // for gateway.kerberos.timeout_ms), canceled. `asked`, which outlives the task, becomes true where tickets at hand were not enough.
+  Task<Result<crypto::Secret>> authorization(KerberosRequest request, bool* asked = nullptr);
   // Drops a user's tickets: after a block, a wipe, or a refusal by the service. Any thread; returns at once.
   void forget(std::string_view user);
   // Drops all tickets, and reads the keytab anew where it is needed next: after a reload. Any thread; returns at once.
@@ -71,9 +72,12 @@ class Kerberos {
   const KerberosConfig& config() const { return config_; }
 
   KerberosStats stats() const;
+  // Which services got tickets, and what keeps everybody of a realm out. Any thread.
+  const KerberosHealth& health() const;
 
  private:
-  Task<Result<crypto::Secret>> get(std::shared_ptr<const KerberosQuestion> question);
+  Task<Result<crypto::Secret>> make(KerberosRequest request, bool* asked);
+  Task<Result<crypto::Secret>> get(std::shared_ptr<const KerberosQuestion> question, bool* asked);
 
   const KerberosConfig config_;
   std::shared_ptr<KerberosDesk> desk_;  // errands share it: one that nobody waits for any more may outlive us

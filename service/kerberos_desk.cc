@@ -106,6 +106,7 @@ Result<crypto::Secret> KerberosDesk::ask_once(unsigned lane, const KerberosQuest
   if (!found.warm && tickets_.rests(question.realm, now)) return fail(kerberos_error(KerberosError::unreachable));
   auto note = [&](const Error& error, std::string_view service) {
     Instant at = io::now();  // the KDC may have taken long
+    health_.asked(question.realm, error, io::wall_now());
     if (is(error, KerberosError::unreachable)) {
       tickets_.let_rest(question.realm, at + std::chrono::seconds(config_.unreachable_seconds), at);
     } else if (blame_of(error) == KerberosBlame::user || is(error, KerberosError::service_unknown) ||
@@ -121,6 +122,7 @@ Result<crypto::Secret> KerberosDesk::ask_once(unsigned lane, const KerberosQuest
   }
   Result<crypto::Secret> made = token(question, *found.credential, now);
   if (!made) return note(made.error(), question.service);
+  if (!found.warm) health_.asked(question.realm, {}, io::wall_now());
   return made;
 }
 
@@ -146,10 +148,11 @@ Result<std::shared_ptr<GssCredential>> KerberosDesk::account(unsigned lane, cons
 
 Result<std::shared_ptr<GssCredential>> KerberosDesk::ask_for_user(unsigned lane, const KerberosQuestion& question,
                                                                   Instant now) {
+  KerberosTickets::Asking asking(tickets_, question.key);
   BH_TRY(auto account_tickets, account(lane, question.key.principal, now));
   BH_TRY(auto made, GssCredential::of_user(api_, *account_tickets, question.name, question.kind));
   Duration use = std::min<Duration>(usable(made->lifetime()), std::chrono::minutes(config_.tickets_kept_minutes));
-  tickets_.keep(question.key, made, now + use);
+  tickets_.keep(asking, made, now + use);
   return made;
 }
 

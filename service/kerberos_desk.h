@@ -11,6 +11,7 @@
 #include "core/io.h"
 #include "crypto/secret.h"
 #include "service/gss_api.h"
+#include "service/kerberos_health.h"
 #include "service/kerberos_tickets.h"
 #include "service/logon_config.h"
 
@@ -50,6 +51,7 @@ class KerberosDesk {
   Result<crypto::Secret> ask(unsigned lane, const KerberosQuestion& question, Instant now);
 
   KerberosTickets& tickets() { return tickets_; }
+  KerberosHealth& health() { return health_; }
   // The accounts log on anew before they are used next.
   void renew_accounts() { generation_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -71,6 +73,7 @@ class KerberosDesk {
   const KerberosConfig config_;
   const GssApi& api_;
   KerberosTickets tickets_;
+  KerberosHealth health_;
   std::atomic<uint64_t> generation_ = 1;
   std::array<std::map<std::string, Account>, kAskingLanes> accounts_;  // by principal; each its lane's alone
 };

@@ -62,10 +62,21 @@ KerberosTickets::Entry& KerberosTickets::entry(const std::string& text,
   return entry;
 }
 
-void KerberosTickets::keep(const Key& key, std::shared_ptr<GssCredential> credential, Instant use_until) {
-  std::string text = text_of(key);
+KerberosTickets::Asking::Asking(KerberosTickets& tickets, Key key) : tickets_(tickets), key_(std::move(key)) {
+  std::lock_guard lock(tickets_.mutex_);
+  tickets_.asking_.push_back(this);
+}
+
+KerberosTickets::Asking::~Asking() {
+  std::lock_guard lock(tickets_.mutex_);
+  tickets_.asking_.remove(this);
+}
+
+void KerberosTickets::keep(const Asking& asking, std::shared_ptr<GssCredential> credential, Instant use_until) {
+  std::string text = text_of(asking.key_);
   std::vector<std::shared_ptr<GssCredential>> dropped;
   std::lock_guard lock(mutex_);
+  if (asking.forgotten_) return;
   Entry& kept = entry(text, dropped);
   dropped.push_back(std::exchange(kept.credential, std::move(credential)));
   kept.use_until = use_until;
@@ -112,6 +123,7 @@ void KerberosTickets::forget(std::string_view user) {
     order_.erase(at->second.place);
     at = entries_.erase(at);
   }
+  for (Asking* one : asking_) one->forgotten_ |= ascii_equal_ignoring_case(one->key_.user, user);
 }
 
 void KerberosTickets::forget_all() {
@@ -120,6 +132,7 @@ void KerberosTickets::forget_all() {
   dropped.swap(entries_);
   order_.clear();
   resting_.clear();
+  for (Asking* one : asking_) one->forgotten_ = true;
 }
 
 bool KerberosTickets::rests(std::string_view realm, Instant now) {

@@ -19,6 +19,8 @@ namespace bellhop::service {
 // What is kept of users: their tickets, and what the KDC refused. Shared by the errand threads; the lock is held for a
 // look-up, never while a KDC is asked. No clock of its own.
 //
+// What forget() was told while a KDC is asked counts for its answer too: whoever asks is an Asking.
+//
 // Bounds: users_max users, the longest unused leaves first; kServicesPerUserMax services of one user that are known to be in its
 // tickets; kRealmsMax realms at rest.
 class KerberosTickets {
@@ -40,7 +42,22 @@ class KerberosTickets {
   };
   Found find(const Key& key, std::string_view service, Instant now);
 
-  void keep(const Key& key, std::shared_ptr<GssCredential> credential, Instant use_until);
+  // Somebody asks for tickets of a user, from its making to its end. Of one thread; `tickets` outlives it.
+  class Asking {
+   public:
+    Asking(KerberosTickets& tickets, Key key);
+    ~Asking();
+    Asking(const Asking&) = delete;
+    Asking& operator=(const Asking&) = delete;
+
+   private:
+    friend class KerberosTickets;
+    KerberosTickets& tickets_;
+    const Key key_;
+    bool forgotten_ = false;  // under mutex_ of tickets_
+  };
+  // Not where forget() came meanwhile.
+  void keep(const Asking& asking, std::shared_ptr<GssCredential> credential, Instant use_until);
   // The ticket for the service is in `credential`, where that is still the one that is kept.
   void note_warm(const Key& key, const GssCredential& credential, std::string_view service, Instant until);
   // `service` empty: at every service.
@@ -78,6 +95,7 @@ class KerberosTickets {
   std::map<std::string, Entry, std::less<>> entries_;
   std::list<std::string> order_;  // the longest unused first
   std::map<std::string, Instant, std::less<>> resting_;
+  std::list<Asking*> asking_;
 };
 
 }  // namespace bellhop::service

@@ -131,6 +131,11 @@ inline constexpr auto gateway_connections_reused = detail::find_counter("bellhop
 inline constexpr auto gateway_breakers_open = detail::find_gauge("bellhop_gateway_breakers_open");
 inline constexpr auto gateway_redirects = detail::find_counter<RedirectResult>("bellhop_gateway_redirects_total");
 inline constexpr auto gateway_redirects_kept = detail::find_gauge("bellhop_gateway_redirects_kept");
+inline constexpr auto kerberos_requests = detail::find_counter<KerberosResult>("bellhop_kerberos_requests_total");
+inline constexpr auto kerberos_asking = detail::find_histogram("bellhop_kerberos_asking_seconds");
+inline constexpr auto kerberos_requests_waiting = detail::find_gauge("bellhop_kerberos_requests_waiting");
+inline constexpr auto kerberos_users_kept = detail::find_gauge("bellhop_kerberos_users_kept");
+inline constexpr auto kerberos_realms_in_trouble = detail::find_gauge("bellhop_kerberos_realms_in_trouble");
 inline constexpr auto uem_pulls = detail::find_counter<UemPull>("bellhop_uem_pulls_total");
 
 inline constexpr auto renewals = detail::find_counter<RenewalResult>("bellhop_renewals_total");

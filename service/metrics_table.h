@@ -50,6 +50,11 @@ enum class HttpVersion : uint8_t { http1, http2 };
 enum class GatewayEndpointLabel : uint8_t { none, ews, activesync };
 // How asking a UEM for compliance ended.
 enum class UemPull : uint8_t { bulk, delta, unreachable, broken };
+// How a request for a ticket ended: with a token from tickets at hand, with one that a KDC was asked for, or without one.
+enum class KerberosResult : uint8_t {
+  kept, asked, unreachable, busy, clock, keytab, service_logon, realm_unknown, service_unknown, delegation_refused,
+  user_unknown, user_refused, name_malformed, no_binding, canceled, failed
+};
 // How a look into the gateway's list of redirects ended, or what became of a redirect.
 enum class RedirectResult : uint8_t { known, learned, refused, dropped };
 enum class EwsResult : uint8_t {
@@ -109,6 +114,9 @@ BH_LABEL_SET(ConnectFailure, "reason",
               "proxy_timed_out", "proxy_tls", "proxy_authentication", "proxy_refused", "proxy_malformed"});
 BH_LABEL_SET(HttpVersion, "version", {"1", "2"});
 BH_LABEL_SET(GatewayEndpointLabel, "endpoint", {"none", "ews", "activesync"});
+BH_LABEL_SET(KerberosResult, "result",
+             {"kept", "asked", "unreachable", "busy", "clock", "keytab", "service_logon", "realm_unknown", "service_unknown",
+              "delegation_refused", "user_unknown", "user_refused", "name_malformed", "no_binding", "canceled", "failed"});
 BH_LABEL_SET(RedirectResult, "result", {"known", "learned", "refused", "dropped"});
 BH_LABEL_SET(UemPull, "result", {"bulk", "delta", "unreachable", "broken"});
 BH_LABEL_SET(EwsResult, "result",
@@ -278,6 +286,16 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
     detail::gauge_row("bellhop_gateway_breakers_open", "Upstreams of the gateway that are given a rest; each core counts its own."),
     detail::counter_row<RedirectResult>("bellhop_gateway_redirects_total", "Redirects of Exchange that the gateway followed or refused."),
     detail::gauge_row("bellhop_gateway_redirects_kept", "Redirects that the gateway remembers."),
+    detail::counter_row<KerberosResult>("bellhop_kerberos_requests_total",
+                                        "Tokens that the gateway needed to log a user on, by result: kept and asked are good ones, "
+                                        "from tickets at hand and by asking a KDC (S4U2Self, S4U2Proxy)."),
+    detail::row<void>(MetricType::histogram, "bellhop_kerberos_asking_seconds",
+                      "What requests took that tickets at hand were not enough for, waiting for others included.",
+                      MetricUnit::nanoseconds, 17, 37),
+    detail::gauge_row("bellhop_kerberos_requests_waiting", "Requests that wait for a token."),
+    detail::gauge_row("bellhop_kerberos_users_kept", "Users whose tickets are kept."),
+    detail::gauge_row("bellhop_kerberos_realms_in_trouble",
+                      "Realms in which nobody gets a ticket: no KDC answers, or none lets the service account log on."),
     detail::counter_row<UemPull>("bellhop_uem_pulls_total", "Times that a UEM was asked for compliance, by what came of it."),
 
     detail::counter_row<RenewalResult>("bellhop_renewals_total",

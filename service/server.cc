@@ -37,6 +37,13 @@ HttpServerLimits admin_limits(const AdminListenerConfig& config) {
   return {.connections_max = config.connections_max, .header_timeout = timeout, .write_stall_timeout = timeout};
 }
 
+void note_kerberos(MetricsShard& metrics, const Kerberos& kerberos) {
+  KerberosStats stats = kerberos.stats();
+  metrics.set(metric::kerberos_requests_waiting, stats.waiting);
+  metrics.set(metric::kerberos_users_kept, stats.users);
+  metrics.set(metric::kerberos_realms_in_trouble, kerberos.health().realms_in_trouble());
+}
+
 // A listener's own counts, since the last look, into the metrics.
 void note_connections(MetricsShard& metrics, const HttpServerStats& now, HttpServerStats& before) {
   metrics.add(metric::connections_accepted, now.accepted - before.accepted);
@@ -141,6 +148,7 @@ Task<bool> Server::start() {
   node_.emplace(first, store_, *vault_, *apns_tokens_);
   node_->cores.resize(io::cores());
   node_->compliance = compliance_.get();
+  node_->kerberos = kerberos_.get();
   key_maker_ = std::make_unique<KeyMaker>(config_.keys, store_, *vault_, *shards_[0]);
   supervisor_.emplace(supervisor_options_, io::cores());
   co_return open_listeners();
@@ -436,6 +444,7 @@ Task<void> Server::tick(CoreParts& parts) {
       parts.metrics.set(metric::generations_alive, Generation::alive());
       parts.metrics.set(metric::secret_arena_bytes, crypto::arena_stats().bytes_committed);
       rotate_ticket_keys(parts.log);
+      if (kerberos_) note_kerberos(parts.metrics, *kerberos_);
     }
   }
 }

@@ -79,7 +79,7 @@ Server::CoreParts::CoreParts(Server& of, unsigned index)
       http(handler, listener_limits(server.config_, server.config_.listen_public, io::cores()), std::move(server.listener_[index])),
       certificates(server.files_.certificates) {
   if (server.config_.is_gateway()) {
-    if (server.kerberos_) authenticator.emplace(*server.kerberos_);
+    if (server.kerberos_) authenticator.emplace(*server.kerberos_, metrics);
     gateway.emplace(Gateway::Parts{.core = core,
                                    .policy = &policy,
                                    .compliance = core.node.compliance,

@@ -244,6 +244,54 @@ def checked(scene, wanted, *what):
     assert done.returncode == wanted and all(one in done.stdout for one in what), (done.returncode, done.stdout, done.stderr)
 
 
+def kerberos_state(scene):
+    return scene.world.administer("GET", "/v1/gateway")["kerberos"]
+
+
+def sync(scene, address, device):
+    """The status of a FolderSync of a device."""
+    connection = scene.connect(address)
+    connection.request("POST", f"/Microsoft-Server-ActiveSync?Cmd=FolderSync&User={address}&DeviceId={device}&DeviceType=Phone",
+                       body=bytes.fromhex("03016a00000756520330000101"),
+                       headers={"content-type": "application/vnd.ms-sync.wbxml", "ms-asprotocolversion": "14.1"})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
+
+
+def blocked(scene):
+    """A block takes the tickets of the device's user away, without another request."""
+    assert sync(scene, "user1@example.com", "PhoneOne") != 403 and sync(scene, "user2@example.com", "PhoneTwo") != 403
+    before = kerberos_state(scene)["usersKept"]
+    begin = time.monotonic()
+    scene.world.administer("POST", "/v1/devices/PhoneOne/block?tenant=demo")
+    wait_until("the tickets are forgotten", lambda: kerberos_state(scene)["usersKept"] == before - 1, 2)
+    print(f"a block: the user's tickets are gone after {(time.monotonic() - begin) * 1000:.0f} ms, those of {before - 1} others stay")
+    assert sync(scene, "user1@example.com", "PhoneOne") == 403
+    scene.world.administer("POST", "/v1/devices/PhoneOne/unblock?tenant=demo")
+    assert sync(scene, "user1@example.com", "PhoneOne") != 403
+
+
+def told(scene):
+    """The state, the command and the metrics say what the requests before have done."""
+    state = kerberos_state(scene)
+    (service,) = state["services"]
+    assert service["service"] == "HTTP/localhost" and service["tokens"] == state["tokens"] > 0 and service["failures"] == state["failures"] > 0
+    assert "lastToken" in service and "KDC_ERR_BADOPTION" in service["lastError"], service
+    assert state["troubles"] == [] and 0 < state["tokensWithoutAsking"] < state["tokens"], state
+    shown = scene.world.run("gateway", "show", "--socket", scene.world.socket).stdout
+    assert "HTTP/localhost" in shown and f"{state['tokens']} tokens" in shown, shown
+    metrics = scene.world.metrics()
+    results = {re.search(r'result="([^"]+)"', name).group(1): int(value) for name, value in metrics.items()
+               if name.startswith("bellhop_kerberos_requests_total") and value}
+    good = results["kept"] + results["asked"]
+    assert good == state["tokens"] and results["user_unknown"] == results["user_refused"] == results["delegation_refused"] == 1, results
+    assert sum(results.values()) - good == state["failures"], (results, state)
+    assert int(metrics["bellhop_kerberos_asking_seconds_count"]) >= results["asked"]
+    print("told:", {key: value for key, value in state.items() if key not in ("services", "troubles")}, results)
+
+
 def checks_online(scene):
     checked(scene, 0, "EWS at localhost", "ActiveSync at localhost", "offers Bearer Negotiate", "takes the ticket for HTTP/localhost (answers ")
     scene.helper.refuse = True
@@ -267,8 +315,13 @@ def kdc_away(scene):
     took = time.monotonic() - begin
     assert took < 5, took
     assert len(scene.reached()) == before + 1
+    (trouble,) = kerberos_state(scene)["troubles"]
+    assert trouble["realm"] == "EXCHANGE.TEST" and "no KDC" in trouble["error"], trouble
+    wait_until("the trouble is a metric", lambda: int(scene.world.metrics()["bellhop_kerberos_realms_in_trouble"]) == 1, 5)
+    assert f"nobody gets a ticket since {trouble['since']}" in scene.world.run("gateway", "show", "--socket", scene.world.socket).stdout
     realm.start()
     wait_until("the KDC is asked again", lambda: scene.once("user4@example.com")[0] == 200, 20)
+    assert kerberos_state(scene)["troubles"] == []
     print(f"a dead KDC: 503 after {took * 1000:.0f} ms, users with tickets come in; back, and so is everybody")
 
 
@@ -297,6 +350,8 @@ def main():
                 reads(scene, requests)
                 names_authorities(scene)
                 refused(scene)
+                told(scene)
+                blocked(scene)
                 does_not_take(scene)
                 checks_online(scene)
                 revoked(scene)

@@ -8,6 +8,7 @@ namespace bellhop::service::gateway_test {
 namespace {
 
 using proto::ActiveSyncCommand;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -159,7 +160,7 @@ Task<void> certificate(Scene& scene) {
     return seen.field("authorization") == "Negotiate token3" ? Reply{} : Reply{.status = 401, .fields = {{"WWW-Authenticate", "Negotiate"}}};
   };
   EXPECT_THAT(co_await scene.raw_as("anna@example.com", bytes("")), StartsWith("HTTP/1.1 200"));
-  EXPECT_EQ(scene.authenticator.refused_count, 1);
+  EXPECT_THAT(scene.authenticator.forgotten, ElementsAre("anna@example.com"));
   std::string refused = co_await scene.raw_as("anna@example.com", bytes(""));
   EXPECT_THAT(refused, StartsWith("HTTP/1.1 502"));
   EXPECT_THAT(refused, Not(HasSubstr("Negotiate")));
@@ -172,12 +173,44 @@ Task<void> certificate(Scene& scene) {
   scene.certificates.nobody_can_tell = true;
   EXPECT_THAT(co_await scene.raw_as("anna@example.com", bytes("")), StartsWith("HTTP/1.1 503"));
 }
-TEST(GatewayPolicy, ACertificateLogsOnThroughTheAuthenticator) {
-  Scene::run(certificate, {.wire = Wire::http1_tls,
-                           .configure = [](Config& config, const Scene&) { config.gateway.routes[0].activesync.logon = GatewayLogon::kerberos; },
-                           .policy = true,
-                           .client_auth = TlsClientAuth::optional});
+SceneOptions by_certificate() {
+  return {.wire = Wire::http1_tls,
+          .configure = [](Config& config, const Scene&) { config.gateway.routes[0].activesync.logon = GatewayLogon::kerberos; },
+          .policy = true,
+          .client_auth = TlsClientAuth::optional};
 }
+TEST(GatewayPolicy, ACertificateLogsOnThroughTheAuthenticator) { Scene::run(certificate, by_certificate()); }
+
+Task<void> forgets(Scene& scene) {
+  for (const char* device : {"ABC123", "ABC124", "DEF1"}) co_await scene.allow(device);
+  auto sync = [&](std::string_view device, std::string_view user) {
+    std::string target = activesync_target("Sync", user, device), body = wbxml(ActiveSyncCommand::sync);
+    return fmt::format("POST {} HTTP/1.1\r\nHost: x.example.com\r\nMS-ASProtocolVersion: 14.1\r\nContent-Type: application/vnd.ms-sync.wbxml\r\n"
+                       "Content-Length: {}\r\n\r\n{}", target, body.size(), body);
+  };
+  EXPECT_THAT(co_await scene.raw_as("anna@example.com", sync("ABC123", "anna")), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(co_await scene.raw_as("anna@example.com", sync("ABC124", "anna")), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(co_await scene.raw_as("bob@example.com", sync("DEF1", "bob")), StartsWith("HTTP/1.1 200"));
+  // A change that blocks nobody forgets nobody; a block forgets at once, without another request of the device.
+  co_await scene.allow("XYZ");
+  co_await scene.look();
+  EXPECT_TRUE(scene.authenticator.forgotten.empty());
+  co_await scene.hold("ABC123", ComplianceHold::blocked);
+  co_await scene.look();
+  EXPECT_THAT(scene.authenticator.forgotten, ElementsAre("anna@example.com"));
+  // Once: what comes by the other device is new.
+  EXPECT_THAT(co_await scene.raw_as("anna@example.com", sync("ABC124", "anna")), StartsWith("HTTP/1.1 200"));
+  co_await scene.allow("XYZ2");
+  co_await scene.look();
+  EXPECT_EQ(scene.authenticator.forgotten.size(), 1u);
+  // Rules that block a user do as well.
+  scene.reload_policy([](Config& config) {
+    config.policy.rules.push_back({.name = "left", .users = {"bob@example.com"}, .verdict = RuleVerdict::block});
+  });
+  co_await scene.look();
+  EXPECT_THAT(scene.authenticator.forgotten, ElementsAre("anna@example.com", "bob@example.com"));
+}
+TEST(GatewayPolicy, ABlockForgetsWhatIsKeptOfItsUser) { Scene::run(forgets, by_certificate()); }
 
 Task<void> own_requests(Scene& scene) {
   co_await scene.allow("phone-1", "anna@example.com");

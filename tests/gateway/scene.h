@@ -77,12 +77,13 @@ class FakeExchange final : public HttpHandler {
 // The two seams of others.
 class FakeAuthenticator final : public UpstreamAuthenticator {
  public:
-  int made = 0, refused_count = 0;
+  int made = 0;
+  std::vector<std::string> forgotten;
   std::optional<Error> failure;
   std::vector<std::string> users;
   Task<Result<crypto::Secret>> authorization(const GatewayIdentity& identity, const GatewayEndpoint& endpoint,
                                              const HostPort& server, Bytes server_certificate) override;
-  void refused(const GatewayIdentity&) override { ++refused_count; }
+  void forget(std::string_view user) override { forgotten.emplace_back(user); }
 };
 class FakeCertificates final : public CertificateUsers {
  public:
@@ -128,6 +129,8 @@ class Scene {
   // Devices that the policy knows.
   Task<void> allow(std::string device, std::string account = {});
   Task<void> hold(std::string device, ComplianceHold hold);
+  // Until the gateway has looked at what changed.
+  Task<void> look();
   uint64_t counted(GatewayOutcome outcome) const { return metrics.value(metric::gateway_requests, outcome); }
   // Another configuration, as a reload brings it.
   void reload(std::function<void(Config&)> change);

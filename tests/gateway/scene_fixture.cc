@@ -327,6 +327,11 @@ Task<void> Scene::hold(std::string device, ComplianceHold hold) {
   EXPECT_TRUE(co_await compliance->set_hold(std::string(kTenant), compliance_key(device), hold));
 }
 
+Task<void> Scene::look() {
+  uint64_t changes = compliance->changes();
+  while (gateway->acted_on() < changes) EXPECT_TRUE(co_await sleep_for(1ms));
+}
+
 // ---- Requests ----
 
 std::string basic(std::string_view user, std::string_view password) {

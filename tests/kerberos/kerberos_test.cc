@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/kerberos.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "core/sleep.h"
 #include "core/sync.h"
+#include "service/gateway_logon.h"
 #include "service/kerberos_desk.h"
 #include "tests/core/run.h"
 #include "tests/kerberos/fake_gss_fixture.h"
@@ -222,6 +224,93 @@ Task<void> forgotten(Scene& s) {
 TEST(Kerberos, ForgetsWhomItIsToldTo) {
   Scene s;
   s.run(forgotten);
+}
+
+Task<void> forgotten_while_asked(Scene& s) {
+  s.kdc.on_user = [&s] { s.kerberos->forget("alice@example.com"); };
+  EXPECT_TRUE(co_await s.kerberos->authorization(request_for("alice@example.com")));
+  s.kdc.on_user = {};
+  EXPECT_EQ(s.kerberos->stats().users, 0u);
+  EXPECT_TRUE(co_await s.kerberos->authorization(request_for("alice@example.com")));
+  EXPECT_EQ(s.kerberos->stats().users, 1u);
+}
+TEST(Kerberos, KeepsNothingOfAUserWhoIsForgottenWhileAKdcIsAsked) {
+  Scene s;
+  s.run(forgotten_while_asked);
+  EXPECT_EQ(s.kdc.user_tickets, 2);
+}
+
+Task<void> health(Scene& s) {
+  const KerberosHealth& health = s.kerberos->health();
+  bool asked = false;
+  EXPECT_TRUE(co_await s.kerberos->authorization(request_for("alice@example.com"), &asked));
+  EXPECT_TRUE(std::exchange(asked, false));
+  EXPECT_TRUE(co_await s.kerberos->authorization(request_for("alice@example.com"), &asked));
+  EXPECT_FALSE(asked);
+  KerberosRequest other = request_for("alice@example.com");
+  other.service = "HTTP/other.example.com";
+  EXPECT_FALSE(co_await s.kerberos->authorization(other));
+  EXPECT_FALSE(co_await s.kerberos->authorization(request_for("nobody@example.com")));
+  CO_ASSERT(health.services().size() == 2);
+  KerberosHealth::Service mail = health.services()[0], wrong = health.services()[1];
+  EXPECT_EQ(mail.name, "HTTP/mail.example.com");
+  EXPECT_EQ(mail.tokens, 2u);
+  EXPECT_EQ(mail.failures, 1u);
+  EXPECT_TRUE(mail.failing);
+  EXPECT_TRUE(is(mail.last_error, KerberosError::user_unknown));
+  EXPECT_NE(mail.last_token, WallTime());
+  EXPECT_EQ(wrong.name, "HTTP/other.example.com");
+  EXPECT_EQ(wrong.tokens, 0u);
+  EXPECT_TRUE(is(wrong.last_error, KerberosError::service_unknown));
+  EXPECT_EQ(health.realms_in_trouble(), 0u);  // answers about one user or one service are none
+  // What keeps everybody out is a trouble, from its first failure to the next answer.
+  s.kdc.account_refusal = kPreauthFailed;
+  s.kerberos->forget_all();
+  EXPECT_FALSE(co_await s.kerberos->authorization(request_for("alice@example.com")));
+  CO_ASSERT(health.troubles().size() == 1);
+  WallTime since = health.troubles()[0].since;
+  EXPECT_EQ(health.troubles()[0].realm, "EXAMPLE.COM");
+  s.kdc.account_refusal = kSkew;
+  EXPECT_FALSE(co_await s.kerberos->authorization(request_for("alice@example.com")));
+  CO_ASSERT(health.troubles().size() == 1);
+  EXPECT_EQ(health.troubles()[0].since, since);
+  EXPECT_GE(health.troubles()[0].last, since);
+  EXPECT_TRUE(is(health.troubles()[0].error, KerberosError::clock));
+  s.kdc.account_refusal = 0;
+  EXPECT_TRUE(co_await s.kerberos->authorization(request_for("alice@example.com")));
+  EXPECT_EQ(health.realms_in_trouble(), 0u);
+  EXPECT_FALSE(health.services()[0].failing);
+}
+TEST(Kerberos, TellsHowServicesAndRealmsAre) {
+  Scene s;
+  s.run(health);
+}
+
+TEST(KerberosHealth, IsBounded) {
+  KerberosHealth health;
+  for (size_t i = 0; i < 100; ++i) {
+    health.count(fmt::format("HTTP/{}", i), kerberos_error(KerberosError::busy), WallTime(1s));
+    health.asked(fmt::format("REALM{}", i), kerberos_error(KerberosError::unreachable), WallTime(1s));
+  }
+  EXPECT_EQ(health.services().size(), KerberosHealth::kServicesMax);
+  EXPECT_EQ(health.troubles().size(), KerberosHealth::kRealmsMax);
+  health.asked("REALM0", kerberos_error(KerberosError::protocol), WallTime(2s));  // says nothing
+  EXPECT_EQ(health.realms_in_trouble(), KerberosHealth::kRealmsMax);
+  health.asked("REALM0", kerberos_error(KerberosError::user_unknown), WallTime(2s));
+  EXPECT_EQ(health.realms_in_trouble(), KerberosHealth::kRealmsMax - 1);
+}
+
+TEST(KerberosResults, EachErrorHasItsOwnThatOperatorsCanActOn) {
+  EXPECT_EQ(kerberos_result({}, true), KerberosResult::asked);
+  EXPECT_EQ(kerberos_result({}, false), KerberosResult::kept);
+  EXPECT_EQ(kerberos_result(core_error(CoreError::canceled), true), KerberosResult::canceled);
+  std::set<KerberosResult> seen;
+  for (KerberosError code : {KerberosError::keytab, KerberosError::service_logon, KerberosError::clock, KerberosError::realm_unknown,
+                             KerberosError::unreachable, KerberosError::user_unknown, KerberosError::user_refused,
+                             KerberosError::name_malformed, KerberosError::service_unknown, KerberosError::delegation_refused,
+                             KerberosError::busy, KerberosError::protocol}) {
+    EXPECT_TRUE(seen.insert(kerberos_result(kerberos_error(code), true)).second) << error_text(kerberos_error(code));
+  }
 }
 
 Task<void> note_busy(Scene& s, int* busy, int* made) {

@@ -28,7 +28,7 @@ struct Tickets : ::testing::Test {
 TEST_F(Tickets, AreFoundUntilTheirTimeIsOver) {
   KerberosTickets tickets(10);
   auto alice = made();
-  tickets.keep(key("alice"), alice, kStart + 1h);
+  tickets.keep(KerberosTickets::Asking(tickets, key("alice")), alice, kStart + 1h);
   EXPECT_EQ(tickets.find(key("alice"), kMail, kStart).credential, alice);
   EXPECT_FALSE(tickets.find(key("alice"), kMail, kStart).warm);
   tickets.note_warm(key("alice"), *alice, kMail, kStart + 10min);
@@ -43,18 +43,34 @@ TEST_F(Tickets, AreFoundUntilTheirTimeIsOver) {
   EXPECT_EQ(tickets.users(), 0u);
 }
 
+TEST_F(Tickets, OfAUserWhoIsForgottenMeanwhileAreNotKept) {
+  KerberosTickets tickets(10);
+  KerberosTickets::Asking alice(tickets, key("Alice")), bob(tickets, key("bob"));
+  tickets.forget("alice");
+  tickets.keep(alice, made(), kStart + 1h);
+  tickets.keep(bob, made(), kStart + 1h);
+  EXPECT_EQ(tickets.find(key("Alice"), kMail, kStart).credential, nullptr);
+  EXPECT_NE(tickets.find(key("bob"), kMail, kStart).credential, nullptr);
+  KerberosTickets::Asking later(tickets, key("Alice"));
+  tickets.keep(later, made(), kStart + 1h);
+  EXPECT_NE(tickets.find(key("Alice"), kMail, kStart).credential, nullptr);
+  tickets.forget_all();
+  tickets.keep(later, made(), kStart + 1h);
+  EXPECT_EQ(tickets.users(), 0u);
+}
+
 TEST_F(Tickets, OfOneAccountAreNotAnothers) {
   KerberosTickets tickets(10);
-  tickets.keep(key("alice"), made(), kStart + 1h);
+  tickets.keep(KerberosTickets::Asking(tickets, key("alice")), made(), kStart + 1h);
   EXPECT_EQ(tickets.find(key("alice", "other@EXAMPLE.COM"), kMail, kStart).credential, nullptr);
   EXPECT_EQ(tickets.find(key("Alice"), kMail, kStart).credential, nullptr);  // a KDC may tell them apart
 }
 
 TEST_F(Tickets, TheLongestUnusedLeaves) {
   KerberosTickets tickets(3);
-  for (const char* user : {"a", "b", "c"}) tickets.keep(key(user), made(), kStart + 1h);
+  for (const char* user : {"a", "b", "c"}) tickets.keep(KerberosTickets::Asking(tickets, key(user)), made(), kStart + 1h);
   EXPECT_NE(tickets.find(key("a"), kMail, kStart).credential, nullptr);
-  tickets.keep(key("d"), made(), kStart + 1h);
+  tickets.keep(KerberosTickets::Asking(tickets, key("d")), made(), kStart + 1h);
   EXPECT_EQ(tickets.find(key("b"), kMail, kStart).credential, nullptr);
   for (const char* user : {"a", "c", "d"}) EXPECT_NE(tickets.find(key(user), kMail, kStart).credential, nullptr) << user;
   EXPECT_EQ(tickets.users(), 3u);
@@ -65,7 +81,7 @@ TEST_F(Tickets, TheLongestUnusedLeaves) {
 
 TEST_F(Tickets, ARefusalEndsThemAndPasses) {
   KerberosTickets tickets(10);
-  tickets.keep(key("alice"), made(), kStart + 1h);
+  tickets.keep(KerberosTickets::Asking(tickets, key("alice")), made(), kStart + 1h);
   tickets.refuse(key("alice"), "HTTP/other", kerberos_error(KerberosError::service_unknown), kStart + 30s);
   EXPECT_FALSE(tickets.find(key("alice"), kMail, kStart).refusal);
   EXPECT_TRUE(tickets.find(key("alice"), "HTTP/other", kStart).refusal);
@@ -82,8 +98,8 @@ TEST_F(Tickets, ARefusalEndsThemAndPasses) {
 TEST_F(Tickets, WhatIsNoLongerKeptIsNotCalledWarm) {
   KerberosTickets tickets(10);
   auto old = made(), young = made();
-  tickets.keep(key("alice"), old, kStart + 1h);
-  tickets.keep(key("alice"), young, kStart + 1h);
+  tickets.keep(KerberosTickets::Asking(tickets, key("alice")), old, kStart + 1h);
+  tickets.keep(KerberosTickets::Asking(tickets, key("alice")), young, kStart + 1h);
   tickets.note_warm(key("alice"), *old, kMail, kStart + 1h);
   EXPECT_FALSE(tickets.find(key("alice"), kMail, kStart).warm);
   tickets.note_warm(key("nobody"), *old, kMail, kStart + 1h);
@@ -95,8 +111,8 @@ TEST_F(Tickets, WhatIsNoLongerKeptIsNotCalledWarm) {
 
 TEST_F(Tickets, AllSpellingsOfAUserAreForgotten) {
   KerberosTickets tickets(10);
-  for (const char* user : {"alice@x", "Alice@X", "alice@xy", "alic@x"}) tickets.keep(key(user), made(), kStart + 1h);
-  tickets.keep(key("alice@x", "other"), made(), kStart + 1h);
+  for (const char* user : {"alice@x", "Alice@X", "alice@xy", "alic@x"}) tickets.keep(KerberosTickets::Asking(tickets, key(user)), made(), kStart + 1h);
+  tickets.keep(KerberosTickets::Asking(tickets, key("alice@x", "other")), made(), kStart + 1h);
   tickets.forget("ALICE@x");
   EXPECT_EQ(tickets.users(), 2u);
   EXPECT_NE(tickets.find(key("alice@xy"), kMail, kStart).credential, nullptr);

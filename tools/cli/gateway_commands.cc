@@ -34,7 +34,7 @@ void add_gateway_commands(CLI::App& root, Action& chosen) {
     uint32_t status = 0;
   };
   auto shown = std::make_shared<Options>();
-  CLI::App* show = gateways->add_subcommand("show", "How it is: requests, outcomes, certificate, upstreams");
+  CLI::App* show = gateways->add_subcommand("show", "How it is: requests, outcomes, certificate, upstreams, Kerberos");
   add_target(show, shown->target);
   show->add_flag("--json", shown->json, "JSON, as docs/openapi.json describes it");
   teach(show, "bellhop gateway show --socket /run/bellhop/admin.sock");

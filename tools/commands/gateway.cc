@@ -41,6 +41,31 @@ void print_upstream(const proto::JsonObject& row) {
   if (last != "-") fmt::print("    last failure {}: {}\n", text_of(row, "lastFailure"), last);
 }
 
+// The gateway's Kerberos: its tickets, services, and what keeps everybody out. False: the answer is not understood.
+bool print_kerberos(const proto::JsonObject& kerberos) {
+  auto services = kerberos.required_array("services"), troubles = kerberos.required_array("troubles");
+  if (!services || !troubles) return false;
+  fmt::print("\nKerberos: tickets of {} users kept, {} requests waiting, {} tokens ({} without asking a KDC), {} failures\n",
+             number_of(kerberos, "usersKept"), number_of(kerberos, "requestsWaiting"), number_of(kerberos, "tokens"),
+             number_of(kerberos, "tokensWithoutAsking"), number_of(kerberos, "failures"));
+  for (size_t i = 0; i < troubles->size(); ++i) {
+    auto row = troubles->at(i).object();
+    if (!row) return false;
+    fmt::print("    realm {}: nobody gets a ticket since {}, last tried {}: {}\n", text_of(*row, "realm"), text_of(*row, "since"),
+               text_of(*row, "last"), text_of(*row, "error"));
+  }
+  if (services->size() > 0) fmt::print("{:<44}  {:<8}  {:>8}  {:>8}  {}\n", "service", "health", "tokens", "failures", "last token");
+  for (size_t i = 0; i < services->size(); ++i) {
+    auto row = services->at(i).object();
+    if (!row) return false;
+    fmt::print("{:<44}  {:<8}  {:>8}  {:>8}  {}\n", text_of(*row, "service"), text_of(*row, "health"), number_of(*row, "tokens"),
+               number_of(*row, "failures"), text_of(*row, "lastToken"));
+    std::string_view last = text_of(*row, "lastError");
+    if (last != "-") fmt::print("    last failure {}: {}\n", text_of(*row, "lastFailure"), last);
+  }
+  return true;
+}
+
 }  // namespace
 
 int show_gateway_requests(const GatewayLookUp& look_up) {
@@ -97,6 +122,8 @@ int show_gateway(const AdminTarget& target, bool json) {
     if (!row) return not_understood();
     print_upstream(*row);
   }
+  auto kerberos = root.object("kerberos");
+  if (!kerberos || (*kerberos && !print_kerberos(**kerberos))) return not_understood();
   return kExitDone;
 }
 
