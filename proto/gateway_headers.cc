@@ -169,7 +169,7 @@ Status copy_request_headers(const GatewayRequest& request, const HeaderBlock& in
   for (size_t i = 0; i < in.size(); ++i) {
     const HeaderField field = in.at(i);
     const Passing* passing = find_passing(kRequestFields, field.name, request.endpoint);
-    if (!passing) continue;
+    if (!passing || (!request.has_content && field.name.starts_with("content-"))) continue;
     if (!passing->repeats && in.count(field.name) > 1) return refuse(GatewayError::header_repeated);
     if (is_nominated(in, field.name)) continue;
     BH_CHECKED(copy_request_field(request, field, out));

@@ -26,6 +26,7 @@ struct GatewayRequest {
   const AccountNames* names = nullptr;
   const Account* account = nullptr;  // who asks, where that is known
   bool impersonates = false;         // may act for others: X-AnchorMailbox may name any mailbox
+  bool has_content = true;           // else what describes content describes nothing, and stays out
 };
 // Errors: header_repeated; header_value; headers_too_large (`out` is full).
 Status copy_request_headers(const GatewayRequest& request, const HeaderBlock& in, HeaderBlock& out);

@@ -90,13 +90,15 @@ Refused GatewayRequest::check_room() {
 }
 
 Refused GatewayRequest::check_content() {
+  // OPTIONS has no use for content (RFC 9110 section 9.3.7): none is taken, and a type that a client sends all the same
+  // describes nothing.
+  if (exchange_.method() == proto::HttpMethod::options) return exchange_.has_body() ? refusal(GatewayOutcome::refused_request) : Refused();
   const proto::HeaderBlock& headers = exchange_.headers();
   Status content = is_ews() ? proto::check_ews_content(headers) : proto::check_activesync_content(headers);
   if (!content) return refusal_of(content.error());
   uint64_t bytes_max = endpoint_->config.body_bytes_max;
   if (exchange_.content_length().value_or(0) > bytes_max) return refusal(GatewayOutcome::refused_too_large);
   exchange_.set_body_max(bytes_max);
-  if (exchange_.method() == proto::HttpMethod::options && exchange_.has_body()) return refusal(GatewayOutcome::refused_request);
   return {};
 }
 
@@ -166,7 +168,8 @@ Refused GatewayRequest::make_head() {
                                                .query = query_ ? &*query_ : nullptr,
                                                .names = &route_->accounts,
                                                .account = identity_.account ? &*identity_.account : nullptr,
-                                               .impersonates = client.impersonation},
+                                               .impersonates = client.impersonation,
+                                               .has_content = exchange_.method() != proto::HttpMethod::options},
                                               exchange_.headers(), head_);
   if (!copied) return refusal_of(copied.error());
   return {};

@@ -67,6 +67,39 @@ Task<void> passes_activesync(Scene& scene) {
 }
 TEST_P(GatewayOver, PassesActiveSyncWithItsQueryAsItWas) { run(passes_activesync); }
 
+Task<void> options(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), more = wbxml(ActiveSyncCommand::sync);
+  auto ask = [&](std::string_view type, std::string_view body = {}) {
+    return Ask{.method = "OPTIONS", .target = kActiveSync, .body = body,
+               .fields = {{"Content-Type", type}, {"MS-ASProtocolVersion", "14.1"}, {"Authorization", authorization}}};
+  };
+  // Without content its type says nothing, whatever it is.
+  for (const char* type : {"application/x-www-form-urlencoded", "text/plain; charset=", "application/vnd.ms-sync.wbxml"}) {
+    EXPECT_EQ((co_await scene.ask(ask(type))).status, 200) << type;
+  }
+  CO_ASSERT(scene.exchange.seen.size() == 3);
+  for (const auto& seen : scene.exchange.seen) {
+    EXPECT_EQ(seen->method, "OPTIONS");
+    EXPECT_FALSE(seen->has("content-type"));
+    EXPECT_EQ(seen->field("ms-asprotocolversion"), "14.1");
+    EXPECT_EQ(seen->body, "");
+  }
+  if (scene.fixture.wire == Wire::http1) {
+    // As MS-ASHTTP's clients spell out that there is none.
+    std::string answer = co_await scene.raw(fmt::format("OPTIONS {} HTTP/1.1\r\nHost: x.example.com\r\nAuthorization: {}\r\n"
+                                                        "Content-Type: text/html\r\nContent-Length: 0\r\n\r\n",
+                                                        kActiveSync, authorization));
+    EXPECT_THAT(answer, testing::StartsWith("HTTP/1.1 200"));
+    CO_ASSERT(scene.exchange.seen.size() == 4);
+    scene.exchange.seen.pop_back();
+  }
+  // With content there is nothing that it could mean.
+  EXPECT_EQ((co_await scene.ask(ask("text/plain", "more"))).status, 400);
+  EXPECT_EQ((co_await scene.ask(ask("application/vnd.ms-sync.wbxml", more))).status, 400);
+  EXPECT_EQ(scene.exchange.seen.size(), 3u);
+}
+TEST_P(GatewayOver, PassesOptionsWithoutWhatDescribesContent) { run(options); }
+
 Task<void> any_case(Scene& scene) {
   std::string authorization = basic("anna@example.com"), body = soap("GetItem");
   for (std::string_view path : {"/ews/exchange.ASMX", "/EWS/EXCHANGE.asmx"}) {
