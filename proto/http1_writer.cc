@@ -91,16 +91,19 @@ Status write_connect_head(std::string& out, std::string_view authority, std::spa
 }
 
 Status write_response_head(std::string& out, const Http1ResponseHead& head) {
-  auto size = fields_size(head.headers);
+  const HeaderField type{"content-type", head.content_type};
+  std::span<const HeaderField> before(&type, head.content_type.empty() ? 0 : 1);
+  auto size = fields_size(head.headers), size_before = fields_size(before);
   // A 1xx, 204 has no framing field (RFC 9110 section 8.6).
   bool bare = head.status < 200 || head.status == 204;
   bool good_framing = !bare || head.framing.kind == Http1Framing::Kind::none;
-  if (!size || head.status < 100 || head.status > 599 || !good_framing) return fail(http_error(HttpError::unwritable));
+  if (!size || !size_before || head.status < 100 || head.status > 599 || !good_framing) return fail(http_error(HttpError::unwritable));
   std::string_view phrase = reason_phrase(head.status);
-  grow_wiped(out, phrase.size() + *size + kFramingBytesMax + 32);
+  grow_wiped(out, phrase.size() + *size_before + *size + kFramingBytesMax + 32);
   out.append("HTTP/1.1 ");
   for (int divisor : {100, 10, 1}) out.push_back(static_cast<char>('0' + head.status / divisor % 10));
   out.append(" ").append(phrase).append(kLineEnd);
+  if (!before.empty()) out.append(type.name).append(": ").append(type.value).append(kLineEnd);
   append_fields(out, head.headers, head.framing, head.close);
   return {};
 }

@@ -36,6 +36,7 @@ struct Http1RequestHead {
 
 struct Http1ResponseHead {
   uint16_t status = 200;
+  std::string_view content_type;  // before the other fields; empty: none but theirs
   std::span<const HeaderField> headers;
   Http1Framing framing;
   bool close = false;

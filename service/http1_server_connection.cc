@@ -253,18 +253,12 @@ Task<Status> Http1ServerConnection::respond(const HttpResponse& response) {
 
 Task<Status> Http1ServerConnection::write_response(const HttpResponse& response) {
   // Head and body leave in one piece where they fit into a block: one record, one packet.
-  proto::HeaderField fields[16];
-  size_t count = 0;
-  if (!response.content_type.empty()) fields[count++] = {"content-type", response.content_type};
-  for (const proto::HeaderField& field : response.headers) {
-    BH_CHECK(count < std::size(fields));
-    fields[count++] = field;
-  }
   bool no_body = response.status == 204 || response.status == 304 || response.status < 200;
   scratch_.clear();
   BH_CO_CHECKED(proto::write_response_head(
       scratch_, {.status = response.status,
-                 .headers = {fields, count},
+                 .content_type = response.content_type,
+                 .headers = response.headers,
                  .framing = no_body ? proto::Http1Framing::none() : proto::Http1Framing::sized(response.body.size()),
                  .close = close_after_}));
   bool send_body = !no_body && parser_.method() != proto::HttpMethod::head;

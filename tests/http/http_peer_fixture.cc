@@ -111,6 +111,11 @@ Task<void> EchoHandler::serve(HttpExchange& exchange) {
       co_return;
     }
   }
+  if (target == "/fields") {
+    std::vector<proto::HeaderField> fields(60, {"x-one", "of many"});
+    (void)co_await exchange.respond({.content_type = "text/plain", .body = "many", .headers = fields});
+    co_return;
+  }
   if (target == "/large") {
     (void)co_await exchange.respond({.content_type = "text/plain", .body = large});
     co_return;

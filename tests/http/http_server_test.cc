@@ -128,6 +128,19 @@ Task<void> expects(Fixture& fixture, HttpServer&, io::Endpoint endpoint) {
 
 TEST_P(HttpServerOver, AnswersExpectationsOnlyWhenTheBodyIsWanted) { run_scenario(fixture, expects); }
 
+Task<void> answers_many_fields(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
+  Peer::Answer answer = co_await ask_alone(fixture, endpoint, {.target = "/fields"});
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.body, "many");
+  EXPECT_THAT(answer.fields, testing::HasSubstr("content-type: text/plain"));
+  size_t count = 0;
+  for (size_t at = 0; (at = answer.fields.find("x-one: of many", at)) != std::string::npos; ++at) ++count;
+  EXPECT_EQ(count, 60u);
+  server.drain();
+}
+
+TEST_P(HttpServerOver, AnswersWithAsManyFieldsAsAHandlerGives) { run_scenario(fixture, answers_many_fields); }
+
 Task<void> refuses_heads(Fixture& fixture, HttpServer& server, io::Endpoint endpoint) {
   struct Row {
     Ask ask;
