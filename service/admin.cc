@@ -228,6 +228,7 @@ Task<void> metrics(Call& call) {
   if (auto counts = co_await call.core.node.store.counts()) {
     call.core.metrics.set(metric::users, counts->users);
     call.core.metrics.set(metric::devices, counts->devices);
+    call.core.metrics.set(metric::devices_unnamed, counts->devices - counts->devices_named);
     call.core.metrics.set(metric::subscriptions, SubscriptionState::alive, counts->subscriptions);
     call.core.metrics.set(metric::subscriptions, SubscriptionState::tombstone, counts->tombstones);
     call.core.metrics.set(metric::key_pool_keys, counts->keys_pool);

@@ -278,7 +278,9 @@ Task<void> compliance_status(Call& call) {
     if (!source.complaint.empty()) json.member("complaint", source.complaint);
     json.end_object();
   }
-  json.end_array().end_object();
+  json.end_array();
+  if (auto stored = co_await call.core.node.store.counts()) json.member("devicesUnnamed", stored->devices - stored->devices_named);
+  json.end_object();
   co_await respond_json(call.exchange, body);
 }
 

@@ -19,7 +19,7 @@ constexpr Duration kSettle = std::chrono::seconds(1);
 
 Task<void> ComplianceDuties::run() {
   do {
-    match_sources();
+    if (match_sources()) co_await count_unnamed();
     co_await look_at_files();
     co_await carry_out_wipes();
     keep_gauges();
@@ -27,8 +27,8 @@ Task<void> ComplianceDuties::run() {
 }
 
 // The files that the present configuration names; those that it names as before keep what was seen of them.
-void ComplianceDuties::match_sources() {
-  if (generation_ == core_.generations.now().number) return;
+bool ComplianceDuties::match_sources() {
+  if (generation_ == core_.generations.now().number) return false;
   generation_ = core_.generations.now().number;
   const Config& config = core_.config();
   std::vector<Watched> before = std::exchange(watched_, {});
@@ -48,6 +48,18 @@ void ComplianceDuties::match_sources() {
   for (const Watched& gone : before) {
     if (gone.file) compliance_.forget_source(gone.file->tenant());
   }
+  return true;
+}
+
+// Devices that registered before names were kept: of their ids the store has hashes alone, which no data can be compared with.
+Task<void> ComplianceDuties::count_unnamed() {
+  if (!core_.config().policy.enabled) co_return;
+  auto counts = co_await core_.node.store.counts();
+  if (!counts || counts->devices == counts->devices_named) co_return;
+  log_line(core_.log, LogLevel::warning, "devices_unnamed", field("devices", counts->devices - counts->devices_named),
+           field("of", counts->devices),
+           field("why", "they registered with a bellhop that did not keep names, and are unknown to the policy until their next request"),
+           field("what_to_do", "keep [policy] dry_run = true until `bellhop compliance status` says that none is left"));
 }
 
 Task<void> ComplianceDuties::look_at_files() {

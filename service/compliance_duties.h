@@ -26,7 +26,9 @@ class ComplianceDuties {
   };
   Task<void> look_at_files();
   Task<void> carry_out_wipes();
-  void match_sources();
+  // True where the configuration is another than at the last call.
+  bool match_sources();
+  Task<void> count_unnamed();
   void keep_gauges();
 
   Core& core_;

@@ -157,6 +157,7 @@ inline constexpr auto store_failures = detail::find_counter("bellhop_store_failu
 
 inline constexpr auto subscriptions = detail::find_gauge<SubscriptionState>("bellhop_subscriptions");
 inline constexpr auto devices = detail::find_gauge("bellhop_devices");
+inline constexpr auto devices_unnamed = detail::find_gauge("bellhop_devices_unnamed");
 inline constexpr auto users = detail::find_gauge("bellhop_users");
 
 inline constexpr auto mailboxes_supervised = detail::find_gauge<SilenceStage>("bellhop_mailboxes_supervised");

@@ -320,6 +320,8 @@ inline constexpr auto kMetricFamilies = std::to_array<MetricFamily>({
 
     detail::gauge_row<SubscriptionState>("bellhop_subscriptions", "Subscriptions in the store."),
     detail::gauge_row("bellhop_devices", "Devices in the store."),
+    detail::gauge_row("bellhop_devices_unnamed",
+                      "Of these, devices that have not told what they are called since that is kept: a policy knows nothing of them."),
     detail::gauge_row("bellhop_users", "Users in the store."),
 
     detail::gauge_row<SilenceStage>("bellhop_mailboxes_supervised",

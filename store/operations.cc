@@ -156,6 +156,7 @@ Status counts(ReadView& view, Counts& counts) {
   const std::pair<Table, uint64_t*> all[] = {
       {Table::api_tokens, &counts.tokens},           {Table::users, &counts.users},
       {Table::unused_users, &counts.users_unused},   {Table::devices, &counts.devices},
+      {Table::device_names, &counts.devices_named},
       {Table::subscriptions, &counts.subscriptions}, {Table::keys, &counts.keys},
       {Table::key_pool, &counts.keys_pool},          {Table::hot, &counts.hot},
       {Table::tombstones, &counts.tombstones},       {Table::compliance, &counts.compliance},

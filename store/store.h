@@ -238,6 +238,7 @@ struct Counts {
   uint64_t users = 0;
   uint64_t users_unused = 0;  // without a device so far
   uint64_t devices = 0;
+  uint64_t devices_named = 0;  // of these, by what they are called: DeviceRecord::name
   uint64_t subscriptions = 0;
   uint64_t keys = 0;  // pool included
   uint64_t keys_pool = 0;

@@ -186,6 +186,16 @@ def a_seeded_store_is_listed_whole():
         assert len(listed(world, "subscription", "list", "--tenant", "small")["subscriptions"]) == 3
         page = listed(world, "status")
         assert page["subscriptions"]["alive"] == 9003 and page["subscriptions"]["lookedAt"] == 1024
+        # Those devices are as from before names were kept.
+        assert "devices_unnamed" not in world.log_of("server")
+        with open(world.config) as file:
+            config = file.read()
+        with open(world.config, "w") as file:
+            file.write(config + "[policy]\nenabled = true\ndry_run = true\n")
+        world.run("reload", "--socket", world.socket)
+        wait_until("the log counts the devices without a name",
+                   lambda: "devices_unnamed" in (log := world.log_of("server")) and '9003' in log.split("devices_unnamed")[1].split("\n")[0], 10)
+        assert "9003 devices have not told what they are called" in world.run("compliance", "status", "--socket", world.socket).stdout
         longest = world.metrics()["bellhop_loop_turn_longest_seconds"]
         print(f"ok: 9,003 mailboxes listed whole, longest turn {longest * 1000:.1f} ms")
 

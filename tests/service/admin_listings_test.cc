@@ -4,6 +4,7 @@
 
 #include "proto/json.h"
 #include "service/admin_listing.h"
+#include "service/compliance_record.h"
 #include "tests/service/admin_fixture.h"
 
 namespace bellhop::service::admin_test {
@@ -85,6 +86,20 @@ Task<void> every_user_once(AdminWorld& world) {
 }
 
 TEST(AdminListings, EveryEntryComesOnceWhateverTheSizeOfAPage) { AdminWorld::run(&every_user_once); }
+
+// Devices of before names were kept have none until they tell theirs.
+Task<void> unnamed(AdminWorld& world) {
+  EXPECT_THAT((co_await world.ask("GET", "/v1/compliance")).body, HasSubstr("\"devicesUnnamed\":0}"));
+  Mailbox mailbox = co_await add_mailbox(world.store(), 1, "example", 3);
+  EXPECT_THAT((co_await world.ask("GET", "/v1/compliance")).body, HasSubstr("\"devicesUnnamed\":3}"));
+  store::DevicePatch patch;
+  patch.name = compliance_key("phone1");
+  EXPECT_TRUE(co_await world.store().update_device(mailbox.user, mailbox.devices[0], patch));
+  EXPECT_THAT((co_await world.ask("GET", "/v1/compliance")).body, HasSubstr("\"devicesUnnamed\":2}"));
+  EXPECT_THAT((co_await world.ask("GET", "/metrics")).body, HasSubstr("\nbellhop_devices_unnamed 2\n"));
+}
+
+TEST(AdminListings, DevicesWithoutANameAreCounted) { AdminWorld::run(&unnamed); }
 
 // A tenant without users: the look through the others' ends after kReadsMax reads with a cursor, and goes on from there.
 Task<void> bounded_look(AdminWorld& world) {

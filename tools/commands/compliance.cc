@@ -102,6 +102,9 @@ int show_compliance_status(const ComplianceOptions& options) {
   fmt::print("policy           {}{}\n", flag_text(page, "enabled") == "yes" ? "on" : "off",
              flag_text(page, "dryRun") == "yes" ? ", in dry run: nobody is kept out" : "");
   fmt::print("unknown devices  {}\nknown devices    {}\n", text_of(page, "unknownDevices"), text_of(page, "knownDevices"));
+  if (uint64_t unnamed = number_of(page, "devicesUnnamed"); unnamed > 0) {
+    fmt::print("unnamed          {} devices have not told what they are called since that is kept; they are unknown until they do\n", unnamed);
+  }
   for (size_t i = 0; i < rules->size(); ++i) {
     auto rule = rules->at(i).object();
     if (!rule) return not_understood();
