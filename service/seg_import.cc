@@ -13,6 +13,7 @@
 #include "proto/properties.h"
 #include "proto/url.h"
 #include "service/config_table.h"
+#include "service/seg_words.h"
 
 namespace bellhop::service {
 namespace {
@@ -21,87 +22,6 @@ constexpr std::string_view kListener = "listen.gateway";
 constexpr std::string_view kRoute = "gateway.route";
 constexpr std::string_view kEws = "gateway.route.ews";
 constexpr std::string_view kActiveSync = "gateway.route.activesync";
-
-bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
-bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
-
-// The words of a name in lower case: of "ignoreSslErrorsWithExch" and "ignore.ssl.errors.with.exch" the same.
-class Words {
- public:
-  explicit Words(std::string_view name) {
-    std::string word;
-    for (size_t i = 0; i < name.size(); ++i) {
-      char c = name[i], before = i > 0 ? name[i - 1] : '.', after = i + 1 < name.size() ? name[i + 1] : '.';
-      bool begins = is_upper(c) && (is_lower_or_digit(before) || (is_upper(before) && is_lower_or_digit(after)));
-      if (begins || !(is_upper(c) || is_lower_or_digit(c))) end_word(word);
-      if (is_upper(c) || is_lower_or_digit(c)) word += ascii_lower(c);
-    }
-    end_word(word);
-  }
-
-  bool any(std::initializer_list<std::string_view> wanted) const {
-    return std::ranges::any_of(wanted, [&](std::string_view word) { return std::ranges::find(words_, word) != words_.end(); });
-  }
-  bool only(std::initializer_list<std::string_view> wanted) const {
-    return words_.size() == wanted.size() && std::ranges::all_of(wanted, [&](std::string_view word) { return any({word}); });
-  }
-
- private:
-  void end_word(std::string& word) {
-    if (!word.empty()) words_.push_back(std::move(word));
-    word.clear();
-  }
-  std::vector<std::string> words_;
-};
-
-// Whom a setting is about.
-enum class Subject : uint8_t { unknown, mail, ews, console };
-
-Subject subject_of(const Words& words) {
-  if (words.any({"api", "aw", "airwatch", "awcm", "uem", "console"})) return Subject::console;
-  if (words.any({"ews"})) return Subject::ews;
-  if (words.any({"exch", "exchange", "email", "mail", "eas", "activesync", "mailserver", "emailserver"})) return Subject::mail;
-  return Subject::unknown;
-}
-
-std::optional<bool> parse_flag(std::string_view text) {
-  std::string word = ascii_lower(ascii_trim(text));
-  for (std::string_view yes : {"true", "yes", "on", "1", "enabled"}) {
-    if (word == yes) return true;
-  }
-  for (std::string_view no : {"false", "no", "off", "0", "disabled", ""}) {
-    if (word == no) return false;
-  }
-  return std::nullopt;
-}
-
-// A string of TOML.
-std::string quoted(std::string_view text) {
-  std::string out = "\"";
-  for (char c : text) {
-    auto byte = static_cast<uint8_t>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\u{:04x}", byte);
-    } else {
-      if (c == '"' || c == '\\') out += '\\';
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-std::string quoted_list(const std::vector<std::string>& texts) {
-  std::string out;
-  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + quoted(text);
-  return "[" + out + "]";
-}
-
-// A name as it may stand in a message or a comment.
-std::string shown(std::string_view name) {
-  std::string out;
-  for (char c : utf8_prefix(name, 100)) out += static_cast<uint8_t>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out;
-}
 
 // What one key of ours gets, and from where.
 struct Assigned {
@@ -132,8 +52,8 @@ class Importer {
     std::string name;  // as it may be shown
     std::string_view value;
     uint32_t line;
-    Words words;
-    Subject subject;
+    SegWords words;
+    SegSubject subject;
   };
 
   bool read_trust(const Setting& setting);
@@ -150,7 +70,7 @@ class Importer {
   std::optional<bool> flag(const Setting& setting);
 
   void assign(Table& table, std::string_view key, std::string value, const Setting& setting);
-  Table& table_of(const Setting& setting) { return setting.subject == Subject::ews ? ews_ : mail_; }
+  Table& table_of(const Setting& setting) { return setting.subject == SegSubject::ews ? ews_ : mail_; }
   void refuse_line(uint32_t line, std::string text) { import_.notes.push_back({line, true, std::move(text)}); }
   void refuse(const Setting& setting, std::string_view why) {
     refuse_line(setting.line, fmt::format("{}: {}", setting.name, why));
@@ -173,15 +93,15 @@ class Importer {
 };
 
 void Importer::read(const proto::Property& property) {
-  Words words(property.name);
-  Setting setting{.name = shown(property.name), .value = ascii_trim(property.value), .line = property.line, .words = words,
+  SegWords words(property.name);
+  Setting setting{.name = shown_setting(property.name), .value = ascii_trim(property.value), .line = property.line, .words = words,
                   .subject = subject_of(words)};
   if (read_trust(setting) || read_places(setting) || read_switches(setting) || read_numbers(setting)) return;
   if (!read_others(setting)) leave(setting, "bellhop has no setting of this name; docs/configuration.md lists its own");
 }
 
 std::optional<bool> Importer::flag(const Setting& setting) {
-  std::optional<bool> value = parse_flag(setting.value);
+  std::optional<bool> value = parse_seg_flag(setting.value);
   if (!value) refuse(setting, "is neither true nor false; write one of them");
   return value;
 }
@@ -198,14 +118,14 @@ void Importer::assign(Table& table, std::string_view key, std::string value, con
 
 // What would switch the verification of certificates off.
 bool Importer::read_trust(const Setting& setting) {
-  const Words& words = setting.words;
+  const SegWords& words = setting.words;
   bool tls = words.any({"ssl", "tls", "certificate", "certificates", "cert", "hostname"});
   bool ignores = words.any({"ignore", "ignores", "skip", "disable"}) && tls;
   bool trusts_all = words.any({"trust"}) && words.any({"all", "any"});
   if (!ignores && !trusts_all) return false;
   std::optional<bool> on = flag(setting);
   if (!on || !*on) return true;
-  if (setting.subject == Subject::console) {
+  if (setting.subject == SegSubject::console) {
     refuse(setting, "certificates are always verified, the compliance source's too; give its authority or key in an [[upstream]] "
                     "for its host (ca_file, spki_pins), and set this to false");
   } else if (options_.ca_file.empty() && options_.spki_pins.empty()) {
@@ -219,7 +139,7 @@ bool Importer::read_trust(const Setting& setting) {
 }
 
 bool Importer::read_places(const Setting& setting) {
-  const Words& words = setting.words;
+  const SegWords& words = setting.words;
   bool place = words.any({"host", "hostname", "url", "uri", "address", "fqdn"}), port = words.any({"port"});
   if (words.any({"proxy"}) && (place || port || words.any({"user", "username", "password"}))) {
     leave(setting, "outbound proxies are tables of their own, [[proxy]] and [[upstream]]; docs/configuration.md describes them");
@@ -229,7 +149,7 @@ bool Importer::read_places(const Setting& setting) {
     read_external(setting);
     return true;
   }
-  bool of_mail = setting.subject == Subject::mail || setting.subject == Subject::ews;
+  bool of_mail = setting.subject == SegSubject::mail || setting.subject == SegSubject::ews;
   if (of_mail && place) {
     read_upstream(setting);
     return true;
@@ -256,7 +176,7 @@ void Importer::read_upstream(const Setting& setting) {
   } else if (!url) {
     refuse(setting, fmt::format("is no https://host:port ({})", error_text(url.error())));
   } else {
-    assign(table_of(setting), "upstream", quoted(fmt::format("{}:{}", url->ip && url->ip->v6 ? "https://[" + url->host + "]"
+    assign(table_of(setting), "upstream", toml_quoted(fmt::format("{}:{}", url->ip && url->ip->v6 ? "https://[" + url->host + "]"
                                                                                             : "https://" + url->host,
                                                              url->port)), setting);
   }
@@ -284,7 +204,7 @@ void Importer::read_port(const Setting& setting) {
 }
 
 bool Importer::read_switches(const Setting& setting) {
-  const Words& words = setting.words;
+  const SegWords& words = setting.words;
   if (words.any({"ews"}) && words.any({"proxy", "enable", "enabled"})) {
     if (std::optional<bool> on = flag(setting)) ews_wanted_ = on;
     return true;
@@ -301,7 +221,7 @@ bool Importer::read_switches(const Setting& setting) {
     bool names_one = words.any({"enabled", "enable"}) || words.only({"kerberos"}) || words.only({"kcd"});
     std::optional<bool> on = names_one ? flag(setting) : std::nullopt;
     if (on && *on) {
-      assign(mail_, "logon", quoted("kerberos"), setting);
+      assign(mail_, "logon", toml_quoted("kerberos"), setting);
       leave(setting, "logon = \"kerberos\" needs [gateway.certificates] and [gateway.kerberos]; docs/kerberos.md goes through them");
     }
     if (!names_one) leave(setting, "what Kerberos needs stands in [gateway.kerberos] and [gateway.certificates]; docs/kerberos.md goes through it");
@@ -328,8 +248,8 @@ bool Importer::read_switches(const Setting& setting) {
 }
 
 bool Importer::read_numbers(const Setting& setting) {
-  const Words& words = setting.words;
-  bool of_mail = setting.subject == Subject::mail || setting.subject == Subject::ews;
+  const SegWords& words = setting.words;
+  bool of_mail = setting.subject == SegSubject::mail || setting.subject == SegSubject::ews;
   if (words.any({"timeout"})) {
     if (!of_mail) {
       leave(setting, "it does not say whose timeout it is; those of the listener are in [listen.gateway], those of Exchange in "
@@ -354,13 +274,13 @@ bool Importer::read_numbers(const Setting& setting) {
 }
 
 void Importer::read_timeout(const Setting& setting, std::string_view key) {
-  const Words& words = setting.words;
+  const SegWords& words = setting.words;
   bool seconds = words.any({"s", "sec", "secs", "second", "seconds"}), minutes = words.any({"min", "mins", "minute", "minutes"});
   read_number(setting, key, minutes ? 60'000 : seconds ? 1'000 : 1);
 }
 
 void Importer::read_number(const Setting& setting, std::string_view key, uint64_t factor) {
-  const KeyRow& row = row_of(setting.subject == Subject::ews ? kEws : kActiveSync, key);
+  const KeyRow& row = row_of(setting.subject == SegSubject::ews ? kEws : kActiveSync, key);
   std::optional<uint64_t> number = parse_decimal(setting.value);
   bool fits = number && *number <= row.max / factor && *number * factor >= row.min;
   if (!fits) {
@@ -391,7 +311,7 @@ bool Importer::read_others(const Setting& setting) {
       {{"seg", "mem", "config", "configuration", "organization", "group"},
        "a bellhop has its configuration in its own file"},
   };
-  if (setting.subject == Subject::console) {
+  if (setting.subject == SegSubject::console) {
     leave(setting, "the console's own interface is not spoken; compliance comes by PUT and PATCH /v1/compliance, from a file, or "
                    "from a [[policy.source]] of kind \"uem\": docs/uem.md");
     return true;
@@ -419,7 +339,7 @@ void Importer::settle_ews() {
 void Importer::settle_trust() {
   if (options_.ca_file.empty() && options_.spki_pins.empty()) return;
   bool pins = options_.ca_file.empty();
-  Assigned trust{.value = pins ? quoted_list(options_.spki_pins) : quoted(options_.ca_file),
+  Assigned trust{.value = pins ? toml_quoted(options_.spki_pins) : toml_quoted(options_.ca_file),
                  .from = ignores_certificate_ ? "in place of " + ignores_certificate_->from : pins ? "--spki-pin" : "--ca-file",
                  .line = ignores_certificate_ ? ignores_certificate_->line : 0};
   for (Table* table : {&mail_, &ews_}) {
@@ -434,7 +354,7 @@ void Importer::settle_hosts() {
   for (const std::string& host : options_.hosts) {
     std::string name = ascii_lower(host);
     if (!is_host_name(name)) {
-      refuse_line(0, fmt::format("--host: \"{}\" is no host name", shown(host)));
+      refuse_line(0, fmt::format("--host: \"{}\" is no host name", shown_setting(host)));
     } else if (std::ranges::find(hosts_, name) == hosts_.end()) {
       hosts_.push_back(std::move(name));
     }
@@ -442,7 +362,7 @@ void Importer::settle_hosts() {
   if (hosts_.empty()) {
     refuse_line(0, "no setting says which host name clients use (the external URL); give it with --host mail.example.com");
   }
-  route_.insert_or_assign("hosts", Assigned{quoted_list(hosts_), hosts_from_, 0});
+  route_.insert_or_assign("hosts", Assigned{toml_quoted(hosts_), hosts_from_, 0});
 }
 
 void Importer::write_table(std::string_view section, const Table& table, std::string_view brackets) {
@@ -475,7 +395,7 @@ SegImport Importer::finish() {
   fmt::format_to(std::back_inserter(import_.toml),
                  "# A gateway as {} describes it. Needed besides: certificate_file and private_key_file in [listen.gateway],\n"
                  "# rules in [policy], and, where this process is nothing else, roles = [\"gateway\"] at the top of the file.\n",
-                 shown(options_.file_name));
+                 shown_setting(options_.file_name));
   write_table(kListener, listener_, "[");
   write_table(kRoute, route_, "[[");
   if (mail) write_table(kActiveSync, mail_, "[");

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// Compliance: what changes the data and the holds. On core 0.
+#include <algorithm>
+
+#include "core/cross_core.h"
+#include "core/io.h"
+#include "crypto/record.h"
+#include "service/compliance_part.h"
+#include "service/error_texts.h"
+
+namespace bellhop::service {
+namespace {
+
+// Changes that a bulk has with the store's writer at once: they share a commit, and leave room for others.
+constexpr size_t kWritesAtOnce = 4;
+
+Task<bool> one_turn() { co_return true; }
+
+Task<void> write_chunk(store::Store* store, const store::ComplianceWrite* write, Status* status) {
+  *status = co_await store->write_compliance(*write);
+}
+
+}  // namespace
+
+// ---- Changes ----
+
+// Until every core has begun another turn: what was replaced is read by nobody any more.
+Task<void> Compliance::rest() {
+  for (unsigned core = 0; core < io::cores(); ++core) co_await on_core(core, [] { return one_turn(); });
+}
+
+ComplianceBulk Compliance::begin(std::string_view tenant) { return ComplianceBulk(tenant, texts_); }
+
+// `write` collects what the store is to be told; null where it gets the whole table later.
+void Compliance::apply_line(ComplianceTable& table, const ComplianceLine& line, uint64_t account, WallTime now,
+                            ComplianceTable::Retired* retired, store::ComplianceWrite* write) {
+  store::ComplianceKey key = compliance_key(line.device_id);
+  ComplianceRecord record;
+  if (table.read(key, record) && !record.first_name.zero()) {
+    key = record.first_name;  // another name of a device that is known
+    record = {};
+    (void)table.read(key, record);
+  }
+  if (line.removed) {
+    table.erase(key);
+    if (write) write->erased.push_back(key);
+    return;
+  }
+  apply(line, account, now, record);
+  table.put(key, record, ComplianceHold::none, retired);
+  if (write) write->puts.push_back({key, record});
+  ComplianceRecord leads;
+  leads.first_name = key;
+  leads.updated = now;
+  for (const std::string& id : line.other_ids) {
+    store::ComplianceKey other = compliance_key(id);
+    if (other == key) continue;
+    table.put(other, leads, ComplianceHold::none, retired);
+    if (write) write->puts.push_back({other, leads});
+  }
+}
+
+Status Compliance::add(ComplianceBulk& bulk, const ComplianceLine& line) {
+  if (bulk.table_->size() + 1 + line.other_ids.size() > names_max_) {
+    return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+  }
+  ++bulk.lines_;
+  store::ComplianceKey key = compliance_key(line.device_id);
+  bool known = line.account && !line.account->empty();
+  uint64_t word = known ? account_word(account(bulk.tenant_, *line.account)) : 0;
+  if (hold(bulk.tenant_, key) != ComplianceHold::none) ++bulk.held_;
+  if (line.wiped) bulk.wiped_.push_back(key);
+  apply_line(*bulk.table_, line, word, io::wall_now(), nullptr, nullptr);
+  return {};
+}
+
+// All of a table under a set of its own, several changes at a time.
+Task<Status> Compliance::write_rows(uint32_t set, const ComplianceTable& table) {
+  std::vector<store::ComplianceWrite> writes(1);
+  auto gather = [&](const store::ComplianceKey& key, const ComplianceRecord& record) {
+    if (writes.back().puts.size() == store::kComplianceMax) writes.emplace_back();
+    writes.back().puts.push_back({key, record});
+  };
+  for (size_t segment = 0; segment < ComplianceTable::kSegments; ++segment) {
+    table.for_each(segment, gather);
+    bool last = segment + 1 == ComplianceTable::kSegments;
+    while (writes.size() > kWritesAtOnce || (last && !writes.empty())) {
+      size_t count = std::min(writes.size(), kWritesAtOnce);
+      std::vector<Status> statuses(count);
+      {
+        TaskScope running(&co_await current_context());
+        for (size_t i = 0; i < count; ++i) {
+          writes[i].set = set;
+          running.spawn(write_chunk(&store_, &writes[i], &statuses[i]));
+        }
+        co_await running.join();
+      }
+      for (const Status& status : statuses) {
+        if (!status) co_return fail(status.error());
+      }
+      writes.erase(writes.begin(), writes.begin() + static_cast<ptrdiff_t>(count));
+    }
+    if (writes.empty() && !last) writes.emplace_back();
+    co_await yield_now();
+  }
+  co_return Status();
+}
+
+Task<Result<ComplianceChange>> Compliance::replace(ComplianceBulk bulk) {
+  BH_CO_TRY(Semaphore::Permit turn, co_await one_at_a_time_.acquire());
+  Part& here = certain_part(bulk.tenant_);
+  for (size_t segment = 0; segment < ComplianceTable::kSegments; ++segment) {
+    bulk.table_->trim(segment, nullptr);
+    if (segment % 16 == 15) co_await yield_now();
+  }
+  BH_CO_CHECKED(co_await hold_wiped(here, bulk.wiped_));
+  set_in_making_ = ++newest_set_;
+  Status written = co_await write_rows(set_in_making_, *bulk.table_);
+  store::ComplianceSet set{.number = set_in_making_, .replaced = io::wall_now()};
+  if (written) written = co_await store_.put_compliance_set(here.tenant, set);
+  set_in_making_ = 0;
+  sweep_wanted_ = true;
+  if (!written) co_return fail(written.error());
+
+  ComplianceChange change{.lines = bulk.lines_, .names = bulk.table_->size(), .held = bulk.held_,
+                          .texts_refused = texts_.refused(), .wiped = std::move(bulk.wiped_)};
+  here.set = set.number;
+  here.replaced = here.changed = set.replaced;
+  std::swap(here.owned, bulk.table_);
+  here.table.store(here.owned.get(), std::memory_order_release);
+  note_change();
+  co_await rest();  // and then the old table goes, with `bulk`
+  co_return change;
+}
+
+Task<Status> Compliance::ensure_set(Part& part) {
+  if (part.set != 0) co_return Status();
+  store::ComplianceSet set{.number = ++newest_set_, .replaced = {}};
+  BH_CO_CHECKED(co_await store_.put_compliance_set(part.tenant, set));
+  part.set = set.number;
+  co_return Status();
+}
+
+Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vector<ComplianceLine> lines) {
+  BH_CO_TRY(Semaphore::Permit turn, co_await one_at_a_time_.acquire());
+  Part& here = certain_part(tenant);
+  size_t names = here.owned->size();
+  for (const ComplianceLine& line : lines) names += 1 + line.other_ids.size();
+  if (names > names_max_ && names - here.owned->size() > 0) {
+    // Most deltas are of devices that are known: only those that are not count.
+    names = here.owned->size();
+    DeviceFacts facts;
+    for (const ComplianceLine& line : lines) {
+      if (!line.removed && !here.owned->find(compliance_key(line.device_id), facts)) ++names;
+      for (const std::string& id : line.other_ids) names += !here.owned->find(compliance_key(id), facts);
+    }
+    if (names > names_max_) co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+  }
+  BH_CO_CHECKED(co_await ensure_set(here));
+  ComplianceChange change{.lines = lines.size()};
+  WallTime now = io::wall_now();
+  for (size_t at = 0; at < lines.size();) {
+    // The changes are made beside, in a table of their own, so that the disk has them first.
+    store::ComplianceWrite write{.set = here.set, .puts = {}, .erased = {}};
+    ComplianceTable beside(texts_);
+    ComplianceRecord record;
+    const bool removing = lines[at].removed;  // one kind at a time: what is erased and put again must end as it should
+    for (; at < lines.size() && lines[at].removed == removing &&
+           write.puts.size() + write.erased.size() + 1 + kOtherIdsMax <= store::kComplianceMax; ++at) {
+      const ComplianceLine& line = lines[at];
+      store::ComplianceKey key = compliance_key(line.device_id);
+      for (int step = 0; step < 2; ++step) {  // by another name to the first one
+        bool copied = beside.read(key, record) || here.owned->read(key, record);
+        if (!copied) break;
+        beside.put(key, record, ComplianceHold::none, nullptr);
+        if (record.first_name.zero()) break;
+        key = record.first_name;
+      }
+      if (hold(tenant, key) != ComplianceHold::none || hold(tenant, compliance_key(line.device_id)) != ComplianceHold::none) {
+        ++change.held;
+      }
+      if (line.wiped) change.wiped.push_back(compliance_key(line.device_id));
+      if (line.removed) ++change.removed;
+      bool known = line.account && !line.account->empty();
+      uint64_t word = known ? account_word(account(tenant, *line.account)) : 0;
+      apply_line(beside, line, word, now, nullptr, &write);
+      if (line.removed) beside.erase(key);
+    }
+    BH_CO_CHECKED(co_await store_.write_compliance(write));
+    ComplianceTable::Retired retired;
+    for (const store::ComplianceKey& key : write.erased) here.owned->erase(key);
+    for (const store::ComplianceEntry& entry : write.puts) {
+      here.owned->put(entry.key, entry.record, ComplianceHold::none, &retired);
+    }
+    here.changed = now;
+    note_change();
+    if (!retired.empty()) co_await rest();
+    co_await yield_now();
+  }
+  BH_CO_CHECKED(co_await hold_wiped(here, change.wiped));
+  change.names = here.owned->size();
+  change.texts_refused = texts_.refused();
+  co_return change;
+}
+
+// ---- Holds ----
+
+// Data names what was wiped again and again: only what is new is written.
+Task<Status> Compliance::hold_wiped(const Part& part, const std::vector<store::ComplianceKey>& devices) {
+  for (const store::ComplianceKey& device : devices) {
+    if (hold(part.tenant, device) == ComplianceHold::wiped) continue;
+    BH_CO_CHECKED(co_await set_hold(part.tenant, device, ComplianceHold::wiped));
+  }
+  co_return Status();
+}
+
+Task<Status> Compliance::write_hold(Part& part, store::ComplianceKey key, ComplianceHold hold, WallTime now) {
+  if (hold == ComplianceHold::none) {
+    BH_CO_CHECKED(co_await store_.erase_hold(part.tenant, key));
+    part.holds.erase(key);
+    co_return Status();
+  }
+  store::HoldRecord record{.hold = hold, .since = now};
+  co_return co_await store_.put_hold(part.tenant, key, record);
+}
+
+Task<Status> Compliance::set_hold(std::string tenant, store::ComplianceKey device, ComplianceHold hold) {
+  if (!part(tenant)) set_tenants({tenant});
+  Part& here = certain_part(tenant);
+  WallTime now = io::wall_now();
+  DeviceFacts facts;
+  std::vector<store::ComplianceKey> keys = {device};
+  if (here.owned->find(device, facts) && facts.key != device) keys.push_back(facts.key);
+  ComplianceTable::Retired retired;
+  auto hold_now = [&](const store::ComplianceKey& key) {
+    // A wiped device stays wiped, until it is let go by name.
+    if (this->hold(tenant, key) == ComplianceHold::wiped) return;
+    ComplianceRecord record;
+    record.updated = now;
+    here.holds.put(key, record, hold, &retired);
+    note_change();
+  };
+  if (hold != ComplianceHold::none) std::ranges::for_each(keys, hold_now);
+  if (hold == ComplianceHold::wiped) {
+    for (const store::ComplianceKey& key : keys) wipes_.push_back({tenant, key});
+  }
+  Result<Semaphore::Permit> turn = co_await holds_turn_.acquire();
+  Status written;
+  if (!turn) written = fail(turn.error());
+  for (const store::ComplianceKey& key : keys) {
+    if (!written) break;
+    // Again, for an earlier call that lifted may have ended meanwhile: the last one has the last word.
+    if (hold != ComplianceHold::none) hold_now(key);
+    ComplianceHold wanted = hold == ComplianceHold::none ? hold : this->hold(tenant, key);
+    written = co_await write_hold(here, key, wanted, now);
+  }
+  if (hold == ComplianceHold::none) note_change();
+  if (!retired.empty()) co_await rest();
+  co_return written;
+}
+
+}  // namespace bellhop::service
