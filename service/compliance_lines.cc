@@ -108,6 +108,8 @@ bool read_time(const JsonValue& value, std::optional<WallTime>& time, std::strin
     return true;
   }
   time = parse_time(value.string().value_or(std::string_view()));
+  // Of the same span as numbers: a record keeps 32 bits.
+  if (time && (*time < WallTime() || *time > WallTime(std::chrono::seconds(UINT32_MAX)))) time.reset();
   if (!time) what = "is no time; accepted: for example \"2026-01-31T12:00:00Z\", or seconds since 1970";
   return time.has_value();
 }

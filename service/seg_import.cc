@@ -176,9 +176,14 @@ void Importer::read_upstream(const Setting& setting) {
   } else if (!url) {
     refuse(setting, fmt::format("is no https://host:port ({})", error_text(url.error())));
   } else {
-    assign(table_of(setting), "upstream", toml_quoted(fmt::format("{}:{}", url->ip && url->ip->v6 ? "https://[" + url->host + "]"
-                                                                                            : "https://" + url->host,
-                                                             url->port)), setting);
+    std::string host = url->ip && url->ip->v6 ? "[" + url->host + "]" : url->host;
+    std::string upstream = fmt::format("https://{}:{}", host, url->port);
+    std::string_view wrong = refuse_gateway_upstream(upstream);
+    if (!wrong.empty()) {
+      refuse(setting, fmt::format("it {}", wrong));
+    } else {
+      assign(table_of(setting), "upstream", toml_quoted(upstream), setting);
+    }
   }
 }
 
@@ -186,7 +191,7 @@ void Importer::read_external(const Setting& setting) {
   std::string text(setting.value);
   if (text.find("://") == std::string::npos) text = "https://" + text;
   Result<proto::Url> url = proto::Url::parse(text);
-  if (!url || url->ip) {
+  if (!url || url->ip || !is_host_name(url->host)) {
     refuse(setting, "is no https://host:port with a host name; routes are found by the name that clients use");
     return;
   }

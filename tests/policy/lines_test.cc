@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/compliance_lines.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -77,6 +78,11 @@ TEST(ComplianceLines, ThatCannotBeUsedAreRefusedWithTheirNumber) {
   EXPECT_THAT(complaint(R"({"deviceId":"a","compromized":true})"), HasSubstr("\"compromized\" is no member"));
   EXPECT_THAT(complaint(R"({"managed":true})"), HasSubstr("\"deviceId\" is missing"));
   EXPECT_THAT(complaint(R"({"deviceId":""})"), HasSubstr("no text of 1 to"));
+  // Before 1970 a number cannot say it, and what is kept of a time ends in 2106.
+  for (const char* time : {"4052-01-31T12:00:00Z", "1960-01-31T12:00:00Z", "2106-02-07T06:28:16Z", "1970-01-01T00:00:00+00:01"}) {
+    EXPECT_THAT(complaint(fmt::format(R"({{"deviceId":"a","lastContact":"{}"}})", time)), HasSubstr("is no time")) << time;
+  }
+  EXPECT_TRUE(read(R"({"deviceId":"a","lastContact":"2106-02-07T06:28:15Z"})").good);
   EXPECT_THAT(complaint(R"({"deviceId":"a","override":"deny"})"), HasSubstr("accepted: \"none\", \"allow\", \"block\""));
   EXPECT_THAT(complaint(R"({"deviceId":"a","lastContact":"yesterday"})"), HasSubstr("is no time"));
   EXPECT_THAT(complaint(R"({"deviceId":"a","removed":true})"), HasSubstr("belongs to PATCH"));

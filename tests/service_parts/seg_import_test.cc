@@ -171,6 +171,14 @@ TEST(SegImport, WhatIsDoneInAnotherWayIsLeftOutWithWords) {
   EXPECT_THAT(made.toml, Not(HasSubstr("hunter2")));
 }
 
+TEST(SegImport, HostsThatNoConfigurationMayNameAreRefused) {
+  // A last label that some resolvers would read as a number.
+  EXPECT_THAT(refusals(import("external.url=https://mail.example.0xcom\nemail.server.host.and.port=https://ex.example:443\n")),
+              ElementsAre(HasSubstr("1 external.url: is no https://host:port with a host name"), HasSubstr("no setting says which host name")));
+  EXPECT_THAT(refusals(import("external.url=https://mail.example.com\nemail.server.host.and.port=https://ex.example.0xcom:443\n")),
+              testing::Contains(HasSubstr("2 email.server.host.and.port: it must be \"https://\" with a host")));
+}
+
 TEST(SegImport, KerberosIsALogonOfTheGateway) {
   SegImport made = import(std::string(kWhole) + "kerberos.enabled=true\n");
   EXPECT_THAT(made.notes, testing::Contains(testing::Field(&SegNote::text, HasSubstr("docs/kerberos.md"))));
