@@ -12,6 +12,7 @@ PAGES = {
     "AirSync": (0, {0x05: "Sync", 0x07: "Add", 0x0b: "SyncKey", 0x0d: "ServerId", 0x0e: "Status", 0x0f: "Collection", 0x12: "CollectionId",
                     0x13: "GetChanges", 0x14: "MoreAvailable", 0x15: "WindowSize", 0x16: "Commands", 0x1c: "Collections",
                     0x1d: "ApplicationData", 0x24: "Wait", 0x25: "Limit", 0x29: "HeartbeatInterval"}),
+    "Contacts": (1, {0x1e: "FileAs", 0x1f: "FirstName", 0x29: "LastName"}),
     "Email": (2, {0x0f: "DateReceived", 0x12: "Importance", 0x13: "MessageClass", 0x14: "Subject", 0x15: "Read", 0x18: "From"}),
     "FolderHierarchy": (7, {0x07: "DisplayName", 0x08: "ServerId", 0x09: "ParentId", 0x0a: "Type", 0x0c: "Status", 0x0e: "Changes",
                             0x0f: "Add", 0x12: "SyncKey", 0x16: "FolderSync", 0x17: "Count"}),
@@ -117,7 +118,7 @@ def decode(document):
             at += size
         else:
             assert not token & 0x80, hex(token)
-            element = Element(NAMES[page, token & 0x3f])
+            element = Element(NAMES.get((page, token & 0x3f)) or f"{page}:{token & 0x3f:02x}")
             stack[-1].children.append(element)
             if token & 0x40:
                 stack.append(element)
