@@ -156,6 +156,8 @@ void XmlReader::create_parser() {
   XML_SetStartDoctypeDeclHandler(parser_, Handlers::doctype);
   XML_SetProcessingInstructionHandler(parser_, Handlers::processing_instruction);
   XML_SetStartNamespaceDeclHandler(parser_, Handlers::namespace_declared);
+  BH_CHECK(XML_Parse(parser_, "", 0, XML_FALSE) == XML_STATUS_OK);  // what each document begins with, done once
+  pool_->keep();
 }
 
 void XmlReader::destroy_parser() {
@@ -165,11 +167,9 @@ void XmlReader::destroy_parser() {
 }
 
 void XmlReader::reset() {
-  // A new parser instead of XML_ParserReset: that one keeps the names, attribute values and the input buffer of the old
-  // document in its own free lists, out of the pool's sight. Made from the pool, a parser costs about as much.
-  destroy_parser();
-  pool_->trim(kPoolBytesKept);
-  create_parser();
+  // The parser as it was made, from the pool. XML_ParserReset keeps the names, attribute values and the input buffer of
+  // the old document in its own free lists, out of the pool's sight.
+  pool_->restore(kPoolBytesKept);
   wipe(text_);
   if (text_.capacity() > kTextBytesKept) std::string().swap(text_);
   depth_ = declarations_ = bytes_fed_ = 0;

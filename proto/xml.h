@@ -85,9 +85,9 @@ class XmlPool;
 // above.
 //
 // One document: feed()* finish(), then reset() for the next. Reusable, because heartbeats are the hot path: Expat draws
-// its memory from a pool of the reader, so that after warm-up a small document does not touch the heap. The pool wipes
-// each block that Expat frees, and reset() makes Expat free all of them (a document may hold a callback URL with
-// credentials). Belongs to one core; the consumer outlives it.
+// its memory from a pool of the reader, so that after warm-up a small document does not touch the heap. reset() wipes
+// all of it (a document may hold a callback URL with credentials) and puts the parser back as it was made. Belongs to one
+// core; the consumer outlives it.
 class XmlReader {
  public:
   // `hash_salt` is random and secret (never 0): it keeps a sender from choosing colliding names.

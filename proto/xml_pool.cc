@@ -27,7 +27,8 @@ XmlPool* XmlPoolScope::current() {
 }
 
 XmlPool::~XmlPool() {
-  BH_CHECK(blocks_in_use_ == 0);
+  BH_CHECK(blocks_in_use_ == 0 && !large_);
+  wipe_from(0);
 }
 
 void* XmlPool::allocate(size_t size) {
@@ -62,11 +63,15 @@ void* XmlPool::allocate_small(uint32_t size_class) {
 }
 
 void* XmlPool::allocate_large(size_t size) {
-  if (bytes_ + sizeof(BlockHeader) + size > bytes_max_) return nullptr;
-  void* memory = std::malloc(sizeof(BlockHeader) + size);
+  size_t whole = sizeof(LargeBlock) + sizeof(BlockHeader) + size;
+  if (bytes_ + whole > bytes_max_) return nullptr;
+  void* memory = std::malloc(whole);
   if (!memory) return nullptr;
-  bytes_ += sizeof(BlockHeader) + size;
-  auto* header = new (memory) BlockHeader{this, uint32_t(size), kLargeClass};
+  bytes_ += whole;
+  auto* block = new (memory) LargeBlock{nullptr, large_};
+  if (large_) large_->previous = block;
+  large_ = block;
+  auto* header = new (block + 1) BlockHeader{this, uint32_t(size), kLargeClass};
   return header + 1;
 }
 
@@ -86,23 +91,51 @@ void XmlPool::release(void* memory) {
   XmlPool* pool = header->pool;
   BH_CHECK(pool->blocks_in_use_ > 0);
   --pool->blocks_in_use_;
-  wipe(memory, header->size);
-  if (header->size_class == kLargeClass) {
-    pool->bytes_ -= sizeof(BlockHeader) + header->size;
-    std::free(header);
-    return;
-  }
+  if (header->size_class == kLargeClass) return release_large(header);
   pool->free_[header->size_class] = new (memory) FreeBlock{pool->free_[header->size_class]};
 }
 
-void XmlPool::trim(size_t bytes_kept) {
-  BH_CHECK(blocks_in_use_ == 0);
+void XmlPool::release_large(BlockHeader* header) {
+  XmlPool* pool = header->pool;
+  LargeBlock* block = reinterpret_cast<LargeBlock*>(header) - 1;
+  (block->previous ? block->previous->next : pool->large_) = block->next;
+  if (block->next) block->next->previous = block->previous;
+  pool->bytes_ -= sizeof(LargeBlock) + sizeof(BlockHeader) + header->size;
+  wipe(header + 1, header->size);
+  std::free(block);
+}
+
+void XmlPool::keep() {
+  BH_CHECK(!kept_.bytes && !large_ && chunks_.size() == 1);
+  kept_.bytes = std::make_unique_for_overwrite<unsigned char[]>(chunk_used_);
+  std::memcpy(kept_.bytes.get(), chunks_[0].get(), chunk_used_);
+  kept_.size = chunk_used_;
+  kept_.blocks_in_use = blocks_in_use_;
+  kept_.free = free_;
+}
+
+void XmlPool::restore(size_t bytes_kept) {
+  BH_CHECK(kept_.bytes && bytes_kept >= kChunkBytes);
+  while (large_) release_large(reinterpret_cast<BlockHeader*>(large_ + 1));
+  wipe_from(kept_.size);
+  std::memcpy(chunks_[0].get(), kept_.bytes.get(), kept_.size);
   while (chunks_.size() * kChunkBytes > bytes_kept) {
     chunks_.pop_back();
     bytes_ -= kChunkBytes;
   }
-  free_.fill(nullptr);
-  chunk_index_ = chunk_used_ = 0;
+  chunk_index_ = 0;
+  chunk_used_ = kept_.size;
+  blocks_in_use_ = kept_.blocks_in_use;
+  free_ = kept_.free;
+}
+
+// All that was ever cut from the chunks but for the first `kept` bytes.
+void XmlPool::wipe_from(size_t kept) {
+  for (size_t i = 0; i < chunks_.size() && i <= chunk_index_; ++i) {
+    size_t end = i == chunk_index_ ? chunk_used_ : kChunkBytes;
+    if (end > kept) wipe(chunks_[i].get() + kept, end - kept);
+    kept = 0;
+  }
 }
 
 }  // namespace bellhop::proto

@@ -10,8 +10,12 @@
 namespace bellhop::proto {
 
 // The memory of one Expat parser: blocks of power-of-two sizes from chunks that stay, with a free list per size; larger
-// blocks come from the heap and go back to it. Every block is wiped when freed. Bounded: allocate() gives null past
-// `bytes_max`. Internal to the XML reader, one core.
+// blocks come from the heap and go back to it. Bounded: allocate() gives null past `bytes_max`. Internal to the XML
+// reader, one core.
+//
+// keep() remembers what the pool holds, byte by byte, and restore() brings it back: a parser that was made once is new
+// again for the price of a copy, since all it has are blocks of the pool, which come back to where they were. What was
+// written since is wiped, by restore() for all small blocks at once, and in large ones when they are freed.
 //
 // Expat's memory functions carry no context, so the pool that serves them is the one named by the innermost
 // XmlPoolScope of the thread; a block knows its pool.
@@ -26,13 +30,20 @@ class XmlPool {
   static void* reallocate(void* memory, size_t size);
   static void release(void* memory);
 
-  // Gives the chunks back to the heap, but for the first `bytes_kept`. No block may be in use.
-  void trim(size_t bytes_kept);
+  // What is in use now comes back with each restore(). Once, before there are large blocks or a second chunk.
+  void keep();
+  // The pool as it was at keep(): blocks made since are gone. Chunks beyond the first `bytes_kept` bytes go to the heap.
+  void restore(size_t bytes_kept);
 
   size_t bytes() const { return bytes_; }
   size_t blocks_in_use() const { return blocks_in_use_; }
 
  private:
+  static constexpr size_t kChunkBytes = 32 * 1024;
+  static constexpr uint32_t kSmallestShift = 5;  // 32 bytes
+  static constexpr uint32_t kClassCount = 9;     // ... 8 KiB
+  static constexpr uint32_t kLargeClass = kClassCount;
+
   struct alignas(16) BlockHeader {
     XmlPool* pool;
     uint32_t size;        // of the memory behind the header
@@ -41,14 +52,21 @@ class XmlPool {
   struct FreeBlock {
     FreeBlock* next;
   };
-  static constexpr size_t kChunkBytes = 32 * 1024;
-  static constexpr uint32_t kSmallestShift = 5;  // 32 bytes
-  static constexpr uint32_t kClassCount = 9;     // ... 8 KiB
-  static constexpr uint32_t kLargeClass = kClassCount;
-
+  struct alignas(16) LargeBlock {  // before the header of a large block
+    LargeBlock* previous;
+    LargeBlock* next;
+  };
+  struct Kept {
+    std::unique_ptr<unsigned char[]> bytes;  // the beginning of the first chunk
+    size_t size = 0;
+    size_t blocks_in_use = 0;
+    std::array<FreeBlock*, kClassCount> free{};
+  };
   static BlockHeader* header_of(void* memory) { return static_cast<BlockHeader*>(memory) - 1; }
   void* allocate_small(uint32_t size_class);
   void* allocate_large(size_t size);
+  static void release_large(BlockHeader* header);
+  void wipe_from(size_t kept);
 
   size_t bytes_max_;
   size_t bytes_ = 0;  // taken from the heap
@@ -57,6 +75,8 @@ class XmlPool {
   std::vector<std::unique_ptr<unsigned char[]>> chunks_;
   size_t chunk_index_ = 0;  // the chunk that blocks are cut from
   size_t chunk_used_ = 0;
+  LargeBlock* large_ = nullptr;
+  Kept kept_;
 };
 
 // While it lives, allocations of Expat on this thread come from `pool`.

@@ -327,14 +327,37 @@ TEST(XmlReader, DoesNotTouchTheHeapAfterWarmUp) {
   EXPECT_EQ(counter.elements, 1003 * 3);
 }
 
-TEST(XmlPool, WipesWhatIsFreed) {
+TEST(XmlPool, RestoresWhatItKeptAndWipesTheRest) {
   XmlPool pool(1 << 20);
-  auto* block = static_cast<char*>(pool.allocate(100));
-  memset(block, 'S', 100);
-  XmlPool::release(block);
-  EXPECT_EQ(std::string_view(block, 128).find('S'), std::string_view::npos);
-  EXPECT_EQ(pool.allocate(120), block) << "the freed block serves the next of its size";
-  XmlPool::release(block);
+  auto* kept = static_cast<char*>(pool.allocate(100));
+  auto* freed = static_cast<char*>(pool.allocate(100));
+  strcpy(kept, "as it was");
+  XmlPool::release(freed);
+  pool.keep();
+
+  strcpy(kept, "changed");
+  EXPECT_EQ(pool.allocate(120), freed) << "the freed block serves the next of its size";
+  memset(freed, 'S', 100);
+  std::vector<char*> later;
+  for (int i = 0; i < 6; ++i) {  // into a second chunk
+    later.push_back(static_cast<char*>(pool.allocate(8000)));
+    memset(later.back(), 'S', 8000);
+  }
+  XmlPool::release(later[0]);
+  ASSERT_NE(pool.allocate(100'000), nullptr);
+  EXPECT_GT(pool.bytes(), 2u * 32 * 1024 + 100'000);
+
+  pool.restore(64 * 1024);
+  EXPECT_STREQ(kept, "as it was");
+  EXPECT_EQ(pool.blocks_in_use(), 1u);
+  EXPECT_EQ(pool.bytes(), 2u * 32 * 1024) << "the large block went back to the heap";
+  EXPECT_EQ(std::string_view(freed, 128).find('S'), std::string_view::npos);
+  for (const char* block : later) EXPECT_EQ(std::string_view(block, 8000).find('S'), std::string_view::npos);
+  EXPECT_EQ(pool.allocate(120), freed) << "its free blocks are back as well";
+  XmlPool::release(freed);
+  pool.restore(32 * 1024);
+  EXPECT_EQ(pool.bytes(), 32u * 1024);
+  XmlPool::release(kept);
 }
 
 TEST(XmlPool, KeepsContentWhenABlockGrows) {
@@ -360,8 +383,8 @@ TEST(XmlPool, RefusesToGrowPastItsBound) {
   EXPECT_EQ(pool.bytes(), 64u * 1024);
   EXPECT_GT(blocks.size(), 55u);
   for (void* block : blocks) XmlPool::release(block);
-  pool.trim(0);
-  EXPECT_EQ(pool.bytes(), 0u);
+  EXPECT_NE(pool.allocate(1000), nullptr) << "what was freed is there again";
+  XmlPool::release(blocks.back());
 }
 
 TEST(XmlEscaping, MakesAnyTextHarmless) {
