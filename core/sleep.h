@@ -87,10 +87,10 @@ class DeadlineContext {
   bool expired_ = false;
 };
 
-// Runs `task` under a deadline: past it the task is stopped, its end awaited, and what it returned as `canceled` becomes
-// CoreError::timed_out. The task may still return a value that it had in time.
+namespace internal {
+
 template <class T>
-Task<Result<T>> within_until(Instant expiry, Task<Result<T>> task) {
+Task<Result<T>> run_within(Instant expiry, Task<Result<T>> task) {
   DeadlineContext deadline(&co_await current_context(), expiry);
   Result<T> result = co_await std::move(task).under(deadline.context());
   if (!result && deadline.expired() && is(result.error(), CoreError::canceled)) {
@@ -98,9 +98,20 @@ Task<Result<T>> within_until(Instant expiry, Task<Result<T>> task) {
   }
   co_return result;
 }
+
+}  // namespace internal
+
+// Runs `task` under a deadline: past it the task is stopped, its end awaited, and what it returned as `canceled` becomes
+// CoreError::timed_out. The task may still return a value that it had in time.
+template <class T>
+Task<Result<T>> within_until(Instant expiry, Task<Result<T>> task) {
+  if (task.value()) return task;
+  return internal::run_within(expiry, std::move(task));
+}
 template <class T>
 Task<Result<T>> within(Duration duration, Task<Result<T>> task) {
-  return within_until(io::now() + duration, std::move(task));
+  if (task.value()) return task;
+  return internal::run_within(io::now() + duration, std::move(task));
 }
 
 }  // namespace bellhop

@@ -74,13 +74,25 @@ struct Promise<void> : PromiseBase {
 // A lazy coroutine: starts when awaited, belongs to the awaiting frame, is awaited in the statement that makes it.
 // A child that ends without waiting resumes its parent in place; otherwise the parent goes through the ready queue, so
 // that stacks stay flat. The frame comes from FramePool and is wiped. Used on one core from start to end.
+//
+// A function that only sometimes has to wait is no coroutine itself: it gives the coroutine that waits, or, with no frame
+// at all, `Task<T>::of(value)`. What it does by then, it does when it is called.
 template <class T>
 class [[nodiscard("a Task does nothing until it is awaited")]] Task {
  public:
   using promise_type = internal::Promise<T>;
   using value_type = T;
 
-  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)), context_(other.context_) {}
+  // Nothing is left to do.
+  template <class... U>
+  static Task of(U&&... value) {
+    Task task{std::coroutine_handle<promise_type>()};
+    task.value_.emplace(std::forward<U>(value)...);
+    return task;
+  }
+
+  Task(Task&& other) noexcept
+      : handle_(std::exchange(other.handle_, nullptr)), context_(other.context_), value_(std::move(other.value_)) {}
   Task& operator=(Task&&) = delete;
   ~Task() {
     if (!handle_) return;
@@ -95,7 +107,9 @@ class [[nodiscard("a Task does nothing until it is awaited")]] Task {
     return std::move(*this);
   }
 
-  bool await_ready() const noexcept { return false; }
+  // Of a task without a frame; null where there is something to await.
+  const auto* value() const { return value_ ? &*value_ : nullptr; }
+  bool await_ready() const noexcept { return value_.has_value(); }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> parent) noexcept {
     auto& promise = handle_.promise();
@@ -109,7 +123,7 @@ class [[nodiscard("a Task does nothing until it is awaited")]] Task {
     return true;
   }
   T await_resume() {
-    if constexpr (!std::is_void_v<T>) return *std::move(handle_.promise().value);
+    if constexpr (!std::is_void_v<T>) return *std::move(value_ ? value_ : handle_.promise().value);
   }
 
   // Gives up ownership; for TaskScope and the reactor.
@@ -117,10 +131,12 @@ class [[nodiscard("a Task does nothing until it is awaited")]] Task {
 
  private:
   friend promise_type;
+  struct Nothing {};
   explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
 
   std::coroutine_handle<promise_type> handle_;
   Context* context_ = nullptr;
+  std::optional<std::conditional_t<std::is_void_v<T>, Nothing, T>> value_;  // of a task that has no frame
   bool started_ = false;
 };
 
@@ -176,6 +192,7 @@ class TaskScope {
 
   // Starts the child at once; it runs until its first wait inside this call.
   void spawn(Task<void> task) {
+    if (task.value()) return;
     auto handle = std::move(task).release();
     auto& promise = handle.promise();
     promise.context = &context_;

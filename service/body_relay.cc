@@ -75,7 +75,9 @@ Task<void> BodyRelay::hand_on(Bytes piece) {
   if (!sent) {
     note_failed_send(sent.error());
   } else if (whole) {
-    co_await send_end();
+    Status ended = co_await upstream_.end_body();
+    progress_at_ = io::now();
+    if (!ended) note_failed_send(ended.error());
   }
 }
 
@@ -143,7 +145,10 @@ Task<Status> BodyRelay::answer(HttpResponseHead head, Duration idle_timeout) {
 }
 
 Task<void> BodyRelay::finish() {
-  if (sending_.live() == 0) co_return;
+  return sending_.live() == 0 ? Task<void>::of() : end_sending();
+}
+
+Task<void> BodyRelay::end_sending() {
   if (!answered_) dropping_ = true;
   co_await join_or_stop(sending_, io::now() + kDropTime);
 }

@@ -59,6 +59,7 @@ class BodyRelay {
   Task<void> send_rest(BodySink* inspector);
   Task<void> hand_on(Bytes piece);
   Task<void> send_end();
+  Task<void> end_sending();
   Task<void> watch_progress(Duration answer_timeout);
   void note_failed_send(const Error& error);
   void give_up(RelayFault side, const Error& error);

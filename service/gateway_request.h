@@ -65,6 +65,8 @@ class GatewayRequest : public ListLink {
   Task<Refused> serve();
   Task<Refused> read_ahead();
   Task<Result<bool>> read_piece();
+  Task<Result<bool>> wait_for_piece(Task<Result<Bytes>> reading);
+  Result<bool> take_piece(const Result<Bytes>& piece);
   Task<Refused> look_at_soap();
   Task<Refused> read_operation(proto::EwsPeek& peek);
   Task<Refused> look_at_wbxml();

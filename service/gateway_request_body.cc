@@ -39,10 +39,20 @@ Task<Refused> GatewayRequest::read_ahead() {
 
 // False at the end.
 Task<Result<bool>> GatewayRequest::read_piece() {
-  BH_CO_TRY(Bytes piece, co_await exchange_.read_some());
-  body_ended_ = piece.empty();
-  body_.append(piece);
-  co_return !body_ended_;
+  Task<Result<Bytes>> reading = exchange_.read_some();
+  if (!reading.value()) return wait_for_piece(std::move(reading));
+  return Task<Result<bool>>::of(take_piece(*reading.value()));
+}
+
+Task<Result<bool>> GatewayRequest::wait_for_piece(Task<Result<Bytes>> reading) {
+  co_return take_piece(co_await std::move(reading));
+}
+
+Result<bool> GatewayRequest::take_piece(const Result<Bytes>& piece) {
+  if (!piece) return fail(piece.error());
+  body_ended_ = piece->empty();
+  body_.append(*piece);
+  return !body_ended_;
 }
 
 Task<Refused> GatewayRequest::look_at_soap() {

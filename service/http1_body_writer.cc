@@ -18,9 +18,8 @@ Task<Status> Http1BodyWriter::begin(Bytes head, Http1Framing framing, bool to_en
   left_ = framing.length;
   to_end_ = to_end;
   in_message_ = true;
-  BH_CO_CHECKED(co_await put(head));
-  if (!more) BH_CO_CHECKED(co_await flush());
-  co_return Status();
+  if (more && put_at_once(head)) return Task<Status>::of();
+  return put_piece(head, false, more);
 }
 
 Task<Status> Http1BodyWriter::write(Bytes piece, bool more) {
@@ -28,8 +27,15 @@ Task<Status> Http1BodyWriter::write(Bytes piece, bool more) {
   bool chunked = framing_.kind == Http1Framing::Kind::chunked && !piece.empty();
   bool sized = framing_.kind == Http1Framing::Kind::length;
   bool bare = framing_.kind == Http1Framing::Kind::none && !to_end_ && !piece.empty();
-  if (bare || (sized && piece.size() > left_)) co_return fail(proto::http_error(proto::HttpError::unwritable));
+  if (bare || (sized && piece.size() > left_)) {
+    return Task<Status>::of(fail(proto::http_error(proto::HttpError::unwritable)));
+  }
   if (sized) left_ -= piece.size();
+  if (!chunked && more && put_at_once(piece)) return Task<Status>::of();
+  return put_piece(piece, chunked, more);
+}
+
+Task<Status> Http1BodyWriter::put_piece(Bytes piece, bool chunked, bool more) {
   if (chunked) {
     char line[18];
     char* end = std::to_chars(line, line + 16, piece.size(), 16).ptr;
@@ -46,17 +52,27 @@ Task<Status> Http1BodyWriter::write(Bytes piece, bool more) {
 Task<Status> Http1BodyWriter::end() {
   BH_CHECK(in_message_);
   if (framing_.kind == Http1Framing::Kind::length && left_ > 0) {
-    co_return fail(proto::http_error(proto::HttpError::unwritable));
+    return Task<Status>::of(fail(proto::http_error(proto::HttpError::unwritable)));
   }
-  if (framing_.kind == Http1Framing::Kind::chunked) BH_CO_CHECKED(co_await put(as_bytes("0\r\n\r\n")));
-  BH_CO_CHECKED(co_await flush());
   in_message_ = false;
-  co_return Status();
+  if (framing_.kind == Http1Framing::Kind::chunked) return put_piece(as_bytes("0\r\n\r\n"), false, false);
+  return flush();
 }
 
 void Http1BodyWriter::drop() {
   block_.reset();
   gathered_ = 0;
+}
+
+// False where the block has to go first; then nothing was put.
+bool Http1BodyWriter::put_at_once(Bytes bytes) {
+  if (bytes.size() >= Block::kSize - gathered_) return false;
+  if (bytes.empty()) return true;
+  if (!block_) block_.emplace();
+  std::copy_n(bytes.data(), bytes.size(), block_->all().data() + gathered_);
+  gathered_ += bytes.size();
+  block_->used(gathered_);
+  return true;
 }
 
 Task<Status> Http1BodyWriter::put(Bytes bytes) {
@@ -73,7 +89,11 @@ Task<Status> Http1BodyWriter::put(Bytes bytes) {
 }
 
 Task<Status> Http1BodyWriter::flush() {
-  if (gathered_ == 0) co_return Status();
+  if (gathered_ == 0) return Task<Status>::of();
+  return send_gathered();
+}
+
+Task<Status> Http1BodyWriter::send_gathered() {
   Status sent = co_await within(stall_timeout_, stream_.write(block_->all().first(gathered_)));
   drop();
   co_return sent;

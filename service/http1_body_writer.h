@@ -34,8 +34,11 @@ class Http1BodyWriter {
   void drop();
 
  private:
+  bool put_at_once(Bytes bytes);
   Task<Status> put(Bytes bytes);
+  Task<Status> put_piece(Bytes piece, bool chunked, bool more);
   Task<Status> flush();
+  Task<Status> send_gathered();
 
   Stream& stream_;
   const Duration stall_timeout_;

@@ -20,12 +20,9 @@ class Http1Reader {
   // The next event, never need_more. A body piece stays valid until the next call. At the peer's orderly end:
   // CoreError::closed between messages, else HttpError::truncated or what Parser::finish says.
   Task<Result<proto::Http1Step>> next() {
-    for (;;) {
-      BH_CO_TRY(proto::Http1Step step, feed());
-      if (step.event != proto::Http1Event::need_more) co_return step;
-      BH_CO_TRY(bool more, co_await fill());
-      if (!more) co_return at_end();
-    }
+    Result<proto::Http1Step> step = feed();
+    bool waits = step && step->event == proto::Http1Event::need_more;
+    return waits ? wait_for_next() : Task<Result<proto::Http1Step>>::of(std::move(step));
   }
 
   // The next event of what is here already; need_more where all of it was consumed.
@@ -39,13 +36,7 @@ class Http1Reader {
   }
 
   // Waits until there is something to feed, without feeding it; false at the orderly end.
-  Task<Result<bool>> fill() {
-    while (!try_fill()) {
-      BH_CO_TRY(bool more, co_await stream_.wait_input());
-      if (!more) co_return false;
-    }
-    co_return true;
-  }
+  Task<Result<bool>> fill() { return try_fill() ? Task<Result<bool>>::of(true) : wait_for_input(); }
 
   // The same without waiting: false where nothing is here. Then no block is held.
   bool try_fill() {
@@ -73,6 +64,21 @@ class Http1Reader {
   }
 
  private:
+  Task<Result<proto::Http1Step>> wait_for_next() {
+    for (;;) {
+      BH_CO_TRY(bool more, co_await fill());
+      if (!more) co_return at_end();
+      BH_CO_TRY(proto::Http1Step step, feed());
+      if (step.event != proto::Http1Event::need_more) co_return step;
+    }
+  }
+  Task<Result<bool>> wait_for_input() {
+    do {
+      BH_CO_TRY(bool more, co_await stream_.wait_input());
+      if (!more) co_return false;
+    } while (!try_fill());
+    co_return true;
+  }
   Result<proto::Http1Step> at_end() {
     if constexpr (requires { parser_.finish(); }) {
       BH_TRY(proto::Http1Step step, parser_.finish());

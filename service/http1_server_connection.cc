@@ -24,8 +24,13 @@ Http1ServerConnection::Http1ServerConnection(Stream& stream, HttpHandler& handle
 Http1ServerConnection::~Http1ServerConnection() { wipe(scratch_); }  // an answer may hold a device secret or an API token
 
 Task<Result<SocketAddress>> Http1ServerConnection::peer_address() {
-  if (client_) co_return *client_;
-  co_return co_await stream_.socket().peer_address();
+  return client_ ? Task<Result<SocketAddress>>::of(*client_) : ask_peer_address();
+}
+
+// Of the socket, once.
+Task<Result<SocketAddress>> Http1ServerConnection::ask_peer_address() {
+  BH_CO_TRY(client_, co_await stream_.socket().peer_address());
+  co_return *client_;
 }
 
 Task<Status> Http1ServerConnection::run() {
@@ -70,12 +75,6 @@ Task<Status> Http1ServerConnection::serve_request() {
   ++requests_;
   ++stats_.requests_in_work;
   now_ = {};
-  co_await handle();
-  --stats_.requests_in_work;
-  co_return co_await settle();
-}
-
-Task<void> Http1ServerConnection::handle() {
   Context handling(&co_await current_context());
   TaskScope watching(&handling);
   handling_ = &handling;
@@ -86,20 +85,22 @@ Task<void> Http1ServerConnection::handle() {
   co_await watching.join();
   handling_ = nullptr;
   watching_ = nullptr;
+  --stats_.requests_in_work;
+  co_return settle();
 }
 
 // Between two requests of the connection.
-Task<Status> Http1ServerConnection::settle() {
+Status Http1ServerConnection::settle() {
   if (now_.begun && !now_.answered) abort();
-  if (!broken_) co_return broken_;
-  if (!now_.answered) co_return fail(core_error(CoreError::closed));
+  if (!broken_) return broken_;
+  if (!now_.answered) return fail(core_error(CoreError::closed));
   // A request without a body still has its end to be taken; an unread body makes the connection end instead.
   if (!now_.body_came && !close_after_) {
-    BH_CO_TRY(Http1Step step, co_await reader_.next());
+    BH_TRY(Http1Step step, reader_.feed());
     BH_CHECK(step.event == Http1Event::complete);
   }
   parser_.reset();
-  co_return Status();
+  return {};
 }
 
 void Http1ServerConnection::be_patient(bool on) {
@@ -144,26 +145,38 @@ Task<Status> Http1ServerConnection::read_body(uint64_t bytes_max, BodySink& sink
 }
 
 Task<Result<Bytes>> Http1ServerConnection::read_some() {
-  if (now_.body_came) co_return end_of_body();
-  if (!broken_) co_return fail(broken_.error());
-  if (!now_.reading_begun) BH_CO_CHECKED(co_await begin_reading());
-  Result<Http1Step> step = co_await next_of_body();
+  using Ready = Task<Result<Bytes>>;
+  if (now_.body_came) return Ready::of(end_of_body());
+  if (!broken_) return Ready::of(fail(broken_.error()));
+  bool invites = !now_.reading_begun && begin_reading();
+  if (invites) return invite_body();
+  Result<Http1Step> here = reader_.feed();
+  bool waits = here && here->event == Http1Event::need_more;
+  return waits ? wait_for_body() : Ready::of(take_step(here));
+}
+
+Task<Result<Bytes>> Http1ServerConnection::invite_body() {
+  BH_CO_CHECKED(co_await within(limits_.write_stall_timeout, stream_.write(as_bytes(proto::continue_response()))));
+  co_return co_await wait_for_body();
+}
+
+Result<Bytes> Http1ServerConnection::take_step(const Result<Http1Step>& step) {
   if (!step) {
     broken_ = fail(step.error());
-    co_return fail(step.error());
+    return fail(step.error());
   }
   if (step->event == Http1Event::complete) {
     now_.body_came = true;
-    co_return end_of_body();
+    return end_of_body();
   }
   now_.received += step->body.size();
   // The end of a known length needs no further byte. It is taken now, for an answer that overtakes the reader.
   if (now_.received == parser_.content_length()) {
-    BH_CO_TRY(Http1Step end, reader_.feed());
+    BH_TRY(Http1Step end, reader_.feed());
     BH_CHECK(end.event == Http1Event::complete);
     now_.body_came = true;
   }
-  co_return step->body;
+  return step->body;
 }
 
 Bytes Http1ServerConnection::end_of_body() {
@@ -172,24 +185,21 @@ Bytes Http1ServerConnection::end_of_body() {
   return {};
 }
 
-Task<Status> Http1ServerConnection::begin_reading() {
+// True where the client waits to be asked for its body.
+bool Http1ServerConnection::begin_reading() {
   now_.reading_begun = true;
   parser_.set_body_max(now_.body_max);
   bool too_large = parser_.content_length().value_or(0) > now_.body_max;
-  bool invites = parser_.expects_continue() && !reader_.has_input() && !responded() && !too_large;
-  if (!invites) co_return Status();
-  co_return co_await within(limits_.write_stall_timeout, stream_.write(as_bytes(proto::continue_response())));
+  return parser_.expects_continue() && !reader_.has_input() && !responded() && !too_large;
 }
 
 // The client's time runs only while we wait for it.
-Task<Result<Http1Step>> Http1ServerConnection::next_of_body() {
-  BH_CO_TRY(Http1Step here, reader_.feed());
-  if (here.event != Http1Event::need_more) co_return here;
+Task<Result<Bytes>> Http1ServerConnection::wait_for_body() {
   auto for_bytes = std::chrono::seconds(now_.received / limits_.body_rate_min_bytes_per_s);
   Instant begin = io::now();
   Result<Http1Step> step = co_await within_until(begin + limits_.body_grace + for_bytes - now_.waited, reader_.next());
   now_.waited += io::now() - begin;
-  co_return step;
+  co_return take_step(step);
 }
 
 bool Http1ServerConnection::ends_after_answer(bool asked) const {
@@ -207,22 +217,31 @@ Task<Status> Http1ServerConnection::begin_response(const HttpResponseHead& head,
                                        : proto::Http1Framing::chunked();
   bool close = close_after_ || to_end || ends_after_answer(head.close);
   scratch_.clear();
-  BH_CO_CHECKED(proto::write_response_head(
-      scratch_, {.status = head.status, .headers = head.headers, .framing = framing, .close = close}));
+  Status fine = proto::write_response_head(
+      scratch_, {.status = head.status, .headers = head.headers, .framing = framing, .close = close});
+  if (!fine) return Task<Status>::of(fine);
   close_after_ = close;
   now_.begun = true;
   now_.bodiless = never || method() == proto::HttpMethod::head;
   if (now_.bodiless) framing = proto::Http1Framing::none();
-  Status sent = co_await writer_.begin(as_bytes(scratch_), framing, to_end, more);
+  return watched_send(writer_.begin(as_bytes(scratch_), framing, to_end, more));
+}
+
+// A failure breaks the connection.
+Task<Status> Http1ServerConnection::watched_send(Task<Status> sending) {
+  bool sent = sending.value() && *sending.value();
+  return sent ? std::move(sending) : await_send(std::move(sending));
+}
+
+Task<Status> Http1ServerConnection::await_send(Task<Status> sending) {
+  Status sent = co_await std::move(sending);
   if (!sent) broken_ = sent;
   co_return sent;
 }
 
 Task<Status> Http1ServerConnection::write_some(Bytes piece, bool more) {
   BH_CHECK(now_.begun && !now_.answered);
-  Status sent = co_await writer_.write(now_.bodiless ? Bytes() : piece, more);
-  if (!sent) broken_ = sent;
-  co_return sent;
+  return watched_send(writer_.write(now_.bodiless ? Bytes() : piece, more));
 }
 
 Task<Status> Http1ServerConnection::end_response() {

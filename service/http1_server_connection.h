@@ -68,10 +68,14 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
 
   Task<Status> wait_for_head();
   Task<Status> serve_request();
-  Task<void> handle();
-  Task<Status> settle();
-  Task<Status> begin_reading();
-  Task<Result<proto::Http1Step>> next_of_body();
+  Status settle();
+  bool begin_reading();
+  Task<Result<Bytes>> invite_body();
+  Task<Result<Bytes>> wait_for_body();
+  Result<Bytes> take_step(const Result<proto::Http1Step>& step);
+  Task<Result<SocketAddress>> ask_peer_address();
+  Task<Status> watched_send(Task<Status> sending);
+  Task<Status> await_send(Task<Status> sending);
   Bytes end_of_body();
   void watch_client();
   Task<void> watch(Context& handling);
@@ -83,7 +87,7 @@ class Http1ServerConnection final : public HttpConnection, HttpExchange {
   HttpHandler& handler_;
   const HttpServerLimits& limits_;
   HttpServerStats& stats_;
-  const std::optional<SocketAddress> client_;
+  std::optional<SocketAddress> client_;
   proto::Http1RequestParser parser_;
   Http1Reader<proto::Http1RequestParser> reader_;
   std::string scratch_;            // the answer on its way out; small, kept for the next answer

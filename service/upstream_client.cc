@@ -71,6 +71,23 @@ UpstreamExchange::~UpstreamExchange() {
 
 Task<Status> UpstreamExchange::connect() {
   BH_CHECK(stage_ == UpstreamStage::waiting && !connection_);
+  return take_warm() ? Task<Status>::of() : find_connection();
+}
+
+// The common case, in which nothing has to be awaited: a connection that was in use just now.
+bool UpstreamExchange::take_warm() {
+  auto slot = fresh_ || pool_.closed_ ? std::nullopt : pool_.slots_.try_acquire();
+  if (!slot) return false;
+  connection_ = pool_.take_warm(owner_);
+  if (!connection_) return false;
+  slot_ = *std::move(slot);
+  made_under_ = pool_.rules_;
+  reused_ = true;
+  stage_ = UpstreamStage::connecting;
+  return true;
+}
+
+Task<Status> UpstreamExchange::find_connection() {
   BH_CO_TRY(slot_, co_await pool_.take_slot());
   stage_ = UpstreamStage::connecting;
   while (!fresh_) {
@@ -116,23 +133,36 @@ Task<Status> UpstreamExchange::send_head(const UpstreamRequestHead& head, bool m
   head_request_ = head.method == "HEAD";
   close_ = head.close;
   expects_ = head.expect_continue && head.has_body;
-  std::vector<proto::HeaderField> fields(head.headers.begin(), head.headers.end());
-  if (expects_) fields.push_back({"expect", "100-continue"});
-  BH_CO_CHECKED(proto::write_request_head(head_, {.method = head.method,
+  std::vector<proto::HeaderField> longer;
+  if (expects_) {
+    longer.assign(head.headers.begin(), head.headers.end());
+    longer.push_back({"expect", "100-continue"});
+  }
+  Status fine = proto::write_request_head(head_, {.method = head.method,
                                                   .target = head.target,
                                                   .host = head.host,
-                                                  .headers = fields,
+                                                  .headers = expects_ ? std::span(std::as_const(longer)) : head.headers,
                                                   .framing = framing_,
-                                                  .close = head.close}));
+                                                  .close = head.close});
+  if (!fine) return Task<Status>::of(fine);
   stage_ = UpstreamStage::sending;
-  co_return co_await transmit_head(more && !expects_);
+  return transmit_head(more && !expects_);
 }
 
 Task<Status> UpstreamExchange::transmit_head(bool more) {
   UpstreamConnection& connection = *connection_;
   connection.parser.start(head_request_, UINT64_MAX);
   connection.bytes_before = connection.reader.bytes_read();
-  Status sent = co_await connection.writer.begin(as_bytes(head_), framing_, false, more);
+  Task<Status> sending = connection.writer.begin(as_bytes(head_), framing_, false, more);
+  bool kept_back = sending.value() && *sending.value() && !request_ended_;
+  if (!kept_back) return await_head(std::move(sending));
+  if (!reused_) forget_head();
+  return sending;
+}
+
+Task<Status> UpstreamExchange::await_head(Task<Status> sending) {
+  UpstreamConnection& connection = *connection_;
+  Status sent = co_await std::move(sending);
   if (sent && request_ended_) sent = co_await connection.writer.end();
   if (!sent) co_return co_await replace_dead(sent.error());
   if (!reused_) forget_head();
@@ -171,6 +201,10 @@ Task<Status> UpstreamExchange::replace_dead(Error error) {
 }
 
 Task<Result<bool>> UpstreamExchange::invited() {
+  return expects_ ? wait_for_invitation() : Task<Result<bool>>::of(true);
+}
+
+Task<Result<bool>> UpstreamExchange::wait_for_invitation() {
   while (expects_) {
     Result<bool> invited = co_await within(kContinueWait, wait_for_continue());
     if (invited) co_return *invited;
@@ -198,7 +232,13 @@ Task<Status> UpstreamExchange::write_some(Bytes piece, bool more) {
     body_begun_ = true;
     forget_head();
   }
-  Status sent = co_await connection_->writer.write(piece, more);
+  Task<Status> sending = connection_->writer.write(piece, more);
+  bool kept_back = sending.value() && *sending.value();
+  return kept_back ? std::move(sending) : await_piece(std::move(sending));
+}
+
+Task<Status> UpstreamExchange::await_piece(Task<Status> sending) {
+  Status sent = co_await std::move(sending);
   failed_ |= !sent;
   co_return sent;
 }
@@ -295,6 +335,14 @@ Task<Result<Semaphore::Permit>> UpstreamPool::take_slot() {
   --waiting_;
   if (slot && closed_) co_return fail(core_error(CoreError::closed));
   co_return slot;
+}
+
+std::unique_ptr<UpstreamConnection> UpstreamPool::take_warm(std::string_view owner) {
+  auto own = by_owner_.find(owner);
+  if (own == by_owner_.end()) return nullptr;
+  UpstreamConnection& last = *own->second.back();
+  bool warm = last.usable() && io::now() - last.idle_since < std::min(UpstreamExchange::kProbeAfter, options_.idle_timeout);
+  return warm ? remove(last) : nullptr;
 }
 
 // The one used last: the others may then grow old.

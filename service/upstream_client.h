@@ -137,8 +137,13 @@ class UpstreamExchange {
   void discard() { discarded_ = true; }
 
  private:
+  bool take_warm();
+  Task<Status> find_connection();
   Task<Status> open();
   Task<Status> transmit_head(bool more);
+  Task<Status> await_head(Task<Status> sending);
+  Task<Status> await_piece(Task<Status> sending);
+  Task<Result<bool>> wait_for_invitation();
   Task<Status> replace_dead(Error error);
   Task<Result<bool>> wait_for_continue();
   bool may_replace(const Error& error) const;
@@ -193,6 +198,7 @@ class UpstreamPool {
  private:
   friend UpstreamExchange;
   Task<Result<Semaphore::Permit>> take_slot();
+  std::unique_ptr<UpstreamConnection> take_warm(std::string_view owner);
   std::unique_ptr<UpstreamConnection> take_idle(std::string_view owner);
   void give_back(std::unique_ptr<UpstreamConnection> connection, uint64_t made_under);
   std::unique_ptr<UpstreamConnection> remove(UpstreamConnection& connection);

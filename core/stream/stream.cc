@@ -10,23 +10,6 @@ namespace bellhop {
 
 // One flow at a time takes the engine's output to the socket; a writer goes on while there is more, so that the others
 // only wait. The output is copied first: the engine may move it while the kernel still reads.
-Task<Status> Stream::send_output(size_t bytes_max) {
-  Block block;
-  while (bytes_max > 0 && !engine_->output().empty()) {
-    Bytes output = engine_->output();
-    size_t size = std::min({output.size(), Block::kSize, bytes_max});
-    bytes_max -= size;
-    std::copy_n(output.data(), size, block.all().data());
-    engine_->consume_output(size);
-    if (carrier_) {
-      BH_CO_CHECKED(co_await carrier_->write(block.all().first(size)));
-      continue;
-    }
-    BH_CO_CHECKED(co_await socket_.send(block.all().first(size)));
-  }
-  co_return Status();
-}
-
 Task<Status> Stream::flush(size_t bytes_max) {
   while (sending_) {
     send_done_.reset();
@@ -34,7 +17,16 @@ Task<Status> Stream::flush(size_t bytes_max) {
   }
   if (engine_->output().empty()) co_return Status();
   sending_ = true;
-  Status status = co_await send_output(bytes_max);
+  Status status;
+  for (Block block; status && bytes_max > 0 && !engine_->output().empty();) {
+    Bytes output = engine_->output();
+    size_t size = std::min({output.size(), Block::kSize, bytes_max});
+    bytes_max -= size;
+    std::copy_n(output.data(), size, block.all().data());
+    engine_->consume_output(size);
+    Bytes taken = block.all().first(size);
+    status = carrier_ ? co_await carrier_->write(taken) : co_await socket_.send(taken);
+  }
   sending_ = false;
   damaged_ |= !status;
   send_done_.set();

@@ -62,7 +62,6 @@ class Stream {
 
  private:
   Task<Status> flush(size_t bytes_max = SIZE_MAX);
-  Task<Status> send_output(size_t bytes_max);
   Task<Status> say_goodbye();
   Task<Result<bool>> feed_from_carrier();
 

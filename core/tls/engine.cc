@@ -235,9 +235,9 @@ size_t TlsEngine::read(MutableBytes out) {
   BH_CHECK(!out.empty());
   if (state_ != TlsState::open) return 0;
   size_t total = 0;
-  while (total < out.size()) {
+  // Without input the library has nothing to give, but for the end of it.
+  while (total < out.size() && (may_read() || (total == 0 && input_ended_))) {
     size_t wanted = std::min<size_t>(out.size() - total, INT32_MAX);
-    ERR_clear_error();
     int result = SSL_read(ssl_, out.data() + total, static_cast<int>(wanted));
     if (result <= 0) {
       settle(result);
@@ -263,7 +263,6 @@ size_t TlsEngine::write(Bytes plaintext) {
   while (total < plaintext.size()) {
     size_t count = std::min(plaintext.size() - total, writable());
     if (count == 0) break;
-    ERR_clear_error();
     int result = SSL_write(ssl_, plaintext.data() + total, static_cast<int>(count));
     if (result <= 0) {
       // The output had room for a whole record, so it is not WANT_WRITE.
