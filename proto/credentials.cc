@@ -21,18 +21,16 @@ bool is_token68(std::string_view text) {
 bool decode(std::string_view text, WipingBuffer& out) {
   const size_t padding = text.size() - std::min(text.find_last_not_of('=') + 1, text.size());
   if (text.size() % 4 != 0 || padding > 2) return false;
+  text.remove_suffix(padding);
+  if (text.find_first_of("-_") != text.npos) return false;
   WipingBuffer url_alphabet;
-  url_alphabet.reserve(text.size());
-  for (char c : text.substr(0, text.size() - padding)) {
-    if (c == '-' || c == '_') return false;
-    const uint8_t byte = static_cast<uint8_t>(c == '+' ? '-' : c == '/' ? '_' : c);
-    url_alphabet.append(Bytes(&byte, 1));
-  }
-  WipingBuffer room;
-  room.append_zeros(text.size());
-  const auto size = from_base64url(url_alphabet.text(), MutableBytes(const_cast<uint8_t*>(room.data()), room.size()));
+  url_alphabet.append(text);
+  for (uint8_t& c : url_alphabet.mutable_bytes()) c = c == '+' ? '-' : c == '/' ? '_' : c;
+  out.clear();
+  out.append_zeros(text.size());
+  const auto size = from_base64url(url_alphabet.text(), out.mutable_bytes());
   if (!size) return false;
-  out.append(room.bytes().first(*size));
+  out.truncate(*size);
   return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "core/base/check.h"
 #include "proto/ews.h"
@@ -37,6 +38,9 @@ EwsPeek::EwsPeek(uint64_t hash_salt) : reader_(consumer_, kEwsPeekBytesMax, hash
 
 void EwsPeek::reset() {
   reader_.reset();
+  fed_ = false;
+  plain_ = true;
+  body_at_ = bytes_known_ = 0;
   place_ = Place::document;
   soap_ = EwsSpace::none;
   skipping_ = 0;
@@ -48,10 +52,46 @@ void EwsPeek::reset() {
 
 Result<PeekState> EwsPeek::feed(Bytes bytes) {
   BH_CHECK(!decided_);
-  const Status fed = reader_.feed(as_text(bytes));
+  const std::string_view text = as_text(bytes);
+  const bool first = !std::exchange(fed_, true);
+  size_t skipped = 0;
+  if (first) {
+    const auto known = skip_beginning(text);
+    if (!known) return fail(error_of(known.error()));
+    skipped = *known;
+  }
+  const Status fed = reader_.feed(text.substr(skipped));
+  if (decided_ && first && skipped == 0) keep_beginning(text);
   if (decided_) return PeekState::decided;
   if (!fed) return fail(error_of(fed.error()));
   return PeekState::need_more;
+}
+
+// How many bytes of the first piece need no further look.
+Result<size_t> EwsPeek::skip_beginning(std::string_view text) {
+  const auto known = std::ranges::find_if(
+      beginnings_, [text](const Beginning& one) { return !one.bytes.empty() && text.starts_with(one.bytes); });
+  if (known == beginnings_.end()) return 0;
+  if (known->mark) {
+    reader_.reset_to(*known->mark);
+    soap_ = known->soap;
+    place_ = Place::body;
+    bytes_known_ = uint32_t(known->bytes.size());
+  } else {
+    BH_CHECKED(reader_.feed(known->bytes));
+    if (place_ == Place::body) known->mark = reader_.mark();  // else the parser waits for more before it says so
+  }
+  const size_t size = known->bytes.size();
+  if (!known->mark) known->bytes.clear();  // more than a mark can hold
+  return size;
+}
+
+// For the next request that begins so.
+void EwsPeek::keep_beginning(std::string_view text) {
+  if (!plain_ || impersonated_by_ != ImpersonatedName::none) return;
+  if (body_at_ == 0 || body_at_ > std::min<size_t>(text.size(), kBeginningBytesMax)) return;
+  beginnings_[next_beginning_] = {.bytes = std::string(text.substr(0, body_at_)), .soap = soap_, .mark = nullptr};
+  next_beginning_ = (next_beginning_ + 1) % kBeginningsMax;
 }
 
 // Expat may keep a tag back until it knows that no more comes.
@@ -110,6 +150,7 @@ Status EwsPeek::envelope_child_started(EwsSpace space, std::string_view local) {
   }
   if (local != "Body") return refuse(GatewayError::envelope);
   place_ = Place::body;
+  body_at_ = reader_.event_end();
   return {};
 }
 
@@ -120,6 +161,7 @@ Status EwsPeek::header_started(EwsSpace space, std::string_view local) {
     return {};
   }
   if (std::ranges::find(kHarmlessHeaders, local) == kHarmlessHeaders.end()) return refuse(GatewayError::soap_header);
+  plain_ &= local == "RequestServerVersion";
   skipping_ = 1;
   return {};
 }

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proto/http.h"
 
+#include <algorithm>
+#include <span>
 #include <utility>
 
 #include "core/base/check.h"
 
 namespace bellhop::proto {
+namespace {
+
+// Room that most messages need no more than.
+constexpr size_t kTextFirst = 2048, kFieldsFirst = 24;
+
+}  // namespace
 
 std::string_view method_name(HttpMethod method) {
   switch (method) {
@@ -49,16 +57,18 @@ HeaderBlock& HeaderBlock::operator=(HeaderBlock&& other) noexcept {
 bool HeaderBlock::add(std::string_view name, std::string_view value) {
   if (entries_.size() >= limits_.fields_max) return false;
   if (text_.size() + name.size() + value.size() > limits_.bytes_max) return false;
+  if (entries_.capacity() == 0) entries_.reserve(kFieldsFirst);
   size_t needed = text_.size() + name.size() + value.size();
   if (needed > text_.capacity()) {
     std::string larger;
-    larger.reserve(needed < 1024 ? 2048 : needed * 2);
+    larger.reserve(std::max(kTextFirst, needed * 2));
     larger = text_;
     wipe(text_);
     text_.swap(larger);
   }
   Entry entry{.name_at = uint32_t(text_.size()), .name_size = uint32_t(name.size())};
-  for (char c : name) text_.push_back(ascii_lower(c));
+  text_.append(name);
+  for (char& c : std::span(text_).subspan(entry.name_at)) c = ascii_lower(c);
   entry.value_at = uint32_t(text_.size());
   entry.value_size = uint32_t(value.size());
   text_.append(value);
@@ -67,7 +77,8 @@ bool HeaderBlock::add(std::string_view name, std::string_view value) {
 }
 
 void HeaderBlock::clear() {
-  wipe(text_);
+  wipe(text_.data(), text_.size());  // behind it nothing was written
+  text_.clear();
   entries_.clear();
 }
 

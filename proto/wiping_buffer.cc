@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "core/base/check.h"
+
 namespace bellhop::proto {
 namespace {
 
@@ -60,9 +62,14 @@ void WipingBuffer::append_zeros(size_t count) {
   size_ += count;
 }
 
+void WipingBuffer::truncate(size_t size) {
+  BH_CHECK(size <= size_);
+  wipe(mutable_bytes().subspan(size));
+  size_ = size;
+}
+
 void WipingBuffer::clear() {
-  wipe(memory_.get(), size_);
-  size_ = 0;
+  truncate(0);
 }
 
 void WipingBuffer::release() {

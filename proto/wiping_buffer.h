@@ -32,6 +32,8 @@ class WipingBuffer {
   void release();
   // Capacity is at least `bytes` afterwards.
   void reserve(size_t bytes);
+  // Wipes what is behind the first `size` bytes, which there must be.
+  void truncate(size_t size);
   // Appends `count` zero bytes.
   void append_zeros(size_t count);
 
@@ -41,6 +43,7 @@ class WipingBuffer {
   const uint8_t* data() const { return memory_.get(); }
   // Valid until the next append(), clear() or release().
   Bytes bytes() const { return {memory_.get(), size_}; }
+  MutableBytes mutable_bytes() { return {memory_.get(), size_}; }
   std::string_view text() const { return as_text(bytes()); }
 
  private:

@@ -56,6 +56,19 @@ std::optional<std::string_view> XmlAttributes::find(std::string_view local) cons
   return std::nullopt;
 }
 
+// A reader at a place in a document.
+class XmlMark {
+ public:
+  XmlMark(XmlPool::Kept pool, const std::string& text, const XmlReader::Place& place)
+      : pool_(std::move(pool)), text_(text), place_(place) {}
+
+ private:
+  friend XmlReader;
+  XmlPool::Kept pool_;
+  std::string text_;
+  XmlReader::Place place_;
+};
+
 // Expat's handlers. The first failure is kept and stops the parser; Expat may still finish the tag at hand, so each
 // handler looks first.
 struct XmlReader::Handlers {
@@ -67,11 +80,11 @@ struct XmlReader::Handlers {
     bool names_fit = fits(expanded);
     for (; pairs[2 * attribute_count]; ++attribute_count) names_fit &= fits(split_name(pairs[2 * attribute_count]));
     if (!names_fit) return reader.fail_at_event(xml_error(XmlError::name, 0));
-    if (attribute_count + reader.declarations_ > kXmlAttributesMax)
+    if (attribute_count + reader.at_.declarations > kXmlAttributesMax)
       return reader.fail_at_event(xml_error(XmlError::attributes, 0));
-    if (reader.depth_ == kXmlDepthMax) return reader.fail_at_event(xml_error(XmlError::depth, 0));
-    reader.declarations_ = 0;
-    reader.text_at_[reader.depth_++] = uint32_t(reader.text_.size());
+    if (reader.at_.depth == kXmlDepthMax) return reader.fail_at_event(xml_error(XmlError::depth, 0));
+    reader.at_.declarations = 0;
+    reader.at_.text_at[reader.at_.depth++] = uint32_t(reader.text_.size());
     Status status = reader.consumer_.element_started(expanded, XmlAttributes(pairs, attribute_count));
     if (!status) reader.fail_at_event(status.error());
   }
@@ -79,8 +92,8 @@ struct XmlReader::Handlers {
   static void XMLCALL end(void* user, const XML_Char*) {
     XmlReader& reader = *static_cast<XmlReader*>(user);
     if (reader.error_) return;
-    BH_CHECK(reader.depth_ > 0);
-    size_t text_at = reader.text_at_[--reader.depth_];
+    BH_CHECK(reader.at_.depth > 0);
+    size_t text_at = reader.at_.text_at[--reader.at_.depth];
     Status status = reader.consumer_.element_ended(std::string_view(reader.text_).substr(text_at));
     reader.text_.resize(text_at);
     if (!status) reader.fail_at_event(status.error());
@@ -89,8 +102,8 @@ struct XmlReader::Handlers {
   static void XMLCALL text(void* user, const XML_Char* text, int size) {
     XmlReader& reader = *static_cast<XmlReader*>(user);
     if (reader.error_) return;
-    BH_CHECK(reader.depth_ > 0 && size >= 0);
-    size_t own_size = reader.text_.size() - reader.text_at_[reader.depth_ - 1];
+    BH_CHECK(reader.at_.depth > 0 && size >= 0);
+    size_t own_size = reader.text_.size() - reader.at_.text_at[reader.at_.depth - 1];
     if (own_size + size_t(size) > kXmlTextBytesMax) return reader.fail_at_event(xml_error(XmlError::text, 0));
     if (reader.text_.size() + size_t(size) > reader.text_.capacity()) {
       std::string larger;  // grown by hand, so that the old memory is wiped
@@ -124,7 +137,7 @@ struct XmlReader::Handlers {
     if (reader.error_) return;
     size_t longest = std::max(prefix ? std::strlen(prefix) : 0, uri ? std::strlen(uri) : 0);
     if (longest > kXmlNameBytesMax) return reader.fail_at_event(xml_error(XmlError::name, 0));
-    if (++reader.declarations_ > kXmlAttributesMax) reader.fail_at_event(xml_error(XmlError::attributes, 0));
+    if (++reader.at_.declarations > kXmlAttributesMax) reader.fail_at_event(xml_error(XmlError::attributes, 0));
   }
 };
 
@@ -157,7 +170,8 @@ void XmlReader::create_parser() {
   XML_SetProcessingInstructionHandler(parser_, Handlers::processing_instruction);
   XML_SetStartNamespaceDeclHandler(parser_, Handlers::namespace_declared);
   BH_CHECK(XML_Parse(parser_, "", 0, XML_FALSE) == XML_STATUS_OK);  // what each document begins with, done once
-  pool_->keep();
+  new_ = mark();
+  BH_CHECK(new_ != nullptr);
 }
 
 void XmlReader::destroy_parser() {
@@ -166,15 +180,30 @@ void XmlReader::destroy_parser() {
   parser_ = nullptr;
 }
 
+// The parser as it was made. XML_ParserReset keeps the names, attribute values and the input buffer of the old document in
+// its own free lists, out of the pool's sight.
 void XmlReader::reset() {
-  // The parser as it was made, from the pool. XML_ParserReset keeps the names, attribute values and the input buffer of
-  // the old document in its own free lists, out of the pool's sight.
-  pool_->restore(kPoolBytesKept);
+  reset_to(*new_);
+}
+
+void XmlReader::reset_to(const XmlMark& mark) {
+  pool_->restore(mark.pool_, kPoolBytesKept);
   wipe(text_);
   if (text_.capacity() > kTextBytesKept) std::string().swap(text_);
-  depth_ = declarations_ = bytes_fed_ = 0;
+  text_ = mark.text_;
+  at_ = mark.place_;
   finished_ = false;
   error_.reset();
+}
+
+std::shared_ptr<const XmlMark> XmlReader::mark() const {
+  BH_CHECK(!finished_ && !error_);
+  auto pool = pool_->keep();
+  return pool ? std::make_shared<const XmlMark>(*std::move(pool), text_, at_) : nullptr;
+}
+
+uint32_t XmlReader::event_end() const {
+  return uint32_t(XML_GetCurrentByteIndex(parser_) + XML_GetCurrentByteCount(parser_));
 }
 
 size_t XmlReader::pool_bytes() const {
@@ -185,7 +214,7 @@ Status XmlReader::feed(std::string_view bytes) {
   if (error_) return fail(*error_);
   BH_CHECK(!finished_);
   // What is within the limit is read first, so that the first fault of a document wins, however it is split.
-  size_t room = document_bytes_max_ - bytes_fed_;
+  size_t room = document_bytes_max_ - at_.bytes_fed;
   BH_CHECKED(parse(bytes.substr(0, room), false));
   if (bytes.size() > room) {
     error_ = xml_error(XmlError::document, document_bytes_max_);
@@ -206,7 +235,7 @@ Status XmlReader::parse(std::string_view bytes, bool final) {
     error_ = xml_error(*fault, 0);
     return fail(*error_);
   }
-  bytes_fed_ += uint32_t(bytes.size());
+  at_.bytes_fed += uint32_t(bytes.size());
   XmlPoolScope scope(*pool_);
   XML_Status status = XML_Parse(parser_, bytes.data(), int(bytes.size()), final);
   if (!error_ && status == XML_STATUS_ERROR) error_ = parser_error(final);
@@ -217,15 +246,15 @@ Status XmlReader::parse(std::string_view bytes, bool final) {
 // Encoding where the document begins as UTF-16 or UTF-32 do: a BOM, or a zero in the first two bytes. Else malformed
 // where the first byte can begin no document: with the first byte alone Expat would say so before the second is seen.
 std::optional<XmlError> XmlReader::start_fault(std::string_view bytes) {
-  for (size_t i = 0; i < bytes.size() && bytes_fed_ + i < first_bytes_.size(); ++i)
-    first_bytes_[bytes_fed_ + i] = bytes[i];
-  if (bytes_fed_ >= first_bytes_.size() || bytes.empty()) return std::nullopt;
-  auto first = uint8_t(first_bytes_[0]);
+  for (size_t i = 0; i < bytes.size() && at_.bytes_fed + i < at_.first_bytes.size(); ++i)
+    at_.first_bytes[at_.bytes_fed + i] = bytes[i];
+  if (at_.bytes_fed >= at_.first_bytes.size() || bytes.empty()) return std::nullopt;
+  auto first = uint8_t(at_.first_bytes[0]);
   if (first == 0 || first == 0xff || first == 0xfe) return XmlError::encoding;
   bool begins = first == '<' || first == 0xef || std::string_view(" \t\r\n").find(char(first)) != std::string_view::npos;
   if (!begins) return XmlError::malformed;
-  bool second_seen = bytes_fed_ + bytes.size() >= 2;
-  if (second_seen && first_bytes_[1] == 0) return XmlError::encoding;
+  bool second_seen = at_.bytes_fed + bytes.size() >= 2;
+  if (second_seen && at_.first_bytes[1] == 0) return XmlError::encoding;
   return std::nullopt;
 }
 

@@ -79,6 +79,7 @@ class XmlConsumer {
 };
 
 class XmlPool;
+class XmlMark;
 
 // A namespace-aware streaming XML 1.0 reader on Expat, hardened for hostile input: no DTD, no entity but the five of
 // XML, nothing is ever resolved or loaded, UTF-8 only (a BOM is accepted), every dimension bounded by the constants
@@ -103,6 +104,14 @@ class XmlReader {
   // Forgets the document and wipes what was held of it.
   void reset();
 
+  // What many documents begin with has to be parsed once: the reader as it is now, after bytes that had no error, to come
+  // back to. Nothing where it holds more than a few KB. Not to be used after the reader's death.
+  std::shared_ptr<const XmlMark> mark() const;
+  // As if the document began with the same bytes.
+  void reset_to(const XmlMark& mark);
+  // For the consumer: so many bytes of the document were read when the event at hand ended.
+  uint32_t event_end() const;
+
   // Bytes of the heap that the pool holds now; for tests and metrics.
   size_t pool_bytes() const;
 
@@ -120,14 +129,21 @@ class XmlReader {
   XmlConsumer& consumer_;
   uint32_t document_bytes_max_;
   uint64_t hash_salt_;
+  // What belongs to a place in the document, besides the pool.
+  struct Place {
+    std::array<uint32_t, kXmlDepthMax> text_at{};  // where the text of each open element begins
+    uint32_t depth = 0;
+    uint32_t declarations = 0;  // namespace declarations seen since the last start tag
+    uint32_t bytes_fed = 0;
+    std::array<char, 2> first_bytes{};
+  };
+  friend XmlMark;
+
   std::unique_ptr<XmlPool> pool_;
   XML_ParserStruct* parser_ = nullptr;
-  std::string text_;                              // text of all open elements, innermost last; wiped by reset()
-  std::array<uint32_t, kXmlDepthMax> text_at_{};  // where the text of each open element begins
-  uint32_t depth_ = 0;
-  uint32_t declarations_ = 0;  // namespace declarations seen since the last start tag
-  uint32_t bytes_fed_ = 0;
-  std::array<char, 2> first_bytes_{};
+  std::shared_ptr<const XmlMark> new_;  // before any document
+  std::string text_;              // text of all open elements, innermost last; wiped by reset()
+  Place at_;
   bool finished_ = false;
   std::optional<Error> error_;
 };

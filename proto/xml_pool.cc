@@ -105,28 +105,30 @@ void XmlPool::release_large(BlockHeader* header) {
   std::free(block);
 }
 
-void XmlPool::keep() {
-  BH_CHECK(!kept_.bytes && !large_ && chunks_.size() == 1);
-  kept_.bytes = std::make_unique_for_overwrite<unsigned char[]>(chunk_used_);
-  std::memcpy(kept_.bytes.get(), chunks_[0].get(), chunk_used_);
-  kept_.size = chunk_used_;
-  kept_.blocks_in_use = blocks_in_use_;
-  kept_.free = free_;
+std::optional<XmlPool::Kept> XmlPool::keep() const {
+  if (large_ || chunk_index_ > 0 || chunks_.empty()) return std::nullopt;
+  Kept kept;
+  kept.bytes_ = std::make_unique_for_overwrite<unsigned char[]>(chunk_used_);
+  std::memcpy(kept.bytes_.get(), chunks_[0].get(), chunk_used_);
+  kept.size_ = chunk_used_;
+  kept.blocks_in_use_ = blocks_in_use_;
+  kept.free_ = free_;
+  return kept;
 }
 
-void XmlPool::restore(size_t bytes_kept) {
-  BH_CHECK(kept_.bytes && bytes_kept >= kChunkBytes);
+void XmlPool::restore(const Kept& kept, size_t bytes_kept) {
+  BH_CHECK(bytes_kept >= kChunkBytes);
   while (large_) release_large(reinterpret_cast<BlockHeader*>(large_ + 1));
-  wipe_from(kept_.size);
-  std::memcpy(chunks_[0].get(), kept_.bytes.get(), kept_.size);
+  wipe_from(kept.size_);
+  std::memcpy(chunks_[0].get(), kept.bytes_.get(), kept.size_);
   while (chunks_.size() * kChunkBytes > bytes_kept) {
     chunks_.pop_back();
     bytes_ -= kChunkBytes;
   }
   chunk_index_ = 0;
-  chunk_used_ = kept_.size;
-  blocks_in_use_ = kept_.blocks_in_use;
-  free_ = kept_.free;
+  chunk_used_ = kept.size_;
+  blocks_in_use_ = kept.blocks_in_use_;
+  free_ = kept.free_;
 }
 
 // All that was ever cut from the chunks but for the first `kept` bytes.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace bellhop::proto {
@@ -13,9 +14,9 @@ namespace bellhop::proto {
 // blocks come from the heap and go back to it. Bounded: allocate() gives null past `bytes_max`. Internal to the XML
 // reader, one core.
 //
-// keep() remembers what the pool holds, byte by byte, and restore() brings it back: a parser that was made once is new
-// again for the price of a copy, since all it has are blocks of the pool, which come back to where they were. What was
-// written since is wiped, by restore() for all small blocks at once, and in large ones when they are freed.
+// keep() copies what the pool holds, and restore() brings it back: a parser that was made once is new again for the price
+// of a copy, since all it has are blocks of the pool, which come back to where they were. What was written since is wiped,
+// by restore() for all small blocks at once, and in large ones when they are freed.
 //
 // Expat's memory functions carry no context, so the pool that serves them is the one named by the innermost
 // XmlPoolScope of the thread; a block knows its pool.
@@ -30,10 +31,13 @@ class XmlPool {
   static void* reallocate(void* memory, size_t size);
   static void release(void* memory);
 
-  // What is in use now comes back with each restore(). Once, before there are large blocks or a second chunk.
-  void keep();
-  // The pool as it was at keep(): blocks made since are gone. Chunks beyond the first `bytes_kept` bytes go to the heap.
-  void restore(size_t bytes_kept);
+  // What is in use now; of this pool alone, which must not die before it.
+  class Kept;
+  // Nothing where there are large blocks or a second chunk.
+  std::optional<Kept> keep() const;
+  // The pool as it was then: blocks made since are gone, those freed since are back. Chunks beyond the first `bytes_kept`
+  // bytes go to the heap.
+  void restore(const Kept& kept, size_t bytes_kept);
 
   size_t bytes() const { return bytes_; }
   size_t blocks_in_use() const { return blocks_in_use_; }
@@ -56,12 +60,6 @@ class XmlPool {
     LargeBlock* previous;
     LargeBlock* next;
   };
-  struct Kept {
-    std::unique_ptr<unsigned char[]> bytes;  // the beginning of the first chunk
-    size_t size = 0;
-    size_t blocks_in_use = 0;
-    std::array<FreeBlock*, kClassCount> free{};
-  };
   static BlockHeader* header_of(void* memory) { return static_cast<BlockHeader*>(memory) - 1; }
   void* allocate_small(uint32_t size_class);
   void* allocate_large(size_t size);
@@ -76,7 +74,14 @@ class XmlPool {
   size_t chunk_index_ = 0;  // the chunk that blocks are cut from
   size_t chunk_used_ = 0;
   LargeBlock* large_ = nullptr;
-  Kept kept_;
+};
+
+class XmlPool::Kept {
+  friend XmlPool;
+  std::unique_ptr<unsigned char[]> bytes_;  // the beginning of the first chunk
+  size_t size_ = 0;
+  size_t blocks_in_use_ = 0;
+  std::array<FreeBlock*, kClassCount> free_{};
 };
 
 // While it lives, allocations of Expat on this thread come from `pool`.

@@ -46,7 +46,7 @@ Task<Refused> GatewayRequest::forward() {
 
 // Where Exchange sent this account before, as far as that is still permitted.
 GatewayRoutes::Server GatewayRequest::first_server() {
-  if (identity_.account && route_->redirects != GatewayRedirects::refuse) {
+  if (identity_.account && route_->redirects != GatewayRedirects::refuse && gateway_.redirects_.size() > 0) {
     auto known = gateway_.redirects_.find(redirect_key(), io::now());
     auto server = known ? routes_.find_server(*endpoint_, *known) : std::nullopt;
     if (server) {
@@ -153,6 +153,7 @@ GatewayRefusal GatewayRequest::failed(const Error& error, GatewayUpstream::Attem
 
 Task<Refused> GatewayRequest::send_head(GatewayUpstream& upstream, UpstreamExchange& exchange, GatewayUpstream::Attempt& attempt) {
   std::vector<proto::HeaderField> fields;
+  fields.reserve(head_.size() + 3);
   for (size_t i = 0; i < head_.size(); ++i) fields.push_back(head_.at(i));
   crypto::Secret token;
   if (identity_.kind == GatewayLogonKind::certificate) {
@@ -229,6 +230,7 @@ Task<Refused> GatewayRequest::give(BodyRelay& relay, const UpstreamAnswerHead& h
   Status copied = proto::copy_response_headers(target_->endpoint, *head.headers, passed);
   if (!copied) co_return refusal(GatewayOutcome::unavailable_upstream, copied.error());
   std::vector<proto::HeaderField> fields;
+  fields.reserve(passed.size() + 1);
   for (size_t i = 0; i < passed.size(); ++i) fields.push_back(passed.at(i));
   std::string jar = jar_of(*head.headers);
   if (!jar.empty()) fields.push_back({"set-cookie", jar});
@@ -307,7 +309,7 @@ Task<Refused> GatewayRequest::send_elsewhere(const GatewayRoutes::Server& server
 // ---- Cookies: clients carry those of Exchange, and neither read nor write them ----
 
 std::string GatewayRequest::cookies_of_jar() const {
-  if (!keys_ || !identity_.account) return {};
+  if (!keys_ || !identity_.account || exchange_.headers().count("cookie") == 0) return {};
   std::string_view text = proto::find_cookie(exchange_.headers(), crypto::CookieJar::name(proto::endpoint_name(target_->endpoint)));
   if (text.empty()) return {};
   auto content = keys_->jar.open(jar_binding(), text, io::wall_now());

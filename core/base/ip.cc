@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 
+#include <charconv>
+
 #include "core/base/bytes.h"
 
 namespace bellhop {
@@ -29,8 +31,16 @@ std::optional<IpAddress> IpAddress::parse(std::string_view text) {
 
 std::string IpAddress::to_string() const {
   char buffer[INET6_ADDRSTRLEN];
-  inet_ntop(v6 ? AF_INET6 : AF_INET, bytes.data(), buffer, sizeof buffer);
-  return buffer;
+  if (v6) {
+    inet_ntop(AF_INET6, bytes.data(), buffer, sizeof buffer);
+    return buffer;
+  }
+  char* end = buffer;
+  for (int i = 0; i < 4; ++i) {
+    if (i > 0) *end++ = '.';
+    end = std::to_chars(end, buffer + sizeof buffer, bytes[i]).ptr;
+  }
+  return std::string(buffer, end);
 }
 
 std::optional<SocketAddress> SocketAddress::parse(std::string_view text) {

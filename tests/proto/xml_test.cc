@@ -333,7 +333,8 @@ TEST(XmlPool, RestoresWhatItKeptAndWipesTheRest) {
   auto* freed = static_cast<char*>(pool.allocate(100));
   strcpy(kept, "as it was");
   XmlPool::release(freed);
-  pool.keep();
+  auto as_it_was = pool.keep();
+  ASSERT_TRUE(as_it_was);
 
   strcpy(kept, "changed");
   EXPECT_EQ(pool.allocate(120), freed) << "the freed block serves the next of its size";
@@ -346,8 +347,9 @@ TEST(XmlPool, RestoresWhatItKeptAndWipesTheRest) {
   XmlPool::release(later[0]);
   ASSERT_NE(pool.allocate(100'000), nullptr);
   EXPECT_GT(pool.bytes(), 2u * 32 * 1024 + 100'000);
+  EXPECT_FALSE(pool.keep()) << "too much to copy";
 
-  pool.restore(64 * 1024);
+  pool.restore(*as_it_was, 64 * 1024);
   EXPECT_STREQ(kept, "as it was");
   EXPECT_EQ(pool.blocks_in_use(), 1u);
   EXPECT_EQ(pool.bytes(), 2u * 32 * 1024) << "the large block went back to the heap";
@@ -355,7 +357,7 @@ TEST(XmlPool, RestoresWhatItKeptAndWipesTheRest) {
   for (const char* block : later) EXPECT_EQ(std::string_view(block, 8000).find('S'), std::string_view::npos);
   EXPECT_EQ(pool.allocate(120), freed) << "its free blocks are back as well";
   XmlPool::release(freed);
-  pool.restore(32 * 1024);
+  pool.restore(*as_it_was, 32 * 1024);
   EXPECT_EQ(pool.bytes(), 32u * 1024);
   XmlPool::release(kept);
 }
