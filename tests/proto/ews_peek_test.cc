@@ -25,8 +25,7 @@ std::string impersonation(std::string_view sid) {
 }
 
 // "operation as name", or the error; fed in pieces of `size` bytes.
-std::string peek(std::string_view text, size_t size = SIZE_MAX) {
-  EwsPeek peek(1);
+std::string peek_with(EwsPeek& peek, std::string_view text, size_t size) {
   const auto told = [&peek] {
     return std::string(peek.operation()) + " " + std::to_string(int(peek.impersonated_by())) + ":" +
            std::string(peek.impersonated());
@@ -43,6 +42,17 @@ std::string peek(std::string_view text, size_t size = SIZE_MAX) {
   return finished
              ? told()
              : "error " + std::to_string(int(finished.error().domain)) + " " + std::to_string(finished.error().code);
+}
+// By a new one, and by one that knows how others began.
+std::string peek(std::string_view text, size_t size = SIZE_MAX) {
+  static EwsPeek experienced(1);
+  EwsPeek fresh(1);
+  const std::string told = peek_with(fresh, text, size);
+  for (int time = 1; time <= 4; ++time) {
+    EXPECT_EQ(peek_with(experienced, text, size), told) << "time " << time << ": " << text;
+    experienced.reset();
+  }
+  return told;
 }
 std::string error(GatewayError code) {
   return "error " + std::to_string(int(Domain::gateway)) + " " + std::to_string(uint16_t(code));
@@ -182,6 +192,60 @@ TEST(EwsOperations, AreGrouped) {
     EXPECT_EQ(ews_operation_group_of_name(ews_operation_group_name(operation.group)), operation.group);
   }
   EXPECT_EQ(ews_operation_group_of_name("Read"), std::nullopt);
+}
+
+// What the peek knew of `text` when it came for the last of `times` times.
+uint32_t bytes_known(EwsPeek& peek, std::string_view text, int times) {
+  uint32_t known = 0;
+  for (; times > 0; --times) {
+    (void)peek_with(peek, text, SIZE_MAX);
+    known = peek.bytes_known();
+    peek.reset();
+  }
+  return known;
+}
+
+TEST(EwsPeek, ParsesWhatRequestsBeginWithTwiceAtMost) {
+  EwsPeek peek(1);
+  const std::string header = "<s:Header><t:RequestServerVersion Version=\"Exchange2013\"/></s:Header>";
+  const std::string find = envelope(header, "<m:FindItem/>"), get = envelope(header, "<m:GetItem><m:ItemShape/></m:GetItem>");
+  const auto end_of_body = static_cast<uint32_t>(find.find("<s:Body>") + 8);
+  EXPECT_EQ(bytes_known(peek, find, 1), 0u);
+  EXPECT_EQ(bytes_known(peek, find, 1), 0u);
+  EXPECT_EQ(bytes_known(peek, find, 1), end_of_body);
+  EXPECT_EQ(bytes_known(peek, get, 1), end_of_body) << "whatever the operation";
+  EXPECT_EQ(peek_with(peek, get, SIZE_MAX), "GetItem 0:");
+  peek.reset();
+  const std::string whole = get.substr(0, end_of_body + 3);
+  EXPECT_EQ(peek_with(peek, whole, SIZE_MAX), error(XmlError::truncated)) << "it is open still";
+  peek.reset();
+  EXPECT_EQ(peek_with(peek, get.substr(0, end_of_body) + "</s:Header>", SIZE_MAX), error(XmlError::malformed));
+  peek.reset();
+  EXPECT_EQ(peek_with(peek, get.substr(0, end_of_body) + "<x/>", SIZE_MAX), error(GatewayError::operation));
+  peek.reset();
+  EXPECT_EQ(peek_with(peek, get.substr(0, end_of_body), SIZE_MAX), error(XmlError::truncated));
+}
+
+TEST(EwsPeek, KeepsNoBeginningThatSaysMore) {
+  EwsPeek peek(1);
+  const std::string body = "<m:FindItem/>";
+  const std::string of_anna = "<t:ConnectingSID><t:PrincipalName>anna@example.com</t:PrincipalName></t:ConnectingSID>";
+  EXPECT_EQ(bytes_known(peek, envelope(impersonation(of_anna), body), 4), 0u);
+  EXPECT_EQ(bytes_known(peek, envelope("<s:Header><t:MailboxCulture>de-DE</t:MailboxCulture></s:Header>", body), 4), 0u);
+  EXPECT_GT(bytes_known(peek, envelope("", body), 4), 0u);
+  const std::string long_comment = "<!--" + std::string(2048, 'x') + "-->";
+  EXPECT_EQ(bytes_known(peek, envelope(long_comment, body), 4), 0u);
+  EXPECT_GT(bytes_known(peek, envelope(long_comment.substr(0, 900) + "-->", body), 4), 0u);
+}
+
+TEST(EwsPeek, KnowsTheBeginningsOfSeveralClients) {
+  EwsPeek peek(1);
+  const auto request = [](int client) { return envelope("<!--" + std::to_string(client) + "-->", "<m:FindItem/>"); };
+  for (int time = 0; time < 3; ++time)
+    for (int client = 0; client < 8; ++client) EXPECT_EQ(bytes_known(peek, request(client), 1) > 0, time == 2) << client;
+  EXPECT_GT(bytes_known(peek, request(8), 3), 0u) << "a ninth takes the place of the first";
+  EXPECT_EQ(bytes_known(peek, request(0), 1), 0u);
+  EXPECT_GT(bytes_known(peek, request(7), 1), 0u);
 }
 
 }  // namespace
