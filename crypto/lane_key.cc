@@ -125,6 +125,12 @@ class Modulus {
     for (unsigned i = 0; i < squarings; ++i) multiply(out, out, out);
   }
 
+  // out = R^(2^17 + 1), of `r2` = R^2: that is R in Montgomery's form, to be squared 17 times.
+  void check_of(Digits out, ConstDigits r2) {
+    multiply(out, r2, r2);
+    for (int i = 1; i < 17; ++i) multiply(out, out, out);
+  }
+
  private:
   ConstDigits n_;
   size_t bits_;
@@ -132,7 +138,7 @@ class Modulus {
   WipingVector<uint64_t> sum_, less_;
 };
 
-constexpr size_t words_of(size_t half) { return 5 * half + 4 * half + 3 + 2 * lanes::exponent_rows(half); }
+constexpr size_t words_of(size_t half) { return 7 * half + 2 * half + 2 + 2 * lanes::exponent_rows(half); }
 
 }  // namespace
 
@@ -153,8 +159,9 @@ LaneKey::LaneKey(const Numbers& numbers)
     rest = rest.subspan(size);
     return part;
   };
-  const Digits p = take(half_), q = take(half_), r2p = take(half_), r2q = take(half_), qinv = take(half_);
-  const Digits n = take(full), r2n = take(full), k = take(3);
+  const Digits p = take(half_), q = take(half_), r2p = take(half_), r2q = take(half_);
+  const Digits check_p = take(half_), check_q = take(half_), qinv = take(half_);
+  const Digits n = take(full), k = take(2);
   const Digits dp = take(lanes::exponent_rows(half_)), dq = take(lanes::exponent_rows(half_));
   to_digits(p, numbers.p);
   to_digits(q, numbers.q);
@@ -162,12 +169,13 @@ LaneKey::LaneKey(const Numbers& numbers)
   to_digits(n, numbers.n);
   k[0] = negative_inverse(p[0]);
   k[1] = negative_inverse(q[0]);
-  k[2] = negative_inverse(n[0]);
   Modulus modulo_p(p, bits, k[0]);
   modulo_p.square_of_radix(r2p);
+  modulo_p.check_of(check_p, r2p);
   modulo_p.multiply(qinv, qinv, r2p);  // into Montgomery's form
-  Modulus(q, bits, k[1]).square_of_radix(r2q);
-  Modulus(n, 2 * bits, k[2]).square_of_radix(r2n);
+  Modulus modulo_q(q, bits, k[1]);
+  modulo_q.square_of_radix(r2q);
+  modulo_q.check_of(check_q, r2q);
   for (size_t i = 0; i < dp.size(); ++i) {
     dp[i] = bits_of(numbers.dp, i * 64, 64);
     dq[i] = bits_of(numbers.dq, i * 64, 64);
@@ -181,9 +189,9 @@ void LaneKey::write_to(lanes::Workspace<Half>& workspace, size_t lane) const {
   auto put = [&](std::span<lanes::Row> rows) {
     for (lanes::Row& row : rows) row.lane[lane] = *word++;
   };
-  put(workspace.p), put(workspace.q), put(workspace.r2p), put(workspace.r2q), put(workspace.qinv);
-  put(workspace.n), put(workspace.r2n);
-  put({&workspace.k0p, 1}), put({&workspace.k0q, 1}), put({&workspace.k0n, 1});
+  put(workspace.p), put(workspace.q), put(workspace.r2p), put(workspace.r2q);
+  put(workspace.checkp), put(workspace.checkq), put(workspace.qinv), put(workspace.n);
+  put({&workspace.k0p, 1}), put({&workspace.k0q, 1});
   put(workspace.dp), put(workspace.dq);
 }
 template void LaneKey::write_to(lanes::Workspace2048&, size_t) const;
@@ -199,7 +207,10 @@ void read_digits(std::span<const lanes::Row> rows, size_t lane, MutableBytes byt
     const size_t at = (bytes.size() - end) * 8, row = at / kDigitBits, shift = at % kDigitBits;
     uint64_t word = digit(row) >> shift | digit(row + 1) << (kDigitBits - shift);
     if (2 * kDigitBits - shift < 64) word |= digit(row + 2) << (2 * kDigitBits - shift);
-    for (size_t i = 0; i < sizeof word && end > 0; ++i, word >>= 8) bytes[--end] = static_cast<uint8_t>(word);
+    word = __builtin_bswap64(word);
+    const size_t size = std::min(end, sizeof word);
+    end -= size;
+    std::memcpy(&bytes[end], reinterpret_cast<const uint8_t*>(&word) + sizeof word - size, size);
   }
 }
 

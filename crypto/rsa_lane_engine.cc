@@ -59,7 +59,7 @@ constexpr auto kernel_function(const lanes::Kernel& kernel) {
 // What the kernel's frames left below this one: spilled registers. They are less than half of this.
 constexpr size_t kStackBytes = 32 * 1024;
 __attribute__((noinline)) void wipe_stack_below() {
-  uint8_t below[kStackBytes];
+  [[clang::uninitialized]] uint8_t below[kStackBytes];
   wipe(below, sizeof below);
 }
 

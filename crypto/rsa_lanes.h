@@ -35,12 +35,13 @@ struct Workspace {
   static constexpr size_t kFull = 2 * Half;
   static constexpr size_t kWindows = windows(Half), kExponentRows = exponent_rows(Half);
 
-  // in: digits below 2^52, least significant first. R' is 2^(52 * kFull).
+  // in: digits below 2^52, least significant first
   Row p[Half], q[Half];
   Row r2p[Half], r2q[Half];    // R^2 mod p, mod q
+  Row checkp[Half], checkq[Half];  // R^131073 mod p, mod q: for the verification
   Row qinv[Half];              // q^-1 * R mod p
-  Row n[kFull], r2n[kFull];    // p * q, R'^2 mod n
-  Row k0p, k0q, k0n;           // -p^-1, -q^-1, -n^-1 mod 2^52
+  Row n[kFull];                // p * q
+  Row k0p, k0q;                // -p^-1, -q^-1 mod 2^52
   Row c[kFull];                // ciphertext, below n
   Row dp[kExponentRows], dq[kExponentRows];  // exponents, the lowest bits first
 
@@ -50,13 +51,13 @@ struct Workspace {
   // The kernel's own.
   Row table[2 * Half][kWindowEntries];  // digit by digit, as it is read
   Row m1[Half], m2[Half], a[Half], b[2 * Half];
-  Row wide[2 * kFull], x[kFull], y[kFull];
+  Row wide[kFull], x[kFull];
 };
 using Workspace2048 = Workspace<kHalf2048>;
 using Workspace3072 = Workspace<kHalf3072>;
 
 // One way to do it. Constant time: the instructions and addresses are the same for all values. Returns a bit for each
-// lane whose result, raised to 65537 modulo n, gives the ciphertext again; the others must not be used.
+// lane whose ciphertext is below n and whose result, raised to 65537, gives it again; the others must not be used.
 struct Kernel {
   std::string_view name;
   uint8_t (*rsa2048)(Workspace2048&);

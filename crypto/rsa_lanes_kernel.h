@@ -41,6 +41,14 @@ BELLHOP_INLINE void each(F f) {
   }
 }
 
+// What goes on beside a squaring: nothing.
+struct ReadNothing {
+  static constexpr unsigned kPhases = 1, kTimes = 1;
+  struct Kept {};
+  BELLHOP_INLINE Kept begin(unsigned) const { return {}; }
+  BELLHOP_INLINE void step(const Kept&) {}
+};
+
 template <class A>
 class Numbers {
  public:
@@ -69,22 +77,35 @@ class Numbers {
   }
 
   // multiply(a, a) with half of the products, and then the result squared again, until it was done Beside::kTimes times: first
-  // the square by columns into `wide` (2 N rows), then the reduction. Beside, made of `where`, is asked for a step in each second
-  // row of a reduction: work that loads more than it computes costs little here. See ReadNothing.
+  // the square by columns into `wide` (2 N rows), then the reduction. Beside, made of `where`, is asked for a step in each row of
+  // a reduction: work that loads more than it computes costs little here. See ReadNothing.
   template <size_t N, class Beside, class... Where>
   static __attribute__((noinline)) void square(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide,
                                                Where... where) {
     Beside beside{where...};
-    const typename Beside::Kept kept = beside.begin();
 #pragma clang loop unroll(disable)
-    for (unsigned time = 0; time < Beside::kTimes; ++time) {
-      square_once<N>(out, a, n, k, wide, beside, kept);
-      a = out;
+    for (unsigned phase = 0; phase < Beside::kPhases; ++phase) {
+      const typename Beside::Kept kept = beside.begin(phase);
+#pragma clang loop unroll(disable)
+      for (unsigned time = 0; time < Beside::kTimes / Beside::kPhases; ++time) {
+        square_once<N>(out, a, n, k, wide, beside, kept);
+        a = out;
+      }
     }
   }
 
-  // wide = a * b, as columns of less than 2^63 (2 N rows). ThenReduced: as reduce_wide() takes them.
-  template <size_t N, bool ThenReduced>
+  // out = x / R mod n, below n + x / R, for a number x of 2 N digits. `wide` is scratch of 2 N rows.
+  template <size_t N>
+  static __attribute__((noinline)) void reduce(Digit* out, const Digit* x, const Digit* n, Digit k, Lanes* wide) {
+    each<0, 2 * N>([&]<size_t K>() __attribute__((always_inline)) {
+      wide[K] = A::add(A::integer(x[K]), A::set(reduction_start<N>(K)));
+    });
+    ReadNothing nothing;
+    reduce_columns<N>(out, wide, n, k, nothing, {});
+  }
+
+  // wide = a * b, as columns of less than 2^63 (2 N rows).
+  template <size_t N>
   static __attribute__((noinline)) void multiply_wide(Lanes* wide, const Digit* a, const Digit* b) {
     Lanes column = A::set(0);
     for (size_t k = 0; k < 2 * N; ++k) {
@@ -92,32 +113,8 @@ class Numbers {
       const size_t from = k < N ? 0 : k - N + 1, to = k < N ? k + 1 : N;
       add_products(column, next, a + from, b + (k - from), to - from);
       const size_t highs = k == 0 ? 0 : (k - 1 < N ? k : 2 * N - k);
-      const uint64_t start = ThenReduced ? reduction_start<N>(k) : 0;
-      wide[k] = A::add(column, A::set(start - A::bias(to - from, highs)));
+      wide[k] = A::add(column, A::set(0 - A::bias(to - from, highs)));
       column = next;
-    }
-  }
-
-  // wide = a * a, as reduce_wide() takes it.
-  template <size_t N>
-  static __attribute__((noinline)) void square_wide(Lanes* wide, const Digit* a) {
-    square_all_columns<N>(wide, a);
-  }
-
-  // out = wide / 2^(52 N) mod n, below n + wide / 2^(52 N); for numbers that do not fit in the registers. Spoils `wide`, whose
-  // columns have reduction_start() too much. `multiples` is scratch of N / 2 digits. In two steps of N / 2 rows: first what the
-  // lower half of n adds, and with it the multiples, then the upper half.
-  template <size_t N>
-  static __attribute__((noinline)) void reduce_wide(Digit* out, Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
-    for (size_t first = 0; first < N; first += N / 2) {
-      add_lower_rows<N / 2>(wide + first, n, k, multiples);
-      add_upper_rows<N / 2>(wide + first + N / 2, n + N / 2, multiples);
-    }
-    Lanes carry = A::set(0);
-    for (size_t i = 0; i < N; ++i) {
-      const Lanes sum = A::add(wide[N + i], carry);
-      carry = A::carry(sum);
-      out[i] = A::digit(sum);
     }
   }
 
@@ -175,10 +172,14 @@ class Numbers {
       });
       Digit next_multiple = A::multiple(sum[1], k);
       A::in_order(next_multiple, n);
-      each<2, N>([&]<size_t J>() __attribute__((always_inline)) { add_column<N, Parts, J>(sum, b, n, factor, multiple); });
+      each<0, N - 2>([&]<size_t I>() __attribute__((always_inline)) {
+        add_column<N, Parts, 2 + I * kColumnStep<N, Parts> % (N - 2)>(sum, b, n, factor, multiple);
+      });
       each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
-      top += A::bias(Parts + 1, Parts + 1);
-      asm("" : "+r"(top));  // or else the compiler keeps it in a vector together with i
+      if constexpr (A::bias(1, 1) != 0) {
+        top += A::bias(Parts + 1, Parts + 1);
+        asm("" : "+r"(top));  // or else the compiler keeps it in a vector together with i
+      }
       sum[N] = A::set(top);
       each<0, Parts>([&]<size_t P>() __attribute__((always_inline)) { factor[P] = next_factor[P]; });
       multiple = next_multiple;
@@ -194,6 +195,12 @@ class Numbers {
     });
     out[N - 1] = A::digit(A::add(sum[N], carry));
   }
+
+  // Columns are added to in an order in which none comes next to its neighbour, where registers allow it: each product waits for
+  // the one before it in its column, and an instruction has its port long before it is ready.
+  template <size_t N, size_t Parts>
+  static constexpr size_t kColumnStep = A::kSpareRegisters && Parts == 2 ? 5 : 1;
+  static_assert(18 % 5 != 0 && 28 % 5 != 0);  // N - 2 columns: each has its turn
 
   template <size_t N, size_t Parts, size_t J>
   static BELLHOP_INLINE void add_column(Lanes* sum, const Digit*& b, const Digit*& n, const Digit* factor, Digit multiple) {
@@ -211,63 +218,27 @@ class Numbers {
     return k < N ? kRoundUp - A::bias(k, k) : 0 - A::bias(2 * N - 1 - k, 2 * N - k);
   }
 
-  // Finds the multiples of n that clear the lowest N columns of `wide`, and adds them, of n's N lowest digits: to 2 N columns,
-  // and the carries of the cleared ones to the first above them.
-  template <size_t N>
-  static __attribute__((noinline)) void add_lower_rows(Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
-    Lanes sum[N + 1];
-    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = wide[J]; });
-    Digit multiple = A::multiple(sum[0], k);
-#pragma clang loop unroll(disable)
-    for (size_t i = 0; i < N; ++i) {
-      sum[N] = wide[N + i];
-      multiples[i] = multiple;
-      A::multiply_high(sum[1], n[0], multiple);
-      A::multiply_add(sum[1], sum[2], n[1], multiple);
-      sum[1] = A::add(sum[1], A::carry(sum[0]));
-      Digit next_multiple = A::multiple(sum[1], k);
-      A::in_order(next_multiple, n);
-      each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
-        A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
-        A::in_order(sum[J], n);
-      });
-      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
-      multiple = next_multiple;
-    }
-    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { wide[N + J] = sum[J]; });
-  }
-
-  // wide += n * multiples, N digits each.
-  template <size_t N>
-  static __attribute__((noinline)) void add_upper_rows(Lanes* wide, const Digit* n, const Digit* multiples) {
-    Lanes sum[N + 1];
-    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = wide[J]; });
-#pragma clang loop unroll(disable)
-    for (size_t i = 0; i < N; ++i) {
-      sum[N] = wide[N + i];
-      const Digit multiple = multiples[i];
-      each<0, N>([&]<size_t J>() __attribute__((always_inline)) {
-        A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
-        A::in_order(sum[J], n);
-      });
-      wide[i] = sum[0];
-      each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
-    }
-    each<0, N>([&]<size_t J>() __attribute__((always_inline)) { wide[N + J] = sum[J]; });
-  }
+  // Where in a row there is a step: far from its multiple, which the next row waits for.
+  static constexpr size_t kStepColumn = 8;
 
   // See square().
   template <size_t N, class Beside>
   static BELLHOP_INLINE void square_once(Digit* out, const Digit* a, const Digit* n, Digit k, Lanes* wide, Beside& beside,
                                          const typename Beside::Kept& kept) {
     square_all_columns<N>(wide, a);
+    reduce_columns<N>(out, wide, n, k, beside, kept);
+  }
+
+  // out = wide / R mod n; wide has reduction_start() too much.
+  template <size_t N, class Beside>
+  static BELLHOP_INLINE void reduce_columns(Digit* out, const Lanes* wide, const Digit* n, Digit k, Beside& beside,
+                                            const typename Beside::Kept& kept) {
     Lanes sum[N + 1];
     each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = wide[J]; });
     Digit multiple = A::multiple(sum[0], k);
 #pragma clang loop unroll(disable)
     for (size_t i = 0;; ++i) {
       sum[N] = wide[N + i];
-      if (Beside::kSteps != 0 && i % 2 == 0) beside.step(kept);
       A::multiply_high(sum[1], n[0], multiple);
       A::multiply_add(sum[1], sum[2], n[1], multiple);
       sum[1] = A::add(sum[1], A::carry(sum[0]));
@@ -277,6 +248,7 @@ class Numbers {
       each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
         A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
         A::in_order(sum[J], n);
+        if constexpr (J == kStepColumn) beside.step(kept);
       });
       each<0, N>([&]<size_t J>() __attribute__((always_inline)) { sum[J] = sum[J + 1]; });
       multiple = next_multiple;
@@ -287,6 +259,7 @@ class Numbers {
     each<2, N>([&]<size_t J>() __attribute__((always_inline)) {
       A::multiply_add(sum[J], sum[J + 1], n[J], multiple);
       A::in_order(sum[J], n);
+      if constexpr (J == kStepColumn) beside.step(kept);
       sum[J] = A::add(sum[J], carry);
       carry = A::carry(sum[J]);
       out[J - 1] = A::digit(sum[J]);
@@ -326,8 +299,8 @@ class Numbers {
     each<0, N / 2>([&]<size_t Round>() __attribute__((always_inline)) {
       constexpr size_t kShared = kLow ? Round : N - 1 - Round;  // one factor of all products of a round
       const Digit factor = a[kShared];
-      each<0, kCount>([&]<size_t C>() __attribute__((always_inline)) {
-        constexpr size_t K = First + C;
+      each<0, kCount>([&]<size_t I>() __attribute__((always_inline)) {
+        constexpr size_t C = I * 3 % kCount, K = First + C;  // no column next to its neighbour: see kColumnStep
         if constexpr (Round < products_above_diagonal<N>(K)) {
           A::multiply_add(sum[C], sum[C + 1], factor, a[K - kShared]);
           A::in_order(sum[C], a);
@@ -375,54 +348,54 @@ class Numbers {
   }
 };
 
-// What goes on beside a squaring: nothing.
-struct ReadNothing {
-  static constexpr unsigned kTimes = 1;
-  static constexpr size_t kSteps = 0;
-  struct Kept {};
-  BELLHOP_INLINE Kept begin() const { return {}; }
-  BELLHOP_INLINE void step(const Kept&) {}
-};
-
-// Reads table[index] for each lane's index, a digit in a step; reads all entries. The two highest bits of the index choose one
-// of four fours, the lowest one within pairs, and the one above it the pair.
+// Reads table[index] for each lane's index, a digit in a step; reads all entries. In two phases, of half of the entries each: the
+// highest bit of the index is the phase, the two below it choose one of four pairs, and the lowest one within the pair.
 template <class A, size_t Half>
 struct ReadTable {
   using Lanes = typename A::Lanes;
   static_assert(kWindowBits == 4);
-  static constexpr unsigned kTimes = kWindowBits;     // squarings between two readings
-  static constexpr size_t kDigits = 2 * Half;         // of an entry
-  static constexpr size_t kSteps = kDigits / kTimes;  // beside a squaring: one in each second row
-  static_assert(kSteps * 2 == Half);
-  static constexpr size_t kFours = kWindowEntries / 4;
+  static constexpr unsigned kPhases = 2, kTimes = kWindowBits;  // squarings between two readings
+  static constexpr size_t kDigits = 2 * Half;                   // of an entry
+  static constexpr size_t kPairs = kWindowEntries / 2 / kPhases;
+  static_assert(kDigits * kPhases == kTimes * Half);  // a step in each row
   struct Kept {
-    Lanes odd, upper;                  // all ones or zeros, by the two lowest bits
-    typename A::Mask is_four[kFours];
+    typename A::Mask is_pair[kPairs];
   };
 
-  const Row* table;  // from the next digit on, and so is `out`
+  const Row* table;
   Row* out;
   const Row* exponent;
   size_t window;
+  const Row* found = nullptr;  // what the next step goes on with: all ones or zeros, by the lowest bit, or what was found before
+  size_t found_stride = 0;
 
-  BELLHOP_INLINE Kept begin() const {
+  BELLHOP_INLINE Kept begin(unsigned phase) {
     constexpr size_t kInRow = 64 / kWindowBits;
     const Lanes row = A::load(exponent + window / kInRow);
     const unsigned from = window % kInRow * kWindowBits;
-    const Lanes four = A::bits(row, from + 2, 2);
-    Kept kept = {.odd = A::all_or_none(A::bits(row, from, 1)), .upper = A::all_or_none(A::bits(row, from + 1, 1)), .is_four = {}};
-    each<0, kFours>([&]<size_t I>() __attribute__((always_inline)) { kept.is_four[I] = A::equal(four, A::set(I)); });
+    if (phase == 0) {
+      found = out + kDigits - 1;
+      A::store(out + kDigits - 1, A::all_or_none(A::bits(row, from, 1)));  // the last step replaces it
+    } else {
+      table = table - kDigits * kWindowEntries + kWindowEntries / kPhases;
+      out -= kDigits;
+      found = out;
+      found_stride = 1;
+    }
+    const Lanes pair = A::bits(row, from + 1, kWindowBits - 1);
+    Kept kept{};
+    each<0, kPairs>([&]<size_t I>() __attribute__((always_inline)) {
+      kept.is_pair[I] = A::equal(pair, A::set(phase * kPairs + I));
+    });
     return kept;
   }
   BELLHOP_INLINE void step(const Kept& kept) {
-    Lanes lower = kept.odd, upper = kept.odd;  // until the four was met
-    each<0, kFours>([&]<size_t I>() __attribute__((always_inline)) {
-      const Row* const entry = table + 4 * I;
-      lower = A::take_if(kept.is_four[I], lower, entry, entry + 1);
-      upper = A::take_if(kept.is_four[I], upper, entry + 2, entry + 3);
+    Lanes sum = A::load(found);
+    each<0, kPairs>([&]<size_t I>() __attribute__((always_inline)) {
+      sum = A::take_if(kept.is_pair[I], sum, table + 2 * I, table + 2 * I + 1);
     });
-    A::store(out, A::select(kept.upper, upper, lower));
-    table += kWindowEntries, ++out;
+    A::store(out, sum);
+    table += kWindowEntries, found += found_stride, ++out;
   }
 };
 
@@ -438,13 +411,13 @@ class PrivateOperation {
  public:
   static uint8_t run(Space& w) {
     to_digits(w.p, Half), to_digits(w.q, Half), to_digits(w.r2p, Half), to_digits(w.r2q, Half);
-    to_digits(w.qinv, Half), to_digits(w.n, kFull), to_digits(w.r2n, kFull), to_digits(w.c, kFull);
-    to_digits(&w.k0p, 1), to_digits(&w.k0q, 1), to_digits(&w.k0n, 1);
+    to_digits(w.checkp, Half), to_digits(w.checkq, Half), to_digits(w.qinv, Half), to_digits(w.n, kFull);
+    to_digits(w.c, kFull), to_digits(&w.k0p, 1), to_digits(&w.k0q, 1);
 
     power(w, w.m1, w.dp, w.p, w.r2p, w.k0p);
     power(w, w.m2, w.dq, w.q, w.r2q, w.k0q);
     combine(w);
-    const uint8_t good = verify(w);
+    const uint8_t good = A::zero_lanes(verify(w));
     for (Row& row : w.m) A::store(&row, A::integer(*digits(&row)));
     return good;
   }
@@ -475,16 +448,10 @@ class PrivateOperation {
     reduce_half(w.a, r2);
     reduce_half(w.a, w.a);
     put_entry(0, w.a);
-    // c = high * R + low, so c * R = high * R^2 + low * R. No result exceeds 4 n, far below R.
-    multiply(w.a, w.c + Half, r2);
+    // c * R by way of c / R. No result exceeds 3 n, far below R.
+    Numbers::template reduce<Half>(digits(w.a), digits(w.c), n, k, wide(w.wide));
     multiply(w.a, w.a, r2);
-    multiply(w.b, w.c, r2);
-    Lanes carry = A::set(0);
-    for (size_t j = 0; j < Half; ++j) {
-      Lanes sum = A::add(A::add(A::integer(*digits(&w.a[j])), A::integer(*digits(&w.b[j]))), carry);
-      carry = A::carry(sum);
-      *digits(&w.b[Half + j]) = A::digit(sum);
-    }
+    multiply(w.b + Half, w.a, r2);
     put_entry(1, w.b + Half);
     for (size_t j = 0; j < Half; ++j) w.a[j] = w.b[Half + j];
     Row* const first = w.x;  // both parts of c * R
@@ -517,9 +484,12 @@ class PrivateOperation {
   // b = the entry of the table that each lane's window of its exponent says.
   static __attribute__((noinline)) void read_table(Space& w, const Row* exponent, size_t window) {
     ReadTable<A, Half> reading{w.table[0], w.b, exponent, window};
-    const auto kept = reading.begin();
 #pragma clang loop unroll(disable)
-    for (size_t i = 0; i < reading.kDigits; ++i) reading.step(kept);
+    for (unsigned phase = 0; phase < reading.kPhases; ++phase) {
+      const auto kept = reading.begin(phase);
+#pragma clang loop unroll(disable)
+      for (size_t i = 0; i < reading.kDigits; ++i) reading.step(kept);
+    }
   }
 
   // m = m2 + q * ((m1 - m2) * qinv mod p), below n.
@@ -535,7 +505,7 @@ class PrivateOperation {
     }
     Numbers::template multiply<Half>(digits(w.a), digits(w.a), digits(w.qinv), digits(w.p), *digits(&w.k0p));
     Numbers::template subtract_if_not_below<Half>(digits(w.a), digits(w.p));
-    Numbers::template multiply_wide<Half, false>(wide(w.wide), digits(w.a), digits(w.q));
+    Numbers::template multiply_wide<Half>(wide(w.wide), digits(w.a), digits(w.q));
     carry = A::set(0);
     for (size_t j = 0; j < kFull; ++j) {
       Lanes sum = A::add(*wide(&w.wide[j]), carry);
@@ -545,25 +515,40 @@ class PrivateOperation {
     }
   }
 
-  // m^65537 mod n against c. Uses nothing of the primes, so that no fault in them can hide itself.
-  static uint8_t verify(Space& w) {
-    const Digit k = *digits(&w.k0n);
-    // y is scratch of reduce_wide first, and holds nothing between two products.
-    auto reduce = [&] { Numbers::template reduce_wide<kFull>(digits(w.x), wide(w.wide), digits(w.n), k, digits(w.y)); };
-    Numbers::template multiply_wide<kFull, true>(wide(w.wide), digits(w.m), digits(w.r2n));
-    reduce();
-    for (int i = 0; i < 16; ++i) {
-      Numbers::template square_wide<kFull>(wide(w.wide), digits(w.x));
-      reduce();
-    }
-    Numbers::template multiply_wide<kFull, true>(wide(w.wide), digits(w.x), digits(w.m));
-    reduce();
-    Numbers::template subtract_if_not_below<kFull>(digits(w.x), digits(w.n));
-    Lanes wrong = A::set(0);
+  // m^65537 against c, modulo p and modulo q, p * q against n, and c below n. Starts anew from m and c, and with a constant of
+  // its own: with R^2 mod p it would share a fault in it, which could hide itself. Zero where all is well.
+  static Lanes verify(Space& w) {
+    Lanes wrong = A::either(not_root(w, w.p, w.checkp, w.k0p), not_root(w, w.q, w.checkq, w.k0q));
+    Numbers::template multiply_wide<Half>(wide(w.wide), digits(w.p), digits(w.q));
+    Lanes carry = A::set(0), borrow = A::set(0);
     for (size_t j = 0; j < kFull; ++j) {
-      wrong = A::either(wrong, A::differs(A::integer(*digits(&w.x[j])), A::integer(*digits(&w.c[j]))));
+      const Lanes n = A::integer(*digits(&w.n[j]));
+      const Lanes sum = A::add(*wide(&w.wide[j]), carry);
+      wrong = A::either(wrong, A::differs(A::low_bits(sum), n));
+      carry = A::carry(sum);
+      borrow = A::signed_carry(A::add(A::sub(A::integer(*digits(&w.c[j])), n), borrow));
     }
-    return A::zero_lanes(wrong);
+    return A::either(A::either(wrong, carry), A::differs(borrow, A::set(~uint64_t{0})));
+  }
+
+  // Zero where m^65537 = c modulo p. m / R is Montgomery's form of m / R^2. Its power, m^65537 / R^131074 in that form, times
+  // `check` = R^131073 is m^65537 / R, and c / R that of c.
+  static Lanes not_root(Space& w, Row* modulus, Row* check, const Row& k0) {
+    const Digit* n = digits(modulus);
+    const Digit k = *reinterpret_cast<const Digit*>(&k0);
+    Numbers::template reduce<Half>(digits(w.b), digits(w.m), n, k, wide(w.wide));
+    Numbers::template square<Half, ReadNothing>(digits(w.a), digits(w.b), n, k, wide(w.wide));
+    for (int i = 1; i < 16; ++i) Numbers::template square<Half, ReadNothing>(digits(w.a), digits(w.a), n, k, wide(w.wide));
+    Numbers::template multiply<Half>(digits(w.a), digits(w.a), digits(w.b), n, k);
+    Numbers::template multiply<Half>(digits(w.a), digits(w.a), digits(check), n, k);
+    Numbers::template reduce<Half>(digits(w.b), digits(w.c), n, k, wide(w.wide));
+    Numbers::template subtract_if_not_below<Half>(digits(w.a), n);
+    Numbers::template subtract_if_not_below<Half>(digits(w.b), n);
+    Lanes wrong = A::set(0);
+    for (size_t j = 0; j < Half; ++j) {
+      wrong = A::either(wrong, A::differs(A::integer(*digits(&w.a[j])), A::integer(*digits(&w.b[j]))));
+    }
+    return wrong;
   }
 };
 

@@ -29,7 +29,7 @@ struct Count {
 std::array<Count, static_cast<size_t>(Part::count)> counts;
 Part part = Part::table;
 // Told by what is called in which order: a power makes its table, then reads it for the first time; it ends with its
-// subtraction; and numbers of full size are multiplied for the verification alone.
+// subtraction; and after both powers, numbers of full size are reduced for the verification alone.
 unsigned powers_done = 0;
 Count& current() { return counts[static_cast<size_t>(part)]; }
 
@@ -85,18 +85,14 @@ class Numbers<Counting> {
     Real::subtract_if_not_below<N>(x, n);
     if (part == Part::multiplications) part = ++powers_done == 2 ? Part::combination : Part::table;
   }
-  template <size_t N, bool ThenReduced>
+  template <size_t N>
   static void multiply_wide(Lanes* wide, const Digit* a, const Digit* b) {
-    if (ThenReduced) part = Part::verification;
-    Real::multiply_wide<N, ThenReduced>(wide, a, b);
+    Real::multiply_wide<N>(wide, a, b);
   }
   template <size_t N>
-  static void square_wide(Lanes* wide, const Digit* a) {
-    Real::square_wide<N>(wide, a);
-  }
-  template <size_t N>
-  static void reduce_wide(Digit* out, Lanes* wide, const Digit* n, Digit k, Digit* multiples) {
-    Real::reduce_wide<N>(out, wide, n, k, multiples);
+  static void reduce(Digit* out, const Digit* x, const Digit* n, Digit k, Lanes* wide) {
+    if (part == Part::combination) part = Part::verification;
+    Real::reduce<N>(out, x, n, k, wide);
   }
 };
 

@@ -311,7 +311,7 @@ void check_kernel(unsigned bits) {
   }
   auto space = make_space<Half>();
   fill(*space, requests);
-  space->r2n[3].lane[2] ^= 8;  // the verification can fail, too
+  space->checkp[3].lane[2] ^= 8;  // the verification can fail, too
   const auto before = std::chrono::steady_clock::now();
   const uint8_t good = run_kernel(*lanes::unchecked_ifma_kernel(), *space);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - before;

@@ -77,11 +77,12 @@ void check_key(const ConvertedKey& key, const std::string& name) {
   EXPECT_EQ(BN_cmp(number_of(space.n).get(), n), 0);
   EXPECT_EQ(BN_cmp(number_of(space.r2p).get(), scaled(BN_value_one(), 2 * radix, p).get()), 0);
   EXPECT_EQ(BN_cmp(number_of(space.r2q).get(), scaled(BN_value_one(), 2 * radix, q).get()), 0);
-  EXPECT_EQ(BN_cmp(number_of(space.r2n).get(), scaled(BN_value_one(), 4 * radix, n).get()), 0);
+  const size_t check = ((size_t{1} << 17) + 1) * radix;
+  EXPECT_EQ(BN_cmp(number_of(space.checkp).get(), scaled(BN_value_one(), check, p).get()), 0);
+  EXPECT_EQ(BN_cmp(number_of(space.checkq).get(), scaled(BN_value_one(), check, q).get()), 0);
   EXPECT_EQ(BN_cmp(number_of(space.qinv).get(), scaled(RSA_get0_iqmp(rsa), radix, p).get()), 0);
   EXPECT_TRUE(is_minus_inverse(space.k0p, space.p[0]));
   EXPECT_TRUE(is_minus_inverse(space.k0q, space.q[0]));
-  EXPECT_TRUE(is_minus_inverse(space.k0n, space.n[0]));
   EXPECT_EQ(BN_cmp(exponent_of(space.dp).get(), RSA_get0_dmp1(rsa)), 0);
   EXPECT_EQ(BN_cmp(exponent_of(space.dq).get(), RSA_get0_dmq1(rsa)), 0);
 
@@ -113,8 +114,8 @@ TEST(LaneKey, IsMadeOnceAndCountsItsMemory) {
   EXPECT_EQ(&key.lanes(), lanes);
   EXPECT_EQ(lanes->memory_bytes(), LaneKey::memory_bytes(lanes::kHalf2048));
   EXPECT_GE(key.memory_bytes(), before + sizeof(LaneKey) + lanes->memory_bytes());
-  EXPECT_EQ(LaneKey::memory_bytes(lanes::kHalf2048), (9 * 20 + 3 + 2 * 16) * 8u);
-  EXPECT_EQ(LaneKey::memory_bytes(lanes::kHalf3072), (9 * 30 + 3 + 2 * 24) * 8u);
+  EXPECT_EQ(LaneKey::memory_bytes(lanes::kHalf2048), (9 * 20 + 2 + 2 * 16) * 8u);
+  EXPECT_EQ(LaneKey::memory_bytes(lanes::kHalf3072), (9 * 30 + 2 + 2 * 24) * 8u);
 }
 
 TEST(LaneDigits, RoundTripAtEverySizeInEveryLane) {

@@ -230,7 +230,7 @@ TEST_P(LaneEngineTest, AsksNothingWhereAllIsRefused) {
   EXPECT_EQ(Spy::calls_2048, 0u);
 }
 
-// A fault of another kind in each lane: a bit of p, q, R^2, qinv, n, the inverses, the exponents.
+// A fault of another kind in each lane: a bit of p, q, R^2, qinv, n, the checks, the inverses, the exponents.
 TEST_P(LaneEngineTest, GivesTheRightResultInSpiteOfAFaultInAnyPart) {
   const auto engine = make_engine();
   Requests requests;
@@ -243,11 +243,11 @@ TEST_P(LaneEngineTest, GivesTheRightResultInSpiteOfAFaultInAnyPart) {
       space.r2q[7].lane[3] ^= 1u << 23;
       space.qinv[7].lane[4] ^= 1u << 24;
       space.n[7].lane[5] ^= 1u << 25;
-      space.r2n[7].lane[6] ^= 1u << 26;
+      space.checkp[7].lane[6] ^= 1u << 26;
     } else {
       space.k0p.lane[0] ^= 1;
       space.k0q.lane[1] ^= 2;
-      space.k0n.lane[2] ^= 4;
+      space.checkq[7].lane[2] ^= 4;
       space.dp[7].lane[3] ^= 8;
       space.dq[7].lane[4] ^= 16;
       space.c[7].lane[5] ^= 1;  // no fault that verification knows of: it is another ciphertext

@@ -85,10 +85,10 @@ class LanesTest : public testing::TestWithParam<const Kernel*> {
     auto take = [&](std::span<const Row> rows) {
       for (const Row& row : rows) all.push_back(row.lane[lane]);
     };
-    take(space.p), take(space.q), take(space.r2p), take(space.r2q), take(space.qinv), take(space.n), take(space.r2n);
-    take({&space.k0p, 1}), take({&space.k0q, 1}), take({&space.k0n, 1}), take(space.c), take(space.m);
+    take(space.p), take(space.q), take(space.r2p), take(space.r2q), take(space.checkp), take(space.checkq);
+    take(space.qinv), take(space.n), take({&space.k0p, 1}), take({&space.k0q, 1}), take(space.c), take(space.m);
     for (const auto& entry : space.table) take(entry);
-    take(space.m1), take(space.m2), take(space.a), take(space.b), take(space.wide), take(space.x), take(space.y);
+    take(space.m1), take(space.m2), take(space.a), take(space.b), take(space.wide), take(space.x);
     return all;
   }
 
@@ -161,14 +161,14 @@ TEST_P(LanesTest, ComputesALaneOf3072BitsAlikeWhateverTheOthersDo) {
 
 // Flips one bit of one part of what the kernel is given.
 constexpr size_t kParts = 12;
-constexpr const char* kPartNames[kParts] = {"p",   "q",   "R^2 mod p", "R^2 mod q", "qinv", "n", "R'^2 mod n",
-                                            "k0p", "k0q", "k0n",       "dp",        "dq"};
+constexpr const char* kPartNames[kParts] = {"p",    "q", "R^2 mod p", "R^2 mod q", "check mod p", "check mod q",
+                                            "qinv", "n", "k0p",       "k0q",       "dp",          "dq"};
 template <size_t Half>
 void spoil(Workspace<Half>& space, size_t part, size_t lane, size_t row, unsigned bit) {
-  Row* const parts[] = {&space.p[row % Half],       &space.q[row % Half],       &space.r2p[row % Half],
-                        &space.r2q[row % Half],     &space.qinv[row % Half],    &space.n[row % (2 * Half)],
-                        &space.r2n[row % (2 * Half)], &space.k0p,               &space.k0q,
-                        &space.k0n};
+  Row* const parts[] = {&space.p[row % Half],      &space.q[row % Half],      &space.r2p[row % Half],
+                        &space.r2q[row % Half],    &space.checkp[row % Half], &space.checkq[row % Half],
+                        &space.qinv[row % Half],   &space.n[row % (2 * Half)], &space.k0p,
+                        &space.k0q};
   if (part < std::size(parts)) {
     parts[part]->lane[lane] ^= uint64_t{1} << bit % lanes::kDigitBits;
   } else {
@@ -207,6 +207,68 @@ TEST_P(LanesTest, DisprovesTheResultOfAnyFaultIn3072Bits) {
     }
     EXPECT_EQ(run_kernel(kernel_, *space), 1);
   }
+}
+
+// Faults that leave numbers which fit each other, as flipped bits do not: other powers of R, their multiples, zeros, p for q.
+TEST_P(LanesTest, DisprovesTheResultOfConstantsThatAreTakenForEachOther) {
+  auto space = make_space<kHalf2048>();
+  const LaneRequests requests = random_requests(2048, kLanes);
+  fill(*space, requests);
+  auto copy = [](std::span<Row> to, std::span<const Row> from, size_t lane) {
+    for (size_t i = 0; i < to.size(); ++i) to[i].lane[lane] = from[i].lane[lane];
+  };
+  auto clear = [](std::span<Row> rows, size_t lane) {
+    for (Row& row : rows) row.lane[lane] = 0;
+  };
+  copy(space->r2p, space->checkp, 1);
+  for (size_t i = 0; i < kHalf2048; ++i) std::swap(space->r2q[i].lane[2], space->checkq[i].lane[2]);
+  clear(space->r2p, 3);
+  clear(space->r2q, 4), clear(space->checkq, 4);
+  copy(space->q, space->p, 5), copy(space->r2q, space->r2p, 5), copy(space->checkq, space->checkp, 5);
+  copy({&space->k0q, 1}, {&space->k0p, 1}, 5), copy(space->dq, space->dp, 5);
+  uint64_t carry = 0;
+  for (Row& row : space->r2p) {  // twice as much
+    carry += 2 * row.lane[6];
+    row.lane[6] = carry & ((uint64_t{1} << lanes::kDigitBits) - 1);
+    carry >>= lanes::kDigitBits;
+  }
+  clear(space->qinv, 7);
+  EXPECT_EQ(run_kernel(kernel_, *space), 1);
+  EXPECT_EQ(result_of(*space, 0), boringssl_result(*requests[0].key, requests[0].ciphertext));
+}
+
+// A bit flips in the middle of the work: no lane gives a wrong result for a good one.
+TEST(LanesFaults, AreDisprovedWhereverTheyHappen) {
+  std::mt19937_64 random(11);
+  const auto keys = converted_keys(2048);
+  auto space = make_space<kHalf2048>();
+  LaneRequests requests;
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    const ConvertedKey& key = keys[lane % keys.size()];
+    requests.push_back({&key, random_below_modulus(key)});
+  }
+  fill(*space, requests);
+  EXPECT_EQ(lanes::run_with_faults(*space, {}), 0xff);
+  const uint64_t products = lanes::products_with_faults();
+  size_t disproved = 0;
+  constexpr size_t kRounds = 3;
+  for (size_t round = 0; round < kRounds; ++round) {
+    std::array<lanes::PlantedFault, kLanes> faults;
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      faults[lane] = {.at = random() % products, .lane = lane, .bit = static_cast<unsigned>(random() % 60)};
+    }
+    std::ranges::sort(faults, {}, &lanes::PlantedFault::at);
+    fill(*space, requests);
+    const uint8_t good = lanes::run_with_faults(*space, faults);
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      if (good >> lane & 1) {
+        EXPECT_EQ(result_of(*space, lane), boringssl_result(*requests[lane].key, requests[lane].ciphertext)) << lane;
+      } else {
+        ++disproved;
+      }
+    }
+  }
+  EXPECT_GT(disproved, kRounds * kLanes / 2);
 }
 
 TEST_P(LanesTest, CallsNothingGoodThatIsNotBelowTheModulus) {
