@@ -14,6 +14,16 @@ namespace {
 Task<LedgerSnapshot> look_here(const Core* core) { co_return core->ledger.snapshot(); }
 Task<bool> restored_here(const Core* core) { co_return core->journal->restored(); }
 
+// Into `ledgers`, which keeps its memory from look to look. The caller keeps it until this has ended.
+Task<void> read_ledgers(const Node& node, std::vector<LedgerSnapshot>& ledgers) {
+  ledgers.clear();
+  ledgers.reserve(node.cores.size());
+  for (unsigned i = 0; i < node.cores.size(); ++i) {
+    const Core* core = node.cores[i];
+    ledgers.push_back(co_await on_core(i, [core] { return look_here(core); }));
+  }
+}
+
 // What an earlier process left is counted by now, on every core.
 Task<bool> journal_restored(const Node& node) {
   for (unsigned i = 0; i < node.cores.size(); ++i) {
@@ -90,10 +100,7 @@ uint64_t AuditReport::imbalance() const {
 
 Task<std::vector<LedgerSnapshot>> exact_ledgers(const Node& node) {
   std::vector<LedgerSnapshot> ledgers;
-  for (unsigned i = 0; i < node.cores.size(); ++i) {
-    const Core* core = node.cores[i];
-    ledgers.push_back(co_await on_core(i, [core] { return look_here(core); }));
-  }
+  co_await read_ledgers(node, ledgers);
   co_return ledgers;
 }
 
@@ -109,8 +116,9 @@ Task<Result<AuditReport>> audit(Core& core) {
 
 Task<void> watch_balance(Core& core) {
   uint64_t told = 0;
+  std::vector<LedgerSnapshot> ledgers;
   while (co_await sleep_for(kBalanceLook)) {
-    std::vector<LedgerSnapshot> ledgers = co_await exact_ledgers(core.node);
+    co_await read_ledgers(core.node, ledgers);
     uint64_t imbalance = 0;
     for (const LedgerSnapshot& ledger : ledgers) imbalance += ledger.imbalance();
     core.metrics.set(metric::ledger_imbalance, imbalance);

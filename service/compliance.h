@@ -137,6 +137,7 @@ class Compliance {
   // It is not asked any more: what it told counts for ever.
   void forget_source(std::string_view tenant);
   SourceReport source(std::string_view tenant) const;
+  SourceState source_state(std::string_view tenant) const;  // the same, without its texts: takes no memory
 
   struct Counts {
     uint64_t names = 0;  // of devices

@@ -31,6 +31,7 @@ bool ComplianceDuties::match_sources() {
   if (generation_ == core_.generations.now().number) return false;
   generation_ = core_.generations.now().number;
   const Config& config = core_.config();
+  tenants_ = policy_tenants(config);
   std::vector<Watched> before = std::exchange(watched_, {});
   for (const PolicySourceConfig& source : config.policy.sources) {
     if (source.kind != PolicySourceKind::file) continue;
@@ -114,12 +115,12 @@ Task<void> ComplianceDuties::carry_out_wipes() {
 
 void ComplianceDuties::keep_gauges() {
   uint64_t names = 0, held = 0, bytes = 0, failing = 0, stale = 0;
-  for (const std::string& tenant : policy_tenants(core_.config())) {
+  for (const std::string& tenant : tenants_) {
     Compliance::Counts counts = compliance_.counts(tenant);
     names += counts.names;
     held += counts.held;
     bytes += counts.bytes;
-    SourceState state = compliance_.source(tenant).state;
+    SourceState state = compliance_.source_state(tenant);
     failing += state == SourceState::unreachable || state == SourceState::broken || state == SourceState::stale;
     stale += state == SourceState::stale;
   }

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/task.h"
@@ -33,6 +34,7 @@ class ComplianceDuties {
 
   Core& core_;
   Compliance& compliance_;
+  std::vector<std::string> tenants_;  // of this generation: found once, as the gauges are kept at each tick
   std::vector<Watched> watched_;
   uint64_t generation_ = 0;
   std::deque<Compliance::Wipe> wipes_;  // that failed, to be tried again

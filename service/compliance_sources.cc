@@ -80,9 +80,15 @@ SourceReport Compliance::source(std::string_view tenant) const {
   const Part* here = part(tenant);
   if (!here) return {};
   SourceReport report = here->source;
-  std::optional<WallTime> stale = stale_at(tenant);
-  if (stale && io::wall_now() >= *stale) report.state = SourceState::stale;
+  report.state = source_state(tenant);
   return report;
+}
+
+SourceState Compliance::source_state(std::string_view tenant) const {
+  std::optional<WallTime> stale = stale_at(tenant);
+  if (stale && io::wall_now() >= *stale) return SourceState::stale;
+  const Part* here = part(tenant);
+  return here ? here->source.state : SourceState::fresh;
 }
 
 void Compliance::look_at_sources() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Heartbeats through the whole server, TLS and store included, take nothing from the OS heap after warm-up.
+"""An idle server, and heartbeats through the whole of it, TLS and store included, take nothing from the OS heap after warm-up.
 
   allocations_test.py [heartbeats]     default 2000, over twelve keep-alive TLS connections; with one core, then with two
 
@@ -14,6 +14,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from journey_test import status_event, subscription_of  # noqa: E402
@@ -21,6 +22,7 @@ from processes import BIN, PRELOAD, World, wait_until  # noqa: E402
 
 CONFIG = "[notification]\ncallbacks_per_mailbox_per_minute_max = 100000\n"
 WARM_UP, WINDOWS_MAX = 50, 4
+IDLE_SECONDS = 3  # what a server does by itself once or twice a second is in it
 DEPTH, SITES_MAX = 12, 40  # as in the library
 
 
@@ -131,9 +133,22 @@ def measure(cores, count):
             allocations = heartbeats_in_a_row(world, counter, connections, count)
             print(f"{cores} cores: {count} heartbeats over keep-alive TLS: {allocations} allocations in the event loops' threads")
             if allocations == 0:
-                return
+                break
             explain(world.server.pid, counter.callers())
-        raise AssertionError(f"allocations in each of {window} windows")
+        assert allocations == 0, f"allocations in each of {window} windows"
+        assert any(idle(world, counter, cores) == 0 for _ in range(WINDOWS_MAX)), "an idle server takes memory again and again"
+
+
+def idle(world, counter, cores):
+    """What the server does by itself, while nobody asks for anything."""
+    before = counter.calls
+    counter.arm()
+    time.sleep(IDLE_SECONDS)
+    allocations = counter.disarm() - before
+    print(f"{cores} cores: {IDLE_SECONDS} idle seconds: {allocations} allocations in the event loops' threads")
+    if allocations:
+        explain(world.server.pid, counter.callers())
+    return allocations
 
 
 def heartbeats_in_a_row(world, counter, connections, count):
