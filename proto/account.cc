@@ -94,21 +94,7 @@ Status AccountNames::set_default_domain(std::string_view domain) {
   return {};
 }
 
-Status AccountNames::add_account_alias(std::string_view name, std::string_view account) {
-  auto from = canonical(name), to = canonical(account);
-  if (!from || !to) return refuse();
-  if (*from == *to) return {};
-  if (const auto known = accounts_.find(*from); known != accounts_.end()) {
-    return known->second == *to ? Status() : refuse();
-  }
-  if (accounts_.contains(*to) || targets_.contains(*from)) return refuse();
-  if (accounts_.size() >= kAccountsMax) return fail(core_error(CoreError::limit));
-  targets_.insert(*to);
-  accounts_.emplace(*std::move(from), *std::move(to));
-  return {};
-}
-
-std::optional<std::string> AccountNames::canonical(std::string_view name) const {
+std::optional<Account> AccountNames::parse(std::string_view name) const {
   if (!is_name(name)) return std::nullopt;
   if (name.starts_with('\\')) name.remove_prefix(1);
   const size_t slash = name.find('\\'), at = name.find('@');
@@ -126,14 +112,7 @@ std::optional<std::string> AccountNames::canonical(std::string_view name) const 
   std::string folded_domain = has_domain ? fold_case(domain) : default_domain_;
   if (has_domain && !is_domain(folded_domain)) return std::nullopt;
   if (const auto alias = domains_.find(folded_domain); alias != domains_.end()) folded_domain = alias->second;
-  return fold_case(user) + "@" + folded_domain;
-}
-
-std::optional<Account> AccountNames::parse(std::string_view name) const {
-  auto text = canonical(name);
-  if (!text) return std::nullopt;
-  if (const auto alias = accounts_.find(*text); alias != accounts_.end()) return Account{alias->second};
-  return Account{*std::move(text)};
+  return Account{fold_case(user) + "@" + folded_domain};
 }
 
 std::optional<Account> AccountNames::parse_latin1_or_utf8(std::string_view name) const {

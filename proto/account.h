@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "core/base/error.h"
 
@@ -30,7 +29,6 @@ std::string fold_case(std::string_view utf8);
 class AccountNames {
  public:
   static constexpr size_t kDomainsMax = 4096;
-  static constexpr size_t kAccountsMax = 1 << 20;
 
   // `domain` is what accounts are written with; `alias` a NetBIOS name ("CORP") or another DNS domain of the same
   // accounts. Aliases do not chain. Errors: GatewayError::account (empty, not a domain, or already alias of another one);
@@ -38,9 +36,6 @@ class AccountNames {
   Status add_domain_alias(std::string_view alias, std::string_view domain);
   // The domain of a bare user name; without it a bare name is an account of its own, "user@".
   Status set_default_domain(std::string_view domain);
-  // `name` in any spelling is `account`, for user names that are no prefix of the address. After the domains. Does not
-  // chain. Errors as above.
-  Status add_account_alias(std::string_view name, std::string_view account);
 
   // Nothing where it is no name: empty, longer than kBytesMax, ill-formed UTF-8, a control character, more than one "@" or
   // separator, an empty user or domain.
@@ -53,11 +48,8 @@ class AccountNames {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
-  std::optional<std::string> canonical(std::string_view name) const;
 
   std::unordered_map<std::string, std::string, Hash, std::equal_to<>> domains_;
-  std::unordered_map<std::string, std::string, Hash, std::equal_to<>> accounts_;
-  std::unordered_set<std::string> targets_;  // of accounts_
   std::string default_domain_;
 };
 

