@@ -50,9 +50,12 @@ struct Endpoint {
 };
 
 // Binds and listens (SO_REUSEPORT where shared, so that each core has a listener of its own on the same address; TCP_NODELAY is
-// inherited by what it accepts). Port 0 picks a free one: see local_address. A unix path is replaced, mode 0660.
-// The core that first accepts on it, or closes it, is the one that it belongs to.
+// inherited by what it accepts). Port 0 picks a free one: see local_address. A socket at a unix path is replaced, mode 0660;
+// any other file there stays (os: ENOTSOCK). The core that first accepts on it, or closes it, is the one that it belongs to.
 Result<Handle> open_listener(const Endpoint& endpoint, bool shared = false, int backlog = 4096);
+// Whether nobody listens there, of this process or another: open_listener joins those who share a port, and replaces a unix
+// socket that is in use. Errors: os (EADDRINUSE where somebody does).
+Status check_vacant(const Endpoint& endpoint);
 // A listening socket that was opened for us before the process began (systemd's socket activation), as a listener of its
 // own for each call: several cores may accept on one such socket. The descriptor itself stays open. Errors: os (EINVAL
 // where it is no listening stream socket).

@@ -39,13 +39,11 @@ std::string crypto_error_text(uint16_t code, uint32_t detail) {
     case CryptoError::overloaded:
       return "decryption queue or key cache full";
     case CryptoError::keyring_syntax:
-      return "keyring: a line must be 'kek <id> <base64 of 32 bytes> [current]', empty, or a comment that begins with "
-             "'#'; "
-             "detail is the line";
+      return "keyring: a line must be 'kek <id> <base64 of 32 bytes> [current]', empty, or a comment that begins with '#'";
     case CryptoError::keyring_duplicate:
-      return "keyring: this id was given on an earlier line; detail is the line";
+      return "keyring: this id was given on an earlier line";
     case CryptoError::keyring_current:
-      return "keyring: exactly one key must be marked 'current'; detail is the second such line";
+      return "keyring: exactly one key must be marked 'current'";
     case CryptoError::keyring_empty:
       return "keyring: no key in it; make one with 'bellhop keyring'";
     case CryptoError::keyring_permissions:

@@ -288,6 +288,16 @@ std::vector<ConfigFileReference> config_files(const Config& config) {
   return files;
 }
 
+std::string at_key(const std::string& complaint, std::string_view config_file, const Config& config,
+                   const ConfigPositions& positions) {
+  for (const ConfigFileReference& file : config_files(config)) {
+    auto position = positions.find(file.key);
+    if (!complaint.starts_with(file.path + ":") || position == positions.end()) continue;
+    return to_text(ConfigProblem{std::string(config_file), position->second, fmt::format("{}: {}", file.key, complaint)});
+  }
+  return complaint;
+}
+
 std::string config_toml(const Config& config) {
   std::string out;
   for_each_table(config, [&](const SectionRow& section, const void* values, const std::string&) {

@@ -27,6 +27,10 @@ std::string to_text(const ConfigChange& change);
 // Every file that the configuration names, in the order of the reference, without positions.
 std::vector<ConfigFileReference> config_files(const Config& config);
 
+// A complaint that begins with a named file's path, with the place that names the file in front: "FILE:LINE:COLUMN: key: ".
+std::string at_key(const std::string& complaint, std::string_view config_file, const Config& config,
+                   const ConfigPositions& positions);
+
 // The configuration as a file that means the same: every key that has a value, whatever its default.
 std::string config_toml(const Config& config);
 

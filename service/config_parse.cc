@@ -472,7 +472,7 @@ std::string to_text(const ConfigProblem& problem) {
 
 ConfigProblem config_unreadable(std::string_view file_name, int error_number) {
   return {std::string(file_name), {},
-          fmt::format("cannot read the configuration: {}; name another file with --config", errno_text(error_number))};
+          fmt::format("cannot read the configuration: {}; correct the path or the file's owner and mode", errno_text(error_number))};
 }
 
 ConfigProblem config_missing_file(std::string_view file_name, const ConfigFileReference& file, int error_number) {

@@ -60,6 +60,7 @@ Status Listeners::sort(NamedDescriptor given, const Config& config) {
   std::string place = endpoint->to_string();
   std::vector<std::string> on_public = public_places(config), on_gateway = gateway_places(config), on_admin = admin_places(config);
   if (is_own(given)) {
+    succeeds_ = true;
     if (holds(on_public, place) || holds(on_gateway, place) || holds(on_admin, place)) {
       given_[place].push_back(std::move(given));
     } else {
@@ -119,6 +120,7 @@ Status Listeners::open_address(Shared& listener, const HostPort& address, unsign
       BH_TRY(endpoint.tcp, io::local_address(handle));
     }
   }
+  if (given == 0) BH_CHECKED(check_vacant(endpoint, listener.what));
   for (unsigned core = 0; given == 0 && core < cores; ++core) {
     BH_TRY(io::Handle handle, open_own(endpoint, true, listener.what, listener.backlog));
     listener.handles[core].push_back(handle);
@@ -143,7 +145,10 @@ Status Listeners::open_beside() {
 Result<io::Handle> Listeners::open_admin(const io::Endpoint& endpoint, std::string_view what, int backlog) {
   std::string place = endpoint.to_string();
   auto found = given_.find(place);
-  if (found == given_.end()) return open_own(endpoint, false, what, backlog);
+  if (found == given_.end()) {
+    BH_CHECKED(check_vacant(endpoint, what));
+    return open_own(endpoint, false, what, backlog);
+  }
   const NamedDescriptor& one = found->second.front();
   BH_TRY(io::Handle handle, adopt(one, place));
   sockets_.push_back({handle, one.name});
@@ -152,14 +157,29 @@ Result<io::Handle> Listeners::open_admin(const io::Endpoint& endpoint, std::stri
 
 Result<io::Handle> Listeners::open_own(const io::Endpoint& endpoint, bool shared, std::string_view what, int backlog) {
   auto handle = io::open_listener(endpoint, shared, backlog);
-  if (!handle) {
-    complaint_ = fmt::format("cannot listen on {} ({}): {}; is another server running, or the port below 1024, which needs "
-                             "CAP_NET_BIND_SERVICE or a socket of the service manager?",
-                             endpoint.to_string(), what, error_text(handle.error()));
-    return handle;
-  }
+  if (!handle) return fail(cannot_listen(endpoint, what, handle.error()).error());
   sockets_.push_back({*handle, own_name(endpoint)});
   return handle;
+}
+
+// The kernel would let a second server share the first one's ports, and take its unix socket from it.
+Status Listeners::check_vacant(const io::Endpoint& endpoint, std::string_view what) {
+  if (succeeds_ || (endpoint.unix_path.empty() && endpoint.tcp.port == 0)) return {};
+  Status vacant = io::check_vacant(endpoint);
+  return vacant ? vacant : cannot_listen(endpoint, what, vacant.error());
+}
+
+Status Listeners::cannot_listen(const io::Endpoint& endpoint, std::string_view what, const Error& why) {
+  std::string_view what_to_do =
+      why == os_error(EADDRINUSE)
+          ? "another server listens there; end it, take over from it with --take-over, or name another address"
+      : why == os_error(ENOTSOCK) ? "there is a file that is no socket; name another path"
+      : endpoint.unix_path.empty()
+          ? "is it an address of this machine, and the port below 1024, which needs CAP_NET_BIND_SERVICE or a socket of the "
+            "service manager?"
+          : "its directory must be there and writable for this user";
+  complaint_ = fmt::format("cannot listen on {} ({}): {}; {}", endpoint.to_string(), what, error_text(why), what_to_do);
+  return fail(why);
 }
 
 Result<io::Handle> Listeners::adopt(const NamedDescriptor& given, const std::string& place) {

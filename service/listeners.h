@@ -64,6 +64,8 @@ class Listeners {
   Status open_address(Shared& listener, const HostPort& address, unsigned cores);
   Result<io::Handle> open_admin(const io::Endpoint& endpoint, std::string_view what, int backlog);
   Result<io::Handle> open_own(const io::Endpoint& endpoint, bool shared, std::string_view what, int backlog);
+  Status check_vacant(const io::Endpoint& endpoint, std::string_view what);
+  Status cannot_listen(const io::Endpoint& endpoint, std::string_view what, const Error& why);
   Result<io::Handle> adopt(const NamedDescriptor& given, const std::string& place);
 
   std::map<std::string, std::vector<NamedDescriptor>> given_;  // by the text of their endpoints
@@ -78,6 +80,7 @@ class Listeners {
     unsigned core = 0;
   };
   std::vector<Beside> beside_;  // for open_beside()
+  bool succeeds_ = false;  // a predecessor's sockets were given: where it listens is no reason to refuse
   std::vector<std::string> unclaimed_;
   std::string complaint_;
 };

@@ -54,15 +54,8 @@ struct Reloader::Prepared {
     auto before = seen->find(path), now = files->seen.find(path);
     return before == seen->end() || now == files->seen.end() || before->second.digest != now->second.digest;
   }
-  // A complaint that begins with a named file's path, with the place that names it in front.
   std::string at_key(const std::string& complaint) const {
-    if (!config_file) return complaint;
-    for (const ConfigFileReference& file : config_files(*config)) {
-      auto position = positions.find(file.key);
-      if (!complaint.starts_with(file.path + ":") || position == positions.end()) continue;
-      return to_text(ConfigProblem{*config_file, position->second, fmt::format("{}: {}", file.key, complaint)});
-    }
-    return complaint;
+    return config_file ? service::at_key(complaint, *config_file, *config, positions) : complaint;
   }
   // `path` is the file of a key, which may be another file than before, with the same content or not.
   bool changed(const std::string& before, const std::string& now) const {

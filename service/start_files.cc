@@ -8,6 +8,7 @@
 #include "core/io.h"
 #include "service/named_files.h"
 #include "service/config_diff.h"
+#include "service/uem_source.h"
 
 namespace bellhop::service {
 namespace {
@@ -87,6 +88,11 @@ Result<StartFiles> read_start_files(const Config& config, std::string& complaint
   BH_TRY(authorities.ews, read_authorities(config.ews.ca_file, false, complaint));
   BH_TRY(authorities.token, read_authorities(config.oauth.ca_file, false, complaint));
   BH_TRY(authorities.apns, read_authorities(config.apns.ca_file, true, complaint));
+  for (const PolicySourceConfig& source : config.policy.sources) {
+    for (const std::string* path : {&source.token_file, &source.password_file}) {
+      if (!path->empty()) BH_CHECKED(read_uem_credential(*path, complaint));  // read again at each pull: it may be renewed
+    }
+  }
   // Only where one is asked: a machine without the system's roots may do without them otherwise.
   if (std::ranges::any_of(config.policy.sources, [](const PolicySourceConfig& source) { return source.kind == PolicySourceKind::uem; })) {
     BH_TRY(authorities.uem, read_authorities("", false, complaint));

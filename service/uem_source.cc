@@ -20,8 +20,11 @@ constexpr size_t kFeedBytes = 32 * 1024;       // between two turns of others
 constexpr size_t kLinesPerUpdate = 1'000;      // of a delta: one write
 constexpr size_t kCredentialBytesMax = 8'192;  // of the file
 
-// The one line of a file that is not open to all users. Errors: os, config.
-Result<crypto::Secret> read_credential(const std::string& path, std::string& complaint) {
+Task<Status> wait_event(Event& event) { co_return co_await event.wait(); }
+
+}  // namespace
+
+Result<crypto::Secret> read_uem_credential(const std::string& path, std::string& complaint) {
   auto info = io::file_info(path);
   if (info && (info->mode & 07) != 0) {
     complaint = fmt::format("{}: the compliance source's credential may not be open to all users (mode {:04o} now); run: chmod o= {}",
@@ -41,10 +44,6 @@ Result<crypto::Secret> read_credential(const std::string& path, std::string& com
                           kCredentialBytesMax);
   return fail(config_error(ConfigError::invalid, 1));
 }
-
-Task<Status> wait_event(Event& event) { co_return co_await event.wait(); }
-
-}  // namespace
 
 UemSource::UemSource(UemSourceOptions options, UpstreamRoutes routes, Compliance& compliance, MetricsShard& metrics,
                      Log& log)
@@ -129,12 +128,12 @@ Task<UemSource::Outcome> UemSource::pull(bool bulk) {
 
 Result<crypto::Secret> UemSource::read_authorization(std::string& complaint) const {
   if (!options_.token_file.empty()) {
-    BH_TRY(crypto::Secret token, read_credential(options_.token_file, complaint));
+    BH_TRY(crypto::Secret token, read_uem_credential(options_.token_file, complaint));
     return crypto::bearer_authorization(token);
   }
   crypto::BasicCredentials credentials;
   credentials.username = crypto::Secret::copy_of(options_.username);
-  BH_TRY(credentials.password, read_credential(options_.password_file, complaint));
+  BH_TRY(credentials.password, read_uem_credential(options_.password_file, complaint));
   return crypto::basic_authorization(credentials);
 }
 

@@ -37,6 +37,10 @@ struct UemSourceOptions {
   Duration stale_after{};   // zero: never; see Compliance
 };
 
+// The one line of a file that is not open to all users. Blocking. Errors: os, config; `complaint` begins with the path and
+// says what to do.
+Result<crypto::Secret> read_uem_credential(const std::string& path, std::string& complaint);
+
 // Asks a UEM which devices comply: at the start and at bulk_interval for all of them, in between at delta_interval for what
 // has changed, over HTTPS, in pages (docs/uem.md). All pages of a bulk count at once or not at all; a delta counts page by
 // page, and is asked for again where it did not come to its end. After a failure it tries again, later each time, and the

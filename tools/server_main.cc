@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <thread>
 
 #include "core/descriptors.h"
@@ -14,6 +15,7 @@
 #include "crypto/error.h"
 #include "crypto/es256.h"
 #include "proto/error_texts.h"
+#include "service/config_diff.h"
 #include "service/error_texts.h"
 #include "service/server.h"
 #include "store/error.h"
@@ -104,7 +106,7 @@ std::unique_ptr<store::LmdbStore> open_store(const service::Config& config) {
   return *std::move(store);
 }
 
-std::optional<service::Config> load_config(const std::string& path, NamedFiles named_files) {
+std::optional<service::Config> load_config(const std::string& path, NamedFiles named_files, service::ConfigPositions* positions) {
   auto text = io::read_file(path);
   if (!text) {
     fmt::print(stderr, "{}\n", service::to_text(service::config_unreadable(path, text.error().code)));
@@ -121,22 +123,35 @@ std::optional<service::Config> load_config(const std::string& path, NamedFiles n
   }
   for (const service::ConfigProblem& problem : outcome.problems) fmt::print(stderr, "{}\n", service::to_text(problem));
   if (!outcome.ok()) return std::nullopt;
+  if (positions) *positions = std::move(outcome.positions);
   return std::move(outcome.config);
 }
 
+// Where the server would listen, and may not.
+bool names_other_file(const std::string& path) {
+  std::error_code error;
+  auto status = std::filesystem::symlink_status(path, error);
+  return !error && std::filesystem::exists(status) && status.type() != std::filesystem::file_type::socket;
+}
+
 int check_config(const std::string& path) {
-  std::optional<service::Config> config = load_config(path);
+  service::ConfigPositions positions;
+  std::optional<service::Config> config = load_config(path, NamedFiles::read, &positions);
   if (!config) return kExitFailed;
   std::string complaint;
   auto files = service::read_start_files(*config, complaint);
   if (!files) {
-    complain(complaint);
+    complain(service::at_key(complaint, path, *config, positions));
     return kExitFailed;
   }
   bool on_public = !config->is_public() || service::listener_context(config->listen_public, files->public_listener, nullptr, complaint);
   bool on_gateway = !config->is_gateway() || service::listener_context(config->listen_gateway, files->gateway_listener, nullptr, complaint, files->certificates.get());
   if (!on_public || !on_gateway) {
-    complain(complaint);
+    complain(service::at_key(complaint, path, *config, positions));
+    return kExitFailed;
+  }
+  if (const std::string& socket = config->listen_admin.unix_socket; names_other_file(socket)) {
+    complain(fmt::format("{}: listen.admin.unix_socket names \"{}\", which is a file and no socket; name another path", path, socket));
     return kExitFailed;
   }
   if (!check_push_keys(*config)) return kExitFailed;
@@ -151,7 +166,8 @@ int run_server(const std::string& config_path, bool take_over) {
     complain("core dumps could not be switched off: " + error_text(hardened.error()));
     return kExitFailed;
   }
-  std::optional<service::Config> config = load_config(config_path);
+  service::ConfigPositions positions;
+  std::optional<service::Config> config = load_config(config_path, NamedFiles::read, &positions);
   if (!config) return kExitFailed;
   if (Status opened = io::set_log_file(config->log.output); !opened) {
     complain(fmt::format("{}: cannot write the log: {}; correct [log] output", config->log.output, error_text(opened.error())));
@@ -160,7 +176,7 @@ int run_server(const std::string& config_path, bool take_over) {
   std::string complaint;
   auto files = service::read_start_files(*config, complaint);
   if (!files) {
-    complain(complaint);
+    complain(service::at_key(complaint, config_path, *config, positions));
     return kExitFailed;
   }
   std::unique_ptr<store::LmdbStore> store = open_store(*config);

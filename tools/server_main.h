@@ -29,7 +29,8 @@ void complain(std::string_view text);
 // Reads and checks a configuration and, with `named_files`, that every file that it names can be read. Prints each
 // problem as file:line:column: message on standard error; nothing where there is one.
 enum class NamedFiles : uint8_t { read, leave };
-std::optional<service::Config> load_config(const std::string& path, NamedFiles named_files = NamedFiles::read);
+std::optional<service::Config> load_config(const std::string& path, NamedFiles named_files = NamedFiles::read,
+                                           service::ConfigPositions* positions = nullptr);
 
 // The same, and whether what the named files hold is good: certificate and key, authorities, keyring, APNs keys.
 // Prints "PATH: fine", or the problems on standard error. Returns an exit code.

@@ -148,6 +148,7 @@ uint64_t random_u64() { return sim::application_chance().next(); }
 Result<Handle> open_listener(const Endpoint& endpoint, bool shared, int backlog) {
   return Simulator::current().network().open_listener(endpoint, shared, backlog);
 }
+Status check_vacant(const Endpoint& endpoint) { return Simulator::current().network().check_vacant(endpoint); }
 Result<Endpoint> inherited_endpoint(int descriptor) {
   const Endpoint* endpoint = sim::world().inherited(descriptor);
   if (!endpoint) return fail(os_error(EBADF));

@@ -112,6 +112,12 @@ Result<io::Handle> Network::make_handle(unsigned core, std::unique_ptr<Socket> s
   return handle;
 }
 
+Status Network::check_vacant(const io::Endpoint& endpoint) const {
+  auto found = listeners_.find(endpoint.to_string());
+  bool vacant = found == listeners_.end() || found->second.empty();
+  return vacant ? Status() : fail(os_error(EADDRINUSE));
+}
+
 Result<io::Handle> Network::open_listener(const io::Endpoint& endpoint, bool shared, int backlog) {
   if (endpoint.unix_path.size() > kUnixPathMax) return fail(os_error(ENAMETOOLONG));
   io::Endpoint bound = endpoint;

@@ -25,6 +25,7 @@ class Network {
   ~Network();
 
   Result<io::Handle> open_listener(const io::Endpoint& endpoint, bool shared, int backlog);
+  Status check_vacant(const io::Endpoint& endpoint) const;
   // A socket that others may hold, too: when one of them closes it, what waits in it waits for the rest.
   Result<io::Handle> adopt_listener(const io::Endpoint& endpoint);
   Result<io::Handle> open_socket(const io::Endpoint& endpoint);

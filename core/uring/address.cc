@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -70,28 +71,59 @@ Result<int> make_socket(const io::Endpoint& endpoint) {
   return fd;
 }
 
-Status bind_and_listen(int fd, const io::Endpoint& endpoint, bool shared, int backlog) {
+// What a process before this one left at the path.
+Status remove_old_socket(const std::string& path) {
+  struct stat info;
+  if (lstat(path.c_str(), &info) != 0) return {};  // bind() tells of what else there may be
+  if (!S_ISSOCK(info.st_mode)) return fail(os_error(ENOTSOCK));
+  return unlink(path.c_str()) == 0 || errno == ENOENT ? Status() : fail(os_error(errno));
+}
+
+Status bind_to(int fd, const io::Endpoint& endpoint, bool shared) {
   int on = 1;
-  bool unix_socket = !endpoint.unix_path.empty();
-  if (unix_socket) {
-    unlink(endpoint.unix_path.c_str());
-  } else {
+  if (endpoint.unix_path.empty()) {
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) return fail(os_error(errno));
     if (endpoint.tcp.ip.v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   }
   sockaddr_storage storage;
   socklen_t size = to_sockaddr(endpoint, storage);
-  if (bind(fd, reinterpret_cast<sockaddr*>(&storage), size) != 0) return fail(os_error(errno));
+  return bind(fd, reinterpret_cast<sockaddr*>(&storage), size) == 0 ? Status() : fail(os_error(errno));
+}
+
+Status bind_and_listen(int fd, const io::Endpoint& endpoint, bool shared, int backlog) {
+  bool unix_socket = !endpoint.unix_path.empty();
+  if (unix_socket) BH_CHECKED(remove_old_socket(endpoint.unix_path));
+  BH_CHECKED(bind_to(fd, endpoint, shared));
   if (unix_socket && chmod(endpoint.unix_path.c_str(), 0660) != 0) return fail(os_error(errno));
   if (listen(fd, backlog) != 0) return fail(os_error(errno));
   return {};
+}
+
+// A server that accepts at the path, or whose queue is full.
+bool somebody_answers(int fd, const io::Endpoint& endpoint) {
+  sockaddr_storage storage;
+  socklen_t size = to_sockaddr(endpoint, storage);
+  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return false;
+  return connect(fd, reinterpret_cast<sockaddr*>(&storage), size) == 0 || errno == EAGAIN || errno == EINPROGRESS;
 }
 
 }  // namespace
 }  // namespace bellhop::uring
 
 namespace bellhop::io {
+
+Status check_vacant(const Endpoint& endpoint) {
+  BH_TRY(int fd, uring::make_socket(endpoint));
+  Status vacant;
+  if (endpoint.unix_path.empty()) {
+    vacant = uring::bind_to(fd, endpoint, false);
+  } else if (uring::somebody_answers(fd, endpoint)) {
+    vacant = fail(os_error(EADDRINUSE));
+  }
+  ::close(fd);
+  return vacant;
+}
 
 Result<Handle> open_listener(const Endpoint& endpoint, bool shared, int backlog) {
   BH_TRY(int fd, uring::make_socket(endpoint));

@@ -361,6 +361,26 @@ Task<void> busy_address_flow(unsigned) {
 
 TEST(Listener, RefusesABusyAddress) { run_on_cores(1, busy_address_flow); }
 
+// Those who share a port let one more in, and a unix socket is replaced: so who wants neither asks first.
+Task<void> vacant_flow(unsigned) {
+  for (const io::Endpoint& wanted : {loopback(), unix_endpoint()}) {
+    EXPECT_TRUE(io::check_vacant(wanted)) << wanted.to_string();
+    Result<io::Handle> first = io::open_listener(wanted, /*shared=*/true);
+    CO_ASSERT(first);
+    io::Endpoint endpoint = wanted.unix_path.empty() ? endpoint_of(*first, wanted) : wanted;
+    Status busy = io::check_vacant(endpoint);
+    EXPECT_FALSE(busy) << endpoint.to_string();
+    if (!busy) EXPECT_EQ(busy.error(), os_error(EADDRINUSE));
+    Result<io::Handle> second = io::open_listener(endpoint, /*shared=*/true);
+    EXPECT_TRUE(second) << endpoint.to_string();
+    io::close(*first);
+    if (second) io::close(*second);
+    if (!wanted.unix_path.empty()) std::remove(wanted.unix_path.c_str());
+  }
+}
+
+TEST(Listener, SaysWhetherSomebodyListensAlready) { run_on_cores(1, vacant_flow); }
+
 // More connections than the listener may hold waiting: it stops accepting, and takes the rest up later.
 Task<void> backlog_flow(unsigned) {
   constexpr size_t kConnections = 24;

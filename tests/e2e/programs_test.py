@@ -119,6 +119,47 @@ def the_content_of_named_files_is_checked(world):
             file.write(good.replace(f"{world.folder}/{name}", f"{world.folder}/{wrong}"))
         done = run("bellhop", "check", path)
         expect(done.returncode == 1 and f"{world.folder}/{wrong}" in done.stderr, f"{wrong} instead of {name}", done)
+        if name != "apns.p8":
+            expect(re.search(re.escape(path) + r":\d+:\d+: (keyring_file|listen\.public\.\w+_file): ", done.stderr), "the key's place", done)
+    path = f"{world.folder}/open-token.toml"
+    with open(path, "w") as file:
+        file.write(good + f'[[policy.source]]\ntenant = "demo"\nkind = "uem"\nurl = "https://uem.example/devices"\n'
+                          f'token_file = "{world.folder}/uem-token"\n')
+    for mode, text in ((0o644, "secret\n"), (0o600, ""), (0o600, "two\nlines\n")):
+        with open(f"{world.folder}/uem-token", "w") as file:
+            file.write(text)
+        os.chmod(f"{world.folder}/uem-token", mode)
+        done = run("bellhop", "check", path)
+        expect(done.returncode == 1 and re.search(re.escape(path) + r":\d+:\d+: .*token_file: .*/uem-token: ", done.stderr),
+               "a UEM's token that the server would not use", done)
+
+
+def a_second_server_takes_nothing_from_the_first(world):
+    """The kernel would let it share the ports, and take the unix socket's name."""
+    with open(world.config) as file:
+        good = file.read()
+    others = [(f"127.0.0.1:{world.admin_port}", "127.0.0.1:0"), (f'"{world.folder}/data"', f'"{world.folder}/second"')]
+    public, socket_path = (f"127.0.0.1:{world.public_port}", "127.0.0.1:0"), (world.socket, f"{world.folder}/second.sock")
+    precious = f"{world.folder}/precious"
+    os.mkdir(f"{world.folder}/second")
+    path = f"{world.folder}/second.toml"
+    for what, changes in {"the public port": [socket_path], "the unix socket": [public], "a file": [public, (world.socket, precious)]}.items():
+        text = good
+        for before, after in others + changes:
+            expect(before in text, f"{before} must be in the configuration")
+            text = text.replace(before, after)
+        with open(path, "w") as file:
+            file.write(text)
+        with open(precious, "w") as file:
+            file.write("kept")
+        done = run("bellhopd", "--config", path)
+        expect(done.returncode == 1 and "cannot listen on " in done.stderr, f"{what} must be refused", done)
+        expect(("another server listens there" if what != "a file" else "a file that is no socket") in done.stderr, f"{what}: why", done)
+        with open(precious) as file:
+            expect(file.read() == "kept", "a file must stay what it is")
+    done = run("bellhop", "check", path)
+    expect(done.returncode == 1 and "unix_socket" in done.stderr and precious in done.stderr, "the check sees the file, too", done)
+    expect(run("bellhop", "healthcheck", "--socket", world.socket).returncode == 0, "the first server goes on")
 
 
 def tokens_are_made_listed_and_revoked(world):
@@ -217,6 +258,7 @@ def main():
         world.start_standins()  # they make the certificates
         world.start_server()
         the_content_of_named_files_is_checked(world)
+        a_second_server_takes_nothing_from_the_first(world)
         settings_of_a_seg_become_configuration(world)
         tokens_are_made_listed_and_revoked(world)
         the_store_can_be_read_beside_the_server(world)

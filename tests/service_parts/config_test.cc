@@ -148,7 +148,7 @@ TEST(Config, FilesThatMustExistAreListedWithTheirPlaces) {
             "conf/bellhop.toml:33:12: tenant[0].app[0].key_file names \"/etc/bellhop/apns/key.p8\", which cannot be read: "
             "No such file or directory; correct the path or the file's owner and mode");
   EXPECT_EQ(to_text(config_unreadable("/etc/bellhop/bellhop.toml", EACCES)),
-            "/etc/bellhop/bellhop.toml:1:1: cannot read the configuration: Permission denied; name another file with --config");
+            "/etc/bellhop/bellhop.toml:1:1: cannot read the configuration: Permission denied; correct the path or the file's owner and mode");
   EXPECT_THAT(to_text(config_unreadable("x", 99'999)), HasSubstr("errno 99999"));
 }
 
