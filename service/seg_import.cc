@@ -142,9 +142,9 @@ void Importer::refuse_unverified(const Setting& setting) {
     refuse(setting, "certificates are always verified, the compliance source's too; give its authority or key in an [[upstream]] "
                     "for its host (ca_file, spki_pins), and set this the other way");
   } else if (setting.words.any({"hostname", "host", "name", "names"})) {
-    refuse(setting, "names in certificates are always verified, or any server with a good certificate could get the passwords; write the "
-                    "host as Exchange's certificate names it in the setting that names the host, have its own authority vouched for "
-                    "with --ca-file FILE (ca_file) where it is not public, and remove this");
+    refuse(setting, "names in certificates are always verified, or any server with a good certificate could get the passwords; write "
+                    "the host as Exchange's certificate names it in the setting that names the host, name its authority with --ca-file "
+                    "FILE (ca_file) where it is not public, and remove this");
   } else if (options_.ca_file.empty() && options_.spki_pins.empty()) {
     refuse(setting, "certificates are always verified, or whoever answers in Exchange's place gets the passwords; name who vouches "
                     "for Exchange's certificate with --ca-file FILE (ca_file), or its key with --spki-pin sha256/BASE64 (spki_pins), "
@@ -238,8 +238,8 @@ bool Importer::read_logon(const Setting& setting) {
   }
   if (names_ntlm) return true;
   if (!words.any({"kerberos", "kcd"})) return false;
-  if (!words.within({"kerberos", "kcd", "enable", "enabled", "use", "auth", "authentication", "seg", "email", "mail", "server", "exchange",
-                     "exch", "eas", "activesync", "ews"})) {
+  if (!words.within({"kerberos", "kcd", "enable", "enabled", "use", "auth", "authentication", "seg", "email", "mail", "server",
+                     "exchange", "exch", "eas", "activesync", "ews"})) {
     leave(setting, "what Kerberos needs stands in [gateway.kerberos] and [gateway.certificates]; docs/kerberos.md goes through it");
   } else if (std::optional<bool> on = flag(setting)) {
     assign(table_of(setting), "logon", std::string(*on ? kLogonKerberos : kLogonClient), setting);
@@ -292,8 +292,8 @@ bool Importer::read_numbers(const Setting& setting) {
   bool most = words.any({"max", "maximum", "limit"}) || (words.any({"pool"}) && words.any({"size"}));
   if (!of_mail || !most || !words.any({"connection", "connections", "pool"})) return false;
   if (words.any({"idle", "age", "lifetime", "life", "ttl", "attempts", "retries", "requests", "wait"})) {
-    leave(setting, "connections to Exchange have one bound, connections_max of [gateway.route.activesync] and [gateway.route.ews]; it "
-                   "comes from email.server.max.connections");
+    leave(setting, "connections to Exchange have one bound, connections_max of [gateway.route.activesync] and [gateway.route.ews]; "
+                   "it comes from email.server.max.connections");
   } else {
     read_number(setting, "connections_max", 1);
   }
@@ -363,7 +363,8 @@ void Importer::drop(const Table& table, std::string_view why) {
 // What holds for the mail server holds for its EWS too, where nothing else is said.
 void Importer::settle_ews() {
   auto place = switches_.find(kEwsSwitch);
-  bool switched_off = place != switches_.end() && place->second.value == "false", asked_for = place != switches_.end() && !switched_off;
+  bool asked_for = place != switches_.end() && place->second.value == "true";
+  bool switched_off = place != switches_.end() && !asked_for;
   if (switched_off || (!asked_for && !ews_.contains("upstream"))) {
     drop(ews_, switched_off ? fmt::format("EWS is not passed on, for {} in line {} is off", place->second.from, place->second.line)
                             : "EWS is not passed on, for no setting names its server (ews.email.server.host.and.port) or asks for it "
@@ -448,7 +449,7 @@ SegImport Importer::finish() {
   if (std::ranges::any_of(import_.notes, &SegNote::refused)) return std::move(import_);
   fmt::format_to(std::back_inserter(import_.toml),
                  "# A gateway as {} describes it. Needed besides: certificate_file and private_key_file in [listen.gateway],\n"
-                 "# rules in [policy], and at the top of the file roles = [\"gateway\"] for a gateway alone, or\n"
+                 "# [policy] with enabled = true and its rules, and at the top of the file roles = [\"gateway\"] for a gateway alone, or\n"
                  "# roles = [\"public\", \"gateway\"] beside the rest. docs/seg.md goes through it.\n",
                  shown_setting(options_.file_name));
   if ((mail && mail_.contains("logon")) || ews_.contains("logon")) {

@@ -59,9 +59,9 @@ std::string_view seg_timeout_key(const SegWords& words) {
   if (waits_for_one) return "";
   if (words.any({"connect", "connection", "connecting"})) return "connect_timeout_ms";
   bool of_answers = words.any({"read", "response", "answer", "request", "reply", "receive", "socket"});
-  bool of_all = words.within({"timeout", "email", "mail", "server", "ews", "exch", "exchange", "eas", "activesync", "mailserver", "emailserver",
-                              "in", "ms", "millis", "milliseconds", "s", "sec", "secs", "second", "seconds", "min", "mins", "minute",
-                              "minutes"});
+  bool of_all = words.within({"timeout", "email", "mail", "server", "ews", "exch", "exchange", "eas", "activesync", "mailserver",
+                              "emailserver", "in", "ms", "millis", "milliseconds", "s", "sec", "secs", "second", "seconds", "min",
+                              "mins", "minute", "minutes"});
   return of_answers || of_all ? "answer_timeout_ms" : "";
 }
 

@@ -425,13 +425,15 @@ TEST(Config, AGatewayAloneNeedsNothingOfThePublicListener) {
 TEST(Config, AGatewayThatNoRoleRunsIsNamedAtItsTable) {
   std::string without = std::string(kGoodConfig) + std::string(kGatewayTables);
   size_t lines = static_cast<size_t>(std::ranges::count(without.substr(0, without.find("[listen.gateway]")), '\n'));
-  std::string wanted = "no gateway runs; write roles = [\"public\", \"gateway\"] at the top of the file, or [\"gateway\"] for a gateway alone";
+  std::string wanted = "no gateway runs; write roles = [\"public\", \"gateway\"] at the top of the file, or [\"gateway\"] for a "
+                       "gateway alone";
   EXPECT_THAT(texts_of(parse_config(without, "x")),
               ElementsAre(testing::AllOf(HasSubstr(fmt::format("{}:1: [listen.gateway] is of no use", lines + 1)), HasSubstr(wanted))));
   EXPECT_THAT(texts_of(parse_config("roles = [\"public\"]\n" + without, "x")), ElementsAre(HasSubstr(wanted)));
   std::string route = std::string(kGoodConfig) + "[[gateway.route]]\nhosts = [\"mail.example.com\"]\n[gateway.route.ews]\n"
                       "upstream = \"https://exchange.example.com\"\n";
-  EXPECT_THAT(texts_of(parse_config(route, "x")), ElementsAre(testing::AllOf(HasSubstr("[[gateway.route]] is of no use"), HasSubstr(wanted))));
+  EXPECT_THAT(texts_of(parse_config(route, "x")),
+              ElementsAre(testing::AllOf(HasSubstr("[[gateway.route]] is of no use"), HasSubstr(wanted))));
   // The rest of [gateway] may stand ready.
   std::string ready = std::string(kGoodConfig) + "[gateway]\noperations = [\"read\"]\n[[gateway.domain]]\nname = \"example.com\"\n"
                       "[[gateway.client]]\nname = \"archive\"\naccounts = [\"archive@example.com\"]\noperations = [\"read\"]\n";
