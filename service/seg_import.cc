@@ -85,6 +85,7 @@ class Importer {
   void drop(const Table& table, std::string_view why);
   void settle_ews();
   void settle_logon();
+  void settle_timeouts();
   void settle_trust();
   void settle_hosts();
   void write_table(std::string_view section, const Table& table, std::string_view brackets);
@@ -353,10 +354,9 @@ bool Importer::read_others(const Setting& setting) {
 
 // A line for each setting that became part of a table which is not written; before those of the whole file.
 void Importer::drop(const Table& table, std::string_view why) {
-  std::vector<SegNote>& notes = import_.notes;
   for (const auto& [key, assigned] : table) {
-    auto place = std::ranges::upper_bound(notes, assigned.line, {}, &SegNote::line);
-    notes.insert(place, {assigned.line, false, fmt::format("{}: {}", assigned.from, why)});
+    auto place = std::ranges::upper_bound(import_.notes, assigned.line, {}, &SegNote::line);
+    import_.notes.insert(place, {assigned.line, false, fmt::format("{}: {}", assigned.from, why)});
   }
 }
 
@@ -387,6 +387,20 @@ void Importer::settle_logon() {
   for (Table* table : {&mail_, &ews_}) {
     auto place = table->find("logon");
     if (place != table->end() && place->second.value == kLogonClient) table->erase(place);
+  }
+}
+
+// A long poll's answer may take longer than others: with less of it there is no configuration.
+void Importer::settle_timeouts() {
+  const GatewayEndpointConfig defaults;
+  for (const Table* table : {&mail_, &ews_}) {
+    auto answer = table->find("answer_timeout_ms"), parked = table->find("parked_answer_timeout_ms");
+    if (parked == table->end()) continue;  // the default is above every answer_timeout_ms
+    uint64_t answer_ms = answer == table->end() ? defaults.answer_timeout_ms : parse_decimal(answer->second.value).value_or(0);
+    if (!table->contains("upstream") || parse_decimal(parked->second.value).value_or(0) >= answer_ms) continue;
+    refuse_line(parked->second.line, fmt::format("{}: becomes parked_answer_timeout_ms, which cannot be below answer_timeout_ms ({}); "
+                                                 "write more", parked->second.from, answer_ms));
+    return;  // that of EWS is mostly the same
   }
 }
 
@@ -442,6 +456,7 @@ void Importer::write_table(std::string_view section, const Table& table, std::st
 SegImport Importer::finish() {
   settle_ews();
   settle_logon();
+  settle_timeouts();
   settle_trust();
   settle_hosts();
   bool mail = mail_.contains("upstream"), ews = ews_.contains("upstream");

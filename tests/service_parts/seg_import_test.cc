@@ -228,6 +228,9 @@ TEST(SegImport, EachTimeoutBecomesTheKeyOfItsKindOrNone) {
     EXPECT_THAT(left_out(made), ElementsAre(HasSubstr("bellhop has no timeout of this kind"))) << name;
     EXPECT_THAT(made.toml, Not(HasSubstr("61000"))) << name;
   }
+  EXPECT_THAT(refusals(import(base + "email.server.ping.timeout=60000\n")),
+              ElementsAre(HasSubstr("3 email.server.ping.timeout: becomes parked_answer_timeout_ms, which cannot be below")));
+  EXPECT_TRUE(import(base + "email.server.ping.timeout=60000\nemail.server.response.timeout=60000\n").ok());
   SegImport made = import(base + "email.server.max.idle.connections=20\n");
   EXPECT_THAT(left_out(made), ElementsAre(HasSubstr("connections_max")));
   EXPECT_THAT(made.toml, Not(HasSubstr("connections_max")));
