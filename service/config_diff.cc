@@ -213,6 +213,8 @@ template <class Visit>
 void for_each_table(const Config& config, Visit visit) {
   for (const SectionRow& section : config_sections()) {
     if (inside_repeated(section)) continue;
+    // The listener of a gateway that does not run has no table: it would be of no use there.
+    if (section.path == "listen.gateway" && !config.is_gateway()) continue;
     visit(section, enter_section(section, const_cast<Config&>(config)), std::string(section.path));
   }
   for (size_t i = 0; i < config.proxies.size(); ++i) {

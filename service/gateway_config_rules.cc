@@ -39,6 +39,14 @@ class GatewayRules {
     if (config_.is_gateway() && config_.gateway.routes.empty()) {
       problem({"roles"}, "roles names \"gateway\", and there is no [[gateway.route]]; add one with hosts and an endpoint");
     }
+    if (config_.is_gateway()) return;
+    // Names of accounts, classes of clients and the rest of [gateway] may stand ready; these two say that a gateway is to run.
+    bool listens = positions_.contains("listen.gateway");
+    if (!listens && config_.gateway.routes.empty()) return;
+    problem({listens ? "listen.gateway" : "gateway.route[0]"},
+            fmt::format("{} is of no use, for roles does not name \"gateway\" and no gateway runs; write roles = [\"public\", \"gateway\"] "
+                        "at the top of the file, or [\"gateway\"] for a gateway alone; or remove the table",
+                        listens ? "[listen.gateway]" : "[[gateway.route]]"));
   }
 
   // An address that two listeners name would be served by whichever the kernel picks.

@@ -22,6 +22,8 @@ constexpr std::string_view kListener = "listen.gateway";
 constexpr std::string_view kRoute = "gateway.route";
 constexpr std::string_view kEws = "gateway.route.ews";
 constexpr std::string_view kActiveSync = "gateway.route.activesync";
+constexpr std::string_view kEwsSwitch = "ews";
+constexpr std::string_view kLogonKerberos = "\"kerberos\"", kLogonClient = "\"client\"";  // in TOML
 
 // What one key of ours gets, and from where.
 struct Assigned {
@@ -57,7 +59,9 @@ class Importer {
   };
 
   bool read_trust(const Setting& setting);
+  void refuse_unverified(const Setting& setting);
   bool read_places(const Setting& setting);
+  bool read_logon(const Setting& setting);
   bool read_switches(const Setting& setting);
   bool read_numbers(const Setting& setting);
   bool read_others(const Setting& setting);
@@ -78,7 +82,10 @@ class Importer {
   void leave(const Setting& setting, std::string_view why) {
     import_.notes.push_back({setting.line, false, fmt::format("{}: {}", setting.name, why)});
   }
+  void drop(const Table& table, std::string_view why);
   void settle_ews();
+  void settle_logon();
+  void settle_timeouts();
   void settle_trust();
   void settle_hosts();
   void write_table(std::string_view section, const Table& table, std::string_view brackets);
@@ -86,9 +93,9 @@ class Importer {
   const SegImportOptions& options_;
   SegImport import_;
   Table listener_, route_, mail_, ews_;
+  Table switches_;  // kEwsSwitch: "true" or "false"
   std::vector<std::string> hosts_;
   std::string hosts_from_;
-  std::optional<bool> ews_wanted_;
   std::optional<Assigned> ignores_certificate_;
 };
 
@@ -96,7 +103,7 @@ void Importer::read(const proto::Property& property) {
   SegWords words(property.name);
   Setting setting{.name = shown_setting(property.name), .value = ascii_trim(property.value), .line = property.line, .words = words,
                   .subject = subject_of(words)};
-  if (read_trust(setting) || read_places(setting) || read_switches(setting) || read_numbers(setting)) return;
+  if (read_trust(setting) || read_places(setting) || read_logon(setting) || read_switches(setting) || read_numbers(setting)) return;
   if (!read_others(setting)) leave(setting, "bellhop has no setting of this name; docs/configuration.md lists its own");
 }
 
@@ -106,28 +113,39 @@ std::optional<bool> Importer::flag(const Setting& setting) {
   return value;
 }
 
-// A later line of the same name counts, as in Java. Two names that say the same differently do not.
+// Each name comes once here. Two names that say the same differently do not say what counts.
 void Importer::assign(Table& table, std::string_view key, std::string value, const Setting& setting) {
   auto place = table.find(key);
-  if (place != table.end() && place->second.from != setting.name && place->second.value != value) {
+  if (place != table.end() && place->second.value != value) {
     refuse(setting, fmt::format("says otherwise than {} in line {}; remove one", place->second.from, place->second.line));
     return;
   }
   table.insert_or_assign(std::string(key), Assigned{std::move(value), setting.name, setting.line});
 }
 
-// What would switch the verification of certificates off.
+// What would switch the verification of certificates off, or of the names in them.
 bool Importer::read_trust(const Setting& setting) {
   const SegWords& words = setting.words;
   bool tls = words.any({"ssl", "tls", "certificate", "certificates", "cert", "hostname"});
-  bool ignores = words.any({"ignore", "ignores", "skip", "disable"}) && tls;
+  bool ignores = words.any({"ignore", "ignores", "ignored", "skip", "skips", "skipped", "disable", "disabled"}) && tls;
   bool trusts_all = words.any({"trust"}) && words.any({"all", "any"});
-  if (!ignores && !trusts_all) return false;
+  bool of_clients = words.any({"client", "clients", "user", "users", "device", "devices"}) && !words.any({"hostname", "host"});
+  bool verifies = words.any({"verify", "verifies", "verification", "verifier", "validate", "validation", "strict"}) &&
+                  (tls || words.any({"host", "name", "names"})) && !of_clients;
+  if (!ignores && !trusts_all && !verifies) return false;
   std::optional<bool> on = flag(setting);
-  if (!on || !*on) return true;
+  if (on && *on == (ignores || trusts_all)) refuse_unverified(setting);
+  return true;
+}
+
+void Importer::refuse_unverified(const Setting& setting) {
   if (setting.subject == SegSubject::console) {
     refuse(setting, "certificates are always verified, the compliance source's too; give its authority or key in an [[upstream]] "
-                    "for its host (ca_file, spki_pins), and set this to false");
+                    "for its host (ca_file, spki_pins), and set this the other way");
+  } else if (setting.words.any({"hostname", "host", "name", "names"})) {
+    refuse(setting, "names in certificates are always verified, or any server with a good certificate could get the passwords; write "
+                    "the host as Exchange's certificate names it in the setting that names the host, name its authority with --ca-file "
+                    "FILE (ca_file) where it is not public, and remove this");
   } else if (options_.ca_file.empty() && options_.spki_pins.empty()) {
     refuse(setting, "certificates are always verified, or whoever answers in Exchange's place gets the passwords; name who vouches "
                     "for Exchange's certificate with --ca-file FILE (ca_file), or its key with --spki-pin sha256/BASE64 (spki_pins), "
@@ -135,7 +153,6 @@ bool Importer::read_trust(const Setting& setting) {
   } else {
     ignores_certificate_ = Assigned{{}, setting.name, setting.line};
   }
-  return true;
 }
 
 bool Importer::read_places(const Setting& setting) {
@@ -208,28 +225,33 @@ void Importer::read_port(const Setting& setting) {
   assign(listener_, "addresses", fmt::format("[\"0.0.0.0:{0}\", \"[::]:{0}\"]", *port), setting);
 }
 
+// NTLM and Kerberos, by their names or as the value of what says how to log on.
+bool Importer::read_logon(const Setting& setting) {
+  const SegWords& words = setting.words;
+  if (setting.subject == SegSubject::console) return false;
+  bool names_ntlm = ascii_lower(setting.name).contains("ntlm");
+  bool names_kind = words.any({"auth", "authentication", "logon", "login"}) &&
+                    !words.any({"user", "username", "password", "secret", "token", "url", "domain"});
+  if ((names_ntlm && parse_seg_flag(setting.value) != false) || (names_kind && ascii_lower(setting.value).contains("ntlm"))) {
+    refuse(setting, "NTLM proves a user to one TCP connection and cannot pass a gateway safely; let clients log on with OAuth or "
+                    "certificates (logon = \"kerberos\"), and remove this");
+    return true;
+  }
+  if (names_ntlm) return true;
+  if (!words.any({"kerberos", "kcd"})) return false;
+  if (!words.within({"kerberos", "kcd", "enable", "enabled", "use", "auth", "authentication", "seg", "email", "mail", "server",
+                     "exchange", "exch", "eas", "activesync", "ews"})) {
+    leave(setting, "what Kerberos needs stands in [gateway.kerberos] and [gateway.certificates]; docs/kerberos.md goes through it");
+  } else if (std::optional<bool> on = flag(setting)) {
+    assign(table_of(setting), "logon", std::string(*on ? kLogonKerberos : kLogonClient), setting);
+  }
+  return true;
+}
+
 bool Importer::read_switches(const Setting& setting) {
   const SegWords& words = setting.words;
-  if (words.any({"ews"}) && words.any({"proxy", "enable", "enabled"})) {
-    if (std::optional<bool> on = flag(setting)) ews_wanted_ = on;
-    return true;
-  }
-  if (words.any({"ntlm"})) {
-    std::optional<bool> on = flag(setting);
-    if (on && *on) {
-      refuse(setting, "NTLM proves a user to one TCP connection and cannot pass a gateway safely; let clients log on with OAuth or "
-                      "certificates (logon = \"kerberos\"), and remove this");
-    }
-    return true;
-  }
-  if (words.any({"kerberos", "kcd"})) {
-    bool names_one = words.any({"enabled", "enable"}) || words.only({"kerberos"}) || words.only({"kcd"});
-    std::optional<bool> on = names_one ? flag(setting) : std::nullopt;
-    if (on && *on) {
-      assign(mail_, "logon", toml_quoted("kerberos"), setting);
-      leave(setting, "logon = \"kerberos\" needs [gateway.certificates] and [gateway.kerberos]; docs/kerberos.md goes through them");
-    }
-    if (!names_one) leave(setting, "what Kerberos needs stands in [gateway.kerberos] and [gateway.certificates]; docs/kerberos.md goes through it");
+  if (words.any({"ews"}) && words.within({"ews", "boxer", "ens", "ens2", "v2", "proxy", "enable", "enabled", "seg"})) {
+    if (std::optional<bool> on = flag(setting)) assign(switches_, kEwsSwitch, *on ? "true" : "false", setting);
     return true;
   }
   bool offloads = words.any({"offload", "offloaded"}), terminates = words.any({"terminate", "terminated"});
@@ -256,26 +278,27 @@ bool Importer::read_numbers(const Setting& setting) {
   const SegWords& words = setting.words;
   bool of_mail = setting.subject == SegSubject::mail || setting.subject == SegSubject::ews;
   if (words.any({"timeout"})) {
+    std::string_view key = seg_timeout_key(words);
     if (!of_mail) {
       leave(setting, "it does not say whose timeout it is; those of the listener are in [listen.gateway], those of Exchange in "
                      "[gateway.route.activesync] and [gateway.route.ews]");
-    } else if (words.any({"connect", "connection", "connecting"})) {
-      read_timeout(setting, "connect_timeout_ms");
-    } else if (words.any({"idle", "keepalive"})) {
-      read_timeout(setting, "idle_timeout_ms");
-    } else if (words.any({"ping"})) {
-      read_timeout(setting, "parked_answer_timeout_ms");
+    } else if (key.empty()) {
+      leave(setting, "bellhop has no timeout of this kind; those that it has for Exchange are connect_, handshake_, answer_, "
+                     "parked_answer_, stall_ and idle_timeout_ms in [gateway.route.activesync] and [gateway.route.ews]");
     } else {
-      read_timeout(setting, "answer_timeout_ms");
+      read_timeout(setting, key);
     }
     return true;
   }
   bool most = words.any({"max", "maximum", "limit"}) || (words.any({"pool"}) && words.any({"size"}));
-  if (of_mail && most && words.any({"connection", "connections", "pool"})) {
+  if (!of_mail || !most || !words.any({"connection", "connections", "pool"})) return false;
+  if (words.any({"idle", "age", "lifetime", "life", "ttl", "attempts", "retries", "requests", "wait"})) {
+    leave(setting, "connections to Exchange have one bound, connections_max of [gateway.route.activesync] and [gateway.route.ews]; "
+                   "it comes from email.server.max.connections");
+  } else {
     read_number(setting, "connections_max", 1);
-    return true;
   }
-  return false;
+  return true;
 }
 
 void Importer::read_timeout(const Setting& setting, std::string_view key) {
@@ -329,16 +352,56 @@ bool Importer::read_others(const Setting& setting) {
   return false;
 }
 
+// A line for each setting that became part of a table which is not written; before those of the whole file.
+void Importer::drop(const Table& table, std::string_view why) {
+  for (const auto& [key, assigned] : table) {
+    auto place = std::ranges::upper_bound(import_.notes, assigned.line, {}, &SegNote::line);
+    import_.notes.insert(place, {assigned.line, false, fmt::format("{}: {}", assigned.from, why)});
+  }
+}
+
 // What holds for the mail server holds for its EWS too, where nothing else is said.
 void Importer::settle_ews() {
-  if (!ews_wanted_.value_or(ews_.contains("upstream"))) {
+  auto place = switches_.find(kEwsSwitch);
+  bool asked_for = place != switches_.end() && place->second.value == "true";
+  bool switched_off = place != switches_.end() && !asked_for;
+  if (switched_off || (!asked_for && !ews_.contains("upstream"))) {
+    drop(ews_, switched_off ? fmt::format("EWS is not passed on, for {} in line {} is off", place->second.from, place->second.line)
+                            : "EWS is not passed on, for no setting names its server (ews.email.server.host.and.port) or asks for it "
+                              "(enable.boxer.ens.ews.proxy)");
     ews_.clear();
     return;
   }
-  for (const auto& [key, assigned] : mail_) ews_.try_emplace(key, assigned);
+  Table of_mail_alone;
+  for (const auto& [key, assigned] : mail_) {
+    if (!ews_.try_emplace(key, assigned).second) of_mail_alone.emplace(key, assigned);
+  }
+  if (!mail_.contains("upstream")) drop(of_mail_alone, "ActiveSync is not passed on, for no setting names the mail server");
   if (ews_.contains("upstream")) return;
   ews_.clear();
   refuse_line(0, "EWS is to be passed on, and no setting names its server; add ews.email.server.host.and.port=https://host:443");
+}
+
+// A route is logged on to by its clients where nothing is said.
+void Importer::settle_logon() {
+  for (Table* table : {&mail_, &ews_}) {
+    auto place = table->find("logon");
+    if (place != table->end() && place->second.value == kLogonClient) table->erase(place);
+  }
+}
+
+// A long poll's answer may take longer than others: with less of it there is no configuration.
+void Importer::settle_timeouts() {
+  const GatewayEndpointConfig defaults;
+  for (const Table* table : {&mail_, &ews_}) {
+    auto answer = table->find("answer_timeout_ms"), parked = table->find("parked_answer_timeout_ms");
+    if (parked == table->end()) continue;  // the default is above every answer_timeout_ms
+    uint64_t answer_ms = answer == table->end() ? defaults.answer_timeout_ms : parse_decimal(answer->second.value).value_or(0);
+    if (!table->contains("upstream") || parse_decimal(parked->second.value).value_or(0) >= answer_ms) continue;
+    refuse_line(parked->second.line, fmt::format("{}: becomes parked_answer_timeout_ms, which cannot be below answer_timeout_ms ({}); "
+                                                 "write more", parked->second.from, answer_ms));
+    return;  // that of EWS is mostly the same
+  }
 }
 
 void Importer::settle_trust() {
@@ -392,6 +455,8 @@ void Importer::write_table(std::string_view section, const Table& table, std::st
 
 SegImport Importer::finish() {
   settle_ews();
+  settle_logon();
+  settle_timeouts();
   settle_trust();
   settle_hosts();
   bool mail = mail_.contains("upstream"), ews = ews_.contains("upstream");
@@ -399,8 +464,12 @@ SegImport Importer::finish() {
   if (std::ranges::any_of(import_.notes, &SegNote::refused)) return std::move(import_);
   fmt::format_to(std::back_inserter(import_.toml),
                  "# A gateway as {} describes it. Needed besides: certificate_file and private_key_file in [listen.gateway],\n"
-                 "# rules in [policy], and, where this process is nothing else, roles = [\"gateway\"] at the top of the file.\n",
+                 "# [policy] with enabled = true and its rules, and at the top of the file roles = [\"gateway\"] for a gateway alone, or\n"
+                 "# roles = [\"public\", \"gateway\"] beside the rest. docs/seg.md goes through it.\n",
                  shown_setting(options_.file_name));
+  if ((mail && mail_.contains("logon")) || ews_.contains("logon")) {
+    import_.toml += "# For logon = \"kerberos\" also [gateway.certificates] and [gateway.kerberos]; docs/kerberos.md goes through them.\n";
+  }
   write_table(kListener, listener_, "[");
   write_table(kRoute, route_, "[[");
   if (mail) write_table(kActiveSync, mail_, "[");
@@ -420,7 +489,12 @@ SegImport import_seg(std::string_view text, const SegImportOptions& options) {
     return {.toml = {}, .notes = {{properties.error().line, true,
                                    fmt::format("{}; the settings are lines NAME=VALUE", properties.error().what)}}};
   }
-  for (const proto::Property& property : *properties) importer.read(property);
+  // A later line of the same name counts, as in Java.
+  std::map<std::string_view, uint32_t> last;
+  for (const proto::Property& property : *properties) last[property.name] = property.line;
+  for (const proto::Property& property : *properties) {
+    if (last[property.name] == property.line) importer.read(property);
+  }
   return importer.finish();
 }
 

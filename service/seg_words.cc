@@ -34,6 +34,10 @@ bool SegWords::only(std::initializer_list<std::string_view> wanted) const {
   return words_.size() == wanted.size() && std::ranges::all_of(wanted, [&](std::string_view word) { return any({word}); });
 }
 
+bool SegWords::within(std::initializer_list<std::string_view> allowed) const {
+  return std::ranges::all_of(words_, [&](const std::string& word) { return std::ranges::find(allowed, word) != allowed.end(); });
+}
+
 void SegWords::end_word(std::string& word) {
   if (!word.empty()) words_.push_back(std::move(word));
   word.clear();
@@ -44,6 +48,21 @@ SegSubject subject_of(const SegWords& words) {
   if (words.any({"ews"})) return SegSubject::ews;
   if (words.any({"exch", "exchange", "email", "mail", "eas", "activesync", "mailserver", "emailserver"})) return SegSubject::mail;
   return SegSubject::unknown;
+}
+
+// The first that fits: it is a connection that is idle, and TLS that shakes hands on one.
+std::string_view seg_timeout_key(const SegWords& words) {
+  if (words.any({"idle", "keepalive"}) || (words.any({"keep"}) && words.any({"alive"}))) return "idle_timeout_ms";
+  if (words.any({"handshake"})) return "handshake_timeout_ms";
+  if (words.any({"ping"})) return "parked_answer_timeout_ms";
+  bool waits_for_one = words.any({"pool", "lease", "queue"}) || (words.any({"connection"}) && words.any({"request"}));
+  if (waits_for_one) return "";
+  if (words.any({"connect", "connection", "connecting"})) return "connect_timeout_ms";
+  bool of_answers = words.any({"read", "response", "answer", "request", "reply", "receive", "socket"});
+  bool of_all = words.within({"timeout", "email", "mail", "server", "ews", "exch", "exchange", "eas", "activesync", "mailserver",
+                              "emailserver", "in", "ms", "millis", "milliseconds", "s", "sec", "secs", "second", "seconds", "min",
+                              "mins", "minute", "minutes"});
+  return of_answers || of_all ? "answer_timeout_ms" : "";
 }
 
 std::optional<bool> parse_seg_flag(std::string_view text) {

@@ -19,6 +19,7 @@ class SegWords {
 
   bool any(std::initializer_list<std::string_view> wanted) const;
   bool only(std::initializer_list<std::string_view> wanted) const;
+  bool within(std::initializer_list<std::string_view> allowed) const;  // no word is another than these
 
  private:
   void end_word(std::string& word);
@@ -28,6 +29,9 @@ class SegWords {
 // Whom a setting is about.
 enum class SegSubject : uint8_t { unknown, mail, ews, console };
 SegSubject subject_of(const SegWords& words);
+
+// Our key for a timeout of the mail server; empty: there is none of this kind.
+std::string_view seg_timeout_key(const SegWords& words);
 
 // "true", "yes", "on", "1", "enabled", and their opposites; what is empty is none of the first.
 std::optional<bool> parse_seg_flag(std::string_view text);

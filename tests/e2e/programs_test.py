@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from processes import BIN, World, wait_until  # noqa: E402
+from processes import BIN, World, free_ports, wait_until  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -223,10 +223,11 @@ def the_demo_ends_with_0_when_all_arrived():
 
 
 def settings_of_a_seg_become_configuration(world):
-    """What the import prints is taken by the check as it is; what would be unsafe ends it, and names the safe way."""
+    """What the import prints becomes a gateway that runs; what would be unsafe ends it, and names the safe way."""
     settings = f"{world.folder}/seg.properties"
+    listener_port, admin_port = free_ports(2)
     with open(settings, "w") as file:
-        file.write("external.url=https://mail.example.com\nlistener.port=8443\nemail.server.host.and.port=https://exchange.corp.example:443\n"
+        file.write(f"external.url=https://mail.example.com\nlistener.port={listener_port}\nemail.server.host.and.port=https://exchange.corp.example:443\n"
                    "ews.email.server.host.and.port=https://ews.corp.example:443\nemail.server.connection.timeout=7000\n"
                    "ignoreSslErrorsWithExch=true\nsyslog.password=hunter2\n")
     done = run("bellhop", "import", "seg", settings)
@@ -237,12 +238,27 @@ def settings_of_a_seg_become_configuration(world):
     expect(done.returncode == 0 and "seg.properties:7: left out" in done.stderr and "hunter2" not in done.stdout + done.stderr,
            "what is left out must be named without its value", done)
     whole = f"{world.folder}/gateway.toml"
+    text = f'data_dir = "{world.folder}/gateway"\nkeyring_file = "{world.folder}/keyring"\n' + done.stdout.replace(
+        "[listen.gateway]\n", f'[listen.gateway]\ncertificate_file = "{world.folder}/server.pem"\n'
+                              f'private_key_file = "{world.folder}/server-key.pem"\n')
+    text += f'[listen.admin]\naddress = "127.0.0.1:{admin_port}"\nunix_socket = "{world.folder}/gateway.sock"\n'
     with open(whole, "w") as file:
-        file.write(f'roles = ["gateway"]\ndata_dir = "{world.folder}/gateway"\nkeyring_file = "{world.folder}/keyring"\n' + done.stdout.replace(
-            "[listen.gateway]\n", f'[listen.gateway]\ncertificate_file = "{world.folder}/server.pem"\n'
-                                  f'private_key_file = "{world.folder}/server-key.pem"\n'))
+        file.write(text)
+    done = run("bellhop", "check", whole)
+    expect(done.returncode == 1 and "[listen.gateway] is of no use" in done.stdout + done.stderr, "the role that is missing must be named", done)
+    with open(whole, "w") as file:
+        file.write('roles = ["gateway"]\n' + text)
     done = run("bellhop", "check", whole)
     expect(done.returncode == 0, "the imported configuration must be good", done)
+    gateway = world.spawn("imported", "bellhopd", "--config", whole)
+    wait_until("the gateway is ready", lambda: world.http("GET", f"http://127.0.0.1:{admin_port}/readyz", None, check=False))
+    context = ssl.create_default_context(cafile=f"{world.folder}/ca.pem")
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", listener_port), 30), server_hostname="localhost") as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: mail.example.com\r\nConnection: close\r\n\r\n")
+        answer = connection.recv(4096)
+    expect(answer.startswith(b"HTTP/1.1 404"), f"the gateway answers on the imported port, and has no such path: {answer}")
+    gateway.send_signal(signal.SIGTERM)
+    expect(gateway.wait(60) == 0, "the gateway ends in good order")
 
 
 def main():

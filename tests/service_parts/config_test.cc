@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <iterator>
@@ -199,7 +201,7 @@ TEST(Config, MutatedFilesGiveCleanMessages) {
 }
 
 TEST(ConfigTable, EveryDefaultIsAcceptedByItsOwnRow) {
-  // All defaults, written as a file, are read without complaint and give the defaults again.
+  // All defaults, written as a file, are read without complaint about one of them and give the defaults again.
   std::string text;
   Config config;
   TenantConfig tenant;
@@ -215,7 +217,7 @@ TEST(ConfigTable, EveryDefaultIsAcceptedByItsOwnRow) {
   }
   text += kGoodConfig.substr(kGoodConfig.find("[[tenant]]"));
   ConfigOutcome outcome = parse_config(text, "x");
-  ASSERT_THAT(texts_of(outcome), IsEmpty()) << text;
+  ASSERT_THAT(texts_of(outcome), ElementsAre(HasSubstr("[listen.gateway] is of no use"))) << "no role runs it by default: " << text;
   EXPECT_EQ(outcome.config.listen_public.addresses, config.listen_public.addresses);
   EXPECT_EQ(outcome.config.apns.payload_bytes_max, config.apns.payload_bytes_max);
 }
@@ -235,7 +237,7 @@ TEST(ConfigTable, EveryExampleIsAcceptedByItsOwnRow) {
       // Only the problems of this value count: the rest of the file is missing, and with it what some keys go with.
       std::string text = headers_of(section) + std::string(key.name) + " = " + std::string(key.example) + "\n";
       for (const ConfigProblem& problem : parse_config(text, "x").problems) {
-        EXPECT_THAT(problem.message, testing::AnyOf(HasSubstr("missing"), HasSubstr("there is no"), HasSubstr("of no use without"),
+        EXPECT_THAT(problem.message, testing::AnyOf(HasSubstr("missing"), HasSubstr("there is no"), HasSubstr("of no use"),
                                                     HasSubstr("belong together"), HasSubstr("names no [["), HasSubstr("leads nowhere"),
                                                     HasSubstr("names neither")))
             << text;
@@ -418,6 +420,24 @@ TEST(Config, AGatewayAloneNeedsNothingOfThePublicListener) {
               ElementsAre(HasSubstr("missing table [listen.gateway] with the key \"certificate_file\""),
                           HasSubstr("missing table [listen.gateway] with the key \"private_key_file\""),
                           HasSubstr("there is no [[gateway.route]]")));
+}
+
+TEST(Config, AGatewayThatNoRoleRunsIsNamedAtItsTable) {
+  std::string without = std::string(kGoodConfig) + std::string(kGatewayTables);
+  size_t lines = static_cast<size_t>(std::ranges::count(without.substr(0, without.find("[listen.gateway]")), '\n'));
+  std::string wanted = "no gateway runs; write roles = [\"public\", \"gateway\"] at the top of the file, or [\"gateway\"] for a "
+                       "gateway alone";
+  EXPECT_THAT(texts_of(parse_config(without, "x")),
+              ElementsAre(testing::AllOf(HasSubstr(fmt::format("{}:1: [listen.gateway] is of no use", lines + 1)), HasSubstr(wanted))));
+  EXPECT_THAT(texts_of(parse_config("roles = [\"public\"]\n" + without, "x")), ElementsAre(HasSubstr(wanted)));
+  std::string route = std::string(kGoodConfig) + "[[gateway.route]]\nhosts = [\"mail.example.com\"]\n[gateway.route.ews]\n"
+                      "upstream = \"https://exchange.example.com\"\n";
+  EXPECT_THAT(texts_of(parse_config(route, "x")),
+              ElementsAre(testing::AllOf(HasSubstr("[[gateway.route]] is of no use"), HasSubstr(wanted))));
+  // The rest of [gateway] may stand ready.
+  std::string ready = std::string(kGoodConfig) + "[gateway]\noperations = [\"read\"]\n[[gateway.domain]]\nname = \"example.com\"\n"
+                      "[[gateway.client]]\nname = \"archive\"\naccounts = [\"archive@example.com\"]\noperations = [\"read\"]\n";
+  EXPECT_THAT(texts_of(parse_config(ready, "x")), IsEmpty());
 }
 
 TEST(Config, RefusesGatewaysThatCannotWork) {

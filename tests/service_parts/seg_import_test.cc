@@ -181,7 +181,8 @@ TEST(SegImport, HostsThatNoConfigurationMayNameAreRefused) {
 
 TEST(SegImport, KerberosIsALogonOfTheGateway) {
   SegImport made = import(std::string(kWhole) + "kerberos.enabled=true\n");
-  EXPECT_THAT(made.notes, testing::Contains(testing::Field(&SegNote::text, HasSubstr("docs/kerberos.md"))));
+  EXPECT_THAT(made.notes, IsEmpty()) << "nothing of it is left out";
+  EXPECT_THAT(made.toml, HasSubstr("[gateway.certificates] and [gateway.kerberos]; docs/kerberos.md"));
   Config config = config_of(made,
                             "[gateway.certificates]\nlogon = \"required\"\nca_file = \"users.pem\"\nuser_domains = [\"example.com\"]\n"
                             "[gateway.kerberos]\nkeytab_file = \"kcd.keytab\"\nprincipal = \"svc-bellhop@CORP.EXAMPLE\"\n"
@@ -193,6 +194,123 @@ TEST(SegImport, KerberosIsALogonOfTheGateway) {
 TEST(SegImport, ALaterLineOfTheSameNameCounts) {
   Config config = config_of(import(std::string(kWhole) + "email.server.connection.timeout=8000\n"));
   EXPECT_EQ(config.gateway.routes.at(0).activesync.connect_timeout_ms, 8'000u);
+}
+
+// "line text" of those that were left out.
+std::vector<std::string> left_out(const SegImport& made) {
+  std::vector<std::string> all;
+  for (const SegNote& note : made.notes) {
+    if (!note.refused) all.push_back(fmt::format("{} {}", note.line, note.text));
+  }
+  return all;
+}
+
+TEST(SegImport, EachTimeoutBecomesTheKeyOfItsKindOrNone) {
+  std::string base = "external.url=mail.example.com\nemail.server.host.and.port=mail.corp.example:443\n";
+  Config config = config_of(import(base + "email.server.connection.idle.timeout=60000\nemail.server.connect.timeout=6000\n"
+                                          "email.server.ssl.handshake.timeout=4000\nemail.server.ping.timeout=3600000\n"
+                                          "email.server.timeout=70000\n"));
+  const GatewayEndpointConfig& endpoint = config.gateway.routes.at(0).activesync;
+  EXPECT_EQ(endpoint.idle_timeout_ms, 60'000u);
+  EXPECT_EQ(endpoint.connect_timeout_ms, 6'000u);
+  EXPECT_EQ(endpoint.handshake_timeout_ms, 4'000u);
+  EXPECT_EQ(endpoint.parked_answer_timeout_ms, 3'600'000u);
+  EXPECT_EQ(endpoint.answer_timeout_ms, 70'000u);
+  for (std::string_view name : {"email.server.keep.alive.timeout", "emailServerKeepAliveTimeout", "email.server.keepalive.timeout",
+                                "email.server.connection.pool.idle.timeout"}) {
+    SegImport made = import(base + std::string(name) + "=61000\nemail.server.response.timeout=50000\n");
+    EXPECT_EQ(config_of(made).gateway.routes.at(0).activesync.idle_timeout_ms, 61'000u) << name;
+    EXPECT_THAT(made.notes, IsEmpty()) << name;
+  }
+  for (std::string_view name : {"email.server.connection.request.timeout", "email.server.connection.pool.timeout",
+                                "email.server.ssl.session.timeout", "email.server.shutdown.timeout"}) {
+    SegImport made = import(base + std::string(name) + "=61000\n");
+    EXPECT_THAT(left_out(made), ElementsAre(HasSubstr("bellhop has no timeout of this kind"))) << name;
+    EXPECT_THAT(made.toml, Not(HasSubstr("61000"))) << name;
+  }
+  EXPECT_THAT(refusals(import(base + "email.server.ping.timeout=60000\n")),
+              ElementsAre(HasSubstr("3 email.server.ping.timeout: becomes parked_answer_timeout_ms, which cannot be below")));
+  EXPECT_TRUE(import(base + "email.server.ping.timeout=60000\nemail.server.response.timeout=60000\n").ok());
+  SegImport made = import(base + "email.server.max.idle.connections=20\n");
+  EXPECT_THAT(left_out(made), ElementsAre(HasSubstr("connections_max")));
+  EXPECT_THAT(made.toml, Not(HasSubstr("connections_max")));
+}
+
+TEST(SegImport, ALaterLineOfTheSameNameCountsForSwitchesToo) {
+  SegImport off = import(std::string(kWhole) + "kerberos.enabled=true\nkerberos.enabled=false\n");
+  EXPECT_EQ(config_of(off).gateway.routes.at(0).activesync.logon, GatewayLogon::client);
+  EXPECT_THAT(off.toml, Not(HasSubstr("logon")));
+  EXPECT_THAT(import(std::string(kWhole) + "kerberos.enabled=false\nkerberos.enabled=true\n").toml, HasSubstr("logon = \"kerberos\""));
+  for (std::string_view name : {"ignoreSslErrorsWithExch", "ntlm.enabled", "ssl.offload"}) {
+    EXPECT_TRUE(import(fmt::format("{}{}=true\n{}=false\n", kWhole, name, name)).ok()) << name;
+    EXPECT_THAT(refusals(import(fmt::format("{}{}=false\n{}=true\n", kWhole, name, name))), ElementsAre(testing::StartsWith("12 ")))
+        << name;
+  }
+  EXPECT_TRUE(config_of(import(std::string(kWhole) + "ews.enabled=false\news.enabled=true\n")).gateway.routes.at(0).ews.on());
+  EXPECT_THAT(refusals(import(std::string(kWhole) + "kerberos.enabled=true\nkerberosEnabled=false\n")),
+              ElementsAre(HasSubstr("12 kerberosEnabled: says otherwise than kerberos.enabled in line 11")));
+}
+
+TEST(SegImport, ASettingOfEwsIsNoSwitchOfIt) {
+  for (std::string_view line : {"ews.kerberos.enabled=false", "ews.ntlm.enabled=false", "ews.oauth.enabled=false",
+                                "ews.attachments.enabled=false"}) {
+    SegImport made = import(std::string(kWhole) + std::string(line) + "\n");
+    EXPECT_TRUE(config_of(made).gateway.routes.at(0).ews.on()) << line;
+  }
+  SegImport alone = import(std::string(kWhole) + "kerberos.enabled=true\news.kerberos.enabled=false\n");
+  EXPECT_THAT(alone.toml.substr(alone.toml.find("[gateway.route.ews]")), Not(HasSubstr("logon")));
+  EXPECT_THAT(alone.toml, HasSubstr("logon = \"kerberos\"  # kerberos.enabled, line 11"));
+}
+
+TEST(SegImport, WithoutEwsEachOfItsSettingsIsLeftOutWithALine) {
+  std::string base = "external.url=mail.example.com\nemail.server.host.and.port=mail.corp.example:443\n";
+  std::string of_ews = "ews.email.server.connection.timeout=9000\news.kerberos.enabled=true\n";
+  SegImport off = import(base + "ews.email.server.host.and.port=https://e.corp.example:443\n" + of_ews +
+                         "enable.boxer.ens.ews.proxy=false\n");
+  EXPECT_FALSE(config_of(off).gateway.routes.at(0).ews.on());
+  auto dropped = HasSubstr("EWS is not passed on, for enable.boxer.ens.ews.proxy in line 6 is off");
+  EXPECT_THAT(left_out(off), ElementsAre(testing::AllOf(testing::StartsWith("3 ews.email.server.host.and.port: "), dropped),
+                                         testing::AllOf(testing::StartsWith("4 ews.email.server.connection.timeout: "), dropped),
+                                         testing::AllOf(testing::StartsWith("5 ews.kerberos.enabled: "), dropped)));
+  auto unnamed = HasSubstr("no setting names its server");
+  EXPECT_THAT(left_out(import(base + of_ews)), ElementsAre(unnamed, unnamed));
+  SegImport ews_alone = import("external.url=mail.example.com\news.email.server.host.and.port=e.corp.example\n" + of_ews +
+                               "email.server.connection.timeout=8000\nemail.server.response.timeout=80000\n");
+  EXPECT_THAT(left_out(ews_alone), ElementsAre(HasSubstr("5 email.server.connection.timeout: ActiveSync is not passed on")))
+      << "what EWS takes from the mail server is not left out";
+  EXPECT_THAT(ews_alone.toml, HasSubstr("answer_timeout_ms = 80000"));
+}
+
+TEST(SegImport, NtlmIsRefusedByNameAndByValue) {
+  for (std::string_view line : {"ews.ntlm.enabled=true", "authentication.type=NTLM", "ews.authentication.method=Basic, ntlm",
+                                "email.server.auth.scheme=NTLMv2", "ntlm.domain=CORP", "ntlmV2Enabled=true"}) {
+    EXPECT_THAT(refusals(import(std::string(kWhole) + std::string(line) + "\n")),
+                ElementsAre(testing::AllOf(testing::StartsWith("11 "), HasSubstr("NTLM proves"), HasSubstr("OAuth"),
+                                           Not(HasSubstr("CORP")))))
+        << line;
+  }
+  EXPECT_TRUE(import(std::string(kWhole) + "authentication.type=Basic\nauthentication.password=ntlm\n").ok());
+}
+
+TEST(SegImport, NamesInCertificatesAreAlwaysVerified) {
+  for (std::string_view line : {"email.server.verify.hostname=false", "hostname.verification.enabled=no", "ignoreHostname=true",
+                                "email.server.hostname.verification.disabled=true"}) {
+    for (const SegImportOptions& options : {SegImportOptions{}, SegImportOptions{.ca_file = "/ca.pem"}}) {
+      SegImport made = import(std::string(kWhole) + std::string(line) + "\n", options);
+      EXPECT_THAT(refusals(made), ElementsAre(testing::AllOf(testing::StartsWith("11 "), HasSubstr("--ca-file"),
+                                                             HasSubstr("names in certificates are always verified")))) << line;
+    }
+  }
+  EXPECT_THAT(refusals(import(std::string(kWhole) + "email.server.ssl.verification=false\n")), ElementsAre(HasSubstr("--spki-pin")));
+  EXPECT_THAT(import(std::string(kWhole) + "email.server.verify.hostname=true\nemail.server.ssl.verification=true\n").notes, IsEmpty());
+}
+
+TEST(SegImport, TheTablesSayWhichRolesTheyNeed) {
+  SegImport made = import(kWhole);
+  EXPECT_THAT(made.toml, testing::AllOf(HasSubstr("roles = [\"gateway\"] for a gateway alone"),
+                                        HasSubstr("roles = [\"public\", \"gateway\"] beside")));
+  ConfigOutcome outcome = parse_config("keyring_file = \"keyring\"\n" + made.toml, "/etc/bellhop/bellhop.toml");
+  EXPECT_THAT(outcome.problems, testing::Contains(testing::Field(&ConfigProblem::message, HasSubstr("no gateway runs"))));
 }
 
 TEST(SegImport, WithoutServerOrHostThereIsNothing) {
