@@ -16,7 +16,7 @@ using proto::JsonKind;
 using proto::JsonValue;
 
 constexpr std::string_view kMark = "\xef\xbb\xbf";  // a byte order mark
-constexpr std::string_view kStray = "another character than \"{\"; accepted: objects in lines, or one array of objects";
+constexpr std::string_view kStray = "a character that does not belong there; accepted: objects in lines, or one array of objects";
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 

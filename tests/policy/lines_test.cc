@@ -88,10 +88,10 @@ TEST(ComplianceLines, ThatCannotBeUsedAreRefusedWithTheirNumber) {
   EXPECT_THAT(complaint(R"({"deviceId":"a","removed":true})"), HasSubstr("belongs to PATCH"));
   EXPECT_THAT(complaint(R"({"deviceId":"a")"), HasSubstr("ends within"));
   EXPECT_THAT(complaint(R"([{"deviceId":"a"})"), HasSubstr("without \"]\""));
-  EXPECT_THAT(complaint(R"([{"deviceId":"a"}{"deviceId":"b"}])"), HasSubstr("another character"));
-  EXPECT_THAT(complaint(R"([{"deviceId":"a"},])"), HasSubstr("another character"));
-  EXPECT_THAT(complaint(R"([{"deviceId":"a"}] {)"), HasSubstr("another character"));
-  EXPECT_THAT(complaint("deviceId,managed\n"), HasSubstr("another character"));
+  EXPECT_THAT(complaint(R"([{"deviceId":"a"}{"deviceId":"b"}])"), HasSubstr("does not belong there"));
+  EXPECT_THAT(complaint(R"([{"deviceId":"a"},])"), HasSubstr("does not belong there"));
+  EXPECT_THAT(complaint(R"([{"deviceId":"a"}] {)"), HasSubstr("does not belong there"));
+  EXPECT_THAT(complaint("deviceId,managed\n"), HasSubstr("does not belong there"));
   EXPECT_EQ(complaint(R"({"deviceId":"a","managed":"ann@example.com"})").find("ann@"), std::string::npos);
 }
 
@@ -104,8 +104,8 @@ TEST(ComplianceLines, ARefusalCountsToTheDeviceThatItIsAbout) {
     EXPECT_EQ(read(R"({"deviceId":"a")", false, piece).complaint, "device 1: the data ends within its object");
     EXPECT_EQ(read(three + "{", false, piece).complaint, "device 4: the data ends within its object");
     EXPECT_THAT(read(three + "{\"deviceId\":1}", false, piece).complaint, HasSubstr("device 4: \"deviceId\" is"));
-    EXPECT_THAT(read("deviceId,managed\n", false, piece).complaint, testing::StartsWith("before device 1: another character"));
-    EXPECT_THAT(read(three + ";", false, piece).complaint, testing::StartsWith("after device 3: another character"));
+    EXPECT_THAT(read("deviceId,managed\n", false, piece).complaint, testing::StartsWith("before device 1: a character that"));
+    EXPECT_THAT(read(three + ";", false, piece).complaint, testing::StartsWith("after device 3: a character that"));
     EXPECT_THAT(read("[{\"deviceId\":\"a\"}", false, piece).complaint, testing::StartsWith("after device 1: the data ends"));
   }
 }
@@ -126,7 +126,7 @@ TEST(ComplianceLines, AByteOrderMarkIsNamed) {
     for (const char* text : {"\xef\xbb{\"deviceId\":\"a\"}", "\xef \xbb\xbf{}", "\xef\xbb", "\xbb\xbf{}"}) {
       Read got = read(text, false, piece);
       EXPECT_FALSE(got.good);
-      EXPECT_THAT(got.complaint, HasSubstr("another character")) << text;
+      EXPECT_THAT(got.complaint, HasSubstr("does not belong there")) << text;
     }
   }
 }
