@@ -295,7 +295,9 @@ Status ComplianceReader::on_object() {
   ComplianceLine line;
   if (!read(object_, line)) return fail(service_error(ServiceError::compliance_data));
   Status taken = take_(line);
-  if (!taken && is(taken.error(), ServiceError::compliance_repeated)) return refuse(error_text(taken.error()));
+  if (!taken && is(taken.error(), ServiceError::compliance_repeated)) {
+    return refuse("named already by an earlier line, by this name or another; name each device once");
+  }
   return taken;
 }
 

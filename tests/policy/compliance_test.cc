@@ -82,6 +82,7 @@ POLICY_TEST(Compliance, ABulkNamesADeviceOnce) {
   EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "a", .other_ids = {"A", "b", "B", "b"}}));
   EXPECT_TRUE(scene.compliance->add(bulk, scene.line("c")));
   EXPECT_EQ(bulk.names(), 3u);
+  co_return;
 }
 
 POLICY_TEST(Compliance, TheLaterLineOfADeviceCountsInABulkOfPagesAndInADelta) {

@@ -148,6 +148,16 @@ TEST(ComplianceLines, AnAccountIsAnAddress) {
   EXPECT_FALSE(read(fmt::format(R"({{"deviceId":"a","account":"{}@example.com"}})", std::string(320, 'a'))).good);
 }
 
+TEST(ComplianceLines, ADeviceThatWasNamedIsRefusedWithItsNumber) {
+  ComplianceReader reader(false, [](const ComplianceLine& line) -> Status {
+    if (line.device_id == "b") return fail(service_error(ServiceError::compliance_repeated));
+    return {};
+  });
+  Status read = reader.feed(R"([{"deviceId":"a"},{"deviceId":"b"}])");
+  EXPECT_TRUE(!read && is(read.error(), ServiceError::compliance_data));
+  EXPECT_EQ(reader.complaint(), "device 2: named already by an earlier line, by this name or another; name each device once");
+}
+
 TEST(ComplianceLines, OfADeltaMayRemove) {
   Read got = read(R"({"deviceId":"a","removed":true})", true);
   ASSERT_TRUE(got.good) << got.complaint;
