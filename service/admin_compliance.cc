@@ -105,8 +105,8 @@ Task<bool> may_replace(Call& call, const std::string& tenant) {
   if (source == config.policy.sources.end()) co_return true;
   std::string_view kind = source->kind == PolicySourceKind::file ? "file" : "uem";
   co_await respond_problem(call.exchange, 409, ProblemCode::forbidden,
-                           fmt::format("tenant \"{}\" is fed by [[policy.source]] of kind \"{}\"; change the devices there, or override it "
-                                       "for some by PATCH /v1/compliance (bellhop compliance patch) or bellhop device block", tenant, kind));
+                           fmt::format("tenant \"{}\" is fed by [[policy.source]] of kind \"{}\"; change the devices there, or override single ones "
+                                       "by PATCH /v1/compliance (bellhop compliance patch) or bellhop device block", tenant, kind));
   co_return false;
 }
 
