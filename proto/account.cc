@@ -48,7 +48,8 @@ bool is_domain(std::string_view text) {
 bool is_name(std::string_view text) {
   if (text.empty() || text.size() > Account::kBytesMax || !utf8_valid(text)) return false;
   if (text.front() == ' ' || text.back() == ' ') return false;
-  return std::ranges::none_of(text, [](char c) { return (static_cast<uint8_t>(c) < 0x20) || c == 0x7f; });
+  // "DOMAIN/user" is DOMAIN\user to some servers.
+  return std::ranges::none_of(text, [](char c) { return (static_cast<uint8_t>(c) < 0x20) || c == 0x7f || c == '/'; });
 }
 
 }  // namespace
@@ -74,15 +75,21 @@ std::string fold_case(std::string_view utf8) {
 Status AccountNames::add_domain_alias(std::string_view alias, std::string_view domain) {
   std::string from = fold_case(alias), to = fold_case(domain);
   if (!is_domain(from) || !is_domain(to)) return refuse();
-  if (from == to) return {};
+  if (from == to) {
+    if (domains_.contains(from)) return refuse();
+    if (known_.size() >= kDomainsMax) return fail(core_error(CoreError::limit));
+    known_.insert(std::move(from));
+    return {};
+  }
   if (const auto known = domains_.find(from); known != domains_.end()) {
     return known->second == to ? Status() : refuse();
   }
   // What stands for another domain is nobody's target.
   const bool target_is_alias = domains_.contains(to);
-  const bool alias_is_target = std::ranges::any_of(domains_, [&from](const auto& entry) { return entry.second == from; });
+  const bool alias_is_target = known_.contains(from);
   if (target_is_alias || alias_is_target) return refuse();
   if (domains_.size() >= kDomainsMax) return fail(core_error(CoreError::limit));
+  known_.insert(to);
   domains_.emplace(std::move(from), std::move(to));
   return {};
 }
@@ -113,6 +120,13 @@ std::optional<Account> AccountNames::parse(std::string_view name) const {
   if (has_domain && !is_domain(folded_domain)) return std::nullopt;
   if (const auto alias = domains_.find(folded_domain); alias != domains_.end()) folded_domain = alias->second;
   return Account{fold_case(user) + "@" + folded_domain};
+}
+
+bool AccountNames::is_certain(const Account& account) const {
+  const std::string_view domain = account.domain();
+  if (known_.empty() && default_domain_.empty()) return domain.find('.') != domain.npos;
+  if (known_.contains(domain)) return true;
+  return !default_domain_.empty() && domain == default_domain_;
 }
 
 std::optional<Account> AccountNames::parse_latin1_or_utf8(std::string_view name) const {

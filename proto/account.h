@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/base/error.h"
 
@@ -16,6 +17,10 @@ namespace bellhop::proto {
 struct Account {
   static constexpr size_t kBytesMax = 256;
   std::string text;
+
+  std::string_view user() const { return std::string_view(text).substr(0, text.rfind('@')); }
+  std::string_view domain() const { return std::string_view(text).substr(text.rfind('@') + 1); }
+  bool whole() const { return !domain().empty(); }
 
   friend bool operator==(const Account&, const Account&) = default;
 };
@@ -31,17 +36,20 @@ class AccountNames {
   static constexpr size_t kDomainsMax = 4096;
 
   // `domain` is what accounts are written with; `alias` a NetBIOS name ("CORP") or another DNS domain of the same
-  // accounts. Aliases do not chain. Errors: GatewayError::account (empty, not a domain, or already alias of another one);
-  // CoreError::limit.
+  // accounts. Aliases do not chain; `alias` may be `domain` itself, which is then known. Errors: GatewayError::account
+  // (empty, not a domain, or already alias of another one); CoreError::limit.
   Status add_domain_alias(std::string_view alias, std::string_view domain);
   // The domain of a bare user name; without it a bare name is an account of its own, "user@".
   Status set_default_domain(std::string_view domain);
 
   // Nothing where it is no name: empty, longer than kBytesMax, ill-formed UTF-8, a control character, more than one "@" or
-  // separator, an empty user or domain.
+  // separator, a slash, an empty user or domain.
   std::optional<Account> parse(std::string_view name) const;
   // Where the bytes are not UTF-8 they are taken as ISO-8859-1, as older desktop clients send them in Basic.
   std::optional<Account> parse_latin1_or_utf8(std::string_view name) const;
+  // Is it certain that no other domain is meant? Where domains are configured: it is one of them. Where none is: it is a DNS
+  // domain, as it stands.
+  bool is_certain(const Account& account) const;
 
  private:
   struct Hash {
@@ -49,7 +57,8 @@ class AccountNames {
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
 
-  std::unordered_map<std::string, std::string, Hash, std::equal_to<>> domains_;
+  std::unordered_map<std::string, std::string, Hash, std::equal_to<>> domains_;  // by alias
+  std::unordered_set<std::string, Hash, std::equal_to<>> known_;                 // what they stand for
   std::string default_domain_;
 };
 

@@ -95,7 +95,7 @@ Task<void> respond_no_gateway(Call& call) {
   return respond_problem(call.exchange, 404, ProblemCode::unknown, "this process is no gateway; roles in its configuration names none");
 }
 
-void append_request(JsonWriter& json, const PolicyRules* rules, const GatewayTrailEntry& entry) {
+void append_request(JsonWriter& json, const GatewayTrailEntry& entry) {
   json.begin_object()
       .member("at", timestamp_ms(entry.at))
       .member("outcome", name_of(entry.outcome))
@@ -105,7 +105,7 @@ void append_request(JsonWriter& json, const PolicyRules* rules, const GatewayTra
   if (entry.outcome == GatewayOutcome::blocked_policy || entry.outcome == GatewayOutcome::blocked_parked ||
       entry.outcome == GatewayOutcome::unavailable_policy) {
     json.member("reason", name_of(entry.reason));
-    if (entry.rule != kNoRule && rules) json.member("rule", rules->name(entry.rule));
+    if (entry.rule.size > 0) json.member("rule", entry.rule.view());
   }
   if (!entry.account.zero()) json.member("user", to_hex(entry.account));
   if (entry.device) json.member("device", to_hex(compliance_key(*entry.device)));
@@ -128,11 +128,10 @@ Task<void> respond_requests(Call& call, const LookUp& look_up, Find find) {
   });
   std::ranges::stable_sort(all, std::greater(), &GatewayTrailEntry::at);
   if (all.size() > look_up.limit) all.resize(look_up.limit);
-  const PolicyRules* rules = call.core.policy ? &call.core.policy->rules() : nullptr;
   std::string body;
   JsonWriter json(body);
   json.begin_object().name("requests").begin_array();
-  for (const GatewayTrailEntry& entry : all) append_request(json, rules, entry);
+  for (const GatewayTrailEntry& entry : all) append_request(json, entry);
   json.end_array().end_object();
   co_await respond_json(call.exchange, body);
 }

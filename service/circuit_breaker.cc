@@ -11,13 +11,14 @@ CircuitBreaker::CircuitBreaker(uint32_t failure_percent, uint32_t window, Durati
 }
 
 bool CircuitBreaker::refuses(Instant now) const {
-  if (state_ == State::closed) return false;
-  return state_ == State::probing || now < open_until_;
+  return state_ != State::closed && now < open_until_;
 }
 
 bool CircuitBreaker::admit(Instant now) {
   if (refuses(now)) return false;
-  if (state_ == State::open) state_ = State::probing;
+  if (state_ == State::closed) return true;
+  state_ = State::probing;
+  open_until_ = now + open_for_;
   return true;
 }
 
@@ -46,7 +47,9 @@ CircuitBreaker::Change CircuitBreaker::failed(Instant now, Duration jitter) {
 }
 
 void CircuitBreaker::undecided() {
-  if (state_ == State::probing) state_ = State::open;  // its time is over, so the next request is the probe
+  if (state_ != State::probing) return;
+  state_ = State::open;
+  open_until_ = {};  // the next request is the probe
 }
 
 void CircuitBreaker::note(bool failure) {

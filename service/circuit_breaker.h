@@ -9,11 +9,11 @@
 namespace bellhop::service {
 
 // Keeps requests away from a server that fails: opens when of the last `window` requests at least `failure_percent`
-// failed, refuses for `open_for`, then lets one request through, whose result closes it or opens it again. No clock of
-// its own. Every admitted request ends with exactly one of succeeded(), failed(), undecided(). One core.
+// failed, refuses for `open_for`, then lets one request through, whose result closes it or opens it again. A request that
+// has no result for as long (a long poll) does not keep others away: another one is let through. No clock of its own. Every admitted request ends with exactly one of succeeded(), failed(), undecided(). One core.
 class CircuitBreaker {
  public:
-  // probing: one request is on its way to find out.
+  // probing: a request is on its way to find out; until open_until() it is the only one.
   enum class State : uint8_t { closed, open, probing };
   enum class Change : uint8_t { none, opened, closed };
 
@@ -31,7 +31,7 @@ class CircuitBreaker {
   void undecided();
   bool open() const { return state_ != State::closed; }
   State state() const { return state_; }
-  Instant open_until() const { return open_until_; }
+  Instant open_until() const { return open_until_; }  // when the next request is let through
 
  private:
   void note(bool failure);

@@ -44,6 +44,8 @@ void Gateway::take(GatewaySettings settings) {
 }
 
 std::unique_ptr<proto::EwsPeek> Gateway::take_peek() {
+  if (peeks_out_ >= kPeeksMax) return nullptr;
+  ++peeks_out_;
   if (peeks_.empty()) return std::make_unique<proto::EwsPeek>(io::random_u64());
   auto peek = std::move(peeks_.back());
   peeks_.pop_back();
@@ -51,15 +53,28 @@ std::unique_ptr<proto::EwsPeek> Gateway::take_peek() {
 }
 
 void Gateway::give_back(std::unique_ptr<proto::EwsPeek> peek) {
+  --peeks_out_;
   if (peeks_.size() >= kPeeksKept) return;
   peek->reset();
   peeks_.push_back(std::move(peek));
 }
 
 Task<void> Gateway::watch() {
+  // Connections end when their servers let them; a block does not wait for that.
+  TaskScope beside(&co_await current_context());
+  beside.spawn(watch_retired());
+  co_await watch_blocks();
+  beside.request_stop();
+  co_await beside.join();
+}
+
+Task<void> Gateway::watch_retired() {
+  while (co_await sleep_for(kLook)) co_await close_retired();
+}
+
+Task<void> Gateway::watch_blocks() {
   for (;;) {
     if (!co_await sleep_for(kLook)) co_return;
-    co_await close_retired();
     parts_.core.metrics.set(metric::gateway_redirects_kept, redirects_.size());
     if (!parts_.policy) continue;
     uint64_t changes = parts_.compliance->changes();

@@ -68,13 +68,16 @@ class Gateway final : public HttpHandler {
   static constexpr size_t kDecisionsPerTurn = 256;
   static constexpr Duration kLook = 250ms;
   static constexpr size_t kPeeksKept = 16;
+  static constexpr size_t kPeeksMax = 4'096;  // under way; each takes about 34 KB
 
-  // A look into a SOAP body: its parser takes memory that is used again.
+  // A look into a SOAP body: its parser takes memory that is used again. Null: kPeeksMax of them are under way.
   std::unique_ptr<proto::EwsPeek> take_peek();
   void give_back(std::unique_ptr<proto::EwsPeek> peek);
   Task<void> reconsider_all();
   Task<void> reconsider_logons();
   Task<void> close_retired();
+  Task<void> watch_retired();
+  Task<void> watch_blocks();
 
   Parts parts_;
   GatewaySettings settings_;
@@ -85,8 +88,10 @@ class Gateway final : public HttpHandler {
   GatewayLogons logons_;  // that the gateway made itself
   Context work_;  // what requests hang on, beside their connection: stopped with Core::work, when a drain's patience is over
   IntrusiveList<GatewayRequest> requests_;  // that were let in, and have not ended
-  std::map<store::StoredUserId, size_t> accounts_;  // with so many of them
+  // How many of them have the same credentials, or, of bellhop's own, are for the same account.
+  std::map<store::StoredUserId, size_t> places_;
   std::vector<std::unique_ptr<proto::EwsPeek>> peeks_;
+  size_t peeks_out_ = 0;
   size_t in_work_ = 0;
   uint64_t decided_at_ = 0;     // Compliance::changes() of the last look
   uint64_t acted_on_ = 0;       // and of the last that has ended

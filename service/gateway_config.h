@@ -28,7 +28,7 @@ struct GatewayEndpointConfig {
   GatewayLogon logon = GatewayLogon::client;
   std::string service_principal;  // "HTTP/mail.example.com"; empty: "HTTP/" and the upstream's host
   bool share_connections = false;
-  uint32_t connections_max = 4'096;  // per core
+  uint32_t connections_max = 65'536;  // per core: as many as requests_in_work_max
   uint32_t connect_timeout_ms = 5'000;
   uint32_t handshake_timeout_ms = 5'000;
   uint32_t answer_timeout_ms = 120'000;
@@ -81,7 +81,7 @@ struct GatewayClientConfig {
 struct GatewayConfig {
   std::vector<std::string> operations = {"notification", "read", "write"};  // of clients that no class fits
   uint32_t requests_in_work_max = 65'536;  // per core
-  uint32_t requests_per_account_max = 64;  // per core
+  uint32_t requests_per_account_max = 64;  // per core, by credentials
   uint32_t repeatable_bytes_max = 16'384;
   uint32_t redirects_kept_max = 65'536;    // per core
   uint32_t redirects_kept_hours = 24;

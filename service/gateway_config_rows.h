@@ -18,7 +18,8 @@ inline constexpr KeyRow kGatewayKeys[] = {
     number<&GatewayConfig::requests_in_work_max>("requests_in_work_max", 16, 10'000'000, "",
         "Requests at the same time on one core, long polls included; more are answered 503."),
     number<&GatewayConfig::requests_per_account_max>("requests_per_account_max", 1, 1'000'000, "",
-        "Of these, requests of one account; more are answered 503."),
+        "Of these, requests with one set of credentials; more are answered 503. A bellhop's own are counted by the account for which "
+        "they are."),
     number<&GatewayConfig::repeatable_bytes_max>("repeatable_bytes_max", 0, 1'048'576, "bytes",
         "A request body up to this size is kept until Exchange answers, so that the request can be sent again where Exchange "
         "redirects it. The client of a larger one is asked to repeat it."),
@@ -61,7 +62,8 @@ inline constexpr KeyRow kGatewayRouteKeys[] = {
         "The domain of user names that have none."),
     choice<&GatewayRouteConfig::redirects>("redirects", kGatewayRedirectChoices,
         "What to do where Exchange sends a client to another server (451, 302). `follow`: ask that server, and remember it for the "
-        "account. `rewrite`: where another route leads to that server, send the client to that route's host, else follow. `refuse`: "
+        "account. `rewrite`: where another route leads to that server, send the client to that route's first host without `*.`, else "
+        "follow. `refuse`: "
         "answer 502. A server that no route names is never gone to, nor named to the client."),
 };
 
@@ -90,7 +92,9 @@ inline constexpr KeyRow kGatewayEndpointKeys[] = {
         "Requests with different credentials may follow each other on one connection. Only for an Exchange that checks the credentials "
         "of each request, which is IIS's default for Basic and Bearer. Off: a connection serves the same credentials only."),
     number<&GatewayEndpointConfig::connections_max>("connections_max", 1, 1'000'000, "",
-        "Connections to the upstream from one core, long polls included; a request that finds none free waits."),
+        "Connections to the upstream from one core. Long polls (ActiveSync's Ping and Sync, streaming notifications) may hold three "
+        "quarters of them, and more of these are answered 503; other requests wait where none is free. The default is that of "
+        "gateway.requests_in_work_max, so that no request has to wait."),
     number<&GatewayEndpointConfig::connect_timeout_ms>("connect_timeout_ms", 100, 60'000, "ms", "For the TCP connection."),
     number<&GatewayEndpointConfig::handshake_timeout_ms>("handshake_timeout_ms", 100, 60'000, "ms", "For the TLS handshake."),
     number<&GatewayEndpointConfig::answer_timeout_ms>("answer_timeout_ms", 1'000, 3'600'000, "ms",

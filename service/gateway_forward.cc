@@ -74,6 +74,8 @@ std::string_view GatewayRequest::connection_owner(const GatewayEndpoint& endpoin
 
 Task<GatewayRequest::Ended> GatewayRequest::ask(const GatewayRoutes::Server& server) {
   GatewayUpstream& upstream = upstreams_->at(server);
+  GatewayUpstream::Parking parking(upstream, parked_);
+  if (!parking.admitted()) co_return Ended{.refused = refusal(GatewayOutcome::refused_busy)};
   GatewayUpstream::Attempt attempt(upstream);
   if (!attempt.admitted()) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker)};
   UpstreamExchange exchange(upstream.pool(), {.owner = connection_owner(*server.endpoint),
@@ -189,7 +191,7 @@ Task<Result<crypto::Secret>> GatewayRequest::log_on(GatewayUpstream& upstream, U
   if (!authenticator) co_return fail(service_error(ServiceError::not_ready));
   gateway_.logons_.note(identity_.user, question(io::wall_now()), io::now());
   Bytes certificate = exchange.tls() ? exchange.tls()->peer_certificate() : Bytes();
-  co_return co_await authenticator->authorization(identity_, *endpoint_, upstream.server(), certificate);
+  co_return co_await authenticator->authorization(identity_, upstream.endpoint(), upstream.server(), certificate);
 }
 
 GatewayRefusal GatewayRequest::refusal_of_logon(const Error& error) const {
@@ -275,7 +277,7 @@ Task<GatewayRequest::Ended> GatewayRequest::redirect(const UpstreamAnswerHead& h
     co_return Ended{.refused = refusal(GatewayOutcome::unavailable_redirect, error)};
   }
   core_.metrics.add(metric::gateway_redirects, RedirectResult::learned);
-  bool elsewhere = server->route != route_ && server->address == server->endpoint->upstream;
+  bool elsewhere = server->route != route_ && !server->route->host.empty() && server->address == server->endpoint->upstream;
   if (route_->redirects == GatewayRedirects::rewrite && elsewhere) co_return Ended{.refused = co_await send_elsewhere(*server, head.status)};
   if (identity_.account) {
     gateway_.redirects_.learn({.key = redirect_key(), .route = route_->name, .server = server->address, .status = head.status}, io::now());
@@ -294,9 +296,8 @@ Task<GatewayRequest::Ended> GatewayRequest::redirect(const UpstreamAnswerHead& h
 // To the host of another route, which the client can reach as it reached this one.
 Task<Refused> GatewayRequest::send_elsewhere(const GatewayRoutes::Server& server, uint16_t status) {
   std::string_view authority = exchange_.authority();
-  size_t colon = authority.rfind(':');
-  std::string_view port = colon == std::string_view::npos ? std::string_view() : authority.substr(colon);
-  std::string location = fmt::format("https://{}{}{}", server.route->name, port, proto::canonical_path(target_->endpoint));
+  std::string_view port = authority.substr(std::min(port_of_authority(authority), authority.size()));
+  std::string location = fmt::format("https://{}{}{}", server.route->host, port, proto::canonical_path(target_->endpoint));
   proto::HeaderField field{status == 451 ? "x-ms-location" : "location", location};
   status_ = status;
   outcome_ = status < 400 ? GatewayOutcome::passed_ok : GatewayOutcome::passed_error;

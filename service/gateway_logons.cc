@@ -14,6 +14,7 @@ GatewayLogons::Subject::Subject(const PolicyQuestion& question)
     : tenant(question.tenant),
       point(question.point),
       account(question.account),
+      user_name(question.user_name),
       device(question.device),
       device_type(cut(question.device_type)),
       mail_client(cut(question.mail_client)) {}
@@ -22,6 +23,7 @@ PolicyQuestion GatewayLogons::Subject::question(WallTime now) const {
   return {.tenant = tenant,
           .point = point,
           .account = account,
+          .user_name = user_name,
           .device = device,
           .device_type = device_type,
           .mail_client = mail_client,

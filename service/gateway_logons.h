@@ -30,7 +30,7 @@ class GatewayLogons {
 
     std::string tenant;
     DecisionPoint point = DecisionPoint::activesync;
-    std::optional<store::StoredUserId> account;
+    std::optional<store::StoredUserId> account, user_name;
     std::optional<store::ComplianceKey> device;
     std::string device_type, mail_client;
   };

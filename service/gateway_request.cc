@@ -27,9 +27,7 @@ GatewayRequest::GatewayRequest(Gateway& gateway, HttpExchange& exchange)
 GatewayRequest::~GatewayRequest() {
   core_.metrics.lower(metric::gateway_requests_in_work, counted_);
   if (counted_parked_) core_.metrics.lower(metric::gateway_requests_parked);
-  if (!counted_account_) return;
-  auto count = gateway_.accounts_.find(account_id_);
-  if (--count->second == 0) gateway_.accounts_.erase(count);
+  if (place_ && --(*place_)->second == 0) gateway_.places_.erase(*place_);
 }
 
 Task<void> GatewayRequest::run() {
@@ -54,7 +52,8 @@ Task<void> GatewayRequest::run() {
 Refused GatewayRequest::check_head() {
   constexpr Refused (GatewayRequest::*kSteps[])() = {
       &GatewayRequest::find_route, &GatewayRequest::read_target,     &GatewayRequest::check_room, &GatewayRequest::check_content,
-      &GatewayRequest::identify,   &GatewayRequest::check_agreement, &GatewayRequest::ask_policy, &GatewayRequest::make_head};
+      &GatewayRequest::identify,   &GatewayRequest::check_agreement, &GatewayRequest::take_place, &GatewayRequest::ask_policy,
+      &GatewayRequest::make_head};
   for (auto step : kSteps) {
     if (Refused refused = (this->*step)()) return refused;
   }
@@ -102,15 +101,20 @@ Refused GatewayRequest::check_content() {
   return {};
 }
 
+// Counted by the credentials as they came: who claims to be somebody takes none of this user's places. Of bellhop's own
+// requests it is proven for whom they are, and one service account may log on for all. Applications that name no user are not
+// counted.
+Refused GatewayRequest::take_place() {
+  if (identity_.kind == GatewayLogonKind::none || account_id_.zero()) return {};
+  store::StoredUserId key = identity_.context ? account_id_ : store::StoredUserId::from(as_bytes(identity_.connection_key));
+  place_ = gateway_.places_.try_emplace(key, 0).first;
+  if (++(*place_)->second > routes_.config().requests_per_account_max) return refusal(GatewayOutcome::refused_busy);
+  return {};
+}
+
 Refused GatewayRequest::ask_policy() {
   // Without credentials Exchange gives nothing away: it asks for them, and the policy is asked when they come.
   if (identity_.kind == GatewayLogonKind::none) return {};
-  if (!account_id_.zero()) {
-    size_t& count = gateway_.accounts_[account_id_];
-    ++count;
-    counted_account_ = true;
-    if (count > routes_.config().requests_per_account_max) return refusal(GatewayOutcome::refused_busy);
-  }
   decision_ = decide(io::wall_now());
   core_.metrics.add(metric::policy_decisions, static_cast<PolicyVerdictLabel>(decision_.verdict));
   if (decision_.dry_run || decision_.dry_rule != kNoRule) {
@@ -121,8 +125,16 @@ Refused GatewayRequest::ask_policy() {
              field("reason", not_personal(name_of(decision_.reason))));
   }
   if (decision_.verdict == Verdict::unavailable) return refusal(GatewayOutcome::unavailable_policy);
-  if (!decision_.allowed()) return refusal(GatewayOutcome::blocked_policy);
+  if (!decision_.allowed()) {
+    note_rule();
+    return refusal(GatewayOutcome::blocked_policy);
+  }
   return {};
+}
+
+// The rules may be others when somebody looks at the trail.
+void GatewayRequest::note_rule() {
+  if (decision_.rule != kNoRule) rule_name_ = GatewayTrailEntry::Text<64>(gateway_.parts_.policy->rules().name(decision_.rule));
 }
 
 // What is asked of the policy; views into the request.
@@ -130,9 +142,11 @@ PolicyQuestion GatewayRequest::question(WallTime now) const {
   PolicyQuestion question{.tenant = route_->tenant,
                           .point = is_ews() ? DecisionPoint::ews : DecisionPoint::activesync,
                           .device = device_,
-                          .mail_client = user_agent(),
                           .now = now};
+  // bellhop's own User-Agent is not that of the device for which it asks.
+  if (!identity_.context) question.mail_client = user_agent();
   if (!account_id_.zero()) question.account = account_id_;
+  question.user_name = user_name_id_;
   if (query_) question.device_type = query_->device_type;
   if (exchange_.method() == proto::HttpMethod::options) {
     question.traffic = PolicyTraffic::options;
@@ -155,6 +169,7 @@ void GatewayRequest::reconsider(WallTime now) {
   PolicyDecision decision = decide(now);
   if (decision.verdict != Verdict::block) return;
   decision_ = decision;
+  note_rule();
   blocked_ = true;
   // A connection that may be logged on as this user is of no more use either.
   upstreams_->drop_idle(identity_.connection_key);
@@ -232,7 +247,7 @@ void GatewayRequest::note() {
   core_.ledger.count(outcome_);
   GatewayTrailEntry entry{.at = io::wall_now(), .outcome = outcome_, .endpoint = label(), .status = status_};
   entry.account = account_id_;
-  entry.rule = decision_.rule;
+  entry.rule = rule_name_;
   entry.reason = decision_.reason;
   entry.took = io::now() - began_;
   if (query_ && query_->has_device()) entry.device = query_->device;

@@ -56,7 +56,9 @@ class GatewayRequest : public ListLink {
   Refused read_certificate(Bytes certificate);
   Refused read_context(std::string_view authorization);
   Refused check_agreement();
+  Refused take_place();
   Refused ask_policy();
+  void note_rule();
   Refused make_head();
   PolicyQuestion question(WallTime now) const;
   PolicyDecision decide(WallTime now) const;
@@ -129,9 +131,11 @@ class GatewayRequest : public ListLink {
   std::optional<proto::ActiveSyncQuery> query_;
   GatewayIdentity identity_;
   store::StoredUserId account_id_;                        // zeros: not known
+  std::optional<store::StoredUserId> user_name_id_;       // where nobody knows the account's domain
   std::optional<store::ComplianceKey> device_;
   PolicyDecision decision_{.verdict = Verdict::allow};
-  bool counted_account_ = false;
+  GatewayTrailEntry::Text<64> rule_name_;                 // of the rule against it, as it was called then
+  std::optional<std::map<store::StoredUserId, size_t>::iterator> place_;  // of Gateway::places_
   proto::HeaderBlock head_;                               // of the request, as it is forwarded
   std::string operation_;                                 // of EWS
   bool impersonates_ = false;

@@ -14,12 +14,6 @@ using proto::ActiveSyncCommand;
 // Of a signed context, whose hash is checked before a byte goes on: bellhop's own requests are small.
 constexpr size_t kSignedBodyBytesMax = 256 * 1024;
 
-// MIME up to version 12.1 of the protocol.
-bool may_be_mime(ActiveSyncCommand command) {
-  return command == ActiveSyncCommand::send_mail || command == ActiveSyncCommand::smart_forward ||
-         command == ActiveSyncCommand::smart_reply;
-}
-
 }  // namespace
 
 // Reads what has to be looked at, and the whole of a small body, so that the request can be sent again.
@@ -56,7 +50,13 @@ Result<bool> GatewayRequest::take_piece(const Result<Bytes>& piece) {
 }
 
 Task<Refused> GatewayRequest::look_at_soap() {
+  // Nothing is held for a client before it has sent something.
+  if (!body_ended_) {
+    auto first = co_await read_piece();
+    if (!first) co_return refusal_of(first.error());
+  }
   std::unique_ptr<proto::EwsPeek> peek = gateway_.take_peek();
+  if (!peek) co_return refusal(GatewayOutcome::refused_busy);
   Refused refused = co_await read_operation(*peek);
   if (!refused) {
     operation_ = peek->operation();
@@ -68,21 +68,16 @@ Task<Refused> GatewayRequest::look_at_soap() {
 }
 
 Task<Refused> GatewayRequest::read_operation(proto::EwsPeek& peek) {
-  for (bool decided = false; !decided;) {
-    size_t seen = body_.size();
-    if (!body_ended_) {
-      auto more = co_await read_piece();
-      if (!more) co_return refusal_of(more.error());
-    }
-    if (body_ended_) {
-      Status finished = peek.finish();
-      if (!finished) co_return refusal_of(finished.error());
-      break;
-    }
+  for (size_t seen = 0; !body_ended_;) {
     auto state = peek.feed(body_.bytes().subspan(seen));
     if (!state) co_return refusal_of(state.error());
-    decided = *state == proto::PeekState::decided;
+    if (*state == proto::PeekState::decided) co_return Refused();
+    seen = body_.size();
+    auto more = co_await read_piece();
+    if (!more) co_return refusal_of(more.error());
   }
+  Status finished = peek.finish();
+  if (!finished) co_return refusal_of(finished.error());
   co_return Refused();
 }
 
@@ -90,6 +85,8 @@ Refused GatewayRequest::check_operation() {
   const GatewayClientClass& client = routes_.client_class(identity_.context.has_value(), identity_.account, user_agent());
   if (!client.operations.allows(operation_)) return refusal(GatewayOutcome::refused_operation);
   if (impersonates_ && !client.impersonation) return refusal(GatewayOutcome::refused_operation);
+  bool kept_out = user_name_id_ && !routes_.others_allow(client, *identity_.account, user_agent(), operation_, impersonates_);
+  if (kept_out) return refusal(GatewayOutcome::refused_operation);
   Status action = proto::check_soap_action(exchange_.headers(), operation_);
   if (!action) return refusal_of(action.error());
   return {};
@@ -99,7 +96,6 @@ Task<Refused> GatewayRequest::look_at_wbxml() {
   if (!query_->command) co_return Refused();  // OPTIONS
   ActiveSyncCommand command = *query_->command;
   parked_ = query_->may_hang();
-  if (may_be_mime(command)) co_return Refused();
   for (;;) {
     Bytes head = body_.bytes();
     auto fits = proto::check_wbxml_root(command, head.subspan(0, std::min(head.size(), proto::kWbxmlPeekBytesMax)), body_ended_);

@@ -13,8 +13,10 @@
 namespace bellhop::service {
 namespace {
 
-// Of a name without a domain, where the route has no default one: it may be anybody's.
-bool is_whole(const proto::Account& account) { return !account.text.ends_with('@'); }
+// May both be one account? A name without a domain, where the route has no default one, is that of a user in any.
+bool agree(const proto::Account& a, const proto::Account& b) {
+  return a == b || ((!a.whole() || !b.whole()) && a.user() == b.user());
+}
 
 }  // namespace
 
@@ -42,6 +44,9 @@ Refused GatewayRequest::identify() {
   }
   if (identity_.account) {
     account_id_ = core_.node.vault.user_id(route_->tenant, crypto::user_id_of_address(identity_.account->text));
+    if (!route_->accounts.is_certain(*identity_.account)) {
+      user_name_id_ = core_.node.vault.user_id(route_->tenant, user_name_hash(identity_.account->user()));
+    }
   }
   if (query_ && query_->has_device()) device_ = compliance_key(query_->device);
   return {};
@@ -79,7 +84,7 @@ Refused GatewayRequest::read_certificate(Bytes certificate) {
   }
   auto account = route_->accounts.parse(*user);
   if (!account) return refusal_of(proto::gateway_error(proto::GatewayError::account));
-  bool other = identity_.account && is_whole(*identity_.account) && *identity_.account != *account;
+  bool other = identity_.account && !agree(*identity_.account, *account);
   if (other) return refusal_of(proto::gateway_error(proto::GatewayError::contradiction));
   if (identity_.kind == GatewayLogonKind::none && endpoint_->config.logon == GatewayLogon::kerberos) {
     identity_.kind = GatewayLogonKind::certificate;
@@ -120,8 +125,7 @@ Refused GatewayRequest::check_agreement() {
   if (!query_ || query_->user.empty() || !identity_.account) return {};
   auto named = route_->accounts.parse_latin1_or_utf8(query_->user);
   if (!named) return refusal_of(proto::gateway_error(proto::GatewayError::account));
-  if (!is_whole(*named) || !is_whole(*identity_.account)) return {};
-  if (*named == *identity_.account) return {};
+  if (agree(*named, *identity_.account)) return {};
   return refusal_of(proto::gateway_error(proto::GatewayError::contradiction));
 }
 

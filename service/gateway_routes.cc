@@ -65,11 +65,16 @@ bool EwsOperationList::allows(std::string_view operation) const {
   return (groups_ >> group & 1) != 0 || std::ranges::find(names_, operation) != names_.end();
 }
 
+size_t port_of_authority(std::string_view authority) {
+  size_t colon = authority.rfind(':');
+  bool in_address = colon != std::string_view::npos && authority.find(']', colon) != std::string_view::npos;
+  return in_address ? std::string_view::npos : colon;
+}
+
 std::optional<std::string> canonical_host(std::string_view authority) {
   if (authority.size() > 300) return std::nullopt;
   std::string_view host = authority;
-  size_t colon = authority.rfind(':');
-  if (colon != std::string_view::npos && authority.find(']', colon) == std::string_view::npos) {
+  if (size_t colon = port_of_authority(authority); colon != std::string_view::npos) {
     std::string_view port = authority.substr(colon + 1);
     bool digits = port.size() <= 5 && std::ranges::all_of(port, [](char c) { return c >= '0' && c <= '9'; });
     if (!digits) return std::nullopt;
@@ -99,6 +104,7 @@ Status GatewayRoutes::fill_accounts(const GatewayRouteConfig& config, proto::Acc
     return added;
   };
   for (const GatewayDomainConfig& domain : config_.domains) {
+    BH_CHECKED(add(domain.name, domain.name));
     if (!domain.netbios.empty()) BH_CHECKED(add(domain.netbios, domain.name));
     for (const std::string& alias : domain.aliases) BH_CHECKED(add(alias, domain.name));
   }
@@ -122,6 +128,7 @@ Status GatewayRoutes::add_route(const Config& all, const GatewayRouteConfig& con
   }
   for (const std::string& host : config.hosts) {
     bool below = host.starts_with("*.");
+    if (!below && route->host.empty()) route->host = host;
     (below ? by_parent_ : by_host_)[below ? host.substr(2) : host] = route.get();
   }
   routes_.push_back(std::move(route));
@@ -197,6 +204,19 @@ const GatewayClientClass& GatewayRoutes::client_class(bool is_bellhop, const std
     if (named && matches_agent(one.user_agents, agent)) return one;
   }
   return clients_.back();
+}
+
+bool GatewayRoutes::others_allow(const GatewayClientClass& client, const proto::Account& account, std::string_view user_agent,
+                                 std::string_view operation, bool impersonates) const {
+  std::string agent = ascii_lower(user_agent);
+  for (const GatewayClientClass& one : clients_) {
+    if (&one == &client) break;
+    auto same_user = [&](std::string_view text) { return text.substr(0, text.rfind('@')) == account.user(); };
+    bool may_be = std::ranges::any_of(one.accounts, same_user) && matches_agent(one.user_agents, agent);
+    if (!may_be) continue;
+    if (!one.operations.allows(operation) || (impersonates && !one.impersonation)) return false;
+  }
+  return true;
 }
 
 }  // namespace bellhop::service

@@ -34,6 +34,7 @@ struct GatewayEndpoint {
 // One [[gateway.route]]. Immutable.
 struct GatewayRoute {
   std::string name;  // its first host: for log and trail, and what cookies and redirects are bound to
+  std::string host;  // the first that is no pattern, where clients can be sent to; empty: none
   std::string tenant;
   GatewayRedirects redirects = GatewayRedirects::follow;
   std::optional<GatewayEndpoint> ews, activesync;
@@ -68,6 +69,9 @@ struct GatewayClientClass {
 // is no host. The port does not matter: whoever reached us used ours.
 std::optional<std::string> canonical_host(std::string_view authority);
 
+// Where ":port" begins; npos: there is none. The colons of an IPv6 literal are none.
+size_t port_of_authority(std::string_view authority);
+
 // All of [gateway], made ready: files read, names canonical. Made once for each configuration, shared by all cores,
 // immutable.
 class GatewayRoutes {
@@ -93,6 +97,10 @@ class GatewayRoutes {
   // The first class that fits; who fits in none has the default.
   const GatewayClientClass& client_class(bool is_bellhop, const std::optional<proto::Account>& account,
                                          std::string_view user_agent) const;
+  // Where nobody knows the domain of the account (AccountNames::is_certain()): do the classes before `client`, which name its
+  // user in a domain, allow as much?
+  bool others_allow(const GatewayClientClass& client, const proto::Account& account, std::string_view user_agent,
+                    std::string_view operation, bool impersonates) const;
   const GatewayConfig& config() const { return config_; }
 
  private:

@@ -34,7 +34,7 @@ struct GatewayTrailEntry {
   GatewayOutcome outcome = GatewayOutcome::passed_ok;
   GatewayEndpointLabel endpoint = GatewayEndpointLabel::none;
   uint16_t status = 0;                     // that the client got; 0: none
-  RuleId rule = kNoRule;                   // of the policy, where one decided
+  Text<64> rule;                           // of the policy, where one was against it
   PolicyReason reason = PolicyReason::off;
   store::StoredUserId account;             // zeros: not known
   std::optional<proto::DeviceKey> device;  // of an ActiveSync query

@@ -68,11 +68,10 @@ GatewayUpstreamState GatewayUpstream::state(Instant now) const {
 void GatewayUpstream::note(CircuitBreaker::Change change) {
   if (change == CircuitBreaker::Change::none) return;
   bool opened = change == CircuitBreaker::Change::opened;
-  if (opened) {
-    core_.metrics.raise(metric::gateway_breakers_open);
-  } else {
-    core_.metrics.lower(metric::gateway_breakers_open);
-  }
+  // A probe that fails opens what was open.
+  bool counted = std::exchange(counted_open_, opened);
+  if (opened && !counted) core_.metrics.raise(metric::gateway_breakers_open);
+  if (!opened && counted) core_.metrics.lower(metric::gateway_breakers_open);
   std::string server = to_text(server_);
   if (opened) {
     log_line(core_.log, LogLevel::warning, "gateway_breaker_opened", field("server", not_personal(server)),
@@ -81,6 +80,23 @@ void GatewayUpstream::note(CircuitBreaker::Change change) {
     log_line(core_.log, LogLevel::info, "gateway_breaker_closed", field("server", not_personal(server)));
   }
 }
+
+void GatewayUpstream::forget_breaker() {
+  if (std::exchange(counted_open_, false)) core_.metrics.lower(metric::gateway_breakers_open);
+}
+
+// One of them is always left to requests that Exchange answers at once.
+size_t GatewayUpstream::parked_max() const {
+  size_t all = pool_.options().connections_max;
+  return all == 1 ? 1 : all - std::max<size_t>(1, all / 4);
+}
+
+GatewayUpstream::Parking::Parking(GatewayUpstream& upstream, bool parks)
+    : upstream_(upstream), admitted_(!parks || upstream.parked_ < upstream.parked_max()), counted_(parks && admitted_) {
+  upstream_.parked_ += counted_;
+}
+
+GatewayUpstream::Parking::~Parking() { upstream_.parked_ -= counted_; }
 
 GatewayUpstream::Attempt::Attempt(GatewayUpstream& upstream)
     : upstream_(upstream), admitted_(upstream.breaker_.admit(io::now())) {
@@ -128,7 +144,7 @@ void GatewayUpstreams::drop_idle(std::string_view connection_key) {
 // A breaker that was open is forgotten with its upstream.
 Task<void> GatewayUpstreams::close() {
   for (const auto& [key, upstream] : upstreams_) {
-    if (upstream->state(io::now()).breaker != CircuitBreaker::State::closed) core_.metrics.lower(metric::gateway_breakers_open);
+    upstream->forget_breaker();
     co_await upstream->pool().close();
   }
   upstreams_.clear();

@@ -40,6 +40,24 @@ class GatewayUpstream {
   UpstreamPool& pool() { return pool_; }
   const TlsIdentity* identity() const { return identity_ ? &*identity_ : nullptr; }
   GatewayUpstreamState state(Instant now) const;
+  // Its breaker is counted as open no longer.
+  void forget_breaker();
+
+  // The place of one long poll among the connections, of which such requests may hold three quarters: they stay for up to an
+  // hour, and others wait for the rest. Requests of other kinds are always admitted.
+  class Parking {
+   public:
+    Parking(GatewayUpstream& upstream, bool parks);
+    Parking(const Parking&) = delete;
+    Parking& operator=(const Parking&) = delete;
+    ~Parking();
+
+    bool admitted() const { return admitted_; }
+
+   private:
+    GatewayUpstream& upstream_;
+    const bool admitted_, counted_;
+  };
 
   // One request that the breaker let through; ends with exactly one verdict about the server.
   class Attempt {
@@ -62,6 +80,7 @@ class GatewayUpstream {
 
  private:
   void note(CircuitBreaker::Change change);
+  size_t parked_max() const;
 
   const GatewayRoute& route_;
   const GatewayEndpoint& endpoint_;
@@ -71,6 +90,8 @@ class GatewayUpstream {
   std::optional<TlsIdentity> identity_;
   UpstreamPool pool_;
   CircuitBreaker breaker_;
+  bool counted_open_ = false;  // in bellhop_gateway_breakers_open
+  size_t parked_ = 0;
   uint64_t requests_ = 0, failures_ = 0;
   Error last_error_;
   WallTime last_failure_{};

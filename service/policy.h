@@ -25,6 +25,8 @@ struct PolicyQuestion {
   DecisionPoint point = DecisionPoint::push;
   PolicyTraffic traffic = PolicyTraffic::ordinary;
   std::optional<store::StoredUserId> account;   // Compliance::account(); absent: not known
+  // user_name_hash() of the account where nobody knows its domain: it may be this user of any domain.
+  std::optional<store::StoredUserId> user_name = {};
   std::optional<store::ComplianceKey> device;   // compliance_key(); absent: the request names none
   std::string_view device_type;                 // as the request says; empty: as on record
   std::string_view mail_client;                 // likewise: User-Agent

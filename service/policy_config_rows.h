@@ -53,7 +53,7 @@ inline constexpr KeyRow kPolicyRuleKeys[] = {
         "Condition: the mail client, as the request's User-Agent or else the data names it. In lists of texts `*` stands for any "
         "characters, letter case does not count, and `!` before an item excludes: a list of such items alone matches all others."),
     list<&PolicyRuleConfig::users>("users", refuse_user_pattern, "[\"ceo@example.com\"]",
-        "Condition: the account, whole addresses in lower case; `!` excludes. No `*`: addresses are known by their hashes."),
+        "Condition: the account, whole addresses in lower case; `!` excludes. At the gateway the aliases of [[gateway.domain]] count as their domain. No `*`: addresses are known by their hashes."),
     list<&PolicyRuleConfig::device_types>("device_types", refuse_text_pattern, "[\"iPhone\", \"iPad\"]",
         "Condition: the device type, as the ActiveSync request or else the data names it."),
     list<&PolicyRuleConfig::models>("models", refuse_text_pattern, "[\"SM-G9*\"]", "Condition: the model."),

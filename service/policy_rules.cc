@@ -5,6 +5,7 @@
 
 #include "core/base/check.h"
 #include "crypto/record.h"
+#include "proto/account.h"
 #include "service/policy.h"
 #include "service/policy_config_rules.h"
 #include "service/vault.h"
@@ -72,7 +73,7 @@ std::optional<uint64_t> next_number(std::string_view& text) {
 }
 
 PolicyRule make_rule(const PolicyRuleConfig& config, const std::vector<std::string>& all_tenants,
-                     const Vault& vault) {
+                     const proto::AccountNames& names, const Vault& vault) {
   PolicyRule rule{.name = config.name,
                   .blocks = config.verdict == RuleVerdict::block,
                   .unknown_counts = config.on_unknown == config.verdict,
@@ -89,7 +90,9 @@ PolicyRule make_rule(const PolicyRuleConfig& config, const std::vector<std::stri
                   .os = TextMatch(config.os),
                   .os_version_below = config.os_version_below,
                   .users = {},
-                  .users_excluded = {}};
+                  .users_excluded = {},
+                  .user_names = {},
+                  .user_names_excluded = {}};
   if (!config.points.empty()) {
     rule.points = 0;
     for (size_t i = 0; i < kDecisionPoints; ++i) {
@@ -101,10 +104,25 @@ PolicyRule make_rule(const PolicyRuleConfig& config, const std::vector<std::stri
     for (std::string_view user : config.users) {
       bool excludes = user.starts_with('!');
       if (excludes) user.remove_prefix(1);
-      (excludes ? rule.users_excluded : rule.users).insert(vault.user_id(tenant, crypto::user_id_of_address(user)));
+      auto& users = excludes ? rule.users_excluded : rule.users;
+      users.insert(vault.user_id(tenant, crypto::user_id_of_address(user)));
+      auto account = names.parse(user);
+      if (!account) continue;
+      users.insert(vault.user_id(tenant, crypto::user_id_of_address(account->text)));
+      (excludes ? rule.user_names_excluded : rule.user_names).insert(vault.user_id(tenant, user_name_hash(account->user())));
     }
   }
   return rule;
+}
+
+// The gateway's accounts have the domain that an alias stands for; elsewhere they are as bellhop was told.
+proto::AccountNames account_names(const Config& config) {
+  proto::AccountNames names;
+  for (const GatewayDomainConfig& domain : config.gateway.domains) {
+    if (!domain.netbios.empty()) (void)names.add_domain_alias(domain.netbios, domain.name);
+    for (const std::string& alias : domain.aliases) (void)names.add_domain_alias(alias, domain.name);
+  }
+  return names;
 }
 
 }  // namespace
@@ -143,6 +161,8 @@ RuleMatch TextMatch::match(std::string_view text) const {
   return included ? RuleMatch::yes : RuleMatch::no;
 }
 
+crypto::Digest user_name_hash(std::string_view name) { return crypto::user_id_of_address(std::string(name) + "@"); }
+
 RuleMatch version_below(std::string_view version, std::string_view bound) {
   std::optional<uint64_t> ours = next_number(version), theirs = next_number(bound);
   if (!ours || !theirs) return RuleMatch::unknown;
@@ -177,12 +197,7 @@ RuleMatch PolicyRule::match(const PolicyQuestion& question, const DeviceFacts* f
     }
   }
   if (!users.empty() || !users_excluded.empty()) {
-    if (!question.account) {
-      also(RuleMatch::unknown);
-    } else {
-      bool named = (users.empty() || users.contains(*question.account)) && !users_excluded.contains(*question.account);
-      also(named ? RuleMatch::yes : RuleMatch::no);
-    }
+    also(match_user(question));
   }
   if (!mail_clients.empty()) also(mail_clients.match(first_of(question.mail_client, known.mail_client)));
   if (!device_types.empty()) also(device_types.match(first_of(question.device_type, known.device_type)));
@@ -190,6 +205,18 @@ RuleMatch PolicyRule::match(const PolicyQuestion& question, const DeviceFacts* f
   if (!os.empty()) also(os.match(known.os));
   if (!os_version_below.empty()) also(version_below(known.os_version, os_version_below));
   return all;
+}
+
+RuleMatch PolicyRule::match_user(const PolicyQuestion& question) const {
+  if (!question.account) return RuleMatch::unknown;
+  auto named = [&](const auto& accounts, const auto& names) {
+    if (accounts.contains(*question.account)) return RuleMatch::yes;
+    return question.user_name && names.contains(*question.user_name) ? RuleMatch::unknown : RuleMatch::no;
+  };
+  RuleMatch in = users.empty() ? RuleMatch::yes : named(users, user_names);
+  RuleMatch out = named(users_excluded, user_names_excluded);
+  if (out == RuleMatch::yes) return RuleMatch::no;
+  return out == RuleMatch::unknown ? std::min(in, out) : in;
 }
 
 std::shared_ptr<const PolicyRules> PolicyRules::make(const Config& config, const Vault& vault) {
@@ -201,7 +228,8 @@ std::shared_ptr<const PolicyRules> PolicyRules::make(const Config& config, const
   rules->unknown_devices_blocked = policy.unknown_devices == RuleVerdict::block;
   rules->default_blocks = policy.known_devices == RuleVerdict::block;
   std::vector<std::string> tenants = policy_tenants(config);
-  for (const PolicyRuleConfig& rule : policy.rules) rules->rules.push_back(make_rule(rule, tenants, vault));
+  const proto::AccountNames names = account_names(config);
+  for (const PolicyRuleConfig& rule : policy.rules) rules->rules.push_back(make_rule(rule, tenants, names, vault));
   return rules;
 }
 

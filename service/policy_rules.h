@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "crypto/hash.h"
 #include "service/compliance_table.h"
 #include "service/config.h"
 
@@ -61,10 +62,14 @@ struct PolicyRule {
   std::string os_version_below;
   std::unordered_set<store::StoredUserId> users;  // of all the rule's tenants
   std::unordered_set<store::StoredUserId> users_excluded;
+  std::unordered_set<store::StoredUserId> user_names, user_names_excluded;  // the same without their domains
 
   // `facts`: null for a device of which nothing is known.
   RuleMatch match(const PolicyQuestion& question, const DeviceFacts* facts) const;
   bool applies(const PolicyQuestion& question) const;
+
+ private:
+  RuleMatch match_user(const PolicyQuestion& question) const;
 };
 
 // [policy] made ready; immutable.
@@ -80,6 +85,9 @@ struct PolicyRules {
   static std::shared_ptr<const PolicyRules> make(const Config& config, const Vault& vault);
   std::string_view name(RuleId rule) const;  // empty for kNoRule
 };
+
+// Of a user's name in no domain.
+crypto::Digest user_name_hash(std::string_view name);
 
 // "17.9" is below "17.10": what stands between dots is compared as numbers. Unknown where `version` does not begin with one.
 RuleMatch version_below(std::string_view version, std::string_view bound);

@@ -80,6 +80,19 @@ TEST(CircuitBreaker, AProbeWithoutVerdictMakesRoomForTheNext) {
   EXPECT_EQ(breaker.succeeded(), Change::closed);
 }
 
+TEST(CircuitBreaker, AProbeThatTakesLongKeepsNobodyAway) {
+  CircuitBreaker breaker(100, 1, 10s);
+  EXPECT_EQ(fail_once(breaker), Change::opened);
+  Instant later = kStart + 10s;
+  ASSERT_TRUE(breaker.admit(later));
+  EXPECT_FALSE(breaker.admit(later + 9s));
+  ASSERT_TRUE(breaker.admit(later + 10s));
+  EXPECT_FALSE(breaker.admit(later + 10s));
+  EXPECT_EQ(breaker.succeeded(), Change::closed);
+  EXPECT_EQ(breaker.succeeded(), Change::none);  // of the first one
+  EXPECT_TRUE(breaker.admit(later + 10s));
+}
+
 TEST(CircuitBreaker, LateResultsFromBeforeItOpenedChangeNothing) {
   CircuitBreaker breaker(100, 1, 10s);
   ASSERT_TRUE(breaker.admit(kStart));

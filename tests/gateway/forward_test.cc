@@ -364,5 +364,130 @@ Task<void> stops(Scene& scene) {
 }
 TEST_P(GatewayForwardOver, HandsBackWhatADrainCannotWaitFor) { Scene::run(stops, {.wire = GetParam()}); }
 
+// ---- Long polls ----
+
+Task<void> ping_as_probe(Scene& scene) {
+  Event release;
+  std::string anna = basic("anna@example.com"), bob = basic("bob@example.com"), ping = wbxml(ActiveSyncCommand::ping),
+              sync = wbxml(ActiveSyncCommand::folder_sync);
+  std::string ping_at = activesync_target("Ping", "anna@example.com", "ABC123"), sync_at = activesync_target("FolderSync", "bob@example.com", "DEF1");
+  auto open_for = [&] { return scene.gateway->upstreams().at(0).open_for; };
+  scene.exchange.respond = [](const Seen&) { return Reply{.hang_up = true}; };
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ((co_await scene.ask(activesync(bob, sync_at, sync))).status, 502);
+    EXPECT_EQ(scene.metrics.value(metric::gateway_breakers_open), 1u);
+    EXPECT_TRUE(co_await sleep_for(open_for()));
+  }
+  scene.exchange.respond = [&](const Seen& seen) {
+    return seen.target.find("Ping") != std::string::npos ? Reply{.hold = &release} : Reply{.body = "fine"};
+  };
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = activesync(anna, ping_at, ping);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await scene.until_seen(4));
+  EXPECT_EQ(scene.gateway->upstreams().at(0).breaker, CircuitBreaker::State::probing);
+  EXPECT_TRUE(co_await sleep_for(500ms));
+  EXPECT_EQ((co_await scene.ask(activesync(bob, sync_at, sync))).status, 200);
+  EXPECT_EQ(scene.metrics.value(metric::gateway_breakers_open), 0u);
+  release.set();
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  co_await peer->close();
+  co_await scene.until_idle();
+}
+TEST(GatewayForward, APingThatProbesKeepsNobodyAway) {
+  Scene::run(ping_as_probe, {.configure = [](Config& config, const Scene&) {
+               GatewayEndpointConfig& endpoint = config.gateway.routes[0].activesync;
+               endpoint.breaker_window_requests = 1;
+               endpoint.breaker_open_ms = 500;
+             }});
+}
+
+Task<void> many_pings(Scene& scene) {
+  Event release;
+  std::string anna = basic("anna@example.com"), ping = wbxml(ActiveSyncCommand::ping), sync = wbxml(ActiveSyncCommand::folder_sync);
+  std::string ping_at = activesync_target("Ping", "anna@example.com", "ABC123"), sync_at = activesync_target("FolderSync", "anna@example.com", "ABC123");
+  scene.exchange.respond = [&](const Seen& seen) {
+    return seen.target.find("Ping") != std::string::npos ? Reply{.hold = &release} : Reply{.body = "fine"};
+  };
+  std::vector<std::unique_ptr<Peer>> peers;
+  for (size_t i = 1; i <= 3; ++i) {
+    auto peer = co_await scene.open();
+    CO_ASSERT(peer);
+    Ask ask = activesync(anna, ping_at, ping);
+    EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+    EXPECT_TRUE(co_await scene.until_seen(i));
+    peers.push_back(std::move(peer));
+  }
+  Peer::Answer refused = co_await scene.ask(activesync(anna, ping_at, ping));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_THAT(refused.fields, HasSubstr("retry-after: 30"));
+  EXPECT_EQ((co_await scene.ask(activesync(anna, sync_at, sync))).status, 200);
+  release.set();
+  for (auto& peer : peers) EXPECT_TRUE(co_await peer->read_answers(1));
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::refused_busy), 1u);
+  EXPECT_EQ((co_await scene.ask(activesync(anna, ping_at, ping))).status, 200);
+  for (auto& peer : peers) co_await peer->close();
+}
+TEST(GatewayForward, LongPollsLeaveConnectionsToOthers) {
+  Scene::run(many_pings, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].activesync.connections_max = 4; }});
+}
+
+// ---- Redirects between routes ----
+
+Task<void> rewrites_to_host(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::sync);
+  std::string target = activesync_target("Sync", "anna@example.com", "ABC123");
+  redirect_once(scene, 451, scene.second() + "/Microsoft-Server-ActiveSync");
+  Peer::Answer answer = co_await scene.ask(activesync(authorization, target, body));
+  EXPECT_EQ(answer.status, 451);
+  EXPECT_THAT(answer.fields, HasSubstr("x-ms-location: https://mail2.example.com/microsoft-server-activesync"));
+  // The colons of an address are no port.
+  std::string by_address = co_await scene.raw(
+      fmt::format("POST {} HTTP/1.1\r\nHost: [::1]\r\nMS-ASProtocolVersion: 14.1\r\nContent-Type: application/vnd.ms-sync.wbxml\r\n"
+                  "Authorization: {}\r\nContent-Length: {}\r\n\r\n{}", target, authorization, body.size(), body));
+  EXPECT_THAT(by_address, HasSubstr("https://mail2.example.com/Microsoft-Server-ActiveSync"));
+  // A pattern is no host.
+  scene.reload([](Config& config) { config.gateway.routes[1].hosts = {"*.site2.example.com"}; });
+  EXPECT_EQ((co_await scene.ask(activesync(authorization, target, body))).body, "at the second");
+}
+TEST(GatewayForward, RewritesARedirectToAHostNotToAPattern) {
+  Scene::run(rewrites_to_host, {.configure = [](Config& config, const Scene& scene) {
+               GatewayRouteConfig other = config.gateway.routes[0];
+               config.gateway.routes[0].hosts.push_back("::1");
+               config.gateway.routes[0].redirects = GatewayRedirects::rewrite;
+               other.hosts = {"*.site2.example.com", "mail2.example.com"};
+               other.activesync.upstream = scene.second();
+               config.gateway.routes.push_back(other);
+             }});
+}
+
+Task<void> logs_on_elsewhere(Scene& scene) {
+  std::string target = activesync_target("Sync", "anna", "ABC123"), body = wbxml(ActiveSyncCommand::sync);
+  redirect_once(scene, 451, scene.second() + "/Microsoft-Server-ActiveSync");
+  std::string answer = co_await scene.raw_as(
+      "anna@example.com",
+      fmt::format("POST {} HTTP/1.1\r\nHost: x.example.com\r\nMS-ASProtocolVersion: 14.1\r\nContent-Type: application/vnd.ms-sync.wbxml\r\n"
+                  "Content-Length: {}\r\n\r\n{}", target, body.size(), body));
+  EXPECT_THAT(answer, testing::StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(scene.authenticator.services, testing::ElementsAre("HTTP/first", "HTTP/second"));
+}
+TEST(GatewayForward, LogsOnAsTheServerIsCalledThatARedirectLedTo) {
+  Scene::run(logs_on_elsewhere, {.wire = Wire::http1_tls,
+                                 .configure =
+                                     [](Config& config, const Scene& scene) {
+                                       GatewayEndpointConfig& first = config.gateway.routes[0].activesync;
+                                       first.logon = GatewayLogon::kerberos;
+                                       first.service_principal = "HTTP/first";
+                                       GatewayRouteConfig other = config.gateway.routes[0];
+                                       other.hosts = {"y.example.com"};
+                                       other.activesync.upstream = scene.second();
+                                       other.activesync.service_principal = "HTTP/second";
+                                       config.gateway.routes.push_back(other);
+                                     },
+                                 .client_auth = TlsClientAuth::optional});
+}
+
 }  // namespace
 }  // namespace bellhop::service::gateway_test

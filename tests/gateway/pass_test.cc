@@ -289,5 +289,22 @@ Task<void> trail(Scene& scene) {
 }
 TEST(Gateway, RemembersRequestsWithoutNamingAnybody) { Scene::run(trail); }
 
+Task<void> mails(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), other = wbxml(ActiveSyncCommand::sync);
+  std::string mime = "MIME-Version: 1.0\r\nFrom: anna@example.com\r\nTo: bob@example.com\r\nSubject: hello\r\n\r\nhello\r\n";
+  for (auto [name, command] : {std::pair("SendMail", ActiveSyncCommand::send_mail), {"SmartForward", ActiveSyncCommand::smart_forward},
+                               {"SmartReply", ActiveSyncCommand::smart_reply}}) {
+    std::string target = activesync_target(name, "anna@example.com", "ABC123"), own = wbxml(command);
+    EXPECT_EQ((co_await scene.ask(activesync(authorization, target, own))).status, 200) << name;
+    EXPECT_EQ((co_await scene.ask(activesync(authorization, target, other))).status, 400) << name;
+    Ask ask{.method = "POST", .target = target, .body = mime,
+            .fields = {{"MS-ASProtocolVersion", "12.1"}, {"Content-Type", "message/rfc822"}, {"Authorization", authorization}}};
+    EXPECT_EQ((co_await scene.ask(ask)).status, 200) << name;
+    EXPECT_EQ(scene.exchange.seen.back()->body, mime);
+  }
+  EXPECT_EQ(scene.exchange.seen.size(), 6u);
+}
+TEST_P(GatewayOver, TakesAMailAsMimeOrWithTheRootOfItsCommand) { run(mails); }
+
 }  // namespace
 }  // namespace bellhop::service::gateway_test

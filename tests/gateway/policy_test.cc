@@ -303,5 +303,141 @@ TEST(GatewayPolicy, OneAccountCannotTakeAllPlaces) {
   Scene::run(per_account, {.configure = [](Config& config, const Scene&) { config.gateway.requests_per_account_max = 2; }});
 }
 
+Task<void> places(Scene& scene) {
+  std::vector<std::unique_ptr<Peer>> peers;
+  std::string wrong = basic("anna@example.com", "guessed"), right = basic("anna@example.com"), body = soap("GetItem");
+  for (size_t i = 1; i <= 2; ++i) {
+    auto peer = co_await scene.open();
+    CO_ASSERT(peer);
+    EXPECT_TRUE(co_await peer->send(fmt::format("POST {} HTTP/1.1\r\nHost: x.example.com\r\nContent-Type: text/xml\r\n"
+                                                "Authorization: {}\r\nContent-Length: 1000000\r\n\r\n<", kEws, wrong)));
+    while (scene.gateway->requests_in_work() < i) co_await yield_now();
+    peers.push_back(std::move(peer));
+  }
+  EXPECT_EQ((co_await scene.ask(ews(wrong, body))).status, 503);
+  EXPECT_EQ((co_await scene.ask(ews(right, body))).status, 200);
+  for (auto& peer : peers) co_await peer->close();
+  co_await scene.until_idle();
+}
+TEST(GatewayPolicy, WrongPasswordsTakeNoPlacesOfTheAccount) {
+  Scene::run(places, {.configure = [](Config& config, const Scene&) { config.gateway.requests_per_account_max = 2; }});
+}
+
+// ---- Names ----
+
+PolicyRuleConfig block_users(std::vector<std::string> users) { return {.name = "left", .users = std::move(users)}; }
+
+Task<void> names_blocked(Scene& scene) {
+  std::string body = soap("GetItem");
+  auto status = [&](std::string_view user) -> Task<int> {
+    std::string who = basic(user);
+    Peer::Answer answer = co_await scene.ask(ews(who, body));
+    co_return answer.status;
+  };
+  // A domain that nobody configured may be another name of one that a rule names; a user whom no rule names is not meant.
+  for (std::string_view user : {"left@example.com", "EXAMPLE\\left", "left@example.net", "CORP\\left", "left@corp.local", "left",
+                                "gone@example.org", "gone@example.com", "alias@example.com", "\\left"}) {
+    EXPECT_EQ(co_await status(user), user == "gone@example.com" ? 200 : 403) << user;
+  }
+  for (std::string_view user : {"bob@example.com", "CORP\\bob", "bob@corp.local", "bob"}) EXPECT_EQ(co_await status(user), 200) << user;
+  EXPECT_EQ(co_await status("EXAMPLE/left"), 400);
+  // The trail tells of the rule as it was called.
+  scene.reload_policy([](Config& config) { config.policy.rules.clear(); });
+  auto blocked = scene.gateway->trail().of_outcome(GatewayOutcome::blocked_policy);
+  CO_ASSERT(!blocked.empty());
+  EXPECT_EQ(blocked[0].rule.view(), "left");
+}
+SceneOptions with_names(bool default_domain) {
+  return {.configure =
+              [default_domain](Config& config, const Scene&) {
+                config.policy.unknown_devices = RuleVerdict::allow;
+                config.policy.rules = {block_users({"left@example.com", "gone@example.org", "alias@example.net"})};
+                if (!default_domain) config.gateway.routes[0].default_domain.clear();
+              },
+          .policy = true};
+}
+TEST(GatewayPolicy, ARuleAboutAUserKnowsEachSpelling) {
+  Scene::run(names_blocked, with_names(true));
+  Scene::run(names_blocked, with_names(false));
+}
+
+Task<void> all_but(Scene& scene) {
+  std::string body = soap("GetItem");
+  for (auto [user, status] : {std::pair("chief@example.com", 200), {"CORP\\chief", 403}, {"bob@example.com", 403}, {"CORP\\bob", 403}}) {
+    std::string who = basic(user);
+    EXPECT_EQ((co_await scene.ask(ews(who, body))).status, status) << user;
+  }
+}
+TEST(GatewayPolicy, AnExceptionIsForTheWholeNameOnly) {
+  Scene::run(all_but, {.configure =
+                           [](Config& config, const Scene&) {
+                             config.policy.unknown_devices = RuleVerdict::allow;
+                             config.policy.rules = {block_users({"!chief@example.com"})};
+                           },
+                       .policy = true});
+}
+
+Task<void> narrow_class(Scene& scene) {
+  std::string send = soap("SendItem"), read = soap("GetItem");
+  for (std::string_view user : {"left@example.com", "CORP\\left", "left@corp.local"}) {
+    std::string who = basic(user);
+    EXPECT_EQ((co_await scene.ask(ews(who, send))).status, 403) << user;
+    EXPECT_EQ((co_await scene.ask(ews(who, read))).status, 200) << user;
+  }
+  std::string bob = basic("CORP\\bob");
+  EXPECT_EQ((co_await scene.ask(ews(bob, send))).status, 200);
+}
+TEST(GatewayPolicy, ANarrowClassHoldsItsUserWhateverTheDomain) {
+  Scene::run(narrow_class, {.configure = [](Config& config, const Scene&) {
+               config.gateway.clients = {{.name = "narrow", .accounts = {"left@example.com"}, .operations = {"read"}}};
+             }});
+}
+
+Task<void> bare_names(Scene& scene) {
+  co_await scene.allow("ABC123", "anna@example.com");
+  std::string body = wbxml(ActiveSyncCommand::sync);
+  auto ask = [&](std::string_view user, std::string_view named) -> Task<std::string> {
+    std::string target = activesync_target("Sync", named, "ABC123");
+    co_return co_await scene.raw_as(
+        "anna@example.com",
+        fmt::format("POST {} HTTP/1.1\r\nHost: x.example.com\r\nMS-ASProtocolVersion: 14.1\r\nContent-Type: application/vnd.ms-sync.wbxml\r\n"
+                    "Authorization: {}\r\nContent-Length: {}\r\n\r\n{}", target, basic(user), body.size(), body));
+  };
+  EXPECT_THAT(co_await ask("anna@example.com", "anna"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(co_await ask("anna", "anna@example.com"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(co_await ask("bob", "anna"), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(co_await ask("anna", "bob"), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(co_await ask("bob@example.com", "anna"), StartsWith("HTTP/1.1 400"));
+  EXPECT_EQ(scene.exchange.seen.size(), 2u);
+}
+TEST(GatewayPolicy, ANameWithoutADomainMustAgreeAsFarAsItGoes) {
+  Scene::run(bare_names, {.wire = Wire::http1_tls,
+                          .configure = [](Config& config, const Scene&) { config.gateway.routes[0].default_domain.clear(); },
+                          .policy = true,
+                          .client_auth = TlsClientAuth::optional});
+}
+
+Task<void> own_user_agent(Scene& scene) {
+  co_await scene.allow("phone-1", "anna@example.com");
+  std::string body = soap("GetItem"), authorization = basic("EXAMPLE\\anna");
+  crypto::GatewayContext context{.tenant = std::string(kTenant), .user = "anna@example.com", .devices = {"phone-1"},
+                                 .source_device = "phone-1", .issued_at = io::wall_now(), .body_hash = crypto::sha256(body)};
+  auto signature = scene.keys->contexts.sign(context, {.method = "POST", .target = kEws, .authorization = authorization});
+  CO_ASSERT(signature);
+  Ask ask = ews(authorization, body);
+  ask.fields.emplace_back("User-Agent", "bellhop/1");
+  EXPECT_EQ((co_await scene.ask(ask)).status, 403);
+  ask.fields.emplace_back(crypto::kGatewayContextField, *signature);
+  EXPECT_EQ((co_await scene.ask(ask)).status, 200);
+}
+TEST(GatewayPolicy, BellhopsOwnUserAgentIsNotTheDevices) {
+  Scene::run(own_user_agent, {.configure =
+                                  [](Config& config, const Scene&) {
+                                    config.policy.unknown_devices = RuleVerdict::allow;
+                                    config.policy.rules = {{.name = "boxer", .on_unknown = RuleVerdict::allow, .mail_clients = {"!Boxer*"}}};
+                                  },
+                              .policy = true});
+}
+
 }  // namespace
 }  // namespace bellhop::service::gateway_test

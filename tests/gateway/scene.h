@@ -80,7 +80,7 @@ class FakeAuthenticator final : public UpstreamAuthenticator {
   int made = 0;
   std::vector<std::string> forgotten;
   std::optional<Error> failure;
-  std::vector<std::string> users;
+  std::vector<std::string> users, services;
   Task<Result<crypto::Secret>> authorization(const GatewayIdentity& identity, const GatewayEndpoint& endpoint,
                                              const HostPort& server, Bytes server_certificate) override;
   void forget(std::string_view user) override { forgotten.emplace_back(user); }

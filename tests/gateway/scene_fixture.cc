@@ -114,12 +114,13 @@ Task<void> FakeExchange::serve(HttpExchange& exchange, Seen& request) {
 
 // ---- Seams ----
 
-Task<Result<crypto::Secret>> FakeAuthenticator::authorization(const GatewayIdentity& identity, const GatewayEndpoint&,
+Task<Result<crypto::Secret>> FakeAuthenticator::authorization(const GatewayIdentity& identity, const GatewayEndpoint& endpoint,
                                                               const HostPort&, Bytes server_certificate) {
   EXPECT_FALSE(server_certificate.empty());
   EXPECT_TRUE(identity.proven);
   if (failure) co_return fail(*failure);
   users.push_back(identity.user);
+  services.push_back(endpoint.config.service_principal);
   co_return crypto::Secret::copy_of(fmt::format("Negotiate token{}", ++made));
 }
 
@@ -365,6 +366,9 @@ std::string wbxml(proto::ActiveSyncCommand command, size_t more) {
     case proto::ActiveSyncCommand::ping: root = std::string("\x00\x0d\x45", 3); break;
     case proto::ActiveSyncCommand::provision: root = std::string("\x00\x0e\x45", 3); break;
     case proto::ActiveSyncCommand::folder_sync: root = std::string("\x00\x07\x56", 3); break;
+    case proto::ActiveSyncCommand::send_mail: root = std::string("\x00\x15\x45", 3); break;
+    case proto::ActiveSyncCommand::smart_forward: root = std::string("\x00\x15\x46", 3); break;
+    case proto::ActiveSyncCommand::smart_reply: root = std::string("\x00\x15\x47", 3); break;
     default: ADD_FAILURE() << "no such root here";
   }
   return std::string("\x03\x01\x6a\x00", 4) + root + std::string(more, '\x01') + "\x01";

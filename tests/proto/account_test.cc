@@ -60,6 +60,8 @@ TEST(AccountNames, RefusesWhatNamesNoAccount) {
                                   "a@b."s,
                                   "a@b..c"s,
                                   "a@b/c"s,
+                                  "CORP/a"s,
+                                  "corp/a@b"s,
                                   std::string(Account::kBytesMax, 'a') + "@b"})
     EXPECT_EQ(canonical(made, name), "none") << name;
 }
@@ -94,6 +96,18 @@ TEST(AccountNames, AliasesDoNotChainAndDoNotContradict) {
   EXPECT_FALSE(made.add_domain_alias("", "example.com"));
   EXPECT_FALSE(made.add_domain_alias("a b", "example.com"));
   EXPECT_FALSE(made.set_default_domain(""));
+}
+
+TEST(AccountNames, IsCertainOfDomainsThatItWasTold) {
+  AccountNames made = names();
+  for (std::string_view name : {"jdoe@example.com", "CORP\\jdoe", "jdoe"}) EXPECT_TRUE(made.is_certain(*made.parse(name))) << name;
+  for (std::string_view name : {"jdoe@other.example", "OTHER\\jdoe"}) EXPECT_FALSE(made.is_certain(*made.parse(name))) << name;
+  ASSERT_TRUE(made.add_domain_alias("other.example", "other.example"));
+  EXPECT_TRUE(made.is_certain(*made.parse("jdoe@other.example")));
+  // Nothing was told: a principal name stands for itself.
+  const AccountNames none;
+  EXPECT_TRUE(none.is_certain(*none.parse("jdoe@example.com")));
+  for (std::string_view name : {"CORP\\jdoe", "jdoe"}) EXPECT_FALSE(none.is_certain(*none.parse(name))) << name;
 }
 
 TEST(AccountNames, HoldsItsBound) {
