@@ -87,6 +87,7 @@ Task<Status> Compliance::load() {
     BH_CO_CHECKED(co_await load_rows(here));
   }
   BH_CO_CHECKED(co_await load_holds());
+  for (const auto& here : parts_) BH_CO_CHECKED(co_await spread_holds(*here, nullptr));
   note_change();
   co_return Status();
 }
@@ -114,7 +115,9 @@ Task<Status> Compliance::load_holds() {
       if (!part(entry.place.tenant)) set_tenants({entry.place.tenant});
       ComplianceRecord record;
       record.updated = entry.record.since;
-      certain_part(entry.place.tenant).holds.put(entry.place.key, record, entry.record.hold, nullptr);
+      Part& here = certain_part(entry.place.tenant);
+      here.holds.put(entry.place.key, record, entry.record.hold, nullptr);
+      ++here.holds_put;
       if (entry.record.hold == ComplianceHold::wiped) wipes_.push_back({entry.place.tenant, entry.place.key});
     }
     if (holds.size() < store::kListMax) co_return Status();

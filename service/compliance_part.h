@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "service/compliance.h"
@@ -18,6 +19,9 @@ struct Compliance::Part {
   std::unique_ptr<ComplianceTable> owned;
   std::atomic<const ComplianceTable*> table;
   ComplianceTable holds;
+  uint64_t holds_put = 0;                   // rises with each hold that begins to count
+  uint64_t holds_spread = 0;                // `holds_put` when every name of each held device in `owned` was held
+  std::set<store::ComplianceKey> unwritten;  // holds that count, and are to be written
   std::atomic<int64_t> stale_at_ms{0};  // 0: never
   uint32_t set = 0;                     // 0: none yet
   WallTime replaced{}, changed{};
