@@ -19,6 +19,12 @@ PolicyDecision decide_device(const Core& core, std::string_view tenant, const st
   return decision;
 }
 
+bool source_kept_out(const Core& core, std::string_view tenant, const store::StoredUserId& user,
+                     const store::DeviceRecord& source) {
+  if (source.state == store::DeviceState::blocked) return true;
+  return decide_device(core, tenant, user, source.name, DecisionPoint::subscription).verdict == Verdict::block;
+}
+
 std::optional<DeviceOutcome> push_refusal(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                                           const store::DeviceRecord& device) {
   if (std::optional<DeviceOutcome> refusal = device_refusal(device)) return refusal;

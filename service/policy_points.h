@@ -20,6 +20,11 @@ namespace bellhop::service {
 PolicyDecision decide_device(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                              const store::ComplianceKey& name, DecisionPoint point);
 
+// The device that a subscription has its credentials from is kept out for certain, by its record or by the policy: another
+// one is to take its place.
+bool source_kept_out(const Core& core, std::string_view tenant, const store::StoredUserId& user,
+                     const store::DeviceRecord& source);
+
 // How every event ends for a device that gets no pushes, by its record or by the policy; nothing where it gets them.
 std::optional<DeviceOutcome> push_refusal(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                                           const store::DeviceRecord& device);
