@@ -25,7 +25,7 @@ enum class SourceState : uint8_t {
   waiting,      // nothing has been read yet
   unreachable,  // the source did not answer; the last data counts
   broken,       // it answered with what cannot be used; the last data counts
-  stale,        // that for longer than policy.source.stale_after_minutes: no decision is possible
+  stale,        // not read for longer than policy.source.stale_after_minutes: no decision is possible
 };
 std::string_view name_of(SourceKind kind);
 std::string_view name_of(SourceState state);
@@ -94,7 +94,7 @@ class Compliance {
   uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
   // Other things that decisions rest on have changed: rules. Any core.
   void note_change() { changes_.fetch_add(1, std::memory_order_acq_rel); }
-  // From when on the tenant's data is too old to decide by; nothing: never.
+  // From when on the tenant's data is too old to decide by; nothing: never; the epoch: there has not been any yet.
   std::optional<WallTime> stale_at(std::string_view tenant) const;
   // The owner, by the address of the mailbox in any letter case.
   store::StoredUserId account(std::string_view tenant, std::string_view address) const;
@@ -132,7 +132,8 @@ class Compliance {
   // bellhop. After a start all that are wiped.
   std::vector<Wipe> take_wipes() { return std::exchange(wipes_, {}); }
 
-  // What a source tells of itself. `stale_after`: zero: its data never gets too old.
+  // What a source tells of itself. `stale_after`: zero: its data never gets too old. Before it has been read once nothing is
+  // decided.
   void note_success(std::string_view tenant, SourceKind kind, Duration stale_after);
   void note_failure(std::string_view tenant, SourceKind kind, SourceState state, std::string complaint,
                     Duration stale_after);
@@ -177,7 +178,10 @@ class Compliance {
   Task<void> rest();
   void apply_line(ComplianceTable& table, const ComplianceLine& line, uint64_t account, WallTime now,
                   ComplianceTable::Retired* retired, store::ComplianceWrite* write);
+  static int64_t stale_from_start(const Part& here, WallTime now, Duration stale_after);
   void look_at_sources();
+  Task<void> keep_heard();
+  Task<Status> load_heard(Part& part);
 
   store::Store& store_;
   const Vault& vault_;

@@ -25,7 +25,15 @@ PolicyDecision decide_device(const Core& core, std::string_view tenant, const st
 bool source_kept_out(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                      const store::DeviceRecord& source);
 
-// How every event ends for a device that gets no pushes, by its record or by the policy; nothing where it gets them.
+// Whether a device gets pushes, by its record and the policy. Where it cannot be decided now they wait.
+struct PushVerdict {
+  std::optional<DeviceOutcome> refusal;  // for certain: how every event ends for it
+  bool undecided = false;
+};
+PushVerdict judge_push(const Core& core, std::string_view tenant, const store::StoredUserId& user,
+                       const store::DeviceRecord& device);
+
+// The same for what need not wait: how every event ends for a device that gets no pushes, by its record or by the policy; nothing where it gets them.
 std::optional<DeviceOutcome> push_refusal(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                                           const store::DeviceRecord& device);
 

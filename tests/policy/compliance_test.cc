@@ -301,6 +301,59 @@ POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
   co_await scope.join();
 }
 
+POLICY_TEST(Compliance, BeforeASourceHasBeenReadOnceNothingIsDecided) {
+  Policy policy = scene.policy("[policy]\nenabled = true\n");
+  auto verdict = [&] {
+    PolicyQuestion question = scene.question("a", DecisionPoint::callback);
+    question.now = io::wall_now();
+    return policy.decide(question).verdict;
+  };
+  EXPECT_EQ(verdict(), Verdict::block) << "by the admin interface: what nobody gave is not known";
+  for (SourceState state : {SourceState::waiting, SourceState::unreachable, SourceState::broken}) {
+    for (Duration stale_after : {Duration(std::chrono::hours(24)), Duration::zero()}) {
+      scene.compliance->note_failure("acme", SourceKind::uem, state, "", stale_after);
+      EXPECT_EQ(verdict(), Verdict::unavailable);
+      EXPECT_EQ(scene.compliance->source_state("acme"), state);
+    }
+  }
+  (void)co_await scene.replace({scene.line("b")});
+  uint64_t before = scene.compliance->changes();
+  scene.compliance->note_success("acme", SourceKind::uem, std::chrono::hours(24));
+  EXPECT_GT(scene.compliance->changes(), before);
+  EXPECT_EQ(verdict(), Verdict::block);
+}
+
+POLICY_TEST(Compliance, ARestartDoesNotMakeDataOlder) {
+  auto allowed = [&] {
+    Policy policy = scene.policy("[policy]\nenabled = true\n");
+    PolicyQuestion question = scene.question("a");
+    question.now = io::wall_now();
+    return policy.decide(question).allowed();
+  };
+  constexpr Duration kStale = std::chrono::hours(24);
+  (void)co_await scene.replace({scene.line("a")});
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(48)));
+  {
+    TaskScope scope(&co_await current_context());
+    scope.spawn(scene.compliance->run());
+    scene.compliance->note_success("acme", SourceKind::file, kStale);  // it is as it was
+    EXPECT_TRUE(co_await sleep_for(std::chrono::seconds(3)));
+    scope.request_stop();
+    co_await scope.join();
+  }
+  co_await scene.begin();
+  for (SourceState state : {SourceState::waiting, SourceState::unreachable}) {
+    scene.compliance->note_failure("acme", SourceKind::file, state, "", kStale);
+    EXPECT_TRUE(allowed()) << name_of(state);
+  }
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(22)));
+  co_await scene.begin();
+  scene.compliance->note_failure("acme", SourceKind::file, SourceState::waiting, "", kStale);
+  EXPECT_TRUE(allowed());
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(3)));
+  EXPECT_FALSE(allowed()) << "the time goes on from the last success, whatever starts meanwhile";
+}
+
 // ---- The watched file ----
 
 Status write(const std::string& path, std::string_view text) { return io::write_file(path, as_bytes(text), 0600); }
