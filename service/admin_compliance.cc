@@ -69,7 +69,7 @@ Task<void> refuse_change(Call& call, const Error& error, const ComplianceReader&
   if (is(error, ServiceError::compliance_data)) {
     co_await respond_problem(call.exchange, 422, ProblemCode::malformed,
                              reader.complaint().empty() ? error_text(error) : reader.complaint());
-  } else if (is(error, ServiceError::compliance_limit)) {
+  } else if (is(error, ServiceError::compliance_limit) || is(error, ServiceError::compliance_delta_limit)) {
     co_await respond_problem(call.exchange, 413, ProblemCode::malformed, error_text(error));
   } else if (error.domain == Domain::http) {
     uint16_t status = proto::http_error_status(error);
@@ -98,6 +98,18 @@ Task<std::optional<ChangeCall>> begin_change(Call& call) {
   co_return std::nullopt;
 }
 
+// Whole data by hand would count only until the source gives its own again. False: it was refused.
+Task<bool> may_replace(Call& call, const std::string& tenant) {
+  const Config& config = call.core.config();
+  auto source = std::ranges::find_if(config.policy.sources, [&](const PolicySourceConfig& each) { return source_tenant(config, each) == tenant; });
+  if (source == config.policy.sources.end()) co_return true;
+  std::string_view kind = source->kind == PolicySourceKind::file ? "file" : "uem";
+  co_await respond_problem(call.exchange, 409, ProblemCode::forbidden,
+                           fmt::format("tenant \"{}\" is fed by [[policy.source]] of kind \"{}\"; change the devices there, or override single ones "
+                                       "by PATCH /v1/compliance (bellhop compliance patch) or bellhop device block", tenant, kind));
+  co_return false;
+}
+
 // ---- How it is shown ----
 
 void append_facts(JsonWriter& json, const DeviceFacts& facts) {
@@ -121,7 +133,18 @@ void append_facts(JsonWriter& json, const DeviceFacts& facts) {
   json.end_object();
 }
 
-void append_decision(JsonWriter& json, const Policy& policy, const PolicyQuestion& question, bool steps_too) {
+// As a shell takes it. What is not printable ASCII is left to the reader.
+std::string shell_word(std::string_view text) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._@";
+  if (text.find_first_not_of(kPlain) == text.npos) return std::string(text);
+  if (!std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; })) return "ID";
+  std::string word = "'";
+  for (char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
+
+// `device`: how `bellhop device` is told which one.
+void append_decision(JsonWriter& json, const Policy& policy, const PolicyQuestion& question, std::string_view device) {
   std::vector<Policy::Step> steps;
   PolicyDecision decision = policy.explain(question, steps);
   json.begin_object()
@@ -133,18 +156,16 @@ void append_decision(JsonWriter& json, const Policy& policy, const PolicyQuestio
   if (decision.since != WallTime()) json.member("since", timestamp(decision.since));
   if (decision.dry_run) json.member("dryRun", true);
   if (decision.dry_rule != kNoRule) json.member("dryRunRule", policy.rules().name(decision.dry_rule));
-  if (std::string lift = policy.how_to_lift(decision); !lift.empty()) json.member("toLift", lift);
-  if (steps_too) {
-    json.name("rules").begin_array();
-    for (const Policy::Step& step : steps) {
-      json.begin_object()
-          .member("rule", policy.rules().name(step.rule))
-          .member("match", name_of(step.match))
-          .member("decides", step.decides)
-          .end_object();
-    }
-    json.end_array();
+  if (std::string lift = policy.how_to_lift(decision, device); !lift.empty()) json.member("toLift", lift);
+  json.name("rules").begin_array();
+  for (const Policy::Step& step : steps) {
+    json.begin_object()
+        .member("rule", policy.rules().name(step.rule))
+        .member("match", name_of(step.match))
+        .member("decides", step.decides)
+        .end_object();
   }
+  json.end_array();
   json.end_object();
 }
 
@@ -181,7 +202,7 @@ bool read_question(const Parameters& parameters, const std::string& tenant, cons
 
 Task<void> replace_compliance(Call& call) {
   auto begun = co_await begin_change(call);
-  if (!begun) co_return;
+  if (!begun || !co_await may_replace(call, begun->tenant)) co_return;
   Compliance& compliance = *call.core.node.compliance;
   ComplianceBulk bulk = compliance.begin(begun->tenant);
   ComplianceReader reader(false, [&](const ComplianceLine& line) { return compliance.add(bulk, line); });
@@ -214,7 +235,7 @@ Task<void> change_compliance(Call& call) {
   size_t lines_max = call.core.config().policy.delta_devices_max;
   ComplianceReader reader(true, [&](const ComplianceLine& line) -> Status {
     if (lines.size() >= lines_max) {
-      return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(lines_max)));
+      return fail(service_error(ServiceError::compliance_delta_limit, static_cast<uint32_t>(lines_max)));
     }
     lines.push_back(line);
     return {};
@@ -326,11 +347,12 @@ Task<void> show_compliance(Call& call) {
   json.name("devices").begin_array();
   for (const store::DevicePlace& place : *places) json.value(to_hex(place.device));
   json.end_array();
+  std::string named = fmt::format("--device-id {} --tenant {}", shell_word(*device), shell_word(tenant));
   json.name("decisions").begin_array();
   for (size_t i = 0; i < kDecisionPoints; ++i) {
     question.point = static_cast<DecisionPoint>(i);
     if (point && *point != question.point) continue;
-    append_decision(json, *call.core.policy, question, true);
+    append_decision(json, *call.core.policy, question, named);
   }
   json.end_array().end_object();
   co_await respond_json(call.exchange, body);

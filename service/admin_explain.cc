@@ -270,7 +270,7 @@ std::string policy_text(const Core& core, const Facts& facts, const store::Devic
   if (decision.rule != kNoRule) why += fmt::format(" \"{}\"", core.policy->rules().name(decision.rule));
   if (decision.since != WallTime()) why += fmt::format(", since {}", timestamp(decision.since));
   return fmt::format("Device {} is kept out by the policy ({}): {}. ", to_hex(device.key), why,
-                     core.policy->how_to_lift(decision));
+                     core.policy->how_to_lift(decision, to_hex(device.key)));
 }
 
 std::string summary_of(const Core& core, const Facts& facts) {

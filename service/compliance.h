@@ -49,6 +49,12 @@ struct ComplianceChange {
   std::vector<store::ComplianceKey> wiped;  // by this change
 };
 
+// A device that two lines of a bulk name, by one name or two.
+enum class Repeats : uint8_t {
+  refused,       // a PUT and a file: which of the two is meant?
+  later_counts,  // pages of a UEM: devices move from one to the next while they are read
+};
+
 // One tenant's whole data in the making. Used on core 0. Nobody sees it before Compliance::replace().
 class ComplianceBulk {
  public:
@@ -58,9 +64,10 @@ class ComplianceBulk {
 
  private:
   friend class Compliance;
-  ComplianceBulk(std::string_view tenant, TextPool& texts)
-      : tenant_(tenant), table_(std::make_unique<ComplianceTable>(texts)) {}
+  ComplianceBulk(std::string_view tenant, Repeats repeats, TextPool& texts)
+      : tenant_(tenant), repeats_(repeats), table_(std::make_unique<ComplianceTable>(texts)) {}
   std::string tenant_;
+  Repeats repeats_;
   std::unique_ptr<ComplianceTable> table_;
   std::vector<store::ComplianceKey> wiped_;
   uint64_t lines_ = 0, held_ = 0;
@@ -111,12 +118,12 @@ class Compliance {
   Task<void> run();
 
   // Whole data: begin(), add() for each line, replace(). The tenant is one of set_tenants(). Errors of add:
-  // compliance_limit.
-  ComplianceBulk begin(std::string_view tenant);
+  // compliance_limit, compliance_repeated.
+  ComplianceBulk begin(std::string_view tenant, Repeats repeats = Repeats::refused);
   Status add(ComplianceBulk& bulk, const ComplianceLine& line);
   // On the disk first, then for all to see, at once. Errors: store, CoreError::canceled.
   Task<Result<ComplianceChange>> replace(ComplianceBulk bulk);
-  // Devices that are not known yet get a record. Errors: compliance_limit, store, canceled; where the store fails half
+  // In the order of the lines. Devices that are not known yet get a record. Errors: compliance_limit, store, canceled; where the store fails half
   // way, what is on the disk counts, and the same delta may be given again.
   Task<Result<ComplianceChange>> update(std::string tenant, std::vector<ComplianceLine> lines);
   // By an operator. A block or wipe counts on every core when the call begins to wait, also where the store then fails;

@@ -38,7 +38,7 @@ Task<void> Compliance::rest() {
   for (unsigned core = 0; core < io::cores(); ++core) co_await on_core(core, [] { return one_turn(); });
 }
 
-ComplianceBulk Compliance::begin(std::string_view tenant) { return ComplianceBulk(tenant, texts_); }
+ComplianceBulk Compliance::begin(std::string_view tenant, Repeats repeats) { return ComplianceBulk(tenant, repeats, texts_); }
 
 // `write` collects what the store is to be told; null where it gets the whole table later.
 void Compliance::apply_line(ComplianceTable& table, const ComplianceLine& line, uint64_t account, WallTime now,
@@ -79,8 +79,14 @@ Status Compliance::add(ComplianceBulk& bulk, const ComplianceLine& line) {
   if (bulk.table_->size() + 1 + line.other_ids.size() > names_max_) {
     return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
   }
-  ++bulk.lines_;
   store::ComplianceKey key = compliance_key(line.device_id);
+  if (bulk.repeats_ == Repeats::refused) {
+    // Whatever the table has, an earlier line has put there.
+    bool again = bulk.table_->has(key);
+    for (const std::string& id : line.other_ids) again = again || bulk.table_->has(compliance_key(id));
+    if (again) return fail(service_error(ServiceError::compliance_repeated));
+  }
+  ++bulk.lines_;
   bool known = line.account && !line.account->empty();
   uint64_t word = known ? account_word(account(bulk.tenant_, *line.account)) : 0;
   if (hold(bulk.tenant_, key) != ComplianceHold::none) ++bulk.held_;

@@ -74,7 +74,7 @@ Task<Status> ComplianceFile::take(const io::FileInfo& info, uint64_t bytes_max, 
     co_await yield_now();
   }
   if (read) read = reader.finish();
-  if (read && reader.lines() == 0) read = reader.refuse("the file names no device; to forget all, use PUT /v1/compliance");
+  if (read && reader.lines() == 0) read = reader.refuse("the file names no device; to forget all, take the source out of the configuration and PUT an empty list");
   if (!read) {
     std::string why = reader.complaint().empty() ? error_text(read.error()) : reader.complaint();
     complaint = fmt::format("{}: {}; correct it, the data before it counts until then", path_, why);

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "proto/json.h"
@@ -14,6 +15,9 @@ namespace {
 using proto::JsonKind;
 using proto::JsonValue;
 
+constexpr std::string_view kMark = "\xef\xbb\xbf";  // a byte order mark
+constexpr std::string_view kStray = "a character that does not belong there; accepted: objects in lines, or one array of objects";
+
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 // A value in a complaint: short, printable, and no address.
@@ -23,6 +27,25 @@ std::string shown(std::string_view text) {
     if (c < ' ' || c > '~') return "something else";
   }
   return fmt::format("\"{}\"", text);
+}
+
+// A value of which some texts are accepted: the text, or of what type it is.
+std::string shown(const JsonValue& value) {
+  switch (value.kind()) {
+    case JsonKind::null:
+      return "null";
+    case JsonKind::boolean:
+      return "a boolean";
+    case JsonKind::number:
+      return "a number";
+    case JsonKind::string:
+      return shown(value.string().value_or(std::string_view()));
+    case JsonKind::object:
+      return "an object";
+    case JsonKind::array:
+      return "a list";
+  }
+  return "something else";
 }
 
 bool read_known(const JsonValue& value, std::optional<Known>& known, std::string& what) {
@@ -40,7 +63,7 @@ bool read_known(const JsonValue& value, std::optional<Known>& known, std::string
     known = each;
     return true;
   }
-  what = fmt::format("is {}; accepted: true, false, null, \"yes\", \"no\", \"unknown\"", shown(text));
+  what = fmt::format("is {}; accepted: true, false, null, \"yes\", \"no\", \"unknown\"", shown(value));
   return false;
 }
 
@@ -51,7 +74,7 @@ bool read_override(const JsonValue& value, std::optional<ComplianceOverride>& ch
     choice = each;
     return true;
   }
-  what = fmt::format("is {}; accepted: \"none\", \"allow\", \"block\"", shown(text));
+  what = fmt::format("is {}; accepted: \"none\", \"allow\", \"block\"", shown(value));
   return false;
 }
 
@@ -98,6 +121,27 @@ bool read_text(const JsonValue& value, size_t size_max, std::optional<std::strin
   return true;
 }
 
+// As mailboxes are known by. Another name of the user would keep everybody out, as other_account.
+bool is_address(std::string_view text) {
+  size_t at = text.find('@');
+  bool whole = at != text.npos && at > 0 && at + 1 < text.size() && text.rfind('@') == at && text.size() <= kAccountSizeMax;
+  return whole && std::ranges::none_of(text, [](char c) { return static_cast<uint8_t>(c) <= ' ' || c == '\x7f' || c == '\\'; });
+}
+
+bool read_account(const JsonValue& value, std::optional<std::string>& account, std::string& what) {
+  if (value.kind() == JsonKind::null) {
+    account.emplace();
+    return true;
+  }
+  auto read = value.string();
+  if (!read || (!read->empty() && !is_address(*read))) {
+    what = fmt::format("is no address; accepted: user@domain, the mailbox's, of at most {} bytes", kAccountSizeMax);
+    return false;
+  }
+  account.emplace(*read);
+  return true;
+}
+
 bool read_time(const JsonValue& value, std::optional<WallTime>& time, std::string& what) {
   if (value.kind() == JsonKind::null) {
     time = WallTime();
@@ -119,7 +163,7 @@ bool read_member(std::string_view name, const JsonValue& value, ComplianceLine& 
   constexpr size_t kText = store::kComplianceTextSizeMax;
   if (name == "deviceId") return read_id(value, line.device_id, what);
   if (name == "otherIds") return read_ids(value, line.other_ids, what);
-  if (name == "account") return read_text(value, kAccountSizeMax, line.account, what);
+  if (name == "account") return read_account(value, line.account, what);
   if (name == "managed") return read_known(value, line.managed, what);
   if (name == "compromised") return read_known(value, line.compromised, what);
   if (name == "encrypted") return read_known(value, line.encrypted, what);
@@ -178,7 +222,13 @@ std::optional<WallTime> parse_time(std::string_view text) {
 }
 
 Status ComplianceReader::refuse(std::string_view what) {
-  complaint_ = fmt::format("device {}: {}", lines_, what);
+  uint64_t number = place_ == Place::object ? lines_ + 1 : lines_;
+  complaint_ = number == 0 ? std::string(what) : fmt::format("device {}: {}", number, what);
+  return fail(service_error(ServiceError::compliance_data));
+}
+
+Status ComplianceReader::refuse_between(std::string_view what) {
+  complaint_ = lines_ == 0 ? fmt::format("before device 1: {}", what) : fmt::format("after device {}: {}", lines_, what);
   return fail(service_error(ServiceError::compliance_data));
 }
 
@@ -211,9 +261,12 @@ bool ComplianceReader::between(char c) {
 Status ComplianceReader::feed(std::string_view piece) {
   for (char c : piece) {
     if (place_ != Place::object) {
-      if (!between(c)) {
-        return refuse("another character than \"{\" stands before or after it; accepted: objects in lines, or one array of objects");
+      if (mark_ > 0 || c == kMark[0]) {
+        bool marks = c == kMark[mark_];
+        if (marks && ++mark_ < kMark.size()) continue;
+        return refuse_between(marks ? "a UTF-8 byte order mark; save the data without it" : kStray);
       }
+      if (!between(c)) return refuse_between(kStray);
       if (c != '{') continue;
       place_ = Place::object;
       depth_ = 0;
@@ -241,7 +294,11 @@ Status ComplianceReader::on_object() {
   ++lines_;
   ComplianceLine line;
   if (!read(object_, line)) return fail(service_error(ServiceError::compliance_data));
-  return take_(line);
+  Status taken = take_(line);
+  if (!taken && is(taken.error(), ServiceError::compliance_repeated)) {
+    return refuse("named already by an earlier line, by this name or another; name each device once");
+  }
+  return taken;
 }
 
 bool ComplianceReader::read(std::string_view text, ComplianceLine& line) {
@@ -264,8 +321,9 @@ bool ComplianceReader::read(std::string_view text, ComplianceLine& line) {
 }
 
 Status ComplianceReader::finish() {
-  if (place_ == Place::object) return refuse("the data ends within the next one's object");
-  if (array_ && place_ != Place::after_array) return refuse("the data ends without \"]\"");
+  if (place_ == Place::object) return refuse("the data ends within its object");
+  if (mark_ > 0) return refuse_between(kStray);
+  if (array_ && place_ != Place::after_array) return refuse_between("the data ends without \"]\"");
   return {};
 }
 

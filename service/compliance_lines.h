@@ -21,7 +21,7 @@ class ComplianceReader {
  public:
   static constexpr size_t kObjectBytesMax = 8 * 1024;
 
-  // `take` may refuse with any error, which feed() returns. `delta`: lines of PATCH, which may remove a device.
+  // `take` may refuse with any error, which feed() returns; compliance_repeated becomes a complaint. `delta`: lines of PATCH, which may remove a device.
   ComplianceReader(bool delta, std::function<Status(const ComplianceLine& line)> take)
       : delta_(delta), take_(std::move(take)) {}
 
@@ -32,7 +32,7 @@ class ComplianceReader {
   bool empty() const { return lines_ == 0 && !array_; }
   // "device 12: managed is \"maybe\"; accepted: true, false, null, …". Holds nothing but names of members and short values.
   const std::string& complaint() const { return complaint_; }
-  // For what `take` refuses.
+  // Of the object at hand or the last one; of the data where there is none.
   Status refuse(std::string_view what);
 
  private:
@@ -40,12 +40,14 @@ class ComplianceReader {
   Status on_object();
   bool read(std::string_view text, ComplianceLine& line);
   bool between(char c);
+  Status refuse_between(std::string_view what);
 
   const bool delta_;
   std::function<Status(const ComplianceLine& line)> take_;
   Place place_ = Place::begin;
   bool array_ = false;
   bool comma_ = false;     // in an array: one was read since the last object
+  size_t mark_ = 0;        // bytes of a byte order mark that were read
   bool in_string_ = false, escaped_ = false;
   unsigned depth_ = 0;
   std::string object_;

@@ -299,6 +299,11 @@ void ComplianceTable::erase(const store::ComplianceKey& key) {
   size_.fetch_sub(1, std::memory_order_relaxed);
 }
 
+bool ComplianceTable::has(const store::ComplianceKey& key) const {
+  Words words;
+  return find_words(key, words);
+}
+
 bool ComplianceTable::read(const store::ComplianceKey& key, ComplianceRecord& record) const {
   Words words;
   if (!find_words(key, words)) return false;

@@ -87,6 +87,7 @@ class ComplianceTable {
   // Inserts or replaces. `retired` is null while no other core knows the table.
   void put(const store::ComplianceKey& key, const ComplianceRecord& record, ComplianceHold hold, Retired* retired);
   void erase(const store::ComplianceKey& key);  // fine where there is none
+  bool has(const store::ComplianceKey& key) const;
   // What put() was given; times in whole seconds. False where there is none.
   bool read(const store::ComplianceKey& key, ComplianceRecord& record) const;
   // Gives back the room that growth took in one segment.

@@ -85,6 +85,9 @@ std::string service_error_text(uint16_t code, uint32_t detail) {
     case ServiceError::compliance_data: return "the compliance data cannot be used";
     case ServiceError::compliance_limit:
       return fmt::format("more devices than are taken at once ({}); policy.devices_max says how many there may be", detail);
+    case ServiceError::compliance_repeated: return "two lines of the compliance data name one device";
+    case ServiceError::compliance_delta_limit:
+      return fmt::format("more lines than one PATCH may have ({}); policy.delta_devices_max says how many; send several", detail);
     case ServiceError::proxy_unreachable:
       return detail == 0 ? "the proxy cannot be reached: its name has no address"
                          : fmt::format("the proxy cannot be reached: {}", errno_text(detail));

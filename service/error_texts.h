@@ -48,7 +48,9 @@ enum class ServiceError : uint16_t {
   refresh_token_spent = 32,     // its grant's answer was lost, and the issuer's grace is over
   certificate_not_asked = 33,   // Exchange refused a client whose certificate it had not asked for; detail = status
   compliance_data = 34,         // a line of compliance data cannot be used; who read it says why
-  compliance_limit = 35,        // more devices or lines than are taken at once; detail = how many are
+  compliance_limit = 35,        // more devices than a tenant may have; detail = how many it may
+  compliance_repeated = 36,     // a line names a device that an earlier one of the same data has named
+  compliance_delta_limit = 37,  // more lines than one PATCH may have; detail = how many it may
 
   gateway_denied = 50,          // a gateway on the way to Exchange lets the mailbox's devices not in
   // The proxy between us and a server; is_proxy_fault() knows them by their order.

@@ -170,13 +170,13 @@ PolicyDecision Policy::decide_for(const PolicyQuestion& question, std::span<cons
   return last;
 }
 
-std::string Policy::how_to_lift(const PolicyDecision& decision) const {
+std::string Policy::how_to_lift(const PolicyDecision& decision, std::string_view device) const {
   if (decision.allowed()) return "";
   switch (decision.reason) {
     case PolicyReason::wiped:
-      return "the device was wiped; where it is in good hands again, let it go by name: bellhop device unblock ID";
+      return fmt::format("the device was wiped; where it is in good hands again, let it go by name: bellhop device unblock {}", device);
     case PolicyReason::blocked:
-      return "the device was blocked by name; let it go by: bellhop device unblock ID";
+      return fmt::format("the device was blocked by name; let it go by: bellhop device unblock {}", device);
     case PolicyReason::stale:
       return "the source of compliance data has been out of reach for too long, or has not been read yet; see its complaint "
              "in: bellhop compliance status. Decisions are made as soon as it answers";

@@ -92,8 +92,8 @@ class Policy {
     bool decides = false;
   };
   PolicyDecision explain(const PolicyQuestion& question, std::vector<Step>& steps) const;
-  // What lifts a block: one sentence. Empty for an allow.
-  std::string how_to_lift(const PolicyDecision& decision) const;
+  // What lifts a block: one sentence. Empty for an allow. `device`: how `bellhop device` is told which one.
+  std::string how_to_lift(const PolicyDecision& decision, std::string_view device) const;
 
  private:
   struct Findings;

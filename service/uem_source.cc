@@ -138,7 +138,7 @@ Result<crypto::Secret> UemSource::read_authorization(std::string& complaint) con
 }
 
 Task<UemSource::Outcome> UemSource::pull_all(const crypto::Secret& authorization) {
-  ComplianceBulk bulk = compliance_.begin(options_.tenant);
+  ComplianceBulk bulk = compliance_.begin(options_.tenant, Repeats::later_counts);
   Take take = [&](const ComplianceLine& line) { return compliance_.add(bulk, line); };
   std::string query;
   for (uint64_t pages = 0; pages < kPagesMax; ++pages) {

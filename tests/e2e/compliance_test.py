@@ -7,6 +7,7 @@ blocked mailbox are answered Unsubscribe, a wipe removes a device, data survives
 """
 import json
 import os
+import shlex
 import sys
 import time
 
@@ -41,8 +42,11 @@ def source_state(world):
     return answered(world, "compliance", "status")["tenants"][0]["state"]
 
 
-def reconfigure(world, more):
-    world.server_config += more
+def reconfigure(world, more, after=None):
+    if after:
+        world.server_config = world.server_config.replace(after, after + more)
+    else:
+        world.server_config += more
     world.write_config()
     operate(world, "reload")
 
@@ -101,15 +105,26 @@ def a_delta_blocks(world):
     print("ok: unblocked, it subscribes and is pushed to")
 
 
+def lift(world, device):
+    """With the command that explain names, as a shell takes it."""
+    assert decision(world, device)["reason"] == "blocked"
+    words = shlex.split(decision(world, device)["toLift"].split("bellhop ", 1)[1])
+    assert words == ["device", "unblock", "--device-id", device, "--tenant", "demo"], words
+    operate(world, *words)
+    assert decision(world, device)["reason"] != "blocked"
+
+
 def names_are_held(world, lines):
     operate(world, "device", "block", "--device-id", "device-2", "--tenant", "demo")
     assert decision(world, "device-2")["reason"] == "blocked"
-    held = [*lines[:-1], {**lines[-1]}, {"deviceId": "device-2", "override": "none", "managed": True}]
+    held = [line if line["deviceId"] != "device-2" else {"deviceId": "device-2", "override": "none", "managed": True} for line in lines]
     change = answered(world, "compliance", "put", data(world, "all.jsonl", held))
     assert change["held"] >= 1, change
     assert decision(world, "device-2")["reason"] == "blocked"
-    operate(world, "device", "unblock", "--device-id", "device-2", "--tenant", "demo")
-    assert decision(world, "device-2")["verdict"] == "allow"
+    lift(world, "device-2")
+    odd = "it's $ID"
+    operate(world, "device", "block", "--device-id", odd, "--tenant", "demo")
+    lift(world, odd)
     # One that only the gateway would meet.
     operate(world, "device", "block", "--device-id", "ApplUNKNOWN", "--tenant", "demo")
     assert decision(world, "applunknown", "activesync")["reason"] == "blocked"
@@ -140,6 +155,19 @@ def faults_are_told(world):
         done = operate(world, "compliance", how, bad, check=False)
         assert done.returncode == 1 and "device 2" in done.stderr and "manged" in done.stderr, done
     assert decision(world, "device-1")["verdict"] == "allow", "all lines or none"
+    for lines in ([{"deviceId": "device-1", "managed": False}, {"deviceId": "x", "otherIds": ["DEVICE-1"], "managed": True}],
+                  [{"deviceId": "x", "otherIds": ["DEVICE-1"], "managed": True}, {"deviceId": "device-1", "managed": False}]):
+        done = operate(world, "compliance", "put", data(world, "bad.jsonl", lines), check=False)
+        assert done.returncode == 1 and "device 2: named already by an earlier line" in done.stderr, done
+        assert "device-1" not in done.stderr.lower(), done
+    for account in ("nobody", "EXAMPLE\\user1", "user1@example.com "):
+        for how in ("put", "patch"):
+            done = operate(world, "compliance", how, data(world, "bad.jsonl", [{"deviceId": "device-1", "account": account}]), check=False)
+            assert done.returncode == 1 and 'device 1: "account" is no address; accepted: user@domain' in done.stderr, done
+    assert decision(world, "device-1")["verdict"] == "allow"
+    reconfigure(world, "delta_devices_max = 2\n", "[policy]\n")
+    done = operate(world, "compliance", "patch", data(world, "bad.jsonl", [{"deviceId": f"x{n}"} for n in range(3)]), check=False)
+    assert done.returncode == 1 and "(2); policy.delta_devices_max" in done.stderr and "policy.devices_max" not in done.stderr, done
     print("ok: a line that cannot be used refuses all, and is named")
 
 
@@ -152,6 +180,13 @@ def a_file_is_watched(world):
     wait_until("the complaint", lambda: source_state(world) == "broken", 20)
     assert decision(world, "device-1")["rule"] == "managed", "the last data counts"
     assert watched in operate(world, "compliance", "status").stdout
+    # More than a socket holds: it is refused before it is read.
+    all_of_them = data(world, "all.jsonl", [{"deviceId": f"Appl{n:012}", "model": "x" * 100} for n in range(100_000)])
+    done = operate(world, "compliance", "put", all_of_them, check=False)
+    assert done.returncode == 1 and 'tenant "demo" is fed by [[policy.source]] of kind "file"' in done.stderr, done
+    operate(world, "compliance", "patch", data(world, "delta.jsonl", [{"deviceId": "device-1", "override": "allow"}]))
+    assert decision(world, "device-1")["reason"] == "override_allow", "single devices are overridden"
+    operate(world, "compliance", "patch", data(world, "delta.jsonl", [{"deviceId": "device-1", "override": "none"}]))
     os.remove(watched)
     wait_until("the state", lambda: source_state(world) == "unreachable", 20)
     assert decision(world, "device-1")["rule"] == "managed", "the last data counts"

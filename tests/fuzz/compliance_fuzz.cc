@@ -46,7 +46,9 @@ void check_bounds(const ComplianceLine& line, bool delta) {
   BH_CHECK(!line.device_id.empty() && line.device_id.size() <= kDeviceIdSizeMax);
   BH_CHECK(line.other_ids.size() <= kOtherIdsMax);
   for (const std::string& id : line.other_ids) BH_CHECK(!id.empty() && id.size() <= kDeviceIdSizeMax);
-  BH_CHECK(!line.account || line.account->size() <= kAccountSizeMax);
+  if (line.account && !line.account->empty()) {
+    BH_CHECK(line.account->size() <= kAccountSizeMax && line.account->find('@') != std::string::npos && line.account->find(' ') == std::string::npos);
+  }
   for (const auto* text : {&line.model, &line.os, &line.os_version, &line.device_type, &line.mail_client}) {
     BH_CHECK(!*text || ((*text)->size() <= kTextBytesMax && utf8_valid(**text)));
   }

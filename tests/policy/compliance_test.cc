@@ -59,6 +59,46 @@ POLICY_TEST(Compliance, ABulkReplacesAsAWhole) {
   EXPECT_EQ(scene.compliance->counts("acme").names, 1u);
 }
 
+// By the device's own name, another spelling of it, or another name, of either of the two lines.
+POLICY_TEST(Compliance, ABulkNamesADeviceOnce) {
+  const ComplianceLine first = {.device_id = "Nine4383AF346860", .other_ids = {"phone1", "phone2"}, .managed = Known::no};
+  const ComplianceLine again[] = {
+      {.device_id = "NINE4383af346860", .managed = Known::yes},
+      {.device_id = "4E696E65343338334146333436383630", .managed = Known::yes},
+      {.device_id = "PHONE2", .managed = Known::yes},
+      {.device_id = "other", .other_ids = {"b", "nine4383af346860"}, .managed = Known::yes},
+      {.device_id = "other", .other_ids = {"phone1"}, .managed = Known::yes},
+  };
+  for (const ComplianceLine& line : again) {
+    for (bool reversed : {false, true}) {
+      ComplianceBulk bulk = scene.compliance->begin("acme");
+      EXPECT_TRUE(scene.compliance->add(bulk, reversed ? line : first));
+      Status added = scene.compliance->add(bulk, reversed ? first : line);
+      EXPECT_TRUE(!added && is(added.error(), ServiceError::compliance_repeated)) << line.device_id << reversed;
+    }
+  }
+  // Within a line it is one device, however often it is named.
+  ComplianceBulk bulk = scene.compliance->begin("acme");
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "a", .other_ids = {"A", "b", "B", "b"}}));
+  EXPECT_TRUE(scene.compliance->add(bulk, scene.line("c")));
+  EXPECT_EQ(bulk.names(), 3u);
+  co_return;
+}
+
+POLICY_TEST(Compliance, TheLaterLineOfADeviceCountsInABulkOfPagesAndInADelta) {
+  ComplianceBulk bulk = scene.compliance->begin("acme", Repeats::later_counts);
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "a", .other_ids = {"a2"}, .managed = Known::no}));
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "A", .managed = Known::yes}));
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "b", .managed = Known::yes}));
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "B", .managed = Known::no}));
+  EXPECT_TRUE(co_await scene.compliance->replace(std::move(bulk)));
+  EXPECT_EQ(facts_of(scene, "a2")->managed, Known::yes);
+  EXPECT_EQ(facts_of(scene, "b")->managed, Known::no);
+  EXPECT_EQ(scene.compliance->counts("acme").names, 3u);
+  (void)co_await scene.update({{.device_id = "a2", .managed = Known::yes}, {.device_id = "a", .managed = Known::no}});
+  EXPECT_EQ(facts_of(scene, "a")->managed, Known::no);
+}
+
 // Looks at each turn of the loop: a reader that saw half of a bulk would find "a" and "c" together, or neither.
 Task<void> watch_bulk(PolicyScene* scene, bool* end, uint64_t* looks, uint64_t* halves) {
   while (!*end) {

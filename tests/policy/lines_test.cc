@@ -88,12 +88,74 @@ TEST(ComplianceLines, ThatCannotBeUsedAreRefusedWithTheirNumber) {
   EXPECT_THAT(complaint(R"({"deviceId":"a","removed":true})"), HasSubstr("belongs to PATCH"));
   EXPECT_THAT(complaint(R"({"deviceId":"a")"), HasSubstr("ends within"));
   EXPECT_THAT(complaint(R"([{"deviceId":"a"})"), HasSubstr("without \"]\""));
-  EXPECT_THAT(complaint(R"([{"deviceId":"a"}{"deviceId":"b"}])"), HasSubstr("another character"));
-  EXPECT_THAT(complaint(R"([{"deviceId":"a"},])"), HasSubstr("another character"));
-  EXPECT_THAT(complaint(R"([{"deviceId":"a"}] {)"), HasSubstr("another character"));
-  EXPECT_THAT(complaint("deviceId,managed\n"), HasSubstr("another character"));
-  EXPECT_THAT(complaint("{\"deviceId\":\"" + std::string(9000, 'x') + "\"}"), HasSubstr("8 KiB"));
+  EXPECT_THAT(complaint(R"([{"deviceId":"a"}{"deviceId":"b"}])"), HasSubstr("does not belong there"));
+  EXPECT_THAT(complaint(R"([{"deviceId":"a"},])"), HasSubstr("does not belong there"));
+  EXPECT_THAT(complaint(R"([{"deviceId":"a"}] {)"), HasSubstr("does not belong there"));
+  EXPECT_THAT(complaint("deviceId,managed\n"), HasSubstr("does not belong there"));
   EXPECT_EQ(complaint(R"({"deviceId":"a","managed":"ann@example.com"})").find("ann@"), std::string::npos);
+}
+
+TEST(ComplianceLines, ARefusalCountsToTheDeviceThatItIsAbout) {
+  const std::string three = "{\"deviceId\":\"a\"}\n{\"deviceId\":\"b\"}\n{\"deviceId\":\"c\"}\n";
+  const std::string longer = "{\"deviceId\":\"" + std::string(9000, 'x') + "\"}";
+  for (size_t piece : {1, 7, 20'000}) {
+    EXPECT_EQ(read(three + longer, false, piece).complaint, "device 4: its object is longer than 8 KiB");
+    EXPECT_EQ(read(longer, false, piece).complaint, "device 1: its object is longer than 8 KiB");
+    EXPECT_EQ(read(R"({"deviceId":"a")", false, piece).complaint, "device 1: the data ends within its object");
+    EXPECT_EQ(read(three + "{", false, piece).complaint, "device 4: the data ends within its object");
+    EXPECT_THAT(read(three + "{\"deviceId\":1}", false, piece).complaint, HasSubstr("device 4: \"deviceId\" is"));
+    EXPECT_THAT(read("deviceId,managed\n", false, piece).complaint, testing::StartsWith("before device 1: a character that"));
+    EXPECT_THAT(read(three + ";", false, piece).complaint, testing::StartsWith("after device 3: a character that"));
+    EXPECT_THAT(read("[{\"deviceId\":\"a\"}", false, piece).complaint, testing::StartsWith("after device 1: the data ends"));
+  }
+}
+
+TEST(ComplianceLines, AValueOfAnotherJsonTypeIsToldByItsType) {
+  auto complaint = [](std::string_view member) { return read(fmt::format(R"({{"deviceId":"a",{}}})", member)).complaint; };
+  EXPECT_EQ(complaint(R"("managed":1)"), R"(device 1: "managed" is a number; accepted: true, false, null, "yes", "no", "unknown")");
+  EXPECT_THAT(complaint(R"("compromised":{})"), HasSubstr("\"compromised\" is an object;"));
+  EXPECT_THAT(complaint(R"("encrypted":["yes"])"), HasSubstr("\"encrypted\" is a list;"));
+  EXPECT_THAT(complaint(R"("override":true)"), HasSubstr("\"override\" is a boolean;"));
+  EXPECT_THAT(complaint(R"("managed":"")"), HasSubstr("\"managed\" is \"\";"));
+}
+
+TEST(ComplianceLines, AByteOrderMarkIsNamed) {
+  for (size_t piece : {1, 2, 100}) {
+    EXPECT_THAT(read("\xef\xbb\xbf{\"deviceId\":\"a\"}", false, piece).complaint, HasSubstr("byte order mark"));
+    // Two of its bytes are none.
+    for (const char* text : {"\xef\xbb{\"deviceId\":\"a\"}", "\xef \xbb\xbf{}", "\xef\xbb", "\xbb\xbf{}"}) {
+      Read got = read(text, false, piece);
+      EXPECT_FALSE(got.good);
+      EXPECT_THAT(got.complaint, HasSubstr("does not belong there")) << text;
+    }
+  }
+}
+
+TEST(ComplianceLines, AnAccountIsAnAddress) {
+  for (const char* good : {"ann@example.com", "Ann.B+c@EXAMPLE.com", "ann@localhost", "\u00e4nn@example.com", ""}) {
+    Read got = read(fmt::format(R"({{"deviceId":"a","account":"{}"}})", good));
+    EXPECT_TRUE(got.good) << got.complaint;
+    EXPECT_EQ(got.lines.at(0).account, good);
+  }
+  EXPECT_EQ(read(R"({"deviceId":"a","account":null})").lines.at(0).account, "") << "forgotten";
+  for (const char* bad : {R"("nobody")", R"("EXAMPLE\\user1")", R"("ann@example.com ")", R"(" ann@example.com")", R"("ann@")",
+                          R"("@example.com")", R"("a@b@example.com")", R"("ann b@example.com")", R"("ann@example.com\n")",
+                          R"("EXAMPLE\\ann@example.com")", R"("ann\u007f@example.com")", "5", "true"}) {
+    Read got = read(fmt::format(R"({{"deviceId":"a","account":{}}})", bad));
+    EXPECT_FALSE(got.good) << bad;
+    EXPECT_EQ(got.complaint, "device 1: \"account\" is no address; accepted: user@domain, the mailbox's, of at most 320 bytes") << bad;
+  }
+  EXPECT_FALSE(read(fmt::format(R"({{"deviceId":"a","account":"{}@example.com"}})", std::string(320, 'a'))).good);
+}
+
+TEST(ComplianceLines, ADeviceThatWasNamedIsRefusedWithItsNumber) {
+  ComplianceReader reader(false, [](const ComplianceLine& line) -> Status {
+    if (line.device_id == "b") return fail(service_error(ServiceError::compliance_repeated));
+    return {};
+  });
+  Status read = reader.feed(R"([{"deviceId":"a"},{"deviceId":"b"}])");
+  EXPECT_TRUE(!read && is(read.error(), ServiceError::compliance_data));
+  EXPECT_EQ(reader.complaint(), "device 2: named already by an earlier line, by this name or another; name each device once");
 }
 
 TEST(ComplianceLines, OfADeltaMayRemove) {

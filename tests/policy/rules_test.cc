@@ -54,7 +54,7 @@ POLICY_TEST(Policy, IsClosedToUnknownDevicesByDefault) {
   PolicyDecision decision = policy.decide(scene.question("phone2"));
   EXPECT_EQ(decision.verdict, Verdict::block);
   EXPECT_EQ(decision.reason, PolicyReason::unknown_device);
-  EXPECT_NE(policy.how_to_lift(decision), "");
+  EXPECT_NE(policy.how_to_lift(decision, "ID"), "");
   decision = policy.decide(scene.question("phone1"));
   EXPECT_TRUE(decision.allowed());
   EXPECT_EQ(decision.reason, PolicyReason::default_);
@@ -208,7 +208,7 @@ POLICY_TEST(Policy, ExplainsEachRule) {
   EXPECT_EQ(steps[3].match, RuleMatch::yes);
   EXPECT_TRUE(steps[3].decides);
   EXPECT_NE(decision.since, WallTime());
-  EXPECT_NE(policy.how_to_lift(decision).find("encryption"), std::string::npos);
+  EXPECT_NE(policy.how_to_lift(decision, "ID").find("encryption"), std::string::npos);
 }
 
 POLICY_TEST(Policy, OfSeveralDevicesOneIsEnoughButTheSourceIsNot) {

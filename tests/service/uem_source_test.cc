@@ -221,6 +221,24 @@ Task<void> troubles(unsigned) {
 }
 TEST(UemSource, AfterAFailureTheLastDataHoldsAndItTriesAgain) { test::run_on_cores(1, troubles); }
 
+// A device that moves to a later page while pages are read comes twice.
+Task<void> twice_in_a_bulk(unsigned) {
+  Scene s;
+  CO_ASSERT(co_await s.start({.devices = 250, .page_lines = 100}));
+  s.uem->devices().put("again", device(UemDevices::made_up_id(3), R"(,"compromised":true)"));
+  s.begin();
+  CO_ASSERT(co_await s.wait(UemPull::bulk));
+  EXPECT_EQ(s.compliance->counts(kTenant).names, 250u);
+  EXPECT_EQ(s.facts(UemDevices::made_up_id(3))->compromised, Known::yes) << "the later line counts";
+  EXPECT_EQ(s.report().state, SourceState::fresh);
+  s.uem->devices().put("nobody", R"({"deviceId":"nobody","account":"EXAMPLE\\user1"})");
+  CO_ASSERT(co_await s.wait(UemPull::broken));
+  EXPECT_THAT(s.report().complaint, HasSubstr("device 1: \"account\" is no address"));
+  EXPECT_FALSE(s.facts("nobody"));
+  co_await s.stop();
+}
+TEST(UemSource, TakesADeviceTwiceAndNoAccountThatIsNoAddress) { test::run_on_cores(1, twice_in_a_bulk); }
+
 Task<void> half_a_bulk(unsigned) {
   Scene s;
   CO_ASSERT(co_await s.start({.devices = 500, .page_lines = 100}, {.retry_first = 5ms, .retry_max = 10ms}));

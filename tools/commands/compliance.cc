@@ -54,7 +54,8 @@ int send_data(const ComplianceOptions& options, std::string_view method) {
              number_of(page, "devices"));
   if (uint64_t wiped = number_of(page, "wiped")) fmt::print("{} devices are wiped by it\n", wiped);
   if (uint64_t held = number_of(page, "held")) {
-    fmt::print("{} of them are blocked or wiped by name, and stay so: bellhop device unblock lets one go\n", held);
+    fmt::print("{} of them are blocked or wiped by name, and stay so: bellhop device unblock --device-id ID --tenant {} lets one go\n",
+               held, options.tenant.empty() ? "TENANT" : options.tenant);
   }
   return kExitDone;
 }
