@@ -5,6 +5,7 @@
 #include "core/sleep.h"
 #include "service/compliance.h"
 #include "service/device_holds.h"
+#include "service/journal.h"
 #include "service/policy.h"
 #include "tests/notification/scene.h"
 

@@ -298,6 +298,11 @@ POLICY_TEST(Compliance, AWipeInTheDataCountsUntilItIsLiftedByName) {
   ComplianceChange change = co_await scene.update({{.device_id = "b", .wiped = true}});
   EXPECT_EQ(change.wiped.size(), 1u);
   EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::wiped);
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("b"), ComplianceHold::none));
+  (void)co_await scene.update({scene.line("b")});
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::none);
+  (void)co_await scene.update({{.device_id = "b", .wiped = true}});
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::wiped) << "its source still says so";
 }
 
 POLICY_TEST(Compliance, TakesNoMoreThanItMay) {
