@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a policy means for devices that subscribe.
-#include "core/sleep.h"
 #include "service/compliance.h"
 #include "service/device_holds.h"
 #include "service/policy.h"
@@ -70,17 +69,17 @@ Task<void> expect_wipe_under_way(BedCore& core) {
   Phone second{.core = core, .device_id = "phone-2"};
   CO_ASSERT(co_await second.fetch_key());
   Event go;
-  bed.exchange.hold = &go;
+  bed.exchange.hold_verifies = &go;
+  bed.exchange.arrived.reset();
   Answered answer;
-  int before = bed.exchange.requests;
   TaskScope scope(&co_await current_context());
   scope.spawn(ask_in(&second, &answer));
-  while (bed.exchange.requests == before) EXPECT_TRUE(co_await sleep_for(std::chrono::milliseconds(5)));
+  EXPECT_TRUE(co_await bed.exchange.arrived.wait());
   auto held = co_await hold_device(core.core, "acme", compliance_key("phone-2"), ComplianceHold::wiped);
   EXPECT_TRUE(held && held->devices == 0) << "it is not registered yet";
   go.set();
   co_await scope.join();
-  bed.exchange.hold = nullptr;
+  bed.exchange.hold_verifies = nullptr;
   EXPECT_EQ(answer.status, 403) << answer.body;
   EXPECT_EQ(answer.code(), "blocked");
   EXPECT_EQ((co_await bed.counts()).devices, 1u);
