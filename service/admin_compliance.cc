@@ -295,7 +295,7 @@ Task<void> compliance_status(Call& call) {
     if (counts.replaced != WallTime()) json.member("replaced", timestamp(counts.replaced));
     if (source.last_success != WallTime()) json.member("lastSuccess", timestamp(source.last_success));
     if (source.last_attempt != WallTime()) json.member("lastAttempt", timestamp(source.last_attempt));
-    if (auto stale = compliance.stale_at(tenant)) json.member("staleAt", timestamp(*stale));
+    if (auto stale = compliance.stale_at(tenant); stale && *stale != WallTime()) json.member("staleAt", timestamp(*stale));
     if (!source.complaint.empty()) json.member("complaint", source.complaint);
     json.end_object();
   }

@@ -51,12 +51,6 @@ bool Compliance::any_hold(std::string_view tenant) const {
   return here && here->holds.size() > 0;
 }
 
-std::optional<WallTime> Compliance::stale_at(std::string_view tenant) const {
-  const Part* here = part(tenant);
-  int64_t at = here ? here->stale_at_ms.load(std::memory_order_acquire) : 0;
-  return at == 0 ? std::nullopt : std::optional(WallTime(std::chrono::milliseconds(at)));
-}
-
 store::StoredUserId Compliance::account(std::string_view tenant, std::string_view address) const {
   return vault_.user_id(tenant, crypto::user_id_of_address(address));
 }
@@ -87,6 +81,10 @@ Task<Status> Compliance::load() {
     BH_CO_CHECKED(co_await load_rows(here));
   }
   BH_CO_CHECKED(co_await load_holds());
+  for (const auto& here : parts_) {
+    BH_CO_CHECKED(co_await spread_holds(*here, nullptr));
+    BH_CO_CHECKED(co_await load_heard(*here));
+  }
   note_change();
   co_return Status();
 }
@@ -114,7 +112,9 @@ Task<Status> Compliance::load_holds() {
       if (!part(entry.place.tenant)) set_tenants({entry.place.tenant});
       ComplianceRecord record;
       record.updated = entry.record.since;
-      certain_part(entry.place.tenant).holds.put(entry.place.key, record, entry.record.hold, nullptr);
+      Part& here = certain_part(entry.place.tenant);
+      here.holds.put(entry.place.key, record, entry.record.hold, nullptr);
+      ++here.holds_put;
       if (entry.record.hold == ComplianceHold::wiped) wipes_.push_back({entry.place.tenant, entry.place.key});
     }
     if (holds.size() < store::kListMax) co_return Status();
@@ -125,6 +125,7 @@ Task<Status> Compliance::load_holds() {
 Task<void> Compliance::run() {
   while (co_await sleep_for(kLook)) {
     look_at_sources();
+    co_await keep_heard();
     if (!sweep_wanted_) continue;
     sweep_wanted_ = false;
     // One batch after the other: others write meanwhile.

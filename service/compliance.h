@@ -25,7 +25,7 @@ enum class SourceState : uint8_t {
   waiting,      // nothing has been read yet
   unreachable,  // the source did not answer; the last data counts
   broken,       // it answered with what cannot be used; the last data counts
-  stale,        // that for longer than policy.source.stale_after_minutes: no decision is possible
+  stale,        // not read for longer than policy.source.stale_after_minutes: no decision is possible
 };
 std::string_view name_of(SourceKind kind);
 std::string_view name_of(SourceState state);
@@ -81,7 +81,8 @@ class ComplianceBulk {
 // Invariants:
 //  1. what find() and hold() answer is on the disk, but for a hold whose write is under way, which counts at once;
 //  2. a reader sees a bulk whole or not at all;
-//  3. changes() rises after each change can be seen.
+//  3. changes() rises after each change can be seen;
+//  4. where one name of a device is held all are, by what any data that can be seen has ever said of its names.
 class Compliance {
  public:
   Compliance(store::Store& store, const Vault& vault);
@@ -100,7 +101,7 @@ class Compliance {
   uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
   // Other things that decisions rest on have changed: rules. Any core.
   void note_change() { changes_.fetch_add(1, std::memory_order_acq_rel); }
-  // From when on the tenant's data is too old to decide by; nothing: never.
+  // From when on the tenant's data is too old to decide by; nothing: never; the epoch: there has not been any yet.
   std::optional<WallTime> stale_at(std::string_view tenant) const;
   // The owner, by the address of the mailbox in any letter case.
   store::StoredUserId account(std::string_view tenant, std::string_view address) const;
@@ -126,8 +127,9 @@ class Compliance {
   // way, what is on the disk counts, and the same delta may be given again.
   Task<Result<ComplianceChange>> update(std::string tenant, std::vector<ComplianceLine> lines);
   // By an operator. A block or wipe counts on every core when the call begins to wait, also where the store then fails;
-  // `none` lifts, once it is on the disk. Holds by the device's first name too. Errors: store, canceled.
-  Task<Status> set_hold(std::string tenant, store::ComplianceKey device, ComplianceHold hold);
+  // `none` lifts, once it is on the disk. Of all names that are known of the device: answers with them. Errors: store,
+  // canceled.
+  Task<Result<std::vector<store::ComplianceKey>>> set_hold(std::string tenant, store::ComplianceKey device, ComplianceHold hold);
 
   struct Wipe {
     std::string tenant;
@@ -137,7 +139,8 @@ class Compliance {
   // bellhop. After a start all that are wiped.
   std::vector<Wipe> take_wipes() { return std::exchange(wipes_, {}); }
 
-  // What a source tells of itself. `stale_after`: zero: its data never gets too old.
+  // What a source tells of itself. `stale_after`: zero: its data never gets too old. Before it has been read once nothing is
+  // decided.
   void note_success(std::string_view tenant, SourceKind kind, Duration stale_after);
   void note_failure(std::string_view tenant, SourceKind kind, SourceState state, std::string complaint,
                     Duration stale_after);
@@ -167,13 +170,25 @@ class Compliance {
   Task<Status> load_rows(Part& part);
   Task<Status> load_holds();
   Task<Status> write_rows(uint32_t set, const ComplianceTable& table);
-  Task<Status> write_hold(Part& part, store::ComplianceKey key, ComplianceHold hold, WallTime now);
   Task<Status> ensure_set(Part& part);
-  Task<Status> hold_wiped(const Part& part, const std::vector<store::ComplianceKey>& devices);
+  Task<Status> erase_other_names(Part& part, const std::vector<store::ComplianceKey>& firsts);
+  // Holds: compliance_holds.cc.
+  void hold_now(Part& part, const store::ComplianceKey& key, ComplianceHold hold, WallTime since);
+  void spread_hold(Part& part, const store::ComplianceKey& one, const store::ComplianceKey& other);
+  Task<void> spread_over(Part& part, const ComplianceTable& names);
+  Task<Status> spread_holds(Part& part, const ComplianceTable* coming);
+  Task<std::vector<store::ComplianceKey>> names_of(const Part& part, store::ComplianceKey device) const;
+  Task<std::vector<store::ComplianceKey>> other_names(const Part& part, const std::vector<store::ComplianceKey>& firsts) const;
+  Task<Status> write_holds(Part& part);
+  Task<Status> lift(Part& part, const std::vector<store::ComplianceKey>& names);
+  Task<Status> hold_wiped(Part& part, const std::vector<store::ComplianceKey>& devices);
   Task<void> rest();
   void apply_line(ComplianceTable& table, const ComplianceLine& line, uint64_t account, WallTime now,
                   ComplianceTable::Retired* retired, store::ComplianceWrite* write);
+  static int64_t stale_from_start(const Part& here, WallTime now, Duration stale_after);
   void look_at_sources();
+  Task<void> keep_heard();
+  Task<Status> load_heard(Part& part);
 
   store::Store& store_;
   const Vault& vault_;
@@ -187,6 +202,7 @@ class Compliance {
   uint32_t set_in_making_ = 0;
   bool sweep_wanted_ = true;
   std::vector<Wipe> wipes_;
+  ComplianceTable::Retired retired_holds_;  // segments of holds that have been replaced
   Semaphore one_at_a_time_{1};
   Semaphore holds_turn_{1};
 };

@@ -16,6 +16,14 @@ constexpr size_t kWritesAtOnce = 4;
 
 Task<bool> one_turn() { co_return true; }
 
+// A device that was not known has been updated at no time.
+bool same_but_for_contact(ComplianceRecord before, const ComplianceRecord& after) {
+  if (before.updated == WallTime()) return false;
+  before.updated = after.updated;
+  before.last_contact = after.last_contact;
+  return before == after;
+}
+
 Task<void> write_chunk(store::Store* store, const store::ComplianceWrite* write, Status* status) {
   *status = co_await store->write_compliance(*write);
 }
@@ -26,6 +34,7 @@ Task<void> write_chunk(store::Store* store, const store::ComplianceWrite* write,
 
 // Until every core has begun another turn: what was replaced is read by nobody any more.
 Task<void> Compliance::rest() {
+  ComplianceTable::Retired holds = std::exchange(retired_holds_, {});
   for (unsigned core = 0; core < io::cores(); ++core) co_await on_core(core, [] { return one_turn(); });
 }
 
@@ -46,7 +55,13 @@ void Compliance::apply_line(ComplianceTable& table, const ComplianceLine& line, 
     if (write) write->erased.push_back(key);
     return;
   }
-  apply(line, account, now, record);
+  if (write) {
+    ComplianceRecord before = record;
+    apply(line, account, now, record);
+    if (same_but_for_contact(before, record)) record.updated = before.updated;
+  } else {
+    apply(line, account, now, record);  // keep_times() follows
+  }
   table.put(key, record, ComplianceHold::none, retired);
   if (write) write->puts.push_back({key, record});
   ComplianceRecord leads;
@@ -117,13 +132,23 @@ Task<Result<ComplianceChange>> Compliance::replace(ComplianceBulk bulk) {
   Part& here = certain_part(bulk.tenant_);
   for (size_t segment = 0; segment < ComplianceTable::kSegments; ++segment) {
     bulk.table_->trim(segment, nullptr);
+    bulk.table_->keep_times(segment, *here.owned);
     if (segment % 16 == 15) co_await yield_now();
   }
   BH_CO_CHECKED(co_await hold_wiped(here, bulk.wiped_));
   set_in_making_ = ++newest_set_;
   Status written = co_await write_rows(set_in_making_, *bulk.table_);
   store::ComplianceSet set{.number = set_in_making_, .replaced = io::wall_now()};
+  // From here until the data can be seen, who sets a hold waits for its end; the hold itself counts.
+  Semaphore::Permit holds_turn;
+  if (written) {
+    Result<Semaphore::Permit> taken = co_await holds_turn_.acquire();
+    written = taken ? co_await spread_holds(here, bulk.table_.get()) : fail(taken.error());
+    if (taken) holds_turn = *std::move(taken);
+  }
   if (written) written = co_await store_.put_compliance_set(here.tenant, set);
+  // Set meanwhile: whoever did so waits for the turn, and writes what cannot be written here.
+  while (written && here.holds_spread != here.holds_put) (void)co_await spread_holds(here, bulk.table_.get());
   set_in_making_ = 0;
   sweep_wanted_ = true;
   if (!written) co_return fail(written.error());
@@ -134,6 +159,7 @@ Task<Result<ComplianceChange>> Compliance::replace(ComplianceBulk bulk) {
   here.replaced = here.changed = set.replaced;
   std::swap(here.owned, bulk.table_);
   here.table.store(here.owned.get(), std::memory_order_release);
+  holds_turn.release();
   note_change();
   co_await rest();  // and then the old table goes, with `bulk`
   co_return change;
@@ -144,6 +170,18 @@ Task<Status> Compliance::ensure_set(Part& part) {
   store::ComplianceSet set{.number = ++newest_set_, .replaced = {}};
   BH_CO_CHECKED(co_await store_.put_compliance_set(part.tenant, set));
   part.set = set.number;
+  co_return Status();
+}
+
+// Of devices that are about to be removed: a name that led nowhere would lead to the next device of that first name.
+Task<Status> Compliance::erase_other_names(Part& part, const std::vector<store::ComplianceKey>& firsts) {
+  std::vector<store::ComplianceKey> names = co_await other_names(part, firsts);
+  for (size_t at = 0; at < names.size(); at += store::kComplianceMax) {
+    auto first = names.begin() + static_cast<ptrdiff_t>(at);
+    auto last = names.begin() + static_cast<ptrdiff_t>(std::min(names.size(), at + store::kComplianceMax));
+    BH_CO_CHECKED(co_await store_.write_compliance({.set = part.set, .puts = {}, .erased = {first, last}}));
+  }
+  for (const store::ComplianceKey& name : names) part.owned->erase(name);
   co_return Status();
 }
 
@@ -185,84 +223,35 @@ Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vecto
       if (hold(tenant, key) != ComplianceHold::none || hold(tenant, compliance_key(line.device_id)) != ComplianceHold::none) {
         ++change.held;
       }
-      if (line.wiped) change.wiped.push_back(compliance_key(line.device_id));
+      if (line.wiped) {
+        change.wiped.push_back(compliance_key(line.device_id));
+        hold_now(here, change.wiped.back(), ComplianceHold::wiped, now);
+      }
       if (line.removed) ++change.removed;
       bool known = line.account && !line.account->empty();
       uint64_t word = known ? account_word(account(tenant, *line.account)) : 0;
       apply_line(beside, line, word, now, nullptr, &write);
       if (line.removed) beside.erase(key);
     }
+    BH_CO_TRY(Semaphore::Permit holds_turn, co_await holds_turn_.acquire());
+    BH_CO_CHECKED(co_await spread_holds(here, &beside));
+    if (removing) BH_CO_CHECKED(co_await erase_other_names(here, write.erased));
     BH_CO_CHECKED(co_await store_.write_compliance(write));
+    while (here.holds_spread != here.holds_put) (void)co_await spread_holds(here, &beside);  // set meanwhile: as in replace()
     ComplianceTable::Retired retired;
     for (const store::ComplianceKey& key : write.erased) here.owned->erase(key);
     for (const store::ComplianceEntry& entry : write.puts) {
       here.owned->put(entry.key, entry.record, ComplianceHold::none, &retired);
     }
+    holds_turn.release();
     here.changed = now;
     note_change();
     if (!retired.empty()) co_await rest();
     co_await yield_now();
   }
-  BH_CO_CHECKED(co_await hold_wiped(here, change.wiped));
   change.names = here.owned->size();
   change.texts_refused = texts_.refused();
   co_return change;
-}
-
-// ---- Holds ----
-
-// Data names what was wiped again and again: only what is new is written.
-Task<Status> Compliance::hold_wiped(const Part& part, const std::vector<store::ComplianceKey>& devices) {
-  for (const store::ComplianceKey& device : devices) {
-    if (hold(part.tenant, device) == ComplianceHold::wiped) continue;
-    BH_CO_CHECKED(co_await set_hold(part.tenant, device, ComplianceHold::wiped));
-  }
-  co_return Status();
-}
-
-Task<Status> Compliance::write_hold(Part& part, store::ComplianceKey key, ComplianceHold hold, WallTime now) {
-  if (hold == ComplianceHold::none) {
-    BH_CO_CHECKED(co_await store_.erase_hold(part.tenant, key));
-    part.holds.erase(key);
-    co_return Status();
-  }
-  store::HoldRecord record{.hold = hold, .since = now};
-  co_return co_await store_.put_hold(part.tenant, key, record);
-}
-
-Task<Status> Compliance::set_hold(std::string tenant, store::ComplianceKey device, ComplianceHold hold) {
-  if (!part(tenant)) set_tenants({tenant});
-  Part& here = certain_part(tenant);
-  WallTime now = io::wall_now();
-  DeviceFacts facts;
-  std::vector<store::ComplianceKey> keys = {device};
-  if (here.owned->find(device, facts) && facts.key != device) keys.push_back(facts.key);
-  ComplianceTable::Retired retired;
-  auto hold_now = [&](const store::ComplianceKey& key) {
-    // A wiped device stays wiped, until it is let go by name.
-    if (this->hold(tenant, key) == ComplianceHold::wiped) return;
-    ComplianceRecord record;
-    record.updated = now;
-    here.holds.put(key, record, hold, &retired);
-    note_change();
-  };
-  if (hold != ComplianceHold::none) std::ranges::for_each(keys, hold_now);
-  if (hold == ComplianceHold::wiped) {
-    for (const store::ComplianceKey& key : keys) wipes_.push_back({tenant, key});
-  }
-  Result<Semaphore::Permit> turn = co_await holds_turn_.acquire();
-  Status written;
-  if (!turn) written = fail(turn.error());
-  for (const store::ComplianceKey& key : keys) {
-    if (!written) break;
-    // Again, for an earlier call that lifted may have ended meanwhile: the last one has the last word.
-    if (hold != ComplianceHold::none) hold_now(key);
-    ComplianceHold wanted = hold == ComplianceHold::none ? hold : this->hold(tenant, key);
-    written = co_await write_hold(here, key, wanted, now);
-  }
-  if (hold == ComplianceHold::none) note_change();
-  if (!retired.empty()) co_await rest();
-  co_return written;
 }
 
 }  // namespace bellhop::service

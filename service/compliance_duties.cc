@@ -44,6 +44,8 @@ bool ComplianceDuties::match_sources() {
       watched_.back().due = io::now();  // the interval may be another
     } else {
       watched_.push_back({std::make_unique<ComplianceFile>(compliance_, tenant, source.file), io::now()});
+      compliance_.note_failure(tenant, SourceKind::file, SourceState::waiting, "",
+                               std::chrono::minutes(source.stale_after_minutes));
     }
   }
   for (const Watched& gone : before) {

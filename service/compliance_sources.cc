@@ -2,10 +2,23 @@
 // Compliance: how its sources are, and from when on their data is too old to decide by.
 #include <algorithm>
 
+#include "core/base/bytes.h"
 #include "core/io.h"
+#include "crypto/hash.h"
 #include "service/compliance_part.h"
+#include "store/error.h"
 
 namespace bellhop::service {
+namespace {
+
+// Of when a source was last read, the disk hears so often.
+constexpr Duration kHeardKept = std::chrono::hours(1);
+
+std::string heard_name(std::string_view tenant) {
+  return "compliance_heard." + to_hex(Bytes(crypto::sha256(tenant)).first(16));
+}
+
+}  // namespace
 
 std::string_view name_of(SourceKind kind) {
   switch (kind) {
@@ -38,7 +51,7 @@ std::string_view name_of(SourceState state) {
 void Compliance::note_success(std::string_view tenant, SourceKind kind, Duration stale_after) {
   Part& here = certain_part(tenant);
   WallTime now = io::wall_now();
-  bool was_stale = here.stale_noted;
+  bool decided = here.stale_at_ms.load(std::memory_order_relaxed) != Part::kNoData && !here.stale_noted;
   here.source = {.kind = kind, .state = SourceState::fresh, .last_success = now, .last_attempt = now, .complaint = {}};
   int64_t at = 0;
   if (stale_after > Duration::zero()) {
@@ -46,7 +59,16 @@ void Compliance::note_success(std::string_view tenant, SourceKind kind, Duration
   }
   here.stale_at_ms.store(at, std::memory_order_release);
   here.stale_noted = false;
-  if (was_stale) note_change();
+  if (!decided) note_change();
+}
+
+// Never read since the start: the time counts from the last success before, or from when all was last replaced.
+int64_t Compliance::stale_from_start(const Part& here, WallTime now, Duration stale_after) {
+  WallTime heard = std::max(here.source.last_success, std::max(here.heard, here.replaced));
+  if (heard == WallTime()) return Part::kNoData;
+  if (stale_after == Duration::zero()) return 0;
+  WallTime at = std::min(heard, now) + std::chrono::duration_cast<std::chrono::milliseconds>(stale_after);
+  return std::max<int64_t>(1, at.time_since_epoch().count());
 }
 
 void Compliance::note_failure(std::string_view tenant, SourceKind kind, SourceState state, std::string complaint,
@@ -57,15 +79,33 @@ void Compliance::note_failure(std::string_view tenant, SourceKind kind, SourceSt
   here.source.state = state;
   here.source.last_attempt = now;
   here.source.complaint = std::move(complaint);
-  if (stale_after == Duration::zero()) {
-    here.stale_at_ms.store(0, std::memory_order_release);
-  } else if (here.stale_at_ms.load(std::memory_order_relaxed) == 0) {
-    // Never reached since the start: the time counts from when the data was last replaced, or from now.
-    WallTime from = here.replaced == WallTime() ? now : std::min(here.replaced, now);
-    if (here.source.last_success != WallTime()) from = here.source.last_success;
-    WallTime at = from + std::chrono::duration_cast<std::chrono::milliseconds>(stale_after);
-    here.stale_at_ms.store(std::max<int64_t>(1, at.time_since_epoch().count()), std::memory_order_release);
+  int64_t before = here.stale_at_ms.load(std::memory_order_relaxed), at = before;
+  if (stale_after == Duration::zero() || before == 0 || before == Part::kNoData) at = stale_from_start(here, now, stale_after);
+  if (at == before) return;
+  here.stale_at_ms.store(at, std::memory_order_release);
+  if (at == Part::kNoData || before == Part::kNoData) note_change();
+}
+
+// Now and then: what a restart needs to know of a source that cannot be read just then.
+Task<void> Compliance::keep_heard() {
+  for (size_t i = 0; i < parts_.size(); ++i) {  // more may come meanwhile
+    Part& here = *parts_[i];
+    WallTime heard = here.source.last_success;
+    if (heard == WallTime() || (heard >= here.heard && heard - here.heard < kHeardKept)) continue;
+    uint8_t value[8];
+    store_be64(value, static_cast<uint64_t>(heard.time_since_epoch().count()));
+    if (!co_await store_.put_meta(heard_name(here.tenant), value)) co_return;  // with the next look
+    here.heard = heard;
   }
+}
+
+Task<Status> Compliance::load_heard(Part& part) {
+  Result<std::vector<uint8_t>> value = co_await store_.get_meta(heard_name(part.tenant));
+  if (!value && is(value.error(), store::StoreError::not_found)) co_return Status();
+  if (!value) co_return fail(value.error());
+  if (value->size() != 8) co_return fail(store::store_error(store::StoreError::corrupt));
+  part.heard = WallTime(std::chrono::milliseconds(static_cast<int64_t>(load_be64(value->data()))));
+  co_return Status();
 }
 
 void Compliance::forget_source(std::string_view tenant) {
@@ -86,9 +126,16 @@ SourceReport Compliance::source(std::string_view tenant) const {
 
 SourceState Compliance::source_state(std::string_view tenant) const {
   std::optional<WallTime> stale = stale_at(tenant);
-  if (stale && io::wall_now() >= *stale) return SourceState::stale;
+  if (stale && *stale != WallTime() && io::wall_now() >= *stale) return SourceState::stale;
   const Part* here = part(tenant);
   return here ? here->source.state : SourceState::fresh;
+}
+
+std::optional<WallTime> Compliance::stale_at(std::string_view tenant) const {
+  const Part* here = part(tenant);
+  int64_t at = here ? here->stale_at_ms.load(std::memory_order_acquire) : 0;
+  if (at == Part::kNoData) return WallTime();
+  return at == 0 ? std::nullopt : std::optional(WallTime(std::chrono::milliseconds(at)));
 }
 
 void Compliance::look_at_sources() {

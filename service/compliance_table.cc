@@ -333,4 +333,31 @@ void ComplianceTable::for_each(
   }
 }
 
+void ComplianceTable::for_each_other_name(
+    size_t number, store::FunctionRef<void(const store::ComplianceKey&, const store::ComplianceKey&)> f) const {
+  const Segment* segment = segments_[number].load(std::memory_order_acquire);
+  if (!segment) return;
+  for (uint32_t index = 0; index < segment->size; ++index) {
+    bool other = (segment->all[index].word[kWords - 1].load(std::memory_order_relaxed) & kOtherName) != 0;
+    if (!other) continue;
+    Words words = segment->read(index);
+    if (!words.erased()) f(words.key_at(0), words.key_at(2));
+  }
+}
+
+void ComplianceTable::keep_times(size_t number, const ComplianceTable& before) {
+  constexpr uint64_t kUpdated = UINT32_MAX;
+  Segment* segment = segments_[number].load(std::memory_order_relaxed);
+  if (!segment) return;
+  Words was;
+  for (uint32_t index = 0; index < segment->size; ++index) {
+    Words words = segment->read(index);
+    if (words.other_name() || words.erased() || !before.find_words(words.key_at(0), was)) continue;
+    bool same = was.word[2] == words.word[2] && was.word[4] == words.word[4] && was.word[5] == words.word[5];
+    if (!same) continue;
+    words.word[3] = (words.word[3] & ~kUpdated) | (was.word[3] & kUpdated);
+    segment->write(index, words);
+  }
+}
+
 }  // namespace bellhop::service

@@ -92,6 +92,11 @@ class ComplianceTable {
   bool read(const store::ComplianceKey& key, ComplianceRecord& record) const;
   // Gives back the room that growth took in one segment.
   void trim(size_t segment, Retired* retired);
+  // Other names and the first names that they lead to, of one segment.
+  void for_each_other_name(size_t segment,
+                           store::FunctionRef<void(const store::ComplianceKey& name, const store::ComplianceKey& first)> f) const;
+  // Where a device of one segment is as `before` has it, but for its last contact, it has been so since then: `updated`.
+  void keep_times(size_t segment, const ComplianceTable& before);
   // The entries of one segment, nearly in the order of their keys. The record is used again for the next.
   void for_each(size_t segment, store::FunctionRef<void(const store::ComplianceKey&, const ComplianceRecord&)> f) const;
 

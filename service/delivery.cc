@@ -64,20 +64,21 @@ Task<void> Delivery::look_again() {
   for (const store::DeviceEntry& device : devices_) {
     auto found = std::ranges::find(*now, device.key, &store::DeviceEntry::key);
     std::optional<DeviceOutcome> end = DeviceOutcome::skipped_no_device;
-    if (found != now->end()) end = push_refusal(core_, target_.tenant->config.id, target_.user, found->record);
+    if (found != now->end()) end = judge_push(core_, target_.tenant->config.id, target_.user, found->record).refusal;
     if (end) gone_.emplace_back(device.key, *end);
   }
 }
 
-std::optional<DeviceOutcome> Delivery::refusal_of(const store::DeviceEntry& device) const {
+PushVerdict Delivery::judge(const store::DeviceEntry& device) const {
   auto gone = std::ranges::find(gone_, device.key, &std::pair<store::DeviceKey, DeviceOutcome>::first);
-  if (gone != gone_.end()) return gone->second;
-  return push_refusal(core_, target_.tenant->config.id, target_.user, device.record);
+  if (gone != gone_.end()) return {.refusal = gone->second};
+  return judge_push(core_, target_.tenant->config.id, target_.user, device.record);
 }
 
 // How it ends where no push is made; nothing where one is to be made.
-std::optional<DeviceOutcome> Delivery::end_without_push(const Push& push, const store::DeviceEntry& device) const {
-  if (std::optional<DeviceOutcome> refusal = refusal_of(device)) return refusal;
+std::optional<DeviceOutcome> Delivery::end_without_push(const Push& push, const store::DeviceEntry& device,
+                                                        const PushVerdict& verdict) const {
+  if (verdict.refusal) return verdict.refusal;
   bool known = was_made(push, device) || core_.journal->holds(key_of(push.hash, device));
   return known ? std::optional(DeviceOutcome::skipped_duplicate) : std::nullopt;
 }
@@ -93,9 +94,12 @@ Task<bool> Delivery::push_all(std::span<Push> pushes, Instant deadline) {
   TaskScope running(&context);
   for (Push& push : pushes) {
     for (const store::DeviceEntry& device : devices_) {
-      if (std::optional<DeviceOutcome> end = end_without_push(push, device)) {
+      PushVerdict verdict = judge(device);
+      if (std::optional<DeviceOutcome> end = end_without_push(push, device, verdict)) {
         if (was_made(push, device)) made_.push_back({push.hash, device.key});
         settle_device(push, device, *end);
+      } else if (verdict.undecided) {
+        left_.push_back({&push, &device});  // the journal asks again
       } else {
         running.spawn(push_one(push, device, deadline));
       }
@@ -120,12 +124,12 @@ Task<bool> Delivery::journal_all(std::span<Push> pushes, JournalStart start) {
   std::vector<Open> open, ended;
   for (Push& push : pushes) {
     for (const store::DeviceEntry& device : devices_) {
-      (end_without_push(push, device) ? ended : open).push_back({&push, &device});
+      (end_without_push(push, device, judge(device)) ? ended : open).push_back({&push, &device});
     }
   }
   if (!co_await journal(open, start)) co_return false;
   for (const Open& one : ended) {
-    DeviceOutcome end = refusal_of(*one.device).value_or(DeviceOutcome::skipped_duplicate);
+    DeviceOutcome end = judge(*one.device).refusal.value_or(DeviceOutcome::skipped_duplicate);
     settle_device(*one.push, *one.device, end);
   }
   for (Push& push : pushes) {
@@ -206,7 +210,8 @@ Task<void> Delivery::push_held(std::span<const Push> pushes, Instant deadline) {
       store::JournalKey key = key_of(push.hash, device);
       bool repeated = std::ranges::find(begun, key) != begun.end();
       // Of one that is gone the journal knows how it ends.
-      if (repeated || refusal_of(device) || !core_.journal->held(key)) continue;
+      if (repeated || !core_.journal->held(key)) continue;
+      if (PushVerdict verdict = judge(device); verdict.refusal || verdict.undecided) continue;
       begun.push_back(key);
       running.spawn(push_held_one(push, device, deadline));
     }

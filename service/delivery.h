@@ -9,6 +9,7 @@
 
 #include "service/journal.h"
 #include "service/mailbox_cache.h"
+#include "service/policy_points.h"
 #include "service/push.h"
 #include "service/pusher.h"
 
@@ -77,12 +78,13 @@ class Delivery {
     bool content_free = true;
   };
   Task<void> look_again();
-  std::optional<DeviceOutcome> refusal_of(const store::DeviceEntry& device) const;
+  PushVerdict judge(const store::DeviceEntry& device) const;
   Task<Sent> send(const Push& push, const store::DeviceEntry& device, Instant deadline);
   Task<void> push_one(Push& push, const store::DeviceEntry& device, Instant deadline);
   Task<void> push_held_one(const Push& push, const store::DeviceEntry& device, Instant deadline);
   void count_delivered(bool content_free);
-  std::optional<DeviceOutcome> end_without_push(const Push& push, const store::DeviceEntry& device) const;
+  std::optional<DeviceOutcome> end_without_push(const Push& push, const store::DeviceEntry& device,
+                                                const PushVerdict& verdict) const;
   Task<bool> journal(const std::vector<Open>& open, JournalStart start);
   void settle_device(const Push& push, const store::DeviceEntry& device, DeviceOutcome outcome);
   void settle_device(const Push& push, const store::DeviceEntry& device, DeviceOutcome first, DeviceOutcome rest);

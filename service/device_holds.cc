@@ -66,8 +66,19 @@ Task<Result<HeldDevices>> apply_hold(Core& core, std::string tenant, store::Comp
 }
 
 Task<Result<HeldDevices>> hold_device(Core& core, std::string tenant, store::ComplianceKey name, ComplianceHold hold) {
-  if (core.node.compliance) BH_CO_CHECKED(co_await core.node.compliance->set_hold(tenant, name, hold));
-  co_return co_await apply_hold(core, std::move(tenant), name, hold);
+  std::vector<store::ComplianceKey> names = {name};
+  if (core.node.compliance) {
+    BH_CO_TRY(names, co_await core.node.compliance->set_hold(tenant, name, hold));
+  }
+  HeldDevices held;
+  for (const store::ComplianceKey& each : names) {
+    BH_CO_TRY(HeldDevices more, co_await apply_hold(core, tenant, each, hold));
+    held.devices += more.devices;
+    held.subscriptions_ended += more.subscriptions_ended;
+    held.last_device |= more.last_device;
+    held.resubscribe_needed |= more.resubscribe_needed;
+  }
+  co_return held;
 }
 
 }  // namespace bellhop::service

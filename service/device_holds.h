@@ -17,7 +17,7 @@ struct HeldDevices {
   bool resubscribe_needed = false;  // another device of the user is asked to
 };
 
-// Blocks, wipes or lets go all that is called by this name at a tenant: first for the policy of every core, then bellhop's
+// Blocks, wipes or lets go all that is called by any name of this device at a tenant: first for the policy of every core, then bellhop's
 // own devices, whose subscriptions end as Registrar says. On core 0. Errors: store, canceled; what is to be kept out is
 // kept out all the same, until the process ends.
 Task<Result<HeldDevices>> hold_device(Core& core, std::string tenant, store::ComplianceKey name, ComplianceHold hold);

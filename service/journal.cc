@@ -392,7 +392,8 @@ Task<Journal::Sought> Journal::find_destination(const store::JournalKey& key, co
   if (auto refusal = device_refusal(*device)) co_return std::unexpected(refusal);
   Result<store::UserRecord> user = co_await store.read_user(record.user);
   if (!user) co_return std::unexpected(unreadable(user.error()));
-  if (auto refusal = push_refusal(core_, user->tenant, record.user, *device)) co_return std::unexpected(refusal);
+  PushVerdict verdict = judge_push(core_, user->tenant, record.user, *device);
+  if (verdict.undecided || verdict.refusal) co_return std::unexpected(verdict.refusal);
   to.tenant = core_.tenants().find(user->tenant);
   if (!to.tenant) co_return std::unexpected(std::nullopt);  // out of the configuration; it may come back
   auto environment = device->environment == store::PushEnvironment::sandbox ? ApnsEnvironment::sandbox

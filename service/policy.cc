@@ -178,8 +178,8 @@ std::string Policy::how_to_lift(const PolicyDecision& decision, std::string_view
     case PolicyReason::blocked:
       return fmt::format("the device was blocked by name; let it go by: bellhop device unblock {}", device);
     case PolicyReason::stale:
-      return "the source of compliance data has been out of reach for too long; see its complaint in: bellhop compliance "
-             "status. Decisions are made again as soon as it answers";
+      return "the source of compliance data has been out of reach for too long, or has not been read yet; see its complaint "
+             "in: bellhop compliance status. Decisions are made as soon as it answers";
     case PolicyReason::other_account:
       return "the device is on record for another account; correct \"account\" where the data comes from, or set "
              "policy.bind_account = false";

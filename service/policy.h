@@ -41,7 +41,7 @@ enum class PolicyReason : uint8_t {
   exempt,          // OPTIONS, Provision
   wiped,           // by name
   blocked,         // by name
-  stale,           // the data is too old to decide by
+  stale,           // the data is too old to decide by, or its source has not been read once
   other_account,   // the device is on record for another owner
   override_allow,  // of the device, in the data
   override_block,

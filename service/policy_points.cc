@@ -19,11 +19,25 @@ PolicyDecision decide_device(const Core& core, std::string_view tenant, const st
   return decision;
 }
 
+bool source_kept_out(const Core& core, std::string_view tenant, const store::StoredUserId& user,
+                     const store::DeviceRecord& source) {
+  if (source.state == store::DeviceState::blocked) return true;
+  return decide_device(core, tenant, user, source.name, DecisionPoint::subscription).verdict == Verdict::block;
+}
+
+PushVerdict judge_push(const Core& core, std::string_view tenant, const store::StoredUserId& user,
+                       const store::DeviceRecord& device) {
+  if (std::optional<DeviceOutcome> refusal = device_refusal(device)) return {.refusal = refusal};
+  PolicyDecision decision = decide_device(core, tenant, user, device.name, DecisionPoint::push);
+  if (decision.allowed()) return {};
+  if (decision.verdict == Verdict::unavailable) return {.refusal = {}, .undecided = true};
+  return {.refusal = DeviceOutcome::skipped_policy};
+}
+
 std::optional<DeviceOutcome> push_refusal(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                                           const store::DeviceRecord& device) {
-  if (std::optional<DeviceOutcome> refusal = device_refusal(device)) return refusal;
-  if (decide_device(core, tenant, user, device.name, DecisionPoint::push).allowed()) return std::nullopt;
-  return DeviceOutcome::skipped_policy;
+  PushVerdict verdict = judge_push(core, tenant, user, device);
+  return verdict.undecided ? DeviceOutcome::skipped_policy : verdict.refusal;
 }
 
 MailboxVerdict judge_mailbox(const Core& core, std::string_view tenant, const store::StoredUserId& user,

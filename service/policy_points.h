@@ -20,7 +20,20 @@ namespace bellhop::service {
 PolicyDecision decide_device(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                              const store::ComplianceKey& name, DecisionPoint point);
 
-// How every event ends for a device that gets no pushes, by its record or by the policy; nothing where it gets them.
+// The device that a subscription has its credentials from is kept out for certain, by its record or by the policy: another
+// one is to take its place.
+bool source_kept_out(const Core& core, std::string_view tenant, const store::StoredUserId& user,
+                     const store::DeviceRecord& source);
+
+// Whether a device gets pushes, by its record and the policy. Where it cannot be decided now they wait.
+struct PushVerdict {
+  std::optional<DeviceOutcome> refusal;  // for certain: how every event ends for it
+  bool undecided = false;
+};
+PushVerdict judge_push(const Core& core, std::string_view tenant, const store::StoredUserId& user,
+                       const store::DeviceRecord& device);
+
+// The same for what need not wait: how every event ends for a device that gets no pushes, by its record or by the policy; nothing where it gets them.
 std::optional<DeviceOutcome> push_refusal(const Core& core, std::string_view tenant, const store::StoredUserId& user,
                                           const store::DeviceRecord& device);
 

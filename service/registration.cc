@@ -131,8 +131,9 @@ Task<ApiResult<CheckIn>> Registrar::check_in(const DeviceIdentity& who) {
       answer.status = DeviceStatus::lost;
       break;
   }
+  bool source_out = !source || source_kept_out(core_, who.tenant->config.id, who.user, *source);
   answer.resubscribe =
-      health == SubscriptionHealth::lost || credentials_refused(subscription) || !source || (*device)->token_gone;
+      health == SubscriptionHealth::lost || credentials_refused(subscription) || source_out || (*device)->token_gone;
   co_return answer;
 }
 
@@ -185,11 +186,11 @@ Task<Result<store::RemovedDevice>> Registrar::remove_device(store::StoredUserId 
 Task<Result<store::RemovedDevice>> Registrar::wipe_device(store::StoredUserId user, store::DeviceKey device) {
   BH_CO_TRY(store::RemovedDevice ended, co_await block(user, device, store::TombstoneReason::removed));
   BH_CO_TRY(UserLocks::Held held, co_await locks_.acquire(user));
-  BH_CO_TRY(store::RemovedDevice removed, co_await remove(user, device, true));
-  removed.tombstoned.insert(removed.tombstoned.end(), ended.tombstoned.begin(), ended.tombstoned.end());
-  if (removed.last) co_return removed;  // and the pair with it
+  // First, for who finds the device gone does not wipe it again. With the last device the pair goes anyway.
   auto wished = co_await core_.node.store.wish_new_keys({.user = user, .tenant = {}, .after = {}, .now = io::wall_now()});
   if (!wished) co_return fail(wished.error());
+  BH_CO_TRY(store::RemovedDevice removed, co_await remove(user, device, true));
+  removed.tombstoned.insert(removed.tombstoned.end(), ended.tombstoned.begin(), ended.tombstoned.end());
   co_return removed;
 }
 

@@ -204,6 +204,12 @@ Task<bool> Server::wait_ready() {
 // What a process before this one wrote is there now.
 Task<void> Server::load_compliance() {
   Status loaded = co_await compliance_->load();
+  // Before anybody asks: what has not been read yet blocks nobody.
+  for (const PolicySourceConfig& source : config_.policy.sources) {
+    SourceKind kind = source.kind == PolicySourceKind::file ? SourceKind::file : SourceKind::uem;
+    compliance_->note_failure(source_tenant(config_, source), kind, SourceState::waiting, "",
+                              std::chrono::minutes(source.stale_after_minutes));
+  }
   if (!loaded) {
     fail_start(fmt::format("what is known of devices cannot be read: {}; run `bellhop store check`", error_text(loaded.error())));
   }

@@ -116,6 +116,11 @@ ApiStatus SubscribeFlow::ask_policy(DecisionPoint point) {
   return refuse_blocked();
 }
 
+// Much may have happened while Exchange made up its mind: a wipe finds no device that is not registered yet.
+ApiStatus SubscribeFlow::ask_policy_again() {
+  return ask_policy(device_ ? DecisionPoint::subscription : DecisionPoint::registration);
+}
+
 // ---- Whose credentials are they ----
 
 Task<ApiStatus> SubscribeFlow::open_credentials() {
@@ -237,7 +242,7 @@ Task<ApiStatus> SubscribeFlow::open_certificate() {
 
 // ---- What is there already ----
 
-// The newest subscription that works: heard of, its credentials good, its source device still there.
+// The newest subscription that works: heard of, its credentials good, its source device still there and let in.
 Task<ApiStatus> SubscribeFlow::find_live_subscription() {
   store::Route route;
   SilenceStage silence = core_.supervision->state(who_.user).stage;
@@ -253,6 +258,8 @@ Task<ApiStatus> SubscribeFlow::find_live_subscription() {
       auto source = co_await core_.node.store.read_device(who_.user, route.subscription.source_device);
       if (!source && !is(source.error(), StoreError::not_found)) co_return store_failed(source.error());
       if (!source) continue;
+      // Exchange is not asked with its credentials: its mails are told of without a word of them.
+      if (source_kept_out(core_, who_.tenant->config.id, who_.user, *source)) continue;
     } else if (!device_) {
       continue;  // it was another life of this device
     }
@@ -426,6 +433,7 @@ Task<ApiStatus> SubscribeFlow::end_leftovers() {
 
 // Synced before Exchange hears of the URL: it may call back before its own answer arrives.
 Task<ApiStatus> SubscribeFlow::store_pending(Attempt& attempt) {
+  BH_CO_STEP(ask_policy_again());
   store::Registration registration{.user = who_.user,
                                    .device = who_.device,
                                    .record = device_ ? *device_ : wished_,
@@ -555,6 +563,7 @@ store::DeviceRecord SubscribeFlow::wished_record() const {
 }
 
 Task<ApiStatus> SubscribeFlow::store_device() {
+  BH_CO_STEP(ask_policy_again());
   store::Registration registration{
       .user = who_.user, .device = who_.device, .record = wished_, .subscription = {}, .now = wished_.registered_at};
   Result<store::RegistrationResult> result = co_await core_.node.store.register_device(registration);

@@ -51,6 +51,7 @@ class SubscribeFlow {
 
   Task<ApiStatus> read_user_and_device();
   ApiStatus ask_policy(DecisionPoint point);
+  ApiStatus ask_policy_again();
   Task<ApiStatus> open_credentials();
   Task<ApiResult<crypto::Secret>> decrypt(Bytes ciphertext, const crypto::JweParsed* jwe);
   Task<ApiStatus> open_jwe();

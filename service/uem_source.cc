@@ -148,6 +148,9 @@ Task<UemSource::Outcome> UemSource::pull_all(const crypto::Secret& authorization
       query = "page=" + page->next;
       continue;
     }
+    if (bulk.names() == 0) {
+      co_return std::unexpected(trouble(SourceState::broken, "gave a list of all devices that names none; the data before it counts until it does"));
+    }
     Outcome settled = settle(co_await compliance_.replace(std::move(bulk)));
     if (settled) since_ = page->since;
     co_return settled;

@@ -137,7 +137,7 @@ Task<void> run(uint64_t devices, store::Store* store, const crypto::Keyring* key
     BH_CHECK(updated.has_value());
     tell("delta of 1,000 devices", updating);
     Stopwatch holding;
-    Status held = co_await compliance.set_hold("acme", compliance_key("Appl0000000000000000"), ComplianceHold::blocked);
+    auto held = co_await compliance.set_hold("acme", compliance_key("Appl0000000000000000"), ComplianceHold::blocked);
     BH_CHECK(held.has_value());
     tell("one device blocked by name", holding);
     held = co_await compliance.set_hold("acme", compliance_key("Appl0000000000000000"), ComplianceHold::none);

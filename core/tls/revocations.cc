@@ -47,6 +47,8 @@ const char* refuse_scope(const X509_CRL* crl) {
   if (!scope) return fault == -1 ? nullptr : "has a damaged issuing distribution point";
   if (scope->indirectCRL > 0) return "is an indirect list; name those of the issuers";
   if (scope->onlysomereasons) return "is for some reasons only; name one for all";
+  // One part of several says nothing of the certificates in the others.
+  if (scope->distpoint) return "may be one part of several, for it names its distribution point; name the authority's full list";
   if (scope->onlyCA > 0 || scope->onlyattr > 0) return "is not about users' certificates";
   return nullptr;
 }

@@ -5,6 +5,7 @@
 #include "core/sleep.h"
 #include "service/compliance.h"
 #include "service/device_holds.h"
+#include "service/journal.h"
 #include "service/policy.h"
 #include "tests/notification/scene.h"
 
@@ -131,7 +132,7 @@ SCENE_TEST(PolicyPoints, CredentialsOfABlockedDeviceAreNotUsed) {
   EXPECT_TRUE(shows("Again")) << "from the next callback on";
 }
 
-SCENE_TEST(PolicyPoints, WhatCannotBeDecidedIsNotPushedAndEndsNothing) {
+SCENE_TEST(PolicyPoints, WhatCannotBeDecidedEndsNothingAndIsPushedLater) {
   Subscriber subscriber = co_await scene.subscribe("ann");
   Guard guard(scene);
   co_await guard.name_devices(subscriber);
@@ -145,11 +146,17 @@ SCENE_TEST(PolicyPoints, WhatCannotBeDecidedIsNotPushedAndEndsNothing) {
   EXPECT_EQ(reply.body.find("Unsubscribe"), std::string::npos);
   EXPECT_EQ(fake_apns().sent.size(), 0u);
   EXPECT_EQ(fake_exchange().logons(), 0);
-  EXPECT_EQ(scene.outcomes(DeviceOutcome::skipped_policy), 1u);
-  guard.compliance().note_success("acme", SourceKind::uem, 10min);
+  EXPECT_EQ(scene.outcomes(DeviceOutcome::skipped_policy), 0u);
+  EXPECT_TRUE(co_await sleep_for(10min));
+  EXPECT_EQ(fake_apns().sent.size(), 0u);
+  EXPECT_EQ(scene.parts[0]->core.journal->size(), 1u) << "it waits";
+  guard.compliance().note_success("acme", SourceKind::uem, std::chrono::hours(24));
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(1)));
+  EXPECT_EQ(alerts(subscriber.tokens[0]), 1u);
+  EXPECT_EQ(scene.parts[0]->core.journal->size(), 0u);
   have_mail("m2");
   (void)co_await scene.mail(subscriber, {"m2"});
-  EXPECT_EQ(alerts(subscriber.tokens[0]), 1u);
+  EXPECT_EQ(alerts(subscriber.tokens[0]), 2u);
 }
 
 SCENE_TEST(PolicyPoints, ADryRunKeepsNobodyOut) {

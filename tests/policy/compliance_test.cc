@@ -174,6 +174,14 @@ POLICY_TEST(Compliance, ManyDeltasInOneAreTaken) {
   EXPECT_EQ(scene.compliance->counts("acme").names, 3'000u);
 }
 
+Task<void> take_bulk(Compliance* compliance, ComplianceBulk* bulk, Result<ComplianceChange>* change) {
+  *change = co_await compliance->replace(std::move(*bulk));
+}
+
+Task<void> hold_it(Compliance* compliance, std::string_view name, Result<std::vector<store::ComplianceKey>>* names) {
+  *names = co_await compliance->set_hold("acme", compliance_key(name), ComplianceHold::blocked);
+}
+
 POLICY_TEST(Compliance, NoLineLiftsAHold) {
   (void)co_await scene.replace({scene.line("a"), scene.line("b")});
   EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("a"), ComplianceHold::wiped));
@@ -202,6 +210,82 @@ POLICY_TEST(Compliance, AHoldIsOfAllNamesOfADevice) {
   for (std::string_view name : {"a", "a2", "a3"}) EXPECT_TRUE(policy.decide(scene.question(name)).allowed()) << name;
 }
 
+// Who is wiped by one name is out by all, whatever data says of the names later.
+POLICY_TEST(Compliance, NoDataPartsAHeldDeviceFromItsNames) {
+  Policy policy = scene.policy("");
+  auto held = [&](std::string_view name) { return scene.compliance->hold("acme", compliance_key(name)); };
+  (void)co_await scene.replace({{.device_id = "ApplF1", .other_ids = {"phone1"}}, scene.line("phone2")});
+  auto names = co_await scene.compliance->set_hold("acme", compliance_key("ApplF1"), ComplianceHold::wiped);
+  EXPECT_EQ(names.value().size(), 2u);
+  EXPECT_EQ(scene.compliance->take_wipes().size(), 2u) << "bellhop's device may be called by either";
+  EXPECT_EQ(held("phone1"), ComplianceHold::wiped);
+  (void)co_await scene.replace({{.device_id = "phone1", .other_ids = {"ApplF1"}}, scene.line("phone2")});
+  for (std::string_view name : {"ApplF1", "phone1"}) EXPECT_FALSE(policy.decide(scene.question(name)).allowed()) << name;
+  (void)co_await scene.update({{.device_id = "phone1", .removed = true}, scene.line("phone1")});
+  for (std::string_view name : {"ApplF1", "phone1"}) EXPECT_FALSE(policy.decide(scene.question(name)).allowed()) << name;
+
+  co_await scene.begin();
+  EXPECT_EQ(held("phone1"), ComplianceHold::wiped) << "it is on the disk";
+  (void)scene.compliance->take_wipes();
+  (void)co_await scene.replace({{.device_id = "new1", .other_ids = {"new2", "phone1"}}, scene.line("phone2")});
+  for (std::string_view name : {"new1", "new2"}) EXPECT_EQ(held(name), ComplianceHold::wiped) << name << ", by a bulk";
+  EXPECT_EQ(scene.compliance->take_wipes().size(), 2u);
+  (void)co_await scene.update({{.device_id = "new3", .other_ids = {"new4", "phone2", "new2"}}});
+  for (std::string_view name : {"new3", "new4", "phone2"}) EXPECT_EQ(held(name), ComplianceHold::wiped) << name << ", by a delta";
+  co_await scene.begin();
+  for (std::string_view name : {"new1", "new2", "new3", "new4", "phone2"}) EXPECT_EQ(held(name), ComplianceHold::wiped) << name;
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("new3"), ComplianceHold::none));
+  for (std::string_view name : {"new3", "new4", "phone2", "new2"}) EXPECT_EQ(held(name), ComplianceHold::none) << name;
+  EXPECT_EQ(held("phone1"), ComplianceHold::wiped) << "the data says no more that it is the same device";
+}
+
+POLICY_TEST(Compliance, AHoldThatIsSetWhileDataIsTakenIsOfTheNamesBeforeAndAfter) {
+  (void)co_await scene.replace({{.device_id = "a", .other_ids = {"a2"}}});
+  ComplianceBulk bulk = scene.compliance->begin("acme");
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "a3", .other_ids = {"a"}}));
+  EXPECT_TRUE(scene.compliance->add(bulk, scene.line("a2")));
+  Result<ComplianceChange> change;
+  Result<std::vector<store::ComplianceKey>> names;
+  TaskScope scope(&co_await current_context());
+  scope.spawn(take_bulk(&*scene.compliance, &bulk, &change));
+  scope.spawn(hold_it(&*scene.compliance, "a", &names));
+  co_await scope.join();
+  EXPECT_TRUE(change && names);
+  co_await scene.begin();
+  for (std::string_view name : {"a", "a2", "a3"}) {
+    EXPECT_EQ(scene.compliance->hold("acme", compliance_key(name)), ComplianceHold::blocked) << name;
+  }
+}
+
+POLICY_TEST(Compliance, WhatIsRemovedLeavesNoNames) {
+  (void)co_await scene.replace({{.device_id = "a", .other_ids = {"a2", "a3"}}, {.device_id = "b", .other_ids = {"b2"}}});
+  ComplianceChange change = co_await scene.update({{.device_id = "a3", .removed = true}});
+  EXPECT_EQ(change.names, 2u);
+  (void)co_await scene.update({scene.line("a")});
+  EXPECT_TRUE(facts_of(scene, "a") && !facts_of(scene, "a2")) << "another device may be called so now";
+  co_await scene.begin();
+  EXPECT_EQ(scene.compliance->counts("acme").names, 3u);
+  EXPECT_TRUE(facts_of(scene, "b2"));
+}
+
+POLICY_TEST(Compliance, SinceWhenIsSinceItIsSo) {
+  (void)co_await scene.replace({{.device_id = "a", .managed = Known::no}, {.device_id = "b", .managed = Known::no}});
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("b"), ComplianceHold::blocked));
+  WallTime first = facts_of(scene, "a")->updated, held{}, again{};
+  (void)scene.compliance->hold("acme", compliance_key("b"), &held);
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(240)));
+  (void)co_await scene.replace({{.device_id = "a", .managed = Known::no, .last_contact = io::wall_now()}, {.device_id = "b", .managed = Known::yes}});
+  (void)co_await scene.update({{.device_id = "a", .managed = Known::no}});
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("b"), ComplianceHold::blocked));
+  co_await scene.begin();
+  EXPECT_EQ(facts_of(scene, "a")->updated, first) << "nothing has changed but its last contact";
+  EXPECT_GT(facts_of(scene, "b")->updated, first);
+  (void)scene.compliance->hold("acme", compliance_key("b"), &again);
+  EXPECT_EQ(again, held);
+  (void)co_await scene.update({{.device_id = "a", .managed = Known::yes}});
+  EXPECT_GT(facts_of(scene, "a")->updated, first);
+}
+
 POLICY_TEST(Compliance, AWipeInTheDataCountsUntilItIsLiftedByName) {
   (void)co_await scene.replace({{.device_id = "a", .wiped = true}});
   EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::wiped);
@@ -214,6 +298,11 @@ POLICY_TEST(Compliance, AWipeInTheDataCountsUntilItIsLiftedByName) {
   ComplianceChange change = co_await scene.update({{.device_id = "b", .wiped = true}});
   EXPECT_EQ(change.wiped.size(), 1u);
   EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::wiped);
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("b"), ComplianceHold::none));
+  (void)co_await scene.update({scene.line("b")});
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::none);
+  (void)co_await scene.update({{.device_id = "b", .wiped = true}});
+  EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::wiped) << "its source still says so";
 }
 
 POLICY_TEST(Compliance, TakesNoMoreThanItMay) {
@@ -255,6 +344,59 @@ POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
   EXPECT_TRUE(policy.decide(question).allowed());
   scope.request_stop();
   co_await scope.join();
+}
+
+POLICY_TEST(Compliance, BeforeASourceHasBeenReadOnceNothingIsDecided) {
+  Policy policy = scene.policy("[policy]\nenabled = true\n");
+  auto verdict = [&] {
+    PolicyQuestion question = scene.question("a", DecisionPoint::callback);
+    question.now = io::wall_now();
+    return policy.decide(question).verdict;
+  };
+  EXPECT_EQ(verdict(), Verdict::block) << "by the admin interface: what nobody gave is not known";
+  for (SourceState state : {SourceState::waiting, SourceState::unreachable, SourceState::broken}) {
+    for (Duration stale_after : {Duration(std::chrono::hours(24)), Duration::zero()}) {
+      scene.compliance->note_failure("acme", SourceKind::uem, state, "", stale_after);
+      EXPECT_EQ(verdict(), Verdict::unavailable);
+      EXPECT_EQ(scene.compliance->source_state("acme"), state);
+    }
+  }
+  (void)co_await scene.replace({scene.line("b")});
+  uint64_t before = scene.compliance->changes();
+  scene.compliance->note_success("acme", SourceKind::uem, std::chrono::hours(24));
+  EXPECT_GT(scene.compliance->changes(), before);
+  EXPECT_EQ(verdict(), Verdict::block);
+}
+
+POLICY_TEST(Compliance, ARestartDoesNotMakeDataOlder) {
+  auto allowed = [&] {
+    Policy policy = scene.policy("[policy]\nenabled = true\n");
+    PolicyQuestion question = scene.question("a");
+    question.now = io::wall_now();
+    return policy.decide(question).allowed();
+  };
+  constexpr Duration kStale = std::chrono::hours(24);
+  (void)co_await scene.replace({scene.line("a")});
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(48)));
+  {
+    TaskScope scope(&co_await current_context());
+    scope.spawn(scene.compliance->run());
+    scene.compliance->note_success("acme", SourceKind::file, kStale);  // it is as it was
+    EXPECT_TRUE(co_await sleep_for(std::chrono::seconds(3)));
+    scope.request_stop();
+    co_await scope.join();
+  }
+  co_await scene.begin();
+  for (SourceState state : {SourceState::waiting, SourceState::unreachable}) {
+    scene.compliance->note_failure("acme", SourceKind::file, state, "", kStale);
+    EXPECT_TRUE(allowed()) << name_of(state);
+  }
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(22)));
+  co_await scene.begin();
+  scene.compliance->note_failure("acme", SourceKind::file, SourceState::waiting, "", kStale);
+  EXPECT_TRUE(allowed());
+  EXPECT_TRUE(co_await sleep_for(std::chrono::hours(3)));
+  EXPECT_FALSE(allowed()) << "the time goes on from the last success, whatever starts meanwhile";
 }
 
 // ---- The watched file ----

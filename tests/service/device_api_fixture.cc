@@ -157,6 +157,10 @@ Task<void> FakeExchangeServer::answer(HttpExchange& exchange, const proto::EwsRe
     if (before_answer) co_await before_answer(std::string(request.url));
   } else {
     ++verifies;
+    if (hold_verifies) {
+      arrived.set();
+      (void)co_await wait_event(*hold_verifies);
+    }
   }
   if (mood == Mood::broken || mood == Mood::busy) {
     constexpr proto::HeaderField kRetry[] = {{"retry-after", "17"}};

@@ -50,7 +50,8 @@ class FakeExchangeServer final : public HttpHandler {
   int claims_asked = 0;  // so many bearer tokens are refused for want of claims
   std::vector<std::string> callback_urls;
   std::vector<std::string> mailboxes;                        // that requests named
-  Event* hold = nullptr;                                     // answers wait for it
+  Event* hold = nullptr;                                     // answers to Subscribe wait for it
+  Event* hold_verifies = nullptr;                            // those to other requests
   Event arrived;                                             // a Subscribe came
   std::shared_ptr<const standin::TokenKey> token_key;        // bearer tokens signed with it are taken
   std::function<Task<void>(std::string url)> before_answer;  // what happens before a Subscribe is answered

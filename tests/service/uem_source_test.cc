@@ -221,6 +221,21 @@ Task<void> troubles(unsigned) {
 }
 TEST(UemSource, AfterAFailureTheLastDataHoldsAndItTriesAgain) { test::run_on_cores(1, troubles); }
 
+Task<void> no_devices(unsigned) {
+  Scene s;
+  CO_ASSERT(co_await s.start({.devices = 0}));
+  s.begin();
+  CO_ASSERT(co_await s.wait(UemPull::broken));
+  EXPECT_EQ(s.report().state, SourceState::broken);
+  EXPECT_THAT(s.report().complaint, HasSubstr("names none"));
+  s.uem->devices().put("first", device("first"));
+  CO_ASSERT(co_await s.wait(UemPull::bulk));
+  EXPECT_EQ(s.report().state, SourceState::fresh);
+  EXPECT_TRUE(s.facts("first"));
+  co_await s.stop();
+}
+TEST(UemSource, AListOfEverythingThatNamesNobodyIsRefused) { test::run_on_cores(1, no_devices); }
+
 // A device that moves to a later page while pages are read comes twice.
 Task<void> twice_in_a_bulk(unsigned) {
   Scene s;

@@ -2,6 +2,11 @@
 #include "core/tls/revocations.h"
 
 #include <gmock/gmock.h>
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/nid.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 
 #include "core/tls/identity.h"
 #include "tests/core/tls/tls_fixture.h"
@@ -30,6 +35,31 @@ std::string list_of(std::initializer_list<std::string> revoked, const Certificat
   auto made = make_revocation_list(issuer, all, validity);
   BH_CHECK(made);
   return *made;
+}
+
+// The same list as one part of several: of the certificates that name this distribution point.
+std::string part_of(const std::string& list, const CertificateAndKey& issuer = authority()) {
+  bssl::UniquePtr<BIO> from(BIO_new_mem_buf(list.data(), static_cast<ossl_ssize_t>(list.size())));
+  bssl::UniquePtr<X509_CRL> crl(PEM_read_bio_X509_CRL(from.get(), nullptr, nullptr, nullptr));
+  bssl::UniquePtr<BIO> key_text(BIO_new_mem_buf(issuer.key_pem.data(), static_cast<ossl_ssize_t>(issuer.key_pem.size())));
+  bssl::UniquePtr<EVP_PKEY> key(PEM_read_bio_PrivateKey(key_text.get(), nullptr, nullptr, nullptr));
+  ISSUING_DIST_POINT* scope = ISSUING_DIST_POINT_new();
+  GENERAL_NAME* name = GENERAL_NAME_new();
+  ASN1_IA5STRING* url = ASN1_IA5STRING_new();
+  BH_CHECK(crl && key && ASN1_STRING_set(url, "http://ca.example.com/1.crl", -1) == 1);
+  GENERAL_NAME_set0_value(name, GEN_URI, url);
+  scope->distpoint = DIST_POINT_NAME_new();
+  scope->distpoint->type = 0;  // fullName
+  scope->distpoint->name.fullname = GENERAL_NAMES_new();
+  BH_CHECK(sk_GENERAL_NAME_push(scope->distpoint->name.fullname, name) > 0);
+  BH_CHECK(X509_CRL_add1_ext_i2d(crl.get(), NID_issuing_distribution_point, scope, 1, 0) == 1);
+  ISSUING_DIST_POINT_free(scope);
+  bssl::UniquePtr<BIO> to(BIO_new(BIO_s_mem()));
+  BH_CHECK(X509_CRL_sign(crl.get(), key.get(), EVP_sha256()) > 0 && PEM_write_bio_X509_CRL(to.get(), crl.get()) == 1);
+  const uint8_t* text = nullptr;
+  size_t size = 0;
+  BH_CHECK(BIO_mem_contents(to.get(), &text, &size) == 1);
+  return {text, text + size};
 }
 
 Result<std::shared_ptr<const TlsRevocations>> parse(std::string_view text, std::string& complaint,
@@ -218,6 +248,7 @@ TEST(RevocationList, ThatIsNotOurAuthoritysIsRefusedWithItsFile) {
       {"", "holds no revocation list"},
       {"\x30\x03\x02\x01\x05", "does not parse"},
       {damaged, ""},
+      {part_of(list_of({})), "name the authority's full list"},
       {list_of({}) + list_of({}, *stranger), "list 2"},
   };
   for (auto& one : cases) {
