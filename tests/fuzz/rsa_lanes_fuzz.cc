@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys, numbers that are no keys, and ciphertexts in the lanes of each kernel. Input: the size and what to compare with, then
-// for each lane the key, what is spoiled in it, the ciphertext's kind and its digits; what is missing is zero.
+// for each lane the key, what is spoiled in it or left out, the ciphertext's kind and its digits; what is missing is zero.
 #include "crypto/boringssl.h"
 #include "crypto/rsa_lanes.h"
 #include "tests/crypto/lanes_fixture.h"
@@ -69,6 +69,14 @@ void spoil(Workspace<Half>& space, size_t lane, uint8_t part, Reader& in) {
   }
 }
 
+// One of the parts as a whole: a store that was left out.
+template <size_t Half>
+void clear(Workspace<Half>& space, size_t lane, uint8_t part) {
+  const std::span<lanes::Row> parts[] = {space.p,    space.q, space.r2p,       space.r2q,       space.checkp, space.checkq,
+                                         space.qinv, space.n, {&space.k0p, 1}, {&space.k0q, 1}, space.dp,     space.dq};
+  for (lanes::Row& row : parts[part % std::size(parts)]) row.lane[lane] = 0;
+}
+
 Number number_of(std::span<const lanes::Row> rows, size_t lane) {
   std::vector<uint8_t> bytes(rows.size() * lanes::kDigitBits / 8);
   read_digits(rows, lane, bytes);
@@ -99,7 +107,8 @@ void run(uint8_t control, Reader in) {
       write_garbage(space, lane, in);
     } else {
       key.lanes().write_to(space, lane);
-      if (choice >= 0xc0) spoil(space, lane, part, in);
+      if (choice >= 0xd0) clear(space, lane, part & 0x7f);
+      else if (choice >= 0xc0) spoil(space, lane, part, in);
       else healthy[lane] = &key;
     }
     std::vector<uint8_t>& c = ciphertexts[lane] = in.number(key.modulus_bytes());
