@@ -26,11 +26,16 @@ class Reader {
     rest_ = rest_.subspan(1);
     return byte;
   }
-  // A number of `size` bytes: some bytes of the input, repeated. So a short input makes whole digits.
+  // A number of `size` bytes: some bytes of the input, repeated, so that a short input makes whole digits; or only once,
+  // below zeros.
   std::vector<uint8_t> number(size_t size) {
-    const size_t period = byte() % 27;
+    const uint8_t form = byte();
+    const size_t period = form % 27;
+    const bool repeats = form < 216 && period > 0;
     std::vector<uint8_t> bytes(size);
-    for (size_t i = 0; i < size; ++i) bytes[size - 1 - i] = i < period ? byte() : (period ? bytes[size - 1 - (i - period)] : 0);
+    for (size_t i = 0; i < size; ++i) {
+      bytes[size - 1 - i] = i < period ? byte() : (repeats ? bytes[size - 1 - (i - period)] : 0);
+    }
     return bytes;
   }
 
