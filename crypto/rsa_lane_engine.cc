@@ -209,19 +209,26 @@ const lanes::Kernel* find_kernel(std::string_view name) {
 LanePlan measure_lanes(const lanes::Kernel& kernel, Instant (*now)(), Duration batch_max) {
   LanePlan plan{.kernel = &kernel};
   plan.batch_2048 = plan.scalar_2048 = Duration::max();
-  // Whatever else the machine does at this moment only makes it look slower, and the answer stays for as long as the
-  // process lives: a no is asked again.
-  constexpr int kTriesMax = 5;
-  for (int i = 0; i < kTriesMax && plan.from_2048 == LanePlan::kNever; ++i) {
+  auto ask_2048 = [&] {
     plan.batch_2048 = std::min(plan.batch_2048, time_lanes<lanes::kHalf2048>(kernel, now));
     plan.scalar_2048 = std::min(plan.scalar_2048, time_scalar(2048, now));
     plan.from_2048 = break_even(plan.batch_2048, plan.scalar_2048, batch_max);
-  }
-  // The larger size takes 1.5^3 times as long, less what does not grow: where that is far too long, it is not tried.
-  if (2 * plan.batch_2048 <= batch_max) {
-    plan.batch_3072 = time_lanes<lanes::kHalf3072>(kernel, now);
-    plan.scalar_3072 = time_scalar(3072, now);
+  };
+  Duration batch_3072 = Duration::max(), scalar_3072 = Duration::max();
+  auto ask_3072 = [&] {
+    plan.batch_3072 = batch_3072 = std::min(batch_3072, time_lanes<lanes::kHalf3072>(kernel, now));
+    plan.scalar_3072 = scalar_3072 = std::min(scalar_3072, time_scalar(3072, now));
     plan.from_3072 = break_even(plan.batch_3072, plan.scalar_3072, batch_max);
+  };
+  // The larger size takes 1.5^3 times as long, less what does not grow: where that is far too long, it is not tried.
+  auto is_worth_a_try = [&] { return 2 * plan.batch_2048 <= batch_max; };
+  // Whatever else the machine does at this moment only makes it look slower, and the answer stays for as long as the
+  // process lives: a no is asked again, for each size.
+  constexpr int kTriesMax = 5;
+  for (int i = 0; i < kTriesMax && plan.from_2048 == LanePlan::kNever; ++i) ask_2048();
+  for (int i = 0; i < kTriesMax && plan.from_3072 == LanePlan::kNever; ++i) {
+    if (!is_worth_a_try() && plan.from_2048 != LanePlan::kNever) ask_2048();
+    if (is_worth_a_try()) ask_3072();
   }
   return plan;
 }

@@ -16,6 +16,9 @@ namespace bellhop::crypto {
 // cores of a process.
 struct LanePlan {
   static constexpr size_t kNever = lanes::kLanes + 1;
+  // A core does nothing else during a batch, and cannot end it early. As measured, which beside a busy neighbour on the same
+  // core is up to twice as long as otherwise.
+  static constexpr Duration kBatchMax = std::chrono::milliseconds(6);
 
   const lanes::Kernel* kernel = nullptr;
   // With so many requests of one size, or more, the lanes are faster.
@@ -32,9 +35,8 @@ std::vector<const lanes::Kernel*> available_kernels();
 // An engine of available_kernels() by its name; null: not on this CPU.
 const lanes::Kernel* find_kernel(std::string_view name);
 
-// Times both ways: some milliseconds of work, up to five times as many where the answer is that BoringSSL is faster.
-// `now` is monotonic. A size whose batch takes longer than `batch_max` is left to BoringSSL, for a core does nothing else
-// meanwhile.
+// Times both ways: some milliseconds of work, up to five times as many for a size where the answer is that BoringSSL is
+// faster. `now` is monotonic. A size whose batch takes longer than `batch_max` is left to BoringSSL.
 LanePlan measure_lanes(const lanes::Kernel& kernel, Instant (*now)(), Duration batch_max);
 
 // Up to eight operations at once in the plan's kernel, where the plan calls for it; else BoringSSL. Holds about 80 KB of

@@ -516,7 +516,8 @@ class PrivateOperation {
   }
 
   // m^65537 against c, modulo p and modulo q, p * q against n, and c below n. Starts anew from m and c, and with a constant of
-  // its own: with R^2 mod p it would share a fault in it, which could hide itself. Zero where all is well.
+  // its own: with R^2 mod p it would share a fault in it, which could hide itself. -1 / p mod 2^52, which it does share with
+  // the power, is checked. Zero where all is well.
   static Lanes verify(Space& w) {
     Lanes wrong = A::either(not_root(w, w.p, w.checkp, w.k0p), not_root(w, w.q, w.checkq, w.k0q));
     Numbers::template multiply_wide<Half>(wide(w.wide), digits(w.p), digits(w.q));
@@ -531,8 +532,8 @@ class PrivateOperation {
     return A::either(A::either(wrong, carry), A::differs(borrow, A::set(~uint64_t{0})));
   }
 
-  // Zero where m^65537 = c modulo p. m / R is Montgomery's form of m / R^2. Its power, m^65537 / R^131074 in that form, times
-  // `check` = R^131073 is m^65537 / R, and c / R that of c.
+  // Zero where m^65537 = c modulo p, and p * k = -1 modulo 2^52. m / R is Montgomery's form of m / R^2. Its power,
+  // m^65537 / R^131074 in that form, times `check` = R^131073 is m^65537 / R, and c / R that of c.
   static Lanes not_root(Space& w, Row* modulus, Row* check, const Row& k0) {
     const Digit* n = digits(modulus);
     const Digit k = *reinterpret_cast<const Digit*>(&k0);
@@ -544,7 +545,10 @@ class PrivateOperation {
     Numbers::template reduce<Half>(digits(w.b), digits(w.c), n, k, wide(w.wide));
     Numbers::template subtract_if_not_below<Half>(digits(w.a), n);
     Numbers::template subtract_if_not_below<Half>(digits(w.b), n);
-    Lanes wrong = A::set(0);
+    // With another k, both sides may go wrong alike: with zero, each reduction is x / R rounded up, which is 1 where m and c
+    // are small.
+    const Lanes minus_one = A::integer(A::multiple(A::sub(A::integer(n[0]), A::set(1)), k));
+    Lanes wrong = A::differs(minus_one, A::set((uint64_t{1} << kDigitBits) - 1));
     for (size_t j = 0; j < Half; ++j) {
       wrong = A::either(wrong, A::differs(A::integer(*digits(&w.a[j])), A::integer(*digits(&w.b[j]))));
     }

@@ -81,7 +81,6 @@ class EwsPeek {
   Status header_started(EwsSpace space, std::string_view local);
   Status operation_started(EwsSpace space, std::string_view local);
   Result<size_t> skip_beginning(std::string_view text);
-  Status mark_beginning(Beginning& beginning);
   void keep_beginning(std::string_view text);
   static Error error_of(const Error& error);
 

@@ -11,7 +11,8 @@ namespace bellhop::service {
 namespace {
 
 crypto::RsaBatch::Limits batch_limits(const NotificationConfig& config) {
-  // A turn may take 5 ms of CPU: the flows' share comes before, and the engine ends within one operation of its time.
+  // A turn may take 5 ms of CPU: the flows' share comes before, and the engine ends within one operation of its time. A batch
+  // in lanes is one call, and may take longer: see LanePlan::kBatchMax.
   constexpr Duration kRunMax = 3ms;
   return {.waiting_max = config.decrypt_queue_max,
           .waiting_per_tenant_max = config.decrypt_queue_per_tenant_max,

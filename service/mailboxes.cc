@@ -14,6 +14,7 @@
 #include "service/push_plan.h"
 #include "service/pushes_behind.h"
 #include "service/renewal.h"
+#include "service/subscription_end.h"
 #include "service/subscription_health.h"
 #include "service/supervision.h"
 
@@ -259,7 +260,7 @@ Task<std::optional<CallbackOutcome>> Mailboxes::Impl::ask_policy(const Callback&
 Task<CallbackOutcome> Mailboxes::Impl::end_blocked(const Callback& callback, const Mailbox& mailbox) {
   store::Ending ending{.reason = store::TombstoneReason::blocked,
                        .expires = tombstone_expiry(io::wall_now(), callback.subscription->status_frequency_minutes)};
-  Status ended = co_await core.node.store.end_subscription(callback.capability_hash, ending);
+  Status ended = co_await end_subscription(core, callback.capability_hash, ending);
   if (!ended && !is(ended.error(), store::StoreError::not_found)) {
     log_line(core.log, LogLevel::error, "subscription_not_ended", field("user", core.fingerprint(mailbox.user)),
              field("error", ended.error()));
@@ -515,7 +516,7 @@ Task<CallbackOutcome> Mailboxes::Impl::end_lost(const Callback& callback, const 
            field("code", not_personal(proto::response_code_text(events.error))));
   store::Ending ending{.reason = store::TombstoneReason::removed,
                        .expires = tombstone_expiry(io::wall_now(), subscription.status_frequency_minutes)};
-  Status ended = co_await core.node.store.end_subscription(callback.capability_hash, ending);
+  Status ended = co_await end_subscription(core, callback.capability_hash, ending);
   if (!ended && !is(ended.error(), store::StoreError::not_found)) {
     log_line(core.log, LogLevel::error, "subscription_not_ended", field("user", core.fingerprint(mailbox.user)),
              field("error", ended.error()));

@@ -11,6 +11,7 @@
 #include "service/policy_points.h"
 #include "service/store_watch.h"
 #include "service/subscribe_flow.h"
+#include "service/subscription_end.h"
 #include "service/subscription_health.h"
 #include "service/supervision.h"
 
@@ -209,6 +210,7 @@ Task<Result<store::RemovedDevice>> Registrar::block(store::StoredUserId user, st
            field("device", core_.log.fingerprint("device", device)),
            field("subscriptions_ended", blocked.tombstoned.size()));
   if (!blocked.tombstoned.empty()) {
+    for (store::KeyId key : {record.key, record.old_key}) co_await forget_if_erased(core_, key);
     co_await core_.mailboxes->ask_to_resubscribe(record.tenant, record.mailbox, user, store::DeviceKey());
   }
   co_return blocked;
@@ -232,6 +234,8 @@ Task<Result<store::RemovedDevice>> Registrar::remove(const store::StoredUserId& 
     core_.decrypter.forget(record.key);
     if (record.old_key != store::KeyId()) core_.decrypter.forget(record.old_key);
     core_.mailboxes->forget(user);
+  } else if (!removed.tombstoned.empty()) {
+    for (store::KeyId key : {record.key, record.old_key}) co_await forget_if_erased(core_, key);
   }
   // Who is left takes over; until then the mails of the subscription are pushed as before, unless it had to end.
   if (!removed.last && (!removed.orphaned.empty() || !removed.tombstoned.empty())) {
@@ -252,7 +256,7 @@ Task<Status> Registrar::end_subscription(store::StoredUserId user, store::Capabi
   if (!live) co_return fail(store::store_error(StoreError::not_found));
   store::Ending ending{.reason = store::TombstoneReason::removed,
                        .expires = tombstone_expiry(io::wall_now(), route.subscription.status_frequency_minutes)};
-  co_return co_await store.end_subscription(capability, ending);
+  co_return co_await service::end_subscription(core_, capability, ending);
 }
 
 std::unexpected<ApiProblem> Registrar::store_failed(const DeviceIdentity& who, const Error& error) {

@@ -9,6 +9,7 @@
 #include "core/io.h"
 #include "service/rate_limits.h"
 #include "service/registration.h"
+#include "service/subscription_end.h"
 #include "service/subscription_health.h"
 #include "service/succession.h"
 
@@ -246,7 +247,7 @@ Task<void> Renewal::Impl::give_up(RenewalJob& job, RenewalResult result) {
                       result == RenewalResult::unopened || result == RenewalResult::moved_nowhere;
   if (dead) {
     uint16_t frequency = static_cast<uint16_t>(core.config().ews.status_frequency_minutes);
-    Status ended = co_await core.node.store.end_subscription(job.capability_hash, taken_back(frequency));
+    Status ended = co_await end_subscription(core, job.capability_hash, taken_back(frequency));
     if (!ended && !is(ended.error(), store::StoreError::not_found)) {
       log_line(core.log, LogLevel::error, "subscription_not_ended", field("user", core.fingerprint(job.user)),
                field("error", ended.error()));

@@ -11,10 +11,6 @@
 namespace bellhop::service {
 namespace {
 
-// A turn of the loop may take 5 ms of CPU. Beside a busy neighbour on the same core everything takes up to twice as long,
-// the measurement too: what is 6 ms then, is 3 to 4 ms otherwise.
-constexpr Duration kBatchMax = 6ms;
-
 // Of this thread, so that a machine that is busy at the start does not make a vector engine look slow.
 Instant cpu_time() { return Instant(std::chrono::nanoseconds(io::thread_cpu_ns())); }
 
@@ -28,7 +24,7 @@ std::optional<crypto::LanePlan> plan_rsa(RsaEngineChoice choice, std::string& co
   if (choice == RsaEngineChoice::boringssl) return crypto::LanePlan();
   if (choice == RsaEngineChoice::automatic) {
     auto kernels = crypto::available_kernels();
-    return kernels.empty() ? crypto::LanePlan() : crypto::measure_lanes(*kernels.front(), &cpu_time, kBatchMax);
+    return kernels.empty() ? crypto::LanePlan() : crypto::measure_lanes(*kernels.front(), &cpu_time, crypto::LanePlan::kBatchMax);
   }
   const crypto::lanes::Kernel* kernel = crypto::find_kernel(kernel_name(choice));
   if (!kernel) {

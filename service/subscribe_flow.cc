@@ -12,6 +12,7 @@
 #include "service/oauth_tokens.h"
 #include "service/policy_points.h"
 #include "service/store_watch.h"
+#include "service/subscription_end.h"
 #include "service/subscription_health.h"
 #include "service/supervision.h"
 
@@ -424,7 +425,7 @@ Task<ApiStatus> SubscribeFlow::end_leftovers() {
   while (user_.subscriptions.size() > kLeftoversMax) {
     auto oldest = user_.subscriptions.begin();
     if (live_ && *oldest == live_->capability) ++oldest;
-    Status ended = co_await core_.node.store.end_subscription(*oldest, ending);
+    Status ended = co_await end_subscription(core_, *oldest, ending);
     if (!ended && !is(ended.error(), StoreError::not_found)) co_return store_failed(ended.error());
     user_.subscriptions.erase(oldest);
   }
@@ -505,7 +506,7 @@ Task<void> SubscribeFlow::roll_back(Attempt& attempt) {
   WallTime now = io::wall_now();
   store::Ending ending{.reason = store::TombstoneReason::removed,
                        .expires = tombstone_expiry(now, answer_.heartbeat_minutes)};
-  Status undone = co_await store.end_subscription(attempt.envelope.capability, ending);
+  Status undone = co_await end_subscription(core_, attempt.envelope.capability, ending);
   bool blocked = false;
   if (!undone && is(undone.error(), StoreError::not_found)) {  // somebody has ended it meanwhile
     undone = Status();

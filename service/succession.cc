@@ -13,6 +13,7 @@
 #include "service/policy_points.h"
 #include "service/registration.h"
 #include "service/store_watch.h"
+#include "service/subscription_end.h"
 #include "service/subscription_health.h"
 
 namespace bellhop::service {
@@ -80,7 +81,7 @@ Task<Succession::End> Succession::clear_leftovers() {
     if (Status read = co_await core_.node.store.read_route(newest, route); !read) co_return store_failed(read.error());
     bool leftover = route.kind == store::RouteKind::subscription && successor_lost(route.subscription, io::wall_now());
     if (!leftover) co_return RenewalResult::conflict;
-    Status ended = co_await core_.node.store.end_pending(newest, taken_back(route.subscription.status_frequency_minutes));
+    Status ended = co_await end_pending(core_, newest, taken_back(route.subscription.status_frequency_minutes));
     if (!ended && is(ended.error(), StoreError::conflict)) co_return RenewalResult::conflict;
     if (!ended && !is(ended.error(), StoreError::not_found)) co_return store_failed(ended.error());
     user_.subscriptions.pop_back();
@@ -246,7 +247,7 @@ Task<RenewalResult> Succession::subscribe() {
 // Exchange did not answer, or said no. A callback may have come all the same: then it has made the subscription.
 Task<RenewalResult> Succession::take_back(const EwsFailure& failure) {
   Status ended =
-      co_await core_.node.store.end_pending(sealed_.capability, taken_back(successor_.status_frequency_minutes));
+      co_await end_pending(core_, sealed_.capability, taken_back(successor_.status_frequency_minutes));
   if (!ended && is(ended.error(), StoreError::conflict)) co_return RenewalResult::renewed;
   if (!ended && !is(ended.error(), StoreError::not_found)) {
     (void)store_failed(ended.error());  // found and taken back by successor_lost(), later
@@ -292,7 +293,7 @@ Task<bool> may_grant(Core& core, const store::CapabilityHash& capability,
     bool successor = route.kind == store::RouteKind::subscription && route.subscription.takes_over;
     if (successor) {
       if (!successor_lost(route.subscription, io::wall_now())) co_return false;
-      Status ended = co_await core.node.store.end_pending(newest, taken_back(route.subscription.status_frequency_minutes));
+      Status ended = co_await end_pending(core, newest, taken_back(route.subscription.status_frequency_minutes));
       if (!ended && !is(ended.error(), StoreError::not_found)) co_return false;
     }
     user->subscriptions.pop_back();

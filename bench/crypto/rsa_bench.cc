@@ -183,7 +183,7 @@ void register_all() {
                     [kernel] { return make_lane_engine({.kernel = kernel, .from_2048 = 1, .from_3072 = 1}); }, kCounts);
   }
   if (!kernels.empty()) {
-    const LanePlan plan = measure_lanes(*kernels.front(), &thread_cpu_now, std::chrono::milliseconds(4));
+    const LanePlan plan = measure_lanes(*kernels.front(), &thread_cpu_now, LanePlan::kBatchMax);
     register_engine("auto", [plan] { return make_lane_engine(plan); }, kCounts);
     benchmark::AddCustomContext("lanes_from_2048", std::to_string(plan.from_2048));
     benchmark::AddCustomContext("lanes_from_3072", std::to_string(plan.from_3072));

@@ -118,23 +118,24 @@ TEST(MeasureLanes, GivesAUsefulPlanForWhatIsThere) {
 // does half of an operation, and what a batch takes.
 struct BusyMachine {
   static inline Duration now;
-  static inline int batches, busy_batches;
+  static inline int batches, busy_batches, batches_3072, busy_batches_3072;
 
   static Instant clock() { return Instant(now += std::chrono::microseconds(500)); }
   static uint8_t rsa2048(lanes::Workspace2048&) {
-    now += ++batches <= busy_batches ? milliseconds(10) : milliseconds(2);
+    now += ++batches <= busy_batches ? milliseconds(6) : milliseconds(2);
     return 0;
   }
   static uint8_t rsa3072(lanes::Workspace3072&) {
-    now += milliseconds(7);
+    now += ++batches_3072 <= busy_batches_3072 ? milliseconds(30) : milliseconds(3);
     return 0;
   }
-  static LanePlan measure(int busy) {
+  static LanePlan measure(int busy, int busy_3072 = 1000, Duration batch_max = milliseconds(4)) {
     static constexpr lanes::Kernel kKernel = {"busy", &rsa2048, &rsa3072};
     now = std::chrono::seconds(1000);
-    batches = 0;
+    batches = batches_3072 = 0;
     busy_batches = busy;
-    return measure_lanes(kKernel, &clock, milliseconds(4));
+    busy_batches_3072 = busy_3072;
+    return measure_lanes(kKernel, &clock, batch_max);
   }
 };
 
@@ -156,6 +157,25 @@ TEST(MeasureLanesOnABusyMachine, TakesANoInTheEnd) {
   const int tries = BusyMachine::batches;
   EXPECT_TRUE(BusyMachine::measure(tries - 1).useful());
   EXPECT_FALSE(BusyMachine::measure(tries).useful());
+}
+
+TEST(MeasureLanesOnABusyMachine, AsksAgainForTheLargerSizeToo) {
+  const LanePlan plan = BusyMachine::measure(0, 5, milliseconds(6));
+  EXPECT_EQ(plan.from_3072, 4u);  // 3.5 ms a batch, 1 ms an operation
+  EXPECT_EQ(plan.batch_3072, microseconds(3500));
+
+  EXPECT_EQ(BusyMachine::measure(0, 1000, milliseconds(6)).from_3072, LanePlan::kNever);
+  const int tries = BusyMachine::batches_3072;
+  EXPECT_EQ(BusyMachine::measure(0, tries - 1, milliseconds(6)).from_3072, 4u);
+  EXPECT_EQ(BusyMachine::measure(0, tries, milliseconds(6)).from_3072, LanePlan::kNever);
+}
+
+// A batch of 6.5 ms is a yes for 2048 bits, and no reason to try the larger size: that is asked again.
+TEST(MeasureLanesOnABusyMachine, AsksAgainWhetherTheLargerSizeIsWorthATry) {
+  const LanePlan plan = BusyMachine::measure(2, 0, milliseconds(12));
+  EXPECT_EQ(plan.batch_2048, microseconds(2500));
+  EXPECT_EQ(plan.from_2048, 3u);
+  EXPECT_EQ(plan.from_3072, 4u);
 }
 
 }  // namespace

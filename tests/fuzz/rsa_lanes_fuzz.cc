@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys, numbers that are no keys, and ciphertexts in the lanes of each kernel. Input: the size and what to compare with, then
-// for each lane the key, what is spoiled in it, the ciphertext's kind and its digits; what is missing is zero.
+// for each lane the key, what is spoiled in it or left out, the ciphertext's kind and its digits; what is missing is zero.
 #include "crypto/boringssl.h"
 #include "crypto/rsa_lanes.h"
 #include "tests/crypto/lanes_fixture.h"
@@ -26,11 +26,16 @@ class Reader {
     rest_ = rest_.subspan(1);
     return byte;
   }
-  // A number of `size` bytes: some bytes of the input, repeated. So a short input makes whole digits.
+  // A number of `size` bytes: some bytes of the input, repeated, so that a short input makes whole digits; or only once,
+  // below zeros.
   std::vector<uint8_t> number(size_t size) {
-    const size_t period = byte() % 27;
+    const uint8_t form = byte();
+    const size_t period = form % 27;
+    const bool repeats = form < 216 && period > 0;
     std::vector<uint8_t> bytes(size);
-    for (size_t i = 0; i < size; ++i) bytes[size - 1 - i] = i < period ? byte() : (period ? bytes[size - 1 - (i - period)] : 0);
+    for (size_t i = 0; i < size; ++i) {
+      bytes[size - 1 - i] = i < period ? byte() : (repeats ? bytes[size - 1 - (i - period)] : 0);
+    }
     return bytes;
   }
 
@@ -69,6 +74,14 @@ void spoil(Workspace<Half>& space, size_t lane, uint8_t part, Reader& in) {
   }
 }
 
+// One of the parts as a whole: a store that was left out.
+template <size_t Half>
+void clear(Workspace<Half>& space, size_t lane, uint8_t part) {
+  const std::span<lanes::Row> parts[] = {space.p,    space.q, space.r2p,       space.r2q,       space.checkp, space.checkq,
+                                         space.qinv, space.n, {&space.k0p, 1}, {&space.k0q, 1}, space.dp,     space.dq};
+  for (lanes::Row& row : parts[part % std::size(parts)]) row.lane[lane] = 0;
+}
+
 Number number_of(std::span<const lanes::Row> rows, size_t lane) {
   std::vector<uint8_t> bytes(rows.size() * lanes::kDigitBits / 8);
   read_digits(rows, lane, bytes);
@@ -99,7 +112,8 @@ void run(uint8_t control, Reader in) {
       write_garbage(space, lane, in);
     } else {
       key.lanes().write_to(space, lane);
-      if (choice >= 0xc0) spoil(space, lane, part, in);
+      if (choice >= 0xd0) clear(space, lane, part & 0x7f);
+      else if (choice >= 0xc0) spoil(space, lane, part, in);
       else healthy[lane] = &key;
     }
     std::vector<uint8_t>& c = ciphertexts[lane] = in.number(key.modulus_bytes());

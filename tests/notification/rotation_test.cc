@@ -112,6 +112,63 @@ RENEWAL_TEST(KeyRotation, WaitsForTheOneBeforeIt) {
   expect_sound(scene);
 }
 
+// What the core has of a pair that the store has erased goes with it, however the last subscription that names it ends.
+Task<bool> is_known(Scene& scene, store::KeyId key) {
+  Result<crypto::KeyCache::Pin> pin = co_await scene.parts[0]->decrypter.key(key);
+  EXPECT_TRUE(pin || is(pin.error(), store::StoreError::not_found));
+  co_return pin.has_value();
+}
+
+// The old subscription with the old pair, and its successor with a new one, which has not yet taken over.
+Task<Subscriber> subscriber_with_two_pairs(Scene& scene, std::vector<DeviceOptions> devices = {DeviceOptions()}) {
+  Subscriber old_one = co_await scene.subscribe("anna", std::move(devices));
+  co_await scene.heartbeat(old_one);
+  co_await grant_new_key(scene, old_one);
+  (void)co_await renew(scene, old_one);
+  EXPECT_EQ((co_await scene.stored_user(old_one)).old_key, old_one.key);
+  EXPECT_TRUE(co_await is_known(scene, old_one.key));
+  co_return old_one;
+}
+
+Task<void> expect_forgotten(Scene& scene, const Subscriber& old_one) {
+  store::UserRecord user = co_await scene.stored_user(old_one);
+  EXPECT_EQ(user.old_key, store::KeyId());
+  EXPECT_FALSE(co_await scene.store->read_key(old_one.key));
+  EXPECT_FALSE(co_await is_known(scene, old_one.key));
+  EXPECT_TRUE(co_await is_known(scene, user.key));
+  expect_sound(scene);
+}
+
+RENEWAL_TEST(KeyRotation, ForgetsThePairOfASubscriptionThatTheOperatorEnds) {
+  Subscriber old_one = co_await subscriber_with_two_pairs(scene);
+  Registrar& registrar = *scene.parts[0]->registrar;
+  store::CapabilityHash successor = (co_await scene.stored_user(old_one)).subscriptions.back();
+  EXPECT_TRUE(co_await registrar.end_subscription(old_one.user, old_one.capability_hash));
+  co_await expect_forgotten(scene, old_one);
+  // The present pair stays without any subscription: the next one takes it.
+  EXPECT_TRUE(co_await registrar.end_subscription(old_one.user, successor));
+  EXPECT_TRUE(co_await is_known(scene, (co_await scene.stored_user(old_one)).key));
+}
+
+RENEWAL_TEST(KeyRotation, ForgetsThePairOfTheSubscriptionsOfABlockedDevice) {
+  Subscriber old_one = co_await subscriber_with_two_pairs(scene);
+  EXPECT_TRUE(co_await scene.parts[0]->registrar->block_device(old_one.user, old_one.devices[0]));
+  co_await expect_forgotten(scene, old_one);
+}
+
+RENEWAL_TEST(KeyRotation, ForgetsThePairOfTheSubscriptionsOfAWipedDevice) {
+  Subscriber old_one = co_await subscriber_with_two_pairs(scene, {DeviceOptions(), DeviceOptions()});
+  EXPECT_TRUE(co_await scene.parts[0]->registrar->wipe_device(old_one.user, old_one.devices[0]));
+  co_await expect_forgotten(scene, old_one);
+}
+
+RENEWAL_TEST(KeyRotation, ForgetsThePairOfASubscriptionThatExchangeHasDropped) {
+  Subscriber old_one = co_await subscriber_with_two_pairs(scene);
+  co_await scene.post(old_one.target(), error_body(proto::EwsResponseCode::subscription_not_found, old_one));
+  co_await settle();
+  co_await expect_forgotten(scene, old_one);
+}
+
 // ---- OAuth ----
 
 // Whose first mail made the server ask for an access token.
