@@ -151,7 +151,9 @@ int check_config(const std::string& path) {
     return kExitFailed;
   }
   if (const std::string& socket = config->listen_admin.unix_socket; names_other_file(socket)) {
-    complain(fmt::format("{}: listen.admin.unix_socket names \"{}\", which is a file and no socket; name another path", path, socket));
+    auto place = positions.find("listen.admin.unix_socket");
+    complain(service::to_text({path, place == positions.end() ? service::ConfigPosition() : place->second,
+                               fmt::format("listen.admin.unix_socket names \"{}\", which is a file and no socket; name another path", socket)}));
     return kExitFailed;
   }
   if (!check_push_keys(*config)) return kExitFailed;

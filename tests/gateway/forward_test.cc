@@ -366,6 +366,8 @@ TEST_P(GatewayForwardOver, HandsBackWhatADrainCannotWaitFor) { Scene::run(stops,
 
 // ---- Long polls ----
 
+constexpr Duration kBreakerOpen = 500ms;
+
 Task<void> ping_as_probe(Scene& scene) {
   Event release;
   std::string anna = basic("anna@example.com"), bob = basic("bob@example.com"), ping = wbxml(ActiveSyncCommand::ping),
@@ -387,7 +389,7 @@ Task<void> ping_as_probe(Scene& scene) {
   EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
   EXPECT_TRUE(co_await scene.until_seen(4));
   EXPECT_EQ(scene.gateway->upstreams().at(0).breaker, CircuitBreaker::State::probing);
-  EXPECT_TRUE(co_await sleep_for(500ms));
+  EXPECT_TRUE(co_await sleep_for(kBreakerOpen));
   EXPECT_EQ((co_await scene.ask(activesync(bob, sync_at, sync))).status, 200);
   EXPECT_EQ(scene.metrics.value(metric::gateway_breakers_open), 0u);
   release.set();
@@ -399,7 +401,7 @@ TEST(GatewayForward, APingThatProbesKeepsNobodyAway) {
   Scene::run(ping_as_probe, {.configure = [](Config& config, const Scene&) {
                GatewayEndpointConfig& endpoint = config.gateway.routes[0].activesync;
                endpoint.breaker_window_requests = 1;
-               endpoint.breaker_open_ms = 500;
+               endpoint.breaker_open_ms = kBreakerOpen / 1ms;
              }});
 }
 

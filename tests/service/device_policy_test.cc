@@ -32,13 +32,17 @@ BedOptions enabled() {
   return {.configure = [](Config& config) { config.policy.enabled = true; }};
 }
 
+// Two devices of one user are known to the policy, and the first of them is there.
+Task<bool> first_subscribes(BedCore& core, Guard& guard) {
+  EXPECT_TRUE(co_await guard.compliance.update("acme", {{.device_id = "phone-1"}, {.device_id = "phone-2"}}));
+  Phone first{core};
+  co_return co_await first.fetch_key() && (co_await first.subscribe()).status == 201;
+}
+
 Task<void> expect_another_subscription(BedCore& core) {
   Bed& bed = core.bed;
   Guard guard(core);
-  EXPECT_TRUE(co_await guard.compliance.update("acme", {{.device_id = "phone-1"}, {.device_id = "phone-2"}}));
-  Phone first{core};
-  CO_ASSERT(co_await first.fetch_key());
-  CO_ASSERT((co_await first.subscribe()).status == 201);
+  CO_ASSERT(co_await first_subscribes(core, guard));
   co_await call_back(bed, bed.exchange.callback_urls[0], "subscription-1");
   Phone second{.core = core, .device_id = "phone-2"};
   CO_ASSERT(co_await second.fetch_key());
@@ -62,10 +66,7 @@ Task<void> ask_in(Phone* phone, Answered* answer) { *answer = co_await phone->su
 Task<void> expect_wipe_under_way(BedCore& core) {
   Bed& bed = core.bed;
   Guard guard(core);
-  EXPECT_TRUE(co_await guard.compliance.update("acme", {{.device_id = "phone-1"}, {.device_id = "phone-2"}}));
-  Phone first{core};
-  CO_ASSERT(co_await first.fetch_key());
-  CO_ASSERT((co_await first.subscribe()).status == 201);
+  CO_ASSERT(co_await first_subscribes(core, guard));
   Phone second{.core = core, .device_id = "phone-2"};
   CO_ASSERT(co_await second.fetch_key());
   Event go;
