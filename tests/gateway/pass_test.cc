@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What passes the gateway, in which form, and what does not; in both versions of HTTP.
 #include "tests/gateway/scene.h"
+#include "tests/proto/http2_pair.h"
 
 namespace bellhop::service::gateway_test {
 namespace {
@@ -305,6 +306,46 @@ Task<void> mails(Scene& scene) {
   EXPECT_EQ(scene.exchange.seen.size(), 6u);
 }
 TEST_P(GatewayOver, TakesAMailAsMimeOrWithTheRootOfItsCommand) { run(mails); }
+
+// The looks into 4,096 envelopes, whose rest does not come, take all the memory that the gateway gives to such.
+Task<void> slow_envelopes(Scene& scene) {
+  constexpr size_t kLooks = 4'096, kStreams = 64;
+  std::string anna = basic("anna@example.com"), body = soap("FindItem"), sync = wbxml(ActiveSyncCommand::folder_sync);
+  std::string sync_at = activesync_target("FolderSync", "anna@example.com", "ABC123");
+  auto pinged = [](const Peer& peer) { return std::ranges::any_of(peer.frames, [](auto& frame) { return frame.first == proto::kPing; }); };
+  std::vector<std::unique_ptr<Peer>> peers;
+  while (peers.size() * kStreams < kLooks) {
+    auto peer = co_await scene.open();
+    CO_ASSERT(peer);
+    EXPECT_TRUE(co_await peer->settle());
+    std::string bytes, authorization = basic("user" + std::to_string(peers.size()) + "@example.com");
+    Ask head = ews(authorization, body);
+    head.body = {};
+    head.fields.insert(head.fields.begin(), {"Expect", "100-continue"});  // a body is to come
+    for (size_t i = 0; i < kStreams; ++i) {
+      bytes += peer->bytes_of(head);
+      bytes += proto::frame(proto::kData, 0, peer->last_stream(), std::string_view(body).substr(0, 20));
+    }
+    bytes += proto::frame(proto::kPing, 0, 0, "12345678");
+    EXPECT_TRUE(co_await peer->send(bytes));
+    EXPECT_TRUE(co_await peer->read_until(pinged));
+    peers.push_back(std::move(peer));
+  }
+  EXPECT_EQ(scene.gateway->requests_in_work(), kLooks);
+  Peer::Answer refused = co_await scene.ask(ews(anna, body));
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_THAT(refused.fields, HasSubstr("retry-after: 30"));
+  EXPECT_EQ(scene.exchange.seen.size(), 0u);
+  EXPECT_EQ((co_await scene.ask(activesync(anna, sync_at, sync))).status, 200);
+  // One that gets its rest makes room.
+  EXPECT_TRUE(co_await peers[0]->send(proto::frame(proto::kData, proto::kEndStream, 1, std::string_view(body).substr(20))));
+  EXPECT_TRUE(co_await peers[0]->read_answers(1));
+  EXPECT_EQ((co_await scene.ask(ews(anna, body))).status, 200);
+  for (auto& peer : peers) co_await peer->close();
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::refused_busy), 1u);
+}
+TEST(Gateway, LooksIntoABoundedNumberOfEnvelopesAtATime) { Scene::run(slow_envelopes, {.wire = Wire::http2}); }
 
 }  // namespace
 }  // namespace bellhop::service::gateway_test
