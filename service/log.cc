@@ -136,7 +136,11 @@ void write_value(LineWriter& line, const LogField& field) {
       line.format("{}{}.{:03}", microseconds < 0 ? "-" : "", size / 1000, size % 1000);
       return;
     }
-    case LogField::Kind::error: line.quoted(error_text(field.error)); return;
+    case LogField::Kind::error: {
+      if (field.error.domain == Domain::none) return line.raw("null");
+      line.quoted(error_text(field.error));
+      return;
+    }
     case LogField::Kind::fingerprint: line.quoted(field.fingerprint.text()); return;
   }
 }

@@ -371,6 +371,13 @@ def refusals_of_the_configuration(world):
     assert done.returncode != 0 and "must begin with" in done.stdout + done.stderr, done
 
 
+def checks_online(world):
+    done = world.run("check", world.config, "--online")
+    assert done.stdout.count("ok ") >= 2 and "FAIL" not in done.stdout, done.stdout
+    done = world.run("check", world.config, "--online", "--as", "anna@example.com", check=False)
+    assert done.returncode == 1 and "FAIL  --as anna@example.com: no endpoint has logon" in done.stdout, done.stdout
+
+
 def the_end(world):
     world.upstream.answer = lambda request: None
     before = world.upstream.count()
@@ -390,7 +397,7 @@ def main():
     with GatewayWorld() as world:
         world.start()
         world.know("PHONE1")
-        for step in (what_passes, blocks, ended_by_a_block, ended_by_the_client, large_bodies, cut_answers, redirects, reload, explained,
+        for step in (what_passes, blocks, ended_by_a_block, ended_by_the_client, large_bodies, cut_answers, redirects, reload, explained, checks_online,
                      refusals_of_the_configuration, the_end):
             step(world)
             print(f"{step.__name__}: fine", flush=True)

@@ -111,6 +111,11 @@ TEST_F(LogTest, AnEventWithoutFieldsIsALine) {
   EXPECT_THAT(lines_, ElementsAre(EndsWith("\"level\":\"error\",\"core\":1,\"event\":\"store_failed\"}\n")));
 }
 
+TEST_F(LogTest, WhatDidNotFailHasNoError) {
+  log_line(*log_, LogLevel::info, "request_ended", field("error", Error()));
+  EXPECT_THAT(lines_, ElementsAre(EndsWith("\"event\":\"request_ended\",\"error\":null}\n")));
+}
+
 TEST_F(LogTest, LinesBelowTheLevelAreNotWritten) {
   log_line(*log_, LogLevel::debug, "detail");
   EXPECT_THAT(lines_, IsEmpty());

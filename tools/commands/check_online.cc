@@ -155,12 +155,24 @@ Task<void> look_at(Online& online, const GatewayEndpoint& endpoint) {
   } else {
     online.bad(fmt::format("{}: no answer: {}", name, error_text(response.error())));
   }
-  bool again = response && (*client)->reusable();
-  if (endpoint.config.logon == GatewayLogon::kerberos && again) co_await try_ticket(online, endpoint, **client);
+  bool again = response && endpoint.config.logon == GatewayLogon::kerberos;
+  if (again && !(*client)->reusable()) {
+    co_await (*client)->close();
+    client = co_await service::Http1Client::open(origin, options, identity ? &*identity : nullptr);
+    if (!client) co_return online.bad(fmt::format("{}: no second connection: {}", name, error_text(client.error())));
+  }
+  if (again) co_await try_ticket(online, endpoint, **client);
   co_await (*client)->close();
 }
 
 Task<void> look_at_all(Online& online) {
+  bool kerberos = std::ranges::any_of(online.routes->all(), [](const auto& route) {
+    auto logs_on = [](const auto& endpoint) { return endpoint && endpoint->config.logon == GatewayLogon::kerberos; };
+    return logs_on(route->ews) || logs_on(route->activesync);
+  });
+  if (!online.options.user.empty() && !kerberos) {
+    online.bad(fmt::format("--as {}: no endpoint has logon = \"kerberos\", so there is no ticket to try", online.options.user));
+  }
   for (const auto& route : online.routes->all()) {
     if (route->ews) co_await look_at(online, *route->ews);
     if (route->activesync) co_await look_at(online, *route->activesync);
