@@ -7,6 +7,7 @@ goes in, `Negotiate` goes out, the mailbox is read; and what is refused, at each
 import base64
 import hashlib
 import http.client
+import http.server
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -300,7 +302,44 @@ def checks_online(scene):
     scene.realm.stop()
     checked(scene, 1, "FAIL", "logging on as bellhop@EXCHANGE.TEST", "no KDC of the realm answers")
     scene.realm.start()
+    checks_one_that_closes(scene)
     print("bellhop check --online: fine, a ticket that Exchange does not take, a dead KDC")
+
+
+class ClosesEachTime(http.server.BaseHTTPRequestHandler):
+    """An Exchange that ends the connection with each answer (HTTP/1.0)."""
+    asked = []
+
+    def answer(self):
+        scheme = self.headers.get("authorization", "none").split(" ")[0]
+        self.asked.append((self.command, scheme))
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(200 if scheme == "Negotiate" else 401)
+        if scheme != "Negotiate":
+            self.send_header("www-authenticate", "Negotiate")
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    do_POST = do_OPTIONS = answer
+
+    def log_message(self, *_):
+        pass
+
+
+def checks_one_that_closes(scene):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), ClosesEachTime)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(f"{scene.folder}/standin.pem", f"{scene.folder}/standin-key.pem")
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    path = f"{scene.folder}/closing.toml"
+    with open(scene.world.config) as written, open(path, "w") as out:
+        out.write(written.read().replace(f"https://localhost:{scene.world.ews_port}", f"https://localhost:{server.server_port}"))
+    done = scene.world.run("check", path, "--online", "--as", "user1@example.com", check=False)
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 0 and done.stdout.count("takes the ticket for HTTP/localhost (answers 200)") == 2, (done.stdout, done.stderr)
+    assert ClosesEachTime.asked == [("POST", "none"), ("POST", "Negotiate"), ("OPTIONS", "none"), ("OPTIONS", "Negotiate")], ClosesEachTime.asked
 
 
 def kdc_away(scene):
