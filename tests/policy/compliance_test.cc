@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/compliance.h"
 
+#include "core/sim/world.h"
 #include "core/sleep.h"
 #include "service/compliance_file.h"
 #include "service/error_texts.h"
@@ -346,6 +347,27 @@ POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
   co_await scope.join();
 }
 
+POLICY_TEST(Compliance, AClockThatIsSetBackMakesNoDataYounger) {
+  Policy policy = scene.policy("[policy]\nenabled = true\n");
+  (void)co_await scene.replace({scene.line("a")});
+  auto verdict = [&] {
+    PolicyQuestion question = scene.question("a");
+    question.now = io::wall_now();
+    return policy.decide(question).verdict;
+  };
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.compliance->run());
+  scene.compliance->note_success("acme", SourceKind::uem, std::chrono::minutes(10));
+  sim::world().shift_wall_clock(-std::chrono::hours(48));
+  scene.compliance->note_failure("acme", SourceKind::uem, SourceState::unreachable, "no answer", std::chrono::minutes(10));
+  EXPECT_TRUE(co_await sleep_for(std::chrono::minutes(9)));
+  EXPECT_EQ(verdict(), Verdict::allow);
+  EXPECT_TRUE(co_await sleep_for(std::chrono::minutes(2)));
+  EXPECT_EQ(verdict(), Verdict::unavailable);
+  scope.request_stop();
+  co_await scope.join();
+}
+
 POLICY_TEST(Compliance, BeforeASourceHasBeenReadOnceNothingIsDecided) {
   Policy policy = scene.policy("[policy]\nenabled = true\n");
   auto verdict = [&] {
@@ -439,6 +461,19 @@ POLICY_TEST(ComplianceFile, IsTakenOnceItIsAtRestAndKeptWhereItBreaks) {
   EXPECT_TRUE(look.good);
   EXPECT_FALSE(facts_of(scene, "a").has_value());
   EXPECT_TRUE(facts_of(scene, "b").has_value());
+  // A share that is away for a while: the same file comes back.
+  const sim::World::File kept = *sim::world().file(path);
+  sim::world().remove_file(path);
+  look = co_await file.look(kStale, 1 << 20);
+  EXPECT_FALSE(look.good);
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::unreachable);
+  sim::world().set_file(path, kept.content, kept.mode);
+  const_cast<sim::World::File*>(sim::world().file(path))->version = kept.version;
+  for (int i = 0; i < 3; ++i) look = co_await file.look(kStale, 1 << 20);
+  EXPECT_TRUE(look.good);
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::fresh) << scene.compliance->source("acme").complaint;
+  EXPECT_TRUE(facts_of(scene, "b").has_value());
+
   EXPECT_TRUE(write(path, R"([{"deviceId":"c"}])"));
   look = co_await file.look(kStale, 4);
   look = co_await file.look(kStale, 4);
