@@ -63,7 +63,7 @@ void Compliance::note_success(std::string_view tenant, SourceKind kind, Duration
   if (!decided) note_change();
 }
 
-// Never read since the start: the time counts from the last success before, or from when all was last replaced.
+// From the last success, also one before the start, or from when all was last replaced.
 int64_t Compliance::stale_from_start(const Part& here, WallTime now, Duration stale_after) {
   WallTime heard = std::max(here.source.last_success, std::max(here.heard, here.replaced));
   if (heard == WallTime()) return Part::kNoData;
@@ -81,9 +81,10 @@ void Compliance::note_failure(std::string_view tenant, SourceKind kind, SourceSt
   here.source.last_attempt = now;
   here.source.complaint = std::move(complaint);
   int64_t before = here.stale_at_ms.load(std::memory_order_relaxed), at = before;
-  if (stale_after == Duration::zero() || before == 0 || before == Part::kNoData) at = stale_from_start(here, now, stale_after);
+  // A reload may have set another time while it fails.
+  bool other_time = std::exchange(here.stale_after, stale_after) != stale_after;
+  if (other_time || before == 0 || before == Part::kNoData) at = stale_from_start(here, now, stale_after);
   if (at == before) return;
-  here.stale_after = stale_after;
   here.stale_at_ms.store(at, std::memory_order_release);
   if (at == Part::kNoData || before == Part::kNoData) note_change();
 }

@@ -429,6 +429,13 @@ POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
   PolicyDecision decision = policy.decide(question);
   EXPECT_EQ(decision.verdict, Verdict::unavailable);
   EXPECT_EQ(decision.reason, PolicyReason::stale);
+  auto verdict_with = [&](Duration stale_after) {
+    scene.compliance->note_failure("acme", SourceKind::uem, SourceState::unreachable, "no answer", stale_after);
+    return policy.decide(question).verdict;
+  };
+  EXPECT_EQ(verdict_with(std::chrono::minutes(20)), Verdict::allow) << "a reload gives it more time";
+  EXPECT_EQ(verdict_with(Duration::zero()), Verdict::allow);
+  EXPECT_EQ(verdict_with(std::chrono::minutes(5)), Verdict::unavailable) << "or less";
   question.tenant = "other";
   EXPECT_EQ(policy.decide(question).verdict, Verdict::block) << "the other tenant has no such source";
   question.tenant = "acme";
