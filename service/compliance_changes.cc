@@ -227,7 +227,8 @@ Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vecto
       if (!line.removed && !here.owned->find(compliance_key(line.device_id), facts)) ++names;
       for (const std::string& id : line.other_ids) names += !here.owned->find(compliance_key(id), facts);
     }
-    if (names > names_max_) co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+    bool more = names > here.owned->size();  // a reload may have set a limit below what there is: that goes on to change
+    if (more && names > names_max_) co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
   }
   BH_CO_CHECKED(co_await ensure_set(here));
   ComplianceChange change{.lines = lines.size()};

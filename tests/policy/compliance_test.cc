@@ -407,6 +407,11 @@ POLICY_TEST(Compliance, TakesNoMoreThanItMay) {
   auto updated = co_await scene.compliance->update("acme", {scene.line("c")});
   EXPECT_TRUE(!updated && is(updated.error(), ServiceError::compliance_limit));
   EXPECT_TRUE(co_await scene.compliance->update("acme", {scene.line("a"), scene.line("b")})) << "those are known";
+  scene.compliance->set_names_max(1);  // by a reload
+  EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = "a", .override_to = ComplianceOverride::block}}));
+  EXPECT_EQ(facts_of(scene, "a")->override_to, ComplianceOverride::block);
+  EXPECT_FALSE(co_await scene.compliance->update("acme", {scene.line("c")}));
+  EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = "b", .removed = true}}));
 }
 
 POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
