@@ -164,6 +164,12 @@ Task<Result<ComplianceChange>> Compliance::replace(ComplianceBulk bulk) {
     bulk.table_->keep_times(segment, *here.owned);
     if (segment % 16 == 15) co_await yield_now();
   }
+  size_t wiped = static_cast<size_t>(std::ranges::count_if(bulk.wiped_, [&](const store::ComplianceKey& device) {
+    return hold(bulk.tenant_, device) == ComplianceHold::none;
+  }));
+  if (wiped > 0 && here.holds.size() + wiped > names_max_) {  // as in update()
+    co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+  }
   BH_CO_CHECKED(co_await hold_wiped(here, bulk.wiped_));
   set_in_making_ = ++newest_set_;
   Status written = co_await write_rows(set_in_making_, *bulk.table_);
@@ -229,6 +235,13 @@ Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vecto
     }
     bool more = names > here.owned->size();  // a reload may have set a limit below what there is: that goes on to change
     if (more && names > names_max_) co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+  }
+  // What data wipes stays for ever: it has a bound, too. What an operator holds has none.
+  size_t wiped = static_cast<size_t>(std::ranges::count_if(lines, [&](const ComplianceLine& line) {
+    return line.wiped && hold(tenant, compliance_key(line.device_id)) == ComplianceHold::none;
+  }));
+  if (wiped > 0 && here.holds.size() + wiped > names_max_) {
+    co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
   }
   BH_CO_CHECKED(co_await ensure_set(here));
   ComplianceChange change{.lines = lines.size()};

@@ -414,6 +414,23 @@ POLICY_TEST(Compliance, TakesNoMoreThanItMay) {
   EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = "b", .removed = true}}));
 }
 
+// Names of wiped devices stay when the data forgets the devices: without a bound, data could fill the memory with them.
+POLICY_TEST(Compliance, DataWipesNoMoreThanItMayName) {
+  scene.compliance->set_names_max(2);
+  for (std::string_view name : {"a", "b", "b"}) {
+    EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = std::string(name), .wiped = true}})) << name;
+    EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = std::string(name), .removed = true}}));
+  }
+  auto third = co_await scene.compliance->update("acme", {{.device_id = "c", .removed = true, .wiped = true}});
+  EXPECT_TRUE(!third && is(third.error(), ServiceError::compliance_limit));
+  ComplianceBulk bulk = scene.compliance->begin("acme");
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "c", .wiped = true}));
+  auto whole = co_await scene.compliance->replace(std::move(bulk));
+  EXPECT_TRUE(!whole && is(whole.error(), ServiceError::compliance_limit));
+  EXPECT_EQ(scene.compliance->counts("acme").held, 2u);
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("c"), ComplianceHold::wiped)) << "by an operator";
+}
+
 POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
   Policy policy = scene.policy("[policy]\nenabled = true\n");
   (void)co_await scene.replace({scene.line("a")});
