@@ -13,6 +13,8 @@ namespace {
 
 // Changes that a bulk has with the store's writer at once: they share a commit, and leave room for others.
 constexpr size_t kWritesAtOnce = 4;
+// From name to name as ComplianceTable::find() goes; what is beyond begins a device of its own.
+constexpr unsigned kStepsMax = 8;
 
 Task<bool> one_turn() { co_return true; }
 
@@ -22,6 +24,25 @@ bool same_but_for_contact(ComplianceRecord before, const ComplianceRecord& after
   before.updated = after.updated;
   before.last_contact = after.last_contact;
   return before == after;
+}
+
+// What a record does not say, from that of another name of the device. An exception is of the name that it was made for.
+void fill(ComplianceRecord& record, const ComplianceRecord& other) {
+  auto take = [](auto& to, const auto& from) {
+    if (to == std::remove_cvref_t<decltype(to)>()) to = from;
+  };
+  take(record.account, other.account);
+  take(record.managed, other.managed);
+  take(record.compromised, other.compromised);
+  take(record.encrypted, other.encrypted);
+  take(record.activesync_profile, other.activesync_profile);
+  if (other.override_to == ComplianceOverride::block) take(record.override_to, other.override_to);
+  take(record.model, other.model);
+  take(record.os, other.os);
+  take(record.os_version, other.os_version);
+  take(record.device_type, other.device_type);
+  take(record.mail_client, other.mail_client);
+  take(record.last_contact, other.last_contact);
 }
 
 Task<void> write_chunk(store::Store* store, const store::ComplianceWrite* write, Status* status) {
@@ -45,15 +66,23 @@ void Compliance::apply_line(ComplianceTable& table, const ComplianceLine& line, 
                             ComplianceTable::Retired* retired, store::ComplianceWrite* write) {
   store::ComplianceKey key = compliance_key(line.device_id);
   ComplianceRecord record;
-  if (table.read(key, record) && !record.first_name.zero()) {
+  bool known = table.read(key, record);
+  for (unsigned steps = 0; known && !record.first_name.zero() && steps < kStepsMax; ++steps) {
     key = record.first_name;  // another name of a device that is known
     record = {};
-    (void)table.read(key, record);
+    known = table.read(key, record);
   }
   if (line.removed) {
     table.erase(key);
     if (write) write->erased.push_back(key);
     return;
+  }
+  for (const std::string& id : line.other_ids) {  // those that had a record of their own: it stays, as this device's
+    store::ComplianceKey other = compliance_key(id);
+    ComplianceRecord own;
+    if (other == key || !table.read(other, own) || !own.first_name.zero()) continue;
+    if (known) fill(record, own);
+    if (!std::exchange(known, true)) record = own;
   }
   if (write) {
     ComplianceRecord before = record;
@@ -135,6 +164,12 @@ Task<Result<ComplianceChange>> Compliance::replace(ComplianceBulk bulk) {
     bulk.table_->keep_times(segment, *here.owned);
     if (segment % 16 == 15) co_await yield_now();
   }
+  size_t wiped = static_cast<size_t>(std::ranges::count_if(bulk.wiped_, [&](const store::ComplianceKey& device) {
+    return hold(bulk.tenant_, device) == ComplianceHold::none;
+  }));
+  if (wiped > 0 && here.holds.size() + wiped > names_max_) {  // as in update()
+    co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+  }
   BH_CO_CHECKED(co_await hold_wiped(here, bulk.wiped_));
   set_in_making_ = ++newest_set_;
   Status written = co_await write_rows(set_in_making_, *bulk.table_);
@@ -198,7 +233,15 @@ Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vecto
       if (!line.removed && !here.owned->find(compliance_key(line.device_id), facts)) ++names;
       for (const std::string& id : line.other_ids) names += !here.owned->find(compliance_key(id), facts);
     }
-    if (names > names_max_) co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+    bool more = names > here.owned->size();  // a reload may have set a limit below what there is: that goes on to change
+    if (more && names > names_max_) co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
+  }
+  // What data wipes stays for ever: it has a bound, too. What an operator holds has none.
+  size_t wiped = static_cast<size_t>(std::ranges::count_if(lines, [&](const ComplianceLine& line) {
+    return line.wiped && hold(tenant, compliance_key(line.device_id)) == ComplianceHold::none;
+  }));
+  if (wiped > 0 && here.holds.size() + wiped > names_max_) {
+    co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
   }
   BH_CO_CHECKED(co_await ensure_set(here));
   ComplianceChange change{.lines = lines.size()};
@@ -208,17 +251,22 @@ Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vecto
     store::ComplianceWrite write{.set = here.set, .puts = {}, .erased = {}};
     ComplianceTable beside(texts_);
     ComplianceRecord record;
+    const size_t wiped_before = change.wiped.size();
     const bool removing = lines[at].removed;  // one kind at a time: what is erased and put again must end as it should
     for (; at < lines.size() && lines[at].removed == removing &&
            write.puts.size() + write.erased.size() + 1 + kOtherIdsMax <= store::kComplianceMax; ++at) {
       const ComplianceLine& line = lines[at];
       store::ComplianceKey key = compliance_key(line.device_id);
-      for (int step = 0; step < 2; ++step) {  // by another name to the first one
+      for (unsigned steps = 0; steps <= kStepsMax; ++steps) {  // by another name to the first one
         bool copied = beside.read(key, record) || here.owned->read(key, record);
         if (!copied) break;
         beside.put(key, record, ComplianceHold::none, nullptr);
-        if (record.first_name.zero()) break;
+        if (record.first_name.zero() || steps == kStepsMax) break;
         key = record.first_name;
+      }
+      for (const std::string& id : line.other_ids) {
+        store::ComplianceKey other = compliance_key(id);
+        if (!beside.has(other) && here.owned->read(other, record)) beside.put(other, record, ComplianceHold::none, nullptr);
       }
       if (hold(tenant, key) != ComplianceHold::none || hold(tenant, compliance_key(line.device_id)) != ComplianceHold::none) {
         ++change.held;
@@ -234,6 +282,9 @@ Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vecto
       if (line.removed) beside.erase(key);
     }
     BH_CO_TRY(Semaphore::Permit holds_turn, co_await holds_turn_.acquire());
+    for (size_t i = wiped_before; i < change.wiped.size(); ++i) {
+      hold_now(here, change.wiped[i], ComplianceHold::wiped, now);  // again, as in set_hold()
+    }
     BH_CO_CHECKED(co_await spread_holds(here, &beside));
     if (removing) BH_CO_CHECKED(co_await erase_other_names(here, write.erased));
     BH_CO_CHECKED(co_await store_.write_compliance(write));

@@ -49,7 +49,12 @@ bool ComplianceDuties::match_sources() {
     }
   }
   for (const Watched& gone : before) {
-    if (gone.file) compliance_.forget_source(gone.file->tenant());
+    if (!gone.file) continue;
+    // Where another source feeds the tenant now, what is known of its time goes on.
+    bool fed = std::ranges::any_of(config.policy.sources, [&](const PolicySourceConfig& each) {
+      return source_tenant(config, each) == gone.file->tenant();
+    });
+    if (!fed) compliance_.forget_source(gone.file->tenant());
   }
   return true;
 }

@@ -26,6 +26,7 @@ Task<ComplianceFile::Look> ComplianceFile::look(Duration stale_after, uint64_t b
   Result<io::FileInfo> info = co_await offload(io::Worker::general, [this] { return io::file_info(path_); });
   if (!info) {
     seen_.reset();
+    tried_.reset();  // what comes back is read, also where nobody has touched it: a share that was away
     unsettled_ = true;
     co_return fail_with(SourceState::unreachable,
                         fmt::format("{}: cannot be read: {}; put it back, or correct policy.source.file", path_,

@@ -67,16 +67,19 @@ Task<Status> Compliance::spread_holds(Part& part, const ComplianceTable* coming)
   co_return co_await write_holds(part);
 }
 
-// Other names of any of these devices.
+// Other names of any of these devices, by one step or several.
 Task<std::vector<store::ComplianceKey>> Compliance::other_names(const Part& part,
                                                                 const std::vector<store::ComplianceKey>& firsts) const {
-  const std::set<store::ComplianceKey> wanted(firsts.begin(), firsts.end());
+  std::set<store::ComplianceKey> wanted(firsts.begin(), firsts.end());
   std::vector<store::ComplianceKey> names;
-  for (size_t segment = 0; segment < ComplianceTable::kSegments; ++segment) {
-    part.owned->for_each_other_name(segment, [&](const store::ComplianceKey& name, const store::ComplianceKey& first) {
-      if (wanted.contains(first)) names.push_back(name);
-    });
-    if (segment % kSegmentsPerTurn == kSegmentsPerTurn - 1) co_await yield_now();
+  for (size_t before = SIZE_MAX; before != names.size();) {
+    before = names.size();
+    for (size_t segment = 0; segment < ComplianceTable::kSegments; ++segment) {
+      part.owned->for_each_other_name(segment, [&](const store::ComplianceKey& name, const store::ComplianceKey& first) {
+        if (wanted.contains(first) && wanted.insert(name).second) names.push_back(name);
+      });
+      if (segment % kSegmentsPerTurn == kSegmentsPerTurn - 1) co_await yield_now();
+    }
   }
   co_return names;
 }
@@ -105,6 +108,7 @@ Task<Status> Compliance::write_holds(Part& part) {
         part.unwritten.erase(keys[i]);  // who holds it more strictly meanwhile puts it there again
         store::HoldRecord record;
         record.hold = hold(part.tenant, keys[i], &record.since);
+        if (record.hold == ComplianceHold::none) continue;  // let go meanwhile
         running.spawn(write_one(&store_, &part.tenant, keys[i], record, &statuses[i]));
       }
       co_await running.join();
@@ -135,6 +139,7 @@ Task<Status> Compliance::hold_wiped(Part& part, const std::vector<store::Complia
   WallTime now = io::wall_now();
   for (const store::ComplianceKey& device : devices) hold_now(part, device, ComplianceHold::wiped, now);
   BH_CO_TRY(Semaphore::Permit turn, co_await holds_turn_.acquire());
+  for (const store::ComplianceKey& device : devices) hold_now(part, device, ComplianceHold::wiped, now);  // as in set_hold()
   BH_CO_CHECKED(co_await spread_holds(part, nullptr));
   co_return Status();
 }

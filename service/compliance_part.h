@@ -24,6 +24,7 @@ struct Compliance::Part {
   std::set<store::ComplianceKey> unwritten;  // holds that count, and are to be written
   static constexpr int64_t kNoData = INT64_MIN;
   std::atomic<int64_t> stale_at_ms{0};  // 0: never; kNoData: a source has not been read once, and nobody else gave all
+  Duration stale_after{};               // what it was reckoned with; zero: never too old
   uint32_t set = 0;                     // 0: none yet
   WallTime replaced{}, changed{};
   WallTime heard{};                     // the last success of its source, as the disk has it

@@ -57,12 +57,13 @@ void Compliance::note_success(std::string_view tenant, SourceKind kind, Duration
   if (stale_after > Duration::zero()) {
     at = (now + std::chrono::duration_cast<std::chrono::milliseconds>(stale_after)).time_since_epoch().count();
   }
+  here.stale_after = stale_after;
   here.stale_at_ms.store(at, std::memory_order_release);
   here.stale_noted = false;
   if (!decided) note_change();
 }
 
-// Never read since the start: the time counts from the last success before, or from when all was last replaced.
+// From the last success, also one before the start, or from when all was last replaced.
 int64_t Compliance::stale_from_start(const Part& here, WallTime now, Duration stale_after) {
   WallTime heard = std::max(here.source.last_success, std::max(here.heard, here.replaced));
   if (heard == WallTime()) return Part::kNoData;
@@ -80,7 +81,9 @@ void Compliance::note_failure(std::string_view tenant, SourceKind kind, SourceSt
   here.source.last_attempt = now;
   here.source.complaint = std::move(complaint);
   int64_t before = here.stale_at_ms.load(std::memory_order_relaxed), at = before;
-  if (stale_after == Duration::zero() || before == 0 || before == Part::kNoData) at = stale_from_start(here, now, stale_after);
+  // A reload may have set another time while it fails.
+  bool other_time = std::exchange(here.stale_after, stale_after) != stale_after;
+  if (other_time || before == 0 || before == Part::kNoData) at = stale_from_start(here, now, stale_after);
   if (at == before) return;
   here.stale_at_ms.store(at, std::memory_order_release);
   if (at == Part::kNoData || before == Part::kNoData) note_change();
@@ -142,6 +145,11 @@ void Compliance::look_at_sources() {
   WallTime now = io::wall_now();
   for (const auto& here : parts_) {
     int64_t at = here->stale_at_ms.load(std::memory_order_relaxed);
+    WallTime latest = now + std::chrono::duration_cast<std::chrono::milliseconds>(here->stale_after);
+    if (at > latest.time_since_epoch().count()) {  // the clock was set back: the time counts from now, and does not grow
+      at = latest.time_since_epoch().count();
+      here->stale_at_ms.store(at, std::memory_order_release);
+    }
     bool stale = at != 0 && now.time_since_epoch().count() >= at;
     if (stale == here->stale_noted) continue;
     here->stale_noted = stale;

@@ -32,6 +32,10 @@ uint64_t seconds_of(WallTime time) {
 }
 WallTime time_of(uint64_t seconds) { return WallTime(std::chrono::seconds(static_cast<int64_t>(seconds & UINT32_MAX))); }
 
+// A name that led to a first name leads on where that one has become another name of a third. More such steps are not taken:
+// while it is written the way may seem endless.
+constexpr unsigned kStepsMax = 8;
+
 size_t slots_for(size_t entries) { return entries + entries / 2 + 1; }
 
 }  // namespace
@@ -171,7 +175,9 @@ bool ComplianceTable::find_words(const store::ComplianceKey& key, Words& words) 
 bool ComplianceTable::find(const store::ComplianceKey& key, DeviceFacts& facts) const {
   Words words;
   if (!find_words(key, words)) return false;
-  if (words.other_name() && (!find_words(words.key_at(2), words) || words.other_name())) return false;
+  for (unsigned steps = 0; words.other_name(); ++steps) {
+    if (steps == kStepsMax || !find_words(words.key_at(2), words)) return false;
+  }
   uint64_t texts = words.word[4], flags = words.flags();
   facts.key = words.key_at(0);
   facts.account = words.word[2];

@@ -172,8 +172,10 @@ Task<ApiStatus> Registrar::unsubscribe(const DeviceIdentity& who) {
   ApiResult<std::optional<store::DeviceRecord>> device = co_await proven_device(who);
   if (!device) co_return std::unexpected(std::move(device.error()));
   if (!*device) co_return ApiStatus();
-  // A blocked device that could leave would come back unblocked.
-  if ((*device)->state == store::DeviceState::blocked) co_return refuse_blocked();
+  // A blocked device that could leave would come back unblocked, and one that is being wiped would leave its credentials.
+  const Compliance* compliance = core_.node.compliance;
+  bool by_name = compliance && compliance->hold(who.tenant->config.id, compliance_key(who.device_id)) != ComplianceHold::none;
+  if (by_name || (*device)->state == store::DeviceState::blocked) co_return refuse_blocked();
   Result<store::RemovedDevice> removed = co_await remove(who.user, who.device);
   if (!removed) co_return store_failed(who, removed.error());
   co_return ApiStatus();

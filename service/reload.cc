@@ -149,6 +149,10 @@ bool Reloader::ways_changed(const Prepared& p) {
   bool others = p.changed(before.ews.ca_file, now.ews.ca_file) || p.changed(before.oauth.ca_file, now.oauth.ca_file) ||
                 p.changed(before.apns.ca_file, now.apns.ca_file);
   if (others) return true;
+  auto asks_uem = [](const Config& config) {
+    return std::ranges::any_of(config.policy.sources, [](const PolicySourceConfig& source) { return source.kind == PolicySourceKind::uem; });
+  };
+  if (asks_uem(now) && !asks_uem(before)) return true;  // whose authorities nobody has needed so far
   std::vector<std::string> files = {kSystemRootsFile};
   for (const ProxyConfig& proxy : now.proxies) files.insert(files.end(), {proxy.ca_file, proxy.password_file});
   for (const UpstreamConfig& upstream : now.upstreams) files.push_back(upstream.ca_file);

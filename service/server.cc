@@ -37,6 +37,16 @@ HttpServerLimits admin_limits(const AdminListenerConfig& config) {
   return {.connections_max = config.connections_max, .header_timeout = timeout, .write_stall_timeout = timeout};
 }
 
+// Before anybody asks: what has not been read yet blocks nobody. A source that is known goes on as it is.
+void expect_sources(Compliance& compliance, const Config& config) {
+  for (const PolicySourceConfig& source : config.policy.sources) {
+    std::string tenant = source_tenant(config, source);
+    if (compliance.source(tenant).kind != SourceKind::api) continue;
+    SourceKind kind = source.kind == PolicySourceKind::file ? SourceKind::file : SourceKind::uem;
+    compliance.note_failure(tenant, kind, SourceState::waiting, "", std::chrono::minutes(source.stale_after_minutes));
+  }
+}
+
 void note_kerberos(MetricsShard& metrics, const Kerberos& kerberos) {
   KerberosStats stats = kerberos.stats();
   metrics.set(metric::kerberos_requests_waiting, stats.waiting);
@@ -204,12 +214,7 @@ Task<bool> Server::wait_ready() {
 // What a process before this one wrote is there now.
 Task<void> Server::load_compliance() {
   Status loaded = co_await compliance_->load();
-  // Before anybody asks: what has not been read yet blocks nobody.
-  for (const PolicySourceConfig& source : config_.policy.sources) {
-    SourceKind kind = source.kind == PolicySourceKind::file ? SourceKind::file : SourceKind::uem;
-    compliance_->note_failure(source_tenant(config_, source), kind, SourceState::waiting, "",
-                              std::chrono::minutes(source.stale_after_minutes));
-  }
+  expect_sources(*compliance_, config_);
   if (!loaded) {
     fail_start(fmt::format("what is known of devices cannot be read: {}; run `bellhop store check`", error_text(loaded.error())));
   }
@@ -389,9 +394,12 @@ Task<void> Server::switch_cores(std::shared_ptr<const Switch> next) {
     }
   };
   const Switch* what = next.get();
+  compliance_->set_tenants(policy_tenants(next->generation->config));
+  expect_sources(*compliance_, next->generation->config);
   for (unsigned core = 0; core < io::cores(); ++core) {
     co_await on_core(core, [this, core, what] { return There::take(this, core, what); });
   }
+  compliance_->note_change();  // every core has its rules
 }
 
 Task<void> Server::reload_on_signal() { (void)co_await reload("signal"); }

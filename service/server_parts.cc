@@ -141,7 +141,6 @@ void Server::CoreParts::take(const Switch& next) {
   if (core.index == 0) {
     core.node.compliance->set_tenants(policy_tenants(config));
     core.node.compliance->set_names_max(config.policy.devices_max);
-    core.node.compliance->note_change();
   }
   if (!next.listener.empty()) http.set_tls(next.listener[core.index]);
   if (!next.gateway_listener.empty() && gateway_http) gateway_http->set_tls(next.gateway_listener[core.index]);

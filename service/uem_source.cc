@@ -104,6 +104,8 @@ Duration UemSource::note(const Outcome& outcome, bool bulk, Duration took) {
   metrics_.add(metric::uem_pulls, why.state == SourceState::broken ? UemPull::broken : UemPull::unreachable);
   retry_ = retry_ == Duration(0) ? options_.retry_first : std::min(retry_ * 2, options_.retry_max);
   Duration wait = std::min(std::max(retry_, why.retry_after), std::max(options_.retry_max, options_.retry_first));
+  // A list of everything that fails holds up no change.
+  if (bulk && !since_.empty()) bulk_due_ = io::now() + wait + options_.retry_max;
   log_line(log_, LogLevel::warning, "uem_pull_failed", field("tenant", tenant), field("bulk", bulk),
            field("why", not_personal(why.complaint)), field("again_in_ms", wait), field("took_ms", took));
   // Nodes that failed together do not come back together.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/uem_sources.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "core/base/check.h"
@@ -15,6 +16,7 @@ struct UemSources::Slot {
   std::string tenant;
   std::optional<PolicySourceConfig> wished;      // nothing: the configuration names it no longer
   std::shared_ptr<const Upstreams> upstreams;    // that it is to use
+  bool fed_otherwise = false;                    // by a source of another kind, once nothing is wished
   bool serving = false;
   Context* running = nullptr;                    // of the source that runs
   UemSource* source = nullptr;                   // likewise
@@ -63,6 +65,9 @@ void UemSources::take(const Config& config, std::shared_ptr<const Upstreams> ups
   for (auto& [tenant, slot] : slots_) {
     if (named.contains(tenant)) continue;
     slot->wished.reset();
+    slot->fed_otherwise = std::ranges::any_of(config.policy.sources, [&](const PolicySourceConfig& source) {
+      return source_tenant(config, source) == slot->tenant;
+    });
     if (slot->running) slot->running->request_stop();
   }
   changed_.set();
@@ -107,7 +112,7 @@ Task<void> UemSources::serve(Slot& slot) {
     slot.running = nullptr;
     slot.source = nullptr;
   }
-  if (!slot.wished) compliance_.forget_source(slot.tenant);
+  if (!slot.wished && !slot.fed_otherwise) compliance_.forget_source(slot.tenant);
   slot.serving = false;
   changed_.set();
 }

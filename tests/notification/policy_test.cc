@@ -211,5 +211,36 @@ SCENE_TEST(PolicyPoints, AWipeRemovesTheDeviceAndRekeysOrDeletesThePair) {
   EXPECT_EQ(held->devices, 0u) << "another tenant's device";
 }
 
+// Wherever the process dies: a wiped device that is gone has left the wish for another pair, and one that is not is wiped again.
+SCENE_TEST(PolicyPoints, TheWishForAnotherPairIsOnTheDiskBeforeAWipedDeviceGoes) {
+  bool whole = false, half = false;
+  for (unsigned commits = 0; !whole; ++commits) {
+    CO_ASSERT(commits < 20);
+    Subscriber subscriber = co_await scene.subscribe("ann" + std::to_string(commits), {{}, {}});
+    {
+      Guard guard(scene);
+      std::string name = "tablet" + std::to_string(commits);
+      store::DevicePatch patch;
+      patch.name = compliance_key(name);
+      CO_ASSERT(co_await scene.store->update_device(subscriber.user, subscriber.devices[0], patch));
+      scene.store->take_disk_after(commits);
+      whole = (co_await hold_device(scene.parts[0]->core, "acme", compliance_key(name), ComplianceHold::wiped)).has_value();
+    }
+    scene.die();
+    co_await scene.start_again();
+    store::UserRecord user = co_await scene.stored_user(subscriber);
+    bool gone = user.devices == 1, wished = user.rekey_wished != WallTime();
+    EXPECT_TRUE(wished || !gone) << "after " << commits << " commits";
+    EXPECT_TRUE(gone || !whole);
+    half |= wished && !gone;
+    // What the next start does with all that is wiped: also where the hold itself did not come so far.
+    EXPECT_TRUE(gone || co_await scene.parts[0]->registrar->wipe_device(subscriber.user, subscriber.devices[0]));
+    user = co_await scene.stored_user(subscriber);
+    EXPECT_EQ(user.devices, 1u);
+    EXPECT_NE(user.rekey_wished, WallTime()) << "after " << commits << " commits";
+  }
+  EXPECT_TRUE(half) << "one of them was cut between the two";
+}
+
 }  // namespace
 }  // namespace bellhop::service

@@ -31,6 +31,8 @@ class SceneStore : public store::TableStore {
   size_t power_cut() { return lose_uncommitted(); }
   // Fails every write from now on.
   void take_disk();
+  // The same once so many more writes were committed.
+  void take_disk_after(unsigned commits);
   // Goes on with what was committed before.
   void bring_disk();
   // Rows of the journal that are on the disk.

@@ -40,9 +40,11 @@ LogOptions log_options(Scene& scene, MetricsShard& metrics, unsigned core) {
 struct SceneStore::Disk final : store::Engine {
   std::unique_ptr<store::MemoryStore> tables = store::MemoryStore::create();
   bool taken = false;
+  std::optional<unsigned> commits_left;
 
   Status read(store::FunctionRef<Status(store::ReadView&)> f) override { return tables->engine().read(f); }
   Status write(store::FunctionRef<Status(store::WriteView&)> f) override {
+    if (commits_left && (*commits_left)-- == 0) taken = true;
     if (taken) return fail(store::store_error(store::StoreError::closed));
     return tables->engine().write(f);
   }
@@ -58,8 +60,12 @@ std::unique_ptr<SceneStore> SceneStore::create() {
 void SceneStore::take_disk() {
   disk_->taken = true;
 }
+void SceneStore::take_disk_after(unsigned commits) {
+  disk_->commits_left = commits;
+}
 void SceneStore::bring_disk() {
   disk_->taken = false;
+  disk_->commits_left.reset();
 }
 uint64_t SceneStore::journal_rows() {
   uint64_t rows = 0;

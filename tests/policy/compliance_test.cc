@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/compliance.h"
 
+#include "core/sim/world.h"
 #include "core/sleep.h"
 #include "service/compliance_file.h"
 #include "service/error_texts.h"
@@ -268,6 +269,65 @@ POLICY_TEST(Compliance, WhatIsRemovedLeavesNoNames) {
   EXPECT_TRUE(facts_of(scene, "b2"));
 }
 
+// What was known of a device by a name stays where that becomes another name of it.
+POLICY_TEST(Compliance, ANameThatIsLinkedBringsWhatIsKnownOfIt) {
+  auto known = [&](std::string_view name) { return facts_of(scene, name).value_or(DeviceFacts()); };
+  (void)co_await scene.update({{.device_id = "serial1", .managed = Known::yes, .compromised = Known::yes, .model = "M"},
+                               {.device_id = "serial2", .encrypted = Known::no, .override_to = ComplianceOverride::block},
+                               {.device_id = "serial3", .override_to = ComplianceOverride::allow, .model = "M3"},
+                               {.device_id = "eas3", .managed = Known::no}});
+  (void)co_await scene.update({{.device_id = "eas1", .other_ids = {"serial1", "serial2"}, .managed = Known::no}});
+  (void)co_await scene.update({{.device_id = "eas3", .other_ids = {"serial3"}}});
+  for (int round = 0; round < 2; ++round) {
+    for (std::string_view name : {"eas1", "serial1", "serial2"}) {
+      EXPECT_EQ(known(name).managed, Known::no) << name << ", what the line says";
+      EXPECT_EQ(known(name).compromised, Known::yes) << name;
+      EXPECT_EQ(known(name).encrypted, Known::no) << name;
+      EXPECT_EQ(known(name).override_to, ComplianceOverride::block) << name;
+      EXPECT_EQ(known(name).model, "M") << name;
+    }
+    EXPECT_EQ(known("serial3").managed, Known::no) << "of two that were known, what the first says";
+    EXPECT_EQ(known("serial3").override_to, ComplianceOverride::none);
+    EXPECT_EQ(known("serial3").model, "M3");
+    co_await scene.begin();
+  }
+  ComplianceBulk bulk = scene.compliance->begin("acme", Repeats::later_counts);
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "serial1", .compromised = Known::yes}));
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "eas1", .other_ids = {"serial1"}, .managed = Known::yes}));
+  EXPECT_TRUE(co_await scene.compliance->replace(std::move(bulk)));
+  EXPECT_EQ(known("eas1").compromised, Known::yes);
+}
+
+// A first name that becomes another name of a third device leaves its own other names with it.
+POLICY_TEST(Compliance, NamesLeadOnWhereTheirFirstNameBecomesAnotherName) {
+  auto held = [&](std::string_view name) { return scene.compliance->hold("acme", compliance_key(name)); };
+  (void)co_await scene.update({{.device_id = "a", .other_ids = {"b"}, .managed = Known::yes}});
+  (void)co_await scene.update({{.device_id = "c", .other_ids = {"a"}, .managed = Known::yes}});
+  for (int round = 0; round < 2; ++round) {
+    for (std::string_view name : {"a", "b", "c"}) EXPECT_TRUE(facts_of(scene, name).has_value()) << name;
+    co_await scene.begin();
+  }
+  (void)co_await scene.update({{.device_id = "b", .override_to = ComplianceOverride::block}});
+  for (std::string_view name : {"a", "b", "c"}) {
+    EXPECT_EQ(facts_of(scene, name)->override_to, ComplianceOverride::block) << name;
+    EXPECT_EQ(facts_of(scene, name)->managed, Known::yes) << name;
+  }
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("b"), ComplianceHold::blocked));
+  for (std::string_view name : {"a", "b", "c"}) EXPECT_EQ(held(name), ComplianceHold::blocked) << name;
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("c"), ComplianceHold::none));
+  (void)co_await scene.update({{.device_id = "d", .wiped = true}});  // what is held is spread over all names again
+  for (std::string_view name : {"a", "b", "c"}) EXPECT_EQ(held(name), ComplianceHold::none) << name;
+  (void)co_await scene.update({{.device_id = "b", .removed = true}});
+  EXPECT_EQ(scene.compliance->counts("acme").names, 1u) << "but for d";
+  for (int i = 0; i < 20; ++i) {
+    (void)co_await scene.update({{.device_id = "n" + std::to_string(i + 1), .other_ids = {"n" + std::to_string(i)}}});
+  }
+  EXPECT_TRUE(facts_of(scene, "n15").has_value());
+  EXPECT_FALSE(facts_of(scene, "n0").has_value()) << "the way has an end";
+  (void)co_await scene.update({scene.line("n0")});
+  EXPECT_TRUE(facts_of(scene, "n0").has_value()) << "named again it is known again";
+}
+
 POLICY_TEST(Compliance, SinceWhenIsSinceItIsSo) {
   (void)co_await scene.replace({{.device_id = "a", .managed = Known::no}, {.device_id = "b", .managed = Known::no}});
   EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("b"), ComplianceHold::blocked));
@@ -305,6 +365,38 @@ POLICY_TEST(Compliance, AWipeInTheDataCountsUntilItIsLiftedByName) {
   EXPECT_EQ(scene.compliance->hold("acme", compliance_key("b")), ComplianceHold::wiped) << "its source still says so";
 }
 
+Task<void> let_go(Compliance* compliance, std::string_view name) {
+  EXPECT_TRUE(co_await compliance->set_hold("acme", compliance_key(name), ComplianceHold::none));
+}
+
+Task<void> take_delta(Compliance* compliance, ComplianceLine line) {
+  EXPECT_TRUE(co_await compliance->update("acme", {std::move(line)}));
+}
+
+// Whoever is answered last has the last word.
+POLICY_TEST(Compliance, AWipeInTheDataThatComesWhileABlockIsLiftedStays) {
+  for (bool bulk : {false, true}) {
+    EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("a"), ComplianceHold::blocked));
+    ComplianceBulk whole = scene.compliance->begin("acme");
+    EXPECT_TRUE(scene.compliance->add(whole, {.device_id = "a", .wiped = true}));
+    Result<ComplianceChange> change;
+    TaskScope scope(&co_await current_context());
+    scope.spawn(let_go(&*scene.compliance, "a"));
+    if (bulk) {
+      scope.spawn(take_bulk(&*scene.compliance, &whole, &change));
+    } else {
+      scope.spawn(take_delta(&*scene.compliance, {.device_id = "a", .wiped = true}));
+    }
+    co_await scope.join();
+    EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::wiped) << bulk;
+    co_await scene.begin();
+    EXPECT_EQ(scene.compliance->hold("acme", compliance_key("a")), ComplianceHold::wiped) << bulk;
+    co_await let_go(&*scene.compliance, "a");
+    co_await scene.begin();
+    EXPECT_FALSE(scene.compliance->any_hold("acme")) << "nothing is left on the disk";
+  }
+}
+
 POLICY_TEST(Compliance, TakesNoMoreThanItMay) {
   scene.compliance->set_names_max(2);
   ComplianceBulk bulk = scene.compliance->begin("acme");
@@ -315,6 +407,28 @@ POLICY_TEST(Compliance, TakesNoMoreThanItMay) {
   auto updated = co_await scene.compliance->update("acme", {scene.line("c")});
   EXPECT_TRUE(!updated && is(updated.error(), ServiceError::compliance_limit));
   EXPECT_TRUE(co_await scene.compliance->update("acme", {scene.line("a"), scene.line("b")})) << "those are known";
+  scene.compliance->set_names_max(1);  // by a reload
+  EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = "a", .override_to = ComplianceOverride::block}}));
+  EXPECT_EQ(facts_of(scene, "a")->override_to, ComplianceOverride::block);
+  EXPECT_FALSE(co_await scene.compliance->update("acme", {scene.line("c")}));
+  EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = "b", .removed = true}}));
+}
+
+// Names of wiped devices stay when the data forgets the devices: without a bound, data could fill the memory with them.
+POLICY_TEST(Compliance, DataWipesNoMoreThanItMayName) {
+  scene.compliance->set_names_max(2);
+  for (std::string_view name : {"a", "b", "b"}) {
+    EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = std::string(name), .wiped = true}})) << name;
+    EXPECT_TRUE(co_await scene.compliance->update("acme", {{.device_id = std::string(name), .removed = true}}));
+  }
+  auto third = co_await scene.compliance->update("acme", {{.device_id = "c", .removed = true, .wiped = true}});
+  EXPECT_TRUE(!third && is(third.error(), ServiceError::compliance_limit));
+  ComplianceBulk bulk = scene.compliance->begin("acme");
+  EXPECT_TRUE(scene.compliance->add(bulk, {.device_id = "c", .wiped = true}));
+  auto whole = co_await scene.compliance->replace(std::move(bulk));
+  EXPECT_TRUE(!whole && is(whole.error(), ServiceError::compliance_limit));
+  EXPECT_EQ(scene.compliance->counts("acme").held, 2u);
+  EXPECT_TRUE(co_await scene.compliance->set_hold("acme", compliance_key("c"), ComplianceHold::wiped)) << "by an operator";
 }
 
 POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
@@ -337,11 +451,39 @@ POLICY_TEST(Compliance, DataThatIsTooOldDecidesNothing) {
   PolicyDecision decision = policy.decide(question);
   EXPECT_EQ(decision.verdict, Verdict::unavailable);
   EXPECT_EQ(decision.reason, PolicyReason::stale);
+  auto verdict_with = [&](Duration stale_after) {
+    scene.compliance->note_failure("acme", SourceKind::uem, SourceState::unreachable, "no answer", stale_after);
+    return policy.decide(question).verdict;
+  };
+  EXPECT_EQ(verdict_with(std::chrono::minutes(20)), Verdict::allow) << "a reload gives it more time";
+  EXPECT_EQ(verdict_with(Duration::zero()), Verdict::allow);
+  EXPECT_EQ(verdict_with(std::chrono::minutes(5)), Verdict::unavailable) << "or less";
   question.tenant = "other";
   EXPECT_EQ(policy.decide(question).verdict, Verdict::block) << "the other tenant has no such source";
   question.tenant = "acme";
   scene.compliance->note_success("acme", SourceKind::uem, std::chrono::minutes(10));
   EXPECT_TRUE(policy.decide(question).allowed());
+  scope.request_stop();
+  co_await scope.join();
+}
+
+POLICY_TEST(Compliance, AClockThatIsSetBackMakesNoDataYounger) {
+  Policy policy = scene.policy("[policy]\nenabled = true\n");
+  (void)co_await scene.replace({scene.line("a")});
+  auto verdict = [&] {
+    PolicyQuestion question = scene.question("a");
+    question.now = io::wall_now();
+    return policy.decide(question).verdict;
+  };
+  TaskScope scope(&co_await current_context());
+  scope.spawn(scene.compliance->run());
+  scene.compliance->note_success("acme", SourceKind::uem, std::chrono::minutes(10));
+  sim::world().shift_wall_clock(-std::chrono::hours(48));
+  scene.compliance->note_failure("acme", SourceKind::uem, SourceState::unreachable, "no answer", std::chrono::minutes(10));
+  EXPECT_TRUE(co_await sleep_for(std::chrono::minutes(9)));
+  EXPECT_EQ(verdict(), Verdict::allow);
+  EXPECT_TRUE(co_await sleep_for(std::chrono::minutes(2)));
+  EXPECT_EQ(verdict(), Verdict::unavailable);
   scope.request_stop();
   co_await scope.join();
 }
@@ -439,6 +581,19 @@ POLICY_TEST(ComplianceFile, IsTakenOnceItIsAtRestAndKeptWhereItBreaks) {
   EXPECT_TRUE(look.good);
   EXPECT_FALSE(facts_of(scene, "a").has_value());
   EXPECT_TRUE(facts_of(scene, "b").has_value());
+  // A share that is away for a while: the same file comes back.
+  const sim::World::File kept = *sim::world().file(path);
+  sim::world().remove_file(path);
+  look = co_await file.look(kStale, 1 << 20);
+  EXPECT_FALSE(look.good);
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::unreachable);
+  sim::world().set_file(path, kept.content, kept.mode);
+  const_cast<sim::World::File*>(sim::world().file(path))->version = kept.version;
+  for (int i = 0; i < 3; ++i) look = co_await file.look(kStale, 1 << 20);
+  EXPECT_TRUE(look.good);
+  EXPECT_EQ(scene.compliance->source("acme").state, SourceState::fresh) << scene.compliance->source("acme").complaint;
+  EXPECT_TRUE(facts_of(scene, "b").has_value());
+
   EXPECT_TRUE(write(path, R"([{"deviceId":"c"}])"));
   look = co_await file.look(kStale, 4);
   look = co_await file.look(kStale, 4);

@@ -90,5 +90,33 @@ TEST(DevicePolicyTest, AWipeWhileADeviceSubscribesKeepsItOut) {
   run_bed(enabled(), expect_wipe_under_way);
 }
 
+// The hold counts at once, the rest of the wipe a moment later: who leaves in between is not forgotten.
+Task<void> expect_wiped_before_it_leaves(BedCore& core) {
+  Bed& bed = core.bed;
+  Guard guard(core);
+  EXPECT_TRUE(co_await guard.compliance.update("acme", {{.device_id = "phone-1"}, {.device_id = "phone-2"}}));
+  Phone first{core};
+  CO_ASSERT(co_await first.fetch_key());
+  CO_ASSERT((co_await first.subscribe()).status == 201);
+  co_await call_back(bed, bed.exchange.callback_urls[0], "subscription-1");
+  Phone second{.core = core, .device_id = "phone-2"};
+  CO_ASSERT(co_await second.fetch_key());
+  CO_ASSERT((co_await second.subscribe()).status == 201);
+  EXPECT_TRUE(co_await guard.compliance.update("acme", {{.device_id = "phone-1", .wiped = true}}));
+  Answered left = co_await core.post("unsubscribe", first.identity().json());
+  EXPECT_EQ(left.status, 403) << left.body;
+  EXPECT_EQ(left.code(), "blocked");
+  auto wiped = co_await apply_hold(core.core, "acme", compliance_key("phone-1"), ComplianceHold::wiped);
+  EXPECT_TRUE(wiped && wiped->devices == 1 && wiped->subscriptions_ended == 1);
+  store::UserRecord user = co_await first.stored();
+  EXPECT_EQ(user.devices, 1u);
+  EXPECT_NE(user.rekey_wished, WallTime());
+  EXPECT_EQ((co_await core.post("unsubscribe", second.identity().json())).status, 204) << "others may";
+}
+
+TEST(DevicePolicyTest, AWipedDeviceCannotLeaveBeforeItIsRemoved) {
+  run_bed(enabled(), expect_wiped_before_it_leaves);
+}
+
 }  // namespace
 }  // namespace bellhop::service::device_api_test

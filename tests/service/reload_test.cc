@@ -226,6 +226,43 @@ Task<void> tenants_come_and_go(ReloadWorld& world) {
 }
 TEST(Reload, TenantsComeAndGo) { ReloadWorld::run(&tenants_come_and_go); }
 
+// What a device that nobody has told of gets at a callback.
+Task<std::string> verdict(ReloadWorld& world) {
+  Answer answer = co_await world.admin("GET", "/v1/compliance/phone?tenant=first&point=callback");
+  auto document = proto::JsonDocument::parse(answer.body);
+  if (!document) co_return answer.body;
+  auto decisions = document->root().required_array("decisions");
+  if (!decisions || decisions->size() != 1) co_return answer.body;
+  auto decision = decisions->at(0).object();
+  co_return decision ? std::string(decision->required_string("verdict").value_or(answer.body)) : answer.body;
+}
+
+// A policy that comes with its source, and a source in place of another: what has not been read once blocks nobody.
+Task<void> sources_come_and_go(ReloadWorld& world) {
+  const std::string policy = "[policy]\nenabled = true\n";
+  const std::string of_file = policy + "[[policy.source]]\nkind = \"file\"\nfile = \"" + world.path("devices") + "\"\n";
+  const std::string of_uem = policy + "[[policy.source]]\nkind = \"uem\"\nurl = \"https://localhost:1/devices\"\nretry_first_ms = 60000\n";
+  EXPECT_EQ(co_await verdict(world), "allow");
+  std::vector<const std::string*> sources = {&of_file};
+  // The simulator has no authorities of the system, which a source over HTTPS needs.
+  if (io::file_info(kSystemRootsFile)) sources.insert(sources.end(), {&of_uem, &of_file});
+  for (const std::string* source : sources) {
+    world.write_config({.more = *source});
+    Answer reloaded = co_await world.reload();
+    EXPECT_EQ(reloaded.status, 200) << reloaded.body;
+    for (Instant end = io::now() + 1500ms; io::now() < end; (void)co_await sleep_for(20ms)) {
+      std::string seen = co_await verdict(world);
+      EXPECT_EQ(seen, "unavailable") << *source;
+      if (seen != "unavailable") break;
+    }
+  }
+  world.write_config({.more = policy});
+  EXPECT_EQ((co_await world.reload()).status, 200);
+  for (int i = 0; i < 200 && co_await verdict(world) == "unavailable"; ++i) (void)co_await sleep_for(25ms);
+  EXPECT_EQ(co_await verdict(world), "block") << "nobody tells of devices any more";
+}
+TEST(Reload, ASourceThatHasNotBeenReadBlocksNobody) { ReloadWorld::run(&sources_come_and_go); }
+
 Task<void> faults_change_nothing(ReloadWorld& world) {
   auto expect_refused = [&](const Answer& answer, uint16_t status, std::string_view why) {
     EXPECT_EQ(answer.status, status) << answer.body;

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/sleep.h"
 #include "core/tls/error.h"
 #include "proto/error_texts.h"
 #include "service/error_texts.h"
@@ -280,6 +281,27 @@ Task<void> half_a_bulk(unsigned) {
   co_await s.stop();
 }
 TEST(UemSource, ABulkThatDoesNotComeToItsEndCountsNothing) { test::run_on_cores(1, half_a_bulk); }
+
+Task<void> changes_before_a_bulk(unsigned) {
+  Scene s;
+  CO_ASSERT(co_await s.start({.devices = 500, .page_lines = 100},
+                             {.delta_interval = std::chrono::hours(1), .retry_first = 5ms, .retry_max = 50ms}));
+  s.begin();
+  CO_ASSERT(co_await s.wait(UemPull::bulk));
+  s.uem->devices().put("rooted", device("rooted", R"(,"compromised":true)"));
+  s.fault(UemFaultKind::none, 2);  // two good pages of five
+  s.fault(UemFaultKind::garbage, 1);
+  s.source->nudge(/*bulk=*/true);
+  CO_ASSERT(co_await s.wait(UemPull::broken));
+  CO_ASSERT(co_await test::until(s.changed, [&] { return s.pulls(UemPull::delta) + s.pulls(UemPull::bulk) > 1; }));
+  EXPECT_EQ(s.pulls(UemPull::delta), 1u) << "first what has changed";
+  EXPECT_TRUE(s.facts("rooted"));
+  (void)co_await sleep_for(60ms);  // the time of the list comes
+  s.source->nudge();
+  CO_ASSERT(co_await test::until(s.changed, [&] { return s.pulls(UemPull::bulk) == 2; }));
+  co_await s.stop();
+}
+TEST(UemSource, AListOfEverythingThatFailsHoldsUpNoChange) { test::run_on_cores(1, changes_before_a_bulk); }
 
 Task<void> forgotten_token(unsigned) {
   Scene s;
