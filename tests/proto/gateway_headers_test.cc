@@ -234,11 +234,14 @@ Status ews_content(const Fields& in) {
 
 TEST(GatewayContent, IsXmlInUtf8OrWbxml) {
   for (std::string_view type : {"text/xml", "text/xml; charset=utf-8", "TEXT/XML;charset=\"UTF-8\"",
-                                "application/soap+xml; charset=utf-8; action=\"x\""})
+                                "application/soap+xml; charset=utf-8; action=\"x\"", "text/xml; charset=utf-8;"})
     EXPECT_TRUE(ews_content({{"content-type", std::string(type)}})) << type;
   for (std::string_view type :
        {"", "text/plain", "application/json; charset=utf-8", "text/xml; charset=utf-16",
-        "text/xml; charset=utf-8; charset=utf-7", "text/xml; charset=", "multipart/related", "text/xmlx"})
+        "text/xml; charset=utf-8; charset=utf-7", "text/xml; charset=", "multipart/related", "text/xmlx",
+        // A charset that only some readers see: .NET takes comments and no-break spaces for nothing.
+        "text/xml; (x)charset=utf-7", "text/xml; charset =utf-7", "text/xml; \xa0" "charset=utf-7", "text/xml; charset*=utf-7",
+        "text/xml; =utf-7", "text/xml; \"charset\"=utf-7"})
     EXPECT_FALSE(ews_content({{"content-type", std::string(type)}})) << type;
   EXPECT_FALSE(ews_content({}));
   EXPECT_FALSE(ews_content({{"content-type", "text/xml"}, {"content-encoding", "gzip"}}));
