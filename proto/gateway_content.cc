@@ -65,11 +65,14 @@ bool is_compressed(const HeaderBlock& headers) {
   return codings > 1 || (codings == 1 && !ascii_equal_ignoring_case(*headers.find("content-encoding"), "identity"));
 }
 
-// Does an action, a URI that ends in the operation or its bare name, name it?
+// Does an action, a URI that ends in the operation or its bare name, name it? services.wsdl calls some after their element,
+// GetMeetingInstanceRequest, and gives GetStreamingEvents that of GetEvents.
 bool names_operation(std::string_view action, std::string_view operation) {
   const size_t slash = action.rfind('/');
-  const std::string_view last = slash == action.npos ? action : action.substr(slash + 1);
-  return last == operation;
+  std::string_view last = slash == action.npos ? action : action.substr(slash + 1);
+  constexpr std::string_view kSuffix = "Request";
+  if (last.ends_with(kSuffix)) last.remove_suffix(kSuffix.size());
+  return last == operation || (last == "GetEvents" && operation == "GetStreamingEvents");
 }
 
 // A challenge begins with a scheme; a parameter has "=" behind its name.

@@ -268,6 +268,18 @@ TEST(GatewayContent, NamesTheOperationThatItHolds) {
   EXPECT_FALSE(agrees({{"soapaction", "GetItem"}, {"soapaction", "GetItem"}}));
   EXPECT_FALSE(agrees({{"content-type", "application/soap+xml; action=\"http://x/ExportItems\""}}));
   EXPECT_FALSE(agrees({{"soapaction", "XGetItem"}}));
+  // As services.wsdl has it.
+  const auto action_of = [](std::string_view action, std::string_view operation) {
+    return check_soap_action(block({{"soapaction", "\"http://schemas.microsoft.com/exchange/services/2006/messages/" + std::string(action) + "\""}}),
+                             operation)
+        .has_value();
+  };
+  EXPECT_TRUE(action_of("GetEvents", "GetStreamingEvents"));
+  EXPECT_TRUE(action_of("GetStreamingEvents", "GetStreamingEvents"));
+  EXPECT_FALSE(action_of("GetStreamingEvents", "GetEvents"));
+  EXPECT_TRUE(action_of("GetMeetingInstanceRequest", "GetMeetingInstance"));
+  EXPECT_FALSE(action_of("GetMeetingInstanceRequest", "DeleteMeetingInstance"));
+  EXPECT_FALSE(action_of("Request", "GetItem"));
 }
 
 TEST(GatewayRedirect, GoesToAnotherHostForTheSameEndpoint) {
