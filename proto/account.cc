@@ -209,6 +209,7 @@ std::optional<Account> AccountNames::parse(std::string_view name) const {
   }
   const bool has_domain = user.size() != name.size();
   if (user.empty() || user.find_first_of("\\@") != user.npos) return std::nullopt;
+  if (user.front() == ' ' || user.back() == ' ') return std::nullopt;  // as around the whole
   std::string folded_domain = has_domain ? fold_case(domain) : default_domain_;
   if (has_domain && !is_domain(folded_domain)) return std::nullopt;
   if (const auto alias = domains_.find(folded_domain); alias != domains_.end()) folded_domain = alias->second;
