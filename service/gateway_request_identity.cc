@@ -69,7 +69,8 @@ Refused GatewayRequest::read_authorization(std::string_view authorization) {
   auto claims = proto::read_bearer_claims(credentials->token);
   if (!claims) return refusal_of(claims.error());
   identity_.kind = GatewayLogonKind::bearer;
-  // An application's own token names nobody.
+  // An application's own token names nobody. ActiveSync is for users alone: whose the device is must be known.
+  if (claims->user().empty() && !is_ews()) return refusal_of(proto::gateway_error(proto::GatewayError::token));
   if (!claims->user().empty()) {
     identity_.account = route_->accounts.parse(claims->user());
     if (!identity_.account) return refusal_of(proto::gateway_error(proto::GatewayError::account));

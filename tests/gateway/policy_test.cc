@@ -67,6 +67,14 @@ Task<void> other_owner(Scene& scene) {
   }
   std::string token = bearer(R"({"upn":"anna@example.net"})"), target = activesync_target("Sync", "EXAMPLE%5Canna", "ABC123");
   EXPECT_EQ((co_await scene.ask(activesync(token, target, body))).status, 200);
+  // Whose device it is cannot be told of a token that names nobody.
+  size_t seen = scene.exchange.seen.size();
+  for (std::string_view claims : {R"({"appid":"a"})", R"({"primarysid":"S-1-5-21-1"})", R"({"upn":""})"}) {
+    std::string nobody = bearer(claims);
+    Peer::Answer refused = co_await scene.ask(activesync(nobody, target, body));
+    EXPECT_EQ(refused.status, 401) << claims;
+  }
+  EXPECT_EQ(scene.exchange.seen.size(), seen);
 }
 TEST(GatewayPolicy, ADeviceIsItsOwnersWhateverTheNameOfTheAccount) { Scene::run(other_owner, with_policy()); }
 
