@@ -219,6 +219,7 @@ bool GatewayRoutes::others_allow(const GatewayClientClass& client, const proto::
   };
   for (const GatewayClientClass& one : clients_) {
     if (&one == &client) break;
+    if (one.kind == GatewayClientKind::bellhop) continue;  // nobody comes into it by a name
     bool named = std::ranges::find(one.accounts, account.text) != one.accounts.end();  // and is not in it, all the same
     if (named || !std::ranges::any_of(one.may_be, may_be) || !matches_agent(one.user_agents, agent)) continue;
     if (!one.operations.allows(operation) || (impersonates && !one.impersonation)) return false;

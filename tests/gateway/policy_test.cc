@@ -432,6 +432,20 @@ TEST(GatewayPolicy, ANarrowClassHoldsItsUserWhateverTheDomain) {
              }});
 }
 
+Task<void> own_class(Scene& scene) {
+  std::string read = soap("GetItem");
+  for (std::string_view user : {"anna@example.com", "CORP\\anna", "\u00e3nna@example.com"}) {
+    std::string who = basic(user);
+    EXPECT_EQ((co_await scene.ask(ews(who, read))).status, 200) << user;
+  }
+}
+TEST(GatewayPolicy, AClassForBellhopHoldsNobodyElse) {
+  Scene::run(own_class, {.configure = [](Config& config, const Scene&) {
+               config.gateway.clients = {
+                   {.name = "own", .kind = GatewayClientKind::bellhop, .accounts = {"anna@example.com"}, .operations = {"notification"}}};
+             }});
+}
+
 Task<void> bare_names(Scene& scene) {
   co_await scene.allow("ABC123", "anna@example.com");
   std::string body = wbxml(ActiveSyncCommand::sync);
