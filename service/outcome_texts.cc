@@ -77,7 +77,7 @@ constexpr std::array<OutcomeText, kGatewayOutcomes> kGatewayTexts = {{
      "set the client to Basic, OAuth with a user's token, or a certificate"},
     {"403: a client certificate is asked for and was not shown, is not good any more, or does not name an account",
      "give the device a certificate, or correct [gateway.certificates]"},
-    {"403: the signed context of a bellhop is not good: another key, a clock that is wrong, or a repetition",
+    {"403: the signed context of a bellhop is not good: another key, a clock that is wrong, older than five minutes, or of another request",
      "the same context key and the right time on both servers"},
     {"403: this class of clients may not use the EWS operation or SOAP header", "add it to the class in [[gateway.client]], or to gateway.operations"},
     {"415: the body of the request cannot be looked at: it is compressed, or by its Content-Type not XML in UTF-8 (EWS), WBXML or MIME (ActiveSync)", ""},
