@@ -2,6 +2,7 @@
 #include "proto/account.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/bytes.h"
 #include "core/base/check.h"
@@ -38,6 +39,71 @@ void append_two_bytes(std::string& out, char32_t c) {
   out += static_cast<char>(0x80 | (c & 0x3f));
 }
 
+// U+00C0 to U+017F without their marks; "?": two letters, or none.
+constexpr std::string_view kPlainLatin =
+    "aaaaaa?ceeeeiiiidnooooo?ouuuuy??aaaaaa?ceeeeiiiidnooooo?ouuuuy?y"
+    "aaaaaaccccccccddddeeeeeeeeeegggggggghhhhiiiiiiiiii??jjkk?llllllllll"
+    "nnnnnn?nnoooooo??rrrrrrssssssssttttttuuuuuuuuuuuuwwyyyzzzzzzs";
+static_assert(kPlainLatin.size() == 0x180 - 0xc0);
+
+std::string_view plain_latin(char32_t c) {
+  switch (c) {
+    case 0xc6:
+    case 0xe6: return "ae";
+    case 0xde:
+    case 0xfe: return "th";
+    case 0xdf: return "ss";
+    case 0x132:
+    case 0x133: return "ij";
+    case 0x152:
+    case 0x153: return "oe";
+    default: break;
+  }
+  const std::string_view one = kPlainLatin.substr(c - 0xc0, 1);
+  return one == "?" ? std::string_view() : one;
+}
+
+// Greek and Cyrillic letters, folded, without accent, diaeresis or breve.
+char32_t plain_greek_or_cyrillic(char32_t c) {
+  switch (c) {
+    case 0x3ac: return 0x3b1;
+    case 0x3ad: return 0x3b5;
+    case 0x3ae: return 0x3b7;
+    case 0x390:
+    case 0x3af:
+    case 0x3ca: return 0x3b9;
+    case 0x3cc: return 0x3bf;
+    case 0x3b0:
+    case 0x3cb:
+    case 0x3cd: return 0x3c5;
+    case 0x3ce: return 0x3c9;
+    case 0x439:
+    case 0x45d: return 0x438;
+    case 0x450:
+    case 0x451: return 0x435;
+    case 0x453: return 0x433;
+    case 0x457: return 0x456;
+    case 0x45c: return 0x43a;
+    case 0x45e: return 0x443;
+    default: return c;
+  }
+}
+
+// Of scripts whose letters are none of the above, whatever marks they have.
+bool is_other_script(char32_t c) {
+  return (c >= 0x530 && c <= 0x1cff) || (c >= 0x3040 && c <= 0x318f) || (c >= 0x3400 && c <= 0x9fff) ||
+         (c >= 0xac00 && c <= 0xd7a3) || (c >= 0x20000 && c <= 0x3ffff);
+}
+
+// The first character of well-formed UTF-8, and how many bytes it has.
+std::pair<char32_t, size_t> first_character(std::string_view utf8) {
+  const auto lead = static_cast<uint8_t>(utf8[0]);
+  const size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  char32_t c = size == 1 ? lead : lead & (0x7f >> size);
+  for (size_t i = 1; i < size; ++i) c = c << 6 | (static_cast<uint8_t>(utf8[i]) & 0x3f);
+  return {c, size};
+}
+
 bool is_domain(std::string_view text) {
   if (text.empty() || text.front() == '.' || text.back() == '.' || text.find("..") != text.npos) return false;
   return std::ranges::all_of(text, [](char c) {
@@ -70,6 +136,33 @@ std::string fold_case(std::string_view utf8) {
     }
   }
   return out;
+}
+
+std::optional<std::string> plain_letters(std::string_view user) {
+  std::string out;
+  bool letters = false, others = false;  // marks of other scripts may be nothing between letters
+  while (!user.empty()) {
+    const auto [c, size] = first_character(user);
+    if (c < 0x80) {
+      letters |= (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+      out += static_cast<char>(c);
+    } else if (c >= 0xc0 && c < 0x180) {
+      const std::string_view plain = plain_latin(c);
+      if (plain.empty()) return std::nullopt;
+      letters = true;
+      out += plain;
+    } else if ((c >= 0x388 && c <= 0x3ce) || (c >= 0x430 && c <= 0x45f)) {
+      letters = true;
+      append_two_bytes(out, plain_greek_or_cyrillic(c));
+    } else if (is_other_script(c)) {
+      others = true;
+      out += user.substr(0, size);
+    } else if (c < 0x300 || c > 0x36f) {  // else a mark of the letter before
+      return std::nullopt;
+    }
+    user.remove_prefix(size);
+  }
+  return letters && others ? std::nullopt : std::optional(std::move(out));
 }
 
 Status AccountNames::add_domain_alias(std::string_view alias, std::string_view domain) {
@@ -116,6 +209,7 @@ std::optional<Account> AccountNames::parse(std::string_view name) const {
   }
   const bool has_domain = user.size() != name.size();
   if (user.empty() || user.find_first_of("\\@") != user.npos) return std::nullopt;
+  if (user.front() == ' ' || user.back() == ' ') return std::nullopt;  // as around the whole
   std::string folded_domain = has_domain ? fold_case(domain) : default_domain_;
   if (has_domain && !is_domain(folded_domain)) return std::nullopt;
   if (const auto alias = domains_.find(folded_domain); alias != domains_.end()) folded_domain = alias->second;

@@ -28,6 +28,11 @@ struct Account {
 // Case folding of user names: ASCII, Latin-1, Latin Extended-A, Greek and Cyrillic letters; others stay.
 std::string fold_case(std::string_view utf8);
 
+// The user of an account as directories compare it. Active Directory takes accents for nothing: "ana" logs on as "aná" too, and
+// the other way round. Latin, Greek and Cyrillic letters in their plain form, without marks. Nothing where characters are among
+// them of which it is not known here what directories take them for: the name may be anybody's.
+std::optional<std::string> plain_letters(std::string_view user);
+
 // Turns the spellings of a user name into accounts. DOMAIN\user, user@domain, a bare user and what iOS sends with an empty
 // domain, \user@domain, of one account are one; so are domains that the configuration calls aliases of each other.
 // Immutable once filled; any core.

@@ -211,7 +211,7 @@ Result<ActiveSyncQuery> parse_activesync_query(HttpMethod method, std::string_vi
     if (options) return ActiveSyncQuery();
     return refuse(GatewayError::query_malformed);
   }
-  if (query.size() > kHttpTargetMax || !is_path_and_query(query)) return refuse(GatewayError::query_malformed);
+  if (query.size() > kHttpTargetMax || !is_query(query)) return refuse(GatewayError::query_malformed);
   BH_TRY(ActiveSyncQuery read, is_base64_form(query) ? activesync::read_base64(query) : PlainReader().read(query));
   if (!options && !read.command) return refuse(GatewayError::query_malformed);
   if (!options && (read.device_id.empty() || read.device_type.empty())) return refuse(GatewayError::device_missing);

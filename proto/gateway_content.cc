@@ -24,6 +24,13 @@ std::string_view unquoted(std::string_view text) {
   return quoted ? text.substr(1, text.size() - 2) : text;
 }
 
+// Letters, digits and hyphens: some readers pass over comments and spaces of theirs before a name that looks like another.
+bool is_parameter_name(std::string_view name) {
+  return !name.empty() && std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
 // A media type and two of its parameters. Parameters are cut at every ";": none of these holds one.
 struct ContentType {
   std::string_view media_type, charset, action;
@@ -38,6 +45,7 @@ std::optional<ContentType> read_content_type(std::string_view value) {
     const std::string_view parameter = ascii_trim(value.substr(0, end));
     const size_t equals = std::min(parameter.find('='), parameter.size());
     const std::string_view name = parameter.substr(0, equals);
+    if (!parameter.empty() && !is_parameter_name(name)) return std::nullopt;
     const std::string_view text = unquoted(parameter.substr(std::min(equals + 1, parameter.size())));
     for (auto [known, slot] : {std::pair("charset", &type.charset), std::pair("action", &type.action)}) {
       if (!ascii_equal_ignoring_case(name, known)) continue;
@@ -57,11 +65,14 @@ bool is_compressed(const HeaderBlock& headers) {
   return codings > 1 || (codings == 1 && !ascii_equal_ignoring_case(*headers.find("content-encoding"), "identity"));
 }
 
-// Does an action, a URI that ends in the operation or its bare name, name it?
+// Does an action, a URI that ends in the operation or its bare name, name it? services.wsdl calls some after their element,
+// GetMeetingInstanceRequest, and gives GetStreamingEvents that of GetEvents.
 bool names_operation(std::string_view action, std::string_view operation) {
   const size_t slash = action.rfind('/');
-  const std::string_view last = slash == action.npos ? action : action.substr(slash + 1);
-  return last == operation;
+  std::string_view last = slash == action.npos ? action : action.substr(slash + 1);
+  constexpr std::string_view kSuffix = "Request";
+  if (last.ends_with(kSuffix)) last.remove_suffix(kSuffix.size());
+  return last == operation || (last == "GetEvents" && operation == "GetStreamingEvents");
 }
 
 // A challenge begins with a scheme; a parameter has "=" behind its name.

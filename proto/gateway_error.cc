@@ -39,7 +39,7 @@ std::string gateway_error_text(uint16_t code, uint32_t detail) {
     case GatewayError::credentials: return "Authorization that is neither well-formed Basic nor Bearer";
     case GatewayError::negotiate_refused:
       return "NTLM or Negotiate from a client; use Basic, OAuth or a client certificate";
-    case GatewayError::token: return "a bearer token whose claims cannot be read";
+    case GatewayError::token: return "a bearer token whose claims cannot be read, or that names no user of ActiveSync";
     case GatewayError::account: return "a user name that names no account";
     case GatewayError::contradiction: return "two accounts in one request";
     case GatewayError::content_type: return "a body that is not of the endpoint's type, or is compressed";

@@ -64,8 +64,7 @@ std::string GatewayTarget::rebuilt() const {
 }
 
 Result<GatewayTarget> parse_gateway_target(HttpMethod method, std::string_view target) {
-  if (target.size() > kHttpTargetMax || !target.starts_with('/') || !is_path_and_query(target))
-    return fail(gateway_error(GatewayError::malformed));
+  if (target.size() > kHttpTargetMax || !is_origin_form(target)) return fail(gateway_error(GatewayError::malformed));
   const TargetParts parts = split_target(target);
   const auto endpoint = endpoint_of(parts.path);
   if (!endpoint) {

@@ -135,7 +135,7 @@ std::optional<HttpError> Http1RequestParser::check_start_line() {
     return HttpError::bad_start_line;
   }
   if (target == "*" && method_ == HttpMethod::options) return std::nullopt;
-  if (!target.starts_with('/') || !is_path_and_query(target)) return HttpError::bad_target;
+  if (!is_origin_form(target)) return HttpError::bad_target;
   return std::nullopt;
 }
 

@@ -69,7 +69,7 @@ bool is_field_value(std::string_view text) {
 
 Status write_request_head(std::string& out, const Http1RequestHead& head) {
   auto size = fields_size(head.headers);
-  bool good_target = head.target.starts_with('/') && is_path_and_query(head.target);
+  bool good_target = is_origin_form(head.target);
   bool good_host = !head.host.empty() && is_field_value(head.host) && head.host.find(' ') == std::string_view::npos;
   if (!size || !is_token(head.method) || !good_target || !good_host) return fail(http_error(HttpError::unwritable));
   grow_wiped(out, head.method.size() + head.target.size() + head.host.size() + *size + kFramingBytesMax + 32);

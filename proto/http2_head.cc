@@ -64,7 +64,7 @@ std::optional<HttpError> Http2Head::judge_target() {
   if (path.size() > kHttpTargetMax) return HttpError::target_too_long;
   if (scheme_ != "https" && scheme_ != "http") return HttpError::bad_target;
   if (path == "*" && request_.method == HttpMethod::options) return std::nullopt;
-  if (!path.starts_with('/') || !is_path_and_query(path)) return HttpError::bad_target;
+  if (!is_origin_form(path)) return HttpError::bad_target;
   return std::nullopt;
 }
 

@@ -89,16 +89,23 @@ Result<std::string> percent_decode(std::string_view text) {
   return out;
 }
 
-bool is_path_and_query(std::string_view text) {
+bool is_path_and_query(std::string_view text) { return text.find('\\') == std::string_view::npos && is_query(text); }
+
+bool is_query(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '%') {
       if (escaped_byte(text, i) < 0) return false;
       i += 2;
-    } else if (!kPathAndQuery[static_cast<uint8_t>(text[i])]) {
+    } else if (!kPathAndQuery[static_cast<uint8_t>(text[i])] && text[i] != '\\') {
       return false;
     }
   }
   return true;
+}
+
+bool is_origin_form(std::string_view target) {
+  const TargetParts parts = split_target(target);
+  return target.starts_with('/') && is_path_and_query(parts.path) && is_query(parts.query.value_or(""));
 }
 
 bool is_host_value(std::string_view value) {

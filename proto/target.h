@@ -31,6 +31,11 @@ Result<std::string> percent_decode(std::string_view text);
 // True where every byte is one of RFC 3986's for path and query, and every "%" starts a whole escape.
 bool is_path_and_query(std::string_view text);
 
+// A query, as far as its bytes go: those of RFC 3986, and "\", which ActiveSync clients leave as it is in User=DOMAIN\user.
+bool is_query(std::string_view text);
+// "/" and what follows it in a request's target in origin form.
+bool is_origin_form(std::string_view target);
+
 // host [":" port] of RFC 9110 section 7.2, without the percent-encoded and sub-delimiter forms of a reg-name.
 bool is_host_value(std::string_view value);
 

@@ -66,7 +66,7 @@ std::string_view text_of(GatewayOutcome outcome) {
       return "NTLM and Negotiate are not accepted here, and neither are credentials that cannot be read. Use Basic, OAuth or a "
              "client certificate.\n";
     case GatewayOutcome::refused_certificate: return "A client certificate of a user who may come in is needed here.\n";
-    case GatewayOutcome::refused_identity: return "The request names more than one user or way to log on.\n";
+    case GatewayOutcome::refused_identity: return "The request names more than one user or way to log on, or a user by what is no name.\n";
     case GatewayOutcome::refused_encoding: return "A request body must be XML in UTF-8 (EWS) or WBXML (ActiveSync), and not compressed.\n";
     case GatewayOutcome::unavailable_logon: return "The gateway cannot log on for the user now.\n";
     case GatewayOutcome::unavailable_upstream:

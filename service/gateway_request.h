@@ -131,7 +131,7 @@ class GatewayRequest : public ListLink {
   std::optional<proto::ActiveSyncQuery> query_;
   GatewayIdentity identity_;
   store::StoredUserId account_id_;                        // zeros: not known
-  std::optional<store::StoredUserId> user_name_id_;       // where nobody knows the account's domain
+  std::optional<store::StoredUserId> user_name_id_;       // PolicyQuestion::user_name
   std::optional<store::ComplianceKey> device_;
   PolicyDecision decision_{.verdict = Verdict::allow};
   GatewayTrailEntry::Text<64> rule_name_;                 // of the rule against it, as it was called then

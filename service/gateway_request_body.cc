@@ -85,7 +85,8 @@ Refused GatewayRequest::check_operation() {
   const GatewayClientClass& client = routes_.client_class(identity_.context.has_value(), identity_.account, user_agent());
   if (!client.operations.allows(operation_)) return refusal(GatewayOutcome::refused_operation);
   if (impersonates_ && !client.impersonation) return refusal(GatewayOutcome::refused_operation);
-  bool kept_out = user_name_id_ && !routes_.others_allow(client, *identity_.account, user_agent(), operation_, impersonates_);
+  bool kept_out = identity_.account && !routes_.others_allow(client, *identity_.account, route_->accounts.is_certain(*identity_.account),
+                                                             user_agent(), operation_, impersonates_);
   if (kept_out) return refusal(GatewayOutcome::refused_operation);
   Status action = proto::check_soap_action(exchange_.headers(), operation_);
   if (!action) return refusal_of(action.error());

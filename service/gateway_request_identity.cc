@@ -44,8 +44,13 @@ Refused GatewayRequest::identify() {
   }
   if (identity_.account) {
     account_id_ = core_.node.vault.user_id(route_->tenant, crypto::user_id_of_address(identity_.account->text));
-    if (!route_->accounts.is_certain(*identity_.account)) {
-      user_name_id_ = core_.node.vault.user_id(route_->tenant, user_name_hash(identity_.account->user()));
+    const proto::Account& account = *identity_.account;
+    bool certain = route_->accounts.is_certain(account);
+    auto plain = proto::plain_letters(account.user());
+    if (!plain) {
+      user_name_id_ = store::StoredUserId();
+    } else if (!certain || *plain != account.user()) {
+      user_name_id_ = core_.node.vault.user_id(route_->tenant, user_name_hash(*plain, certain ? account.domain() : std::string_view()));
     }
   }
   if (query_ && query_->has_device()) device_ = compliance_key(query_->device);
@@ -64,7 +69,8 @@ Refused GatewayRequest::read_authorization(std::string_view authorization) {
   auto claims = proto::read_bearer_claims(credentials->token);
   if (!claims) return refusal_of(claims.error());
   identity_.kind = GatewayLogonKind::bearer;
-  // An application's own token names nobody.
+  // An application's own token names nobody. ActiveSync is for users alone: whose the device is must be known.
+  if (claims->user().empty() && !is_ews()) return refusal_of(proto::gateway_error(proto::GatewayError::token));
   if (!claims->user().empty()) {
     identity_.account = route_->accounts.parse(claims->user());
     if (!identity_.account) return refusal_of(proto::gateway_error(proto::GatewayError::account));

@@ -161,7 +161,11 @@ void GatewayRoutes::add_client(const GatewayClientConfig& config, const proto::A
                           .operations = EwsOperationList(config.operations),
                           .impersonation = config.impersonation};
   for (const std::string& account : config.accounts) {
-    if (auto parsed = names.parse(account)) made.accounts.push_back(parsed->text);
+    auto parsed = names.parse(account);
+    if (!parsed) continue;
+    made.accounts.push_back(parsed->text);
+    std::string plain = proto::plain_letters(parsed->user()).value_or(std::string(parsed->user()));
+    made.may_be.push_back({fmt::format("{}@{}", plain, parsed->domain())});
   }
   // What does not parse must not open the class to all.
   if (!config.accounts.empty() && made.accounts.empty()) made.accounts.emplace_back();
@@ -206,14 +210,18 @@ const GatewayClientClass& GatewayRoutes::client_class(bool is_bellhop, const std
   return clients_.back();
 }
 
-bool GatewayRoutes::others_allow(const GatewayClientClass& client, const proto::Account& account, std::string_view user_agent,
-                                 std::string_view operation, bool impersonates) const {
+bool GatewayRoutes::others_allow(const GatewayClientClass& client, const proto::Account& account, bool certain,
+                                 std::string_view user_agent, std::string_view operation, bool impersonates) const {
   std::string agent = ascii_lower(user_agent);
+  auto plain = proto::plain_letters(account.user());  // nothing: anybody
+  auto may_be = [&](const proto::Account& other) {
+    return (!certain || other.domain() == account.domain()) && (!plain || other.user() == *plain);
+  };
   for (const GatewayClientClass& one : clients_) {
     if (&one == &client) break;
-    auto same_user = [&](std::string_view text) { return text.substr(0, text.rfind('@')) == account.user(); };
-    bool may_be = std::ranges::any_of(one.accounts, same_user) && matches_agent(one.user_agents, agent);
-    if (!may_be) continue;
+    if (one.kind == GatewayClientKind::bellhop) continue;  // nobody comes into it by a name
+    bool named = std::ranges::find(one.accounts, account.text) != one.accounts.end();  // and is not in it, all the same
+    if (named || !std::ranges::any_of(one.may_be, may_be) || !matches_agent(one.user_agents, agent)) continue;
     if (!one.operations.allows(operation) || (impersonates && !one.impersonation)) return false;
   }
   return true;

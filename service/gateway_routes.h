@@ -60,6 +60,7 @@ struct GatewayClientClass {
   std::string name;
   GatewayClientKind kind = GatewayClientKind::any;
   std::vector<std::string> accounts;     // canonical; empty: all
+  std::vector<proto::Account> may_be;    // the same with plain_letters(): who names one of these may be of the class
   std::vector<std::string> user_agents;  // in lower case; empty: all
   EwsOperationList operations;
   bool impersonation = false;
@@ -97,9 +98,9 @@ class GatewayRoutes {
   // The first class that fits; who fits in none has the default.
   const GatewayClientClass& client_class(bool is_bellhop, const std::optional<proto::Account>& account,
                                          std::string_view user_agent) const;
-  // Where nobody knows the domain of the account (AccountNames::is_certain()): do the classes before `client`, which name its
-  // user in a domain, allow as much?
-  bool others_allow(const GatewayClientClass& client, const proto::Account& account, std::string_view user_agent,
+  // Do the classes before `client` allow as much, which name a user that the account may be: one of any domain, where nobody
+  // knows its own (`certain`: AccountNames::is_certain()), or with other accents?
+  bool others_allow(const GatewayClientClass& client, const proto::Account& account, bool certain, std::string_view user_agent,
                     std::string_view operation, bool impersonates) const;
   const GatewayConfig& config() const { return config_; }
 

@@ -25,7 +25,8 @@ struct PolicyQuestion {
   DecisionPoint point = DecisionPoint::push;
   PolicyTraffic traffic = PolicyTraffic::ordinary;
   std::optional<store::StoredUserId> account;   // Compliance::account(); absent: not known
-  // user_name_hash() of the account where nobody knows its domain: it may be this user of any domain.
+  // user_name_hash() of whom the account may be as well: where nobody knows its domain, a user of any; a user without its accents.
+  // Zeros: anybody.
   std::optional<store::StoredUserId> user_name = {};
   std::optional<store::ComplianceKey> device;   // compliance_key(); absent: the request names none
   std::string_view device_type;                 // as the request says; empty: as on record

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/policy_rules.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/base/check.h"
@@ -109,7 +111,11 @@ PolicyRule make_rule(const PolicyRuleConfig& config, const std::vector<std::stri
       auto account = names.parse(user);
       if (!account) continue;
       users.insert(vault.user_id(tenant, crypto::user_id_of_address(account->text)));
-      (excludes ? rule.user_names_excluded : rule.user_names).insert(vault.user_id(tenant, user_name_hash(account->user())));
+      std::string plain = proto::plain_letters(account->user()).value_or(std::string(account->user()));
+      auto& plain_names = excludes ? rule.user_names_excluded : rule.user_names;
+      for (std::string_view domain : {account->domain(), std::string_view()}) {
+        plain_names.insert(vault.user_id(tenant, user_name_hash(plain, domain)));
+      }
     }
   }
   return rule;
@@ -161,7 +167,9 @@ RuleMatch TextMatch::match(std::string_view text) const {
   return included ? RuleMatch::yes : RuleMatch::no;
 }
 
-crypto::Digest user_name_hash(std::string_view name) { return crypto::user_id_of_address(std::string(name) + "@"); }
+crypto::Digest user_name_hash(std::string_view name, std::string_view domain) {
+  return crypto::user_id_of_address(fmt::format("{}@{}", name, domain));
+}
 
 RuleMatch version_below(std::string_view version, std::string_view bound) {
   std::optional<uint64_t> ours = next_number(version), theirs = next_number(bound);
@@ -211,7 +219,10 @@ RuleMatch PolicyRule::match_user(const PolicyQuestion& question) const {
   if (!question.account) return RuleMatch::unknown;
   auto named = [&](const auto& accounts, const auto& names) {
     if (accounts.contains(*question.account)) return RuleMatch::yes;
-    return question.user_name && names.contains(*question.user_name) ? RuleMatch::unknown : RuleMatch::no;
+    if (accounts.empty()) return RuleMatch::no;
+    bool may_be = names.contains(*question.account) ||
+                  (question.user_name && (question.user_name->zero() || names.contains(*question.user_name)));
+    return may_be ? RuleMatch::unknown : RuleMatch::no;
   };
   RuleMatch in = users.empty() ? RuleMatch::yes : named(users, user_names);
   RuleMatch out = named(users_excluded, user_names_excluded);

@@ -62,7 +62,7 @@ struct PolicyRule {
   std::string os_version_below;
   std::unordered_set<store::StoredUserId> users;  // of all the rule's tenants
   std::unordered_set<store::StoredUserId> users_excluded;
-  std::unordered_set<store::StoredUserId> user_names, user_names_excluded;  // the same without their domains
+  std::unordered_set<store::StoredUserId> user_names, user_names_excluded;  // user_name_hash() of them, in their domains and in none
 
   // `facts`: null for a device of which nothing is known.
   RuleMatch match(const PolicyQuestion& question, const DeviceFacts* facts) const;
@@ -86,8 +86,8 @@ struct PolicyRules {
   std::string_view name(RuleId rule) const;  // empty for kNoRule
 };
 
-// Of a user's name in no domain.
-crypto::Digest user_name_hash(std::string_view name);
+// Of plain_letters() of a user's name, in this domain or in none.
+crypto::Digest user_name_hash(std::string_view name, std::string_view domain = {});
 
 // "17.9" is below "17.10": what stands between dots is compared as numbers. Unknown where `version` does not begin with one.
 RuleMatch version_below(std::string_view version, std::string_view bound);

@@ -24,7 +24,7 @@ static void check_query(HttpMethod method, std::string_view text) {
     BH_CHECK(query.error().domain == Domain::gateway);
     return;
   }
-  BH_CHECK(is_path_and_query(text));
+  BH_CHECK(is_query(text));
   BH_CHECK(method == HttpMethod::options || (query->command && query->has_device() && !query->device_type.empty()));
   BH_CHECK(!query->has_device() || query->device == device_key(device_text(query->device_id)));
   BH_CHECK(query->user.size() <= ActiveSyncQuery::kUserBytesMax && utf8_valid(query->user));

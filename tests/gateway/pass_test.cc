@@ -65,6 +65,12 @@ Task<void> passes_activesync(Scene& scene) {
   EXPECT_EQ(scene.exchange.seen[0]->body, body);
   EXPECT_EQ(scene.exchange.seen[1]->method, "OPTIONS");
   EXPECT_EQ(scene.exchange.seen[1]->target, kActiveSync);
+  // Some clients leave the backslash as it is; it names the user all the same.
+  std::string unescaped = activesync_target("FolderSync", "EXAMPLE\\anna", "ABC123"), other = activesync_target("FolderSync", "EXAMPLE\\bob", "ABC123");
+  EXPECT_EQ((co_await scene.ask(activesync(authorization, unescaped, body))).status, 200);
+  EXPECT_EQ((co_await scene.ask(activesync(authorization, other, body))).status, 400);
+  CO_ASSERT(scene.exchange.seen.size() == 3);
+  EXPECT_EQ(scene.exchange.seen[2]->target, unescaped);
 }
 TEST_P(GatewayOver, PassesActiveSyncWithItsQueryAsItWas) { run(passes_activesync); }
 

@@ -67,6 +67,14 @@ Task<void> other_owner(Scene& scene) {
   }
   std::string token = bearer(R"({"upn":"anna@example.net"})"), target = activesync_target("Sync", "EXAMPLE%5Canna", "ABC123");
   EXPECT_EQ((co_await scene.ask(activesync(token, target, body))).status, 200);
+  // Whose device it is cannot be told of a token that names nobody.
+  size_t seen = scene.exchange.seen.size();
+  for (std::string_view claims : {R"({"appid":"a"})", R"({"primarysid":"S-1-5-21-1"})", R"({"upn":""})"}) {
+    std::string nobody = bearer(claims);
+    Peer::Answer refused = co_await scene.ask(activesync(nobody, target, body));
+    EXPECT_EQ(refused.status, 401) << claims;
+  }
+  EXPECT_EQ(scene.exchange.seen.size(), seen);
 }
 TEST(GatewayPolicy, ADeviceIsItsOwnersWhateverTheNameOfTheAccount) { Scene::run(other_owner, with_policy()); }
 
@@ -361,6 +369,34 @@ TEST(GatewayPolicy, ARuleAboutAUserKnowsEachSpelling) {
   Scene::run(names_blocked, with_names(false));
 }
 
+// Active Directory logs "left" on as "l\u00e9ft", too, and whoever has an accent without it.
+Task<void> accents(Scene& scene) {
+  std::string body = soap("GetItem");
+  auto status = [&](std::string_view user) -> Task<int> {
+    std::string who = basic(user);
+    Peer::Answer answer = co_await scene.ask(ews(who, body));
+    co_return answer.status;
+  };
+  for (std::string_view user : {"l\u00e9ft@example.com", "EXAMPLE\\\u0139EFT", "le\u0301ft@example.com", "l\xe9" "ft", "CORP\\l\u00e8ft", "l\u00c8ft@corp.local",
+                                "jos\u00e9@example.com", "jose@example.com", "EXAMPLE\\Jos\u00eb", "jose@corp.local", "\uff4ceft@example.com",
+                                "le\u00adft@example.com", "\U0001d425eft@example.com", "l\u1eb9ft@example.com", "le\u05b0ft@example.com"}) {
+    EXPECT_EQ(co_await status(user), 403) << user;
+  }
+  for (std::string_view user : {"lef\u00e9@example.com", "jos\u00e9@example.net", "jose@example.org", "J\u00f6rg@example.com", "\u0438\u0432\u0430\u043d@example.com",
+                                "\u5c71\u7530@example.com", "joseph@example.com"}) {
+    EXPECT_EQ(co_await status(user), user.ends_with("example.net") ? 403 : 200) << user;
+  }
+}
+TEST(GatewayPolicy, ARuleAboutAUserKnowsItWithOtherAccents) {
+  Scene::run(accents, {.configure =
+                           [](Config& config, const Scene&) {
+                             config.gateway.domains.push_back({.name = "example.org"});
+                             config.policy.unknown_devices = RuleVerdict::allow;
+                             config.policy.rules = {block_users({"left@example.com", "jos\u00e9@example.com"})};
+                           },
+                       .policy = true});
+}
+
 Task<void> all_but(Scene& scene) {
   std::string body = soap("GetItem");
   for (auto [user, status] : {std::pair("chief@example.com", 200), {"CORP\\chief", 403}, {"bob@example.com", 403}, {"CORP\\bob", 403}}) {
@@ -379,17 +415,34 @@ TEST(GatewayPolicy, AnExceptionIsForTheWholeNameOnly) {
 
 Task<void> narrow_class(Scene& scene) {
   std::string send = soap("SendItem"), read = soap("GetItem");
-  for (std::string_view user : {"left@example.com", "CORP\\left", "left@corp.local"}) {
+  for (std::string_view user : {"left@example.com", "CORP\\left", "left@corp.local", "l\u00e9ft@example.com", "CORP\\l\u00e9ft", "le\u00adft",
+                                "ren\u00e9@example.com", "rene@example.com"}) {
     std::string who = basic(user);
     EXPECT_EQ((co_await scene.ask(ews(who, send))).status, 403) << user;
     EXPECT_EQ((co_await scene.ask(ews(who, read))).status, 200) << user;
   }
-  std::string bob = basic("CORP\\bob");
-  EXPECT_EQ((co_await scene.ask(ews(bob, send))).status, 200);
+  for (std::string_view user : {"CORP\\bob", "b\u00f6b@example.com"}) {
+    std::string who = basic(user);
+    EXPECT_EQ((co_await scene.ask(ews(who, send))).status, 200) << user;
+  }
 }
 TEST(GatewayPolicy, ANarrowClassHoldsItsUserWhateverTheDomain) {
   Scene::run(narrow_class, {.configure = [](Config& config, const Scene&) {
-               config.gateway.clients = {{.name = "narrow", .accounts = {"left@example.com"}, .operations = {"read"}}};
+               config.gateway.clients = {{.name = "narrow", .accounts = {"left@example.com", "ren\u00e9@example.com"}, .operations = {"read"}}};
+             }});
+}
+
+Task<void> own_class(Scene& scene) {
+  std::string read = soap("GetItem");
+  for (std::string_view user : {"anna@example.com", "CORP\\anna", "\u00e3nna@example.com"}) {
+    std::string who = basic(user);
+    EXPECT_EQ((co_await scene.ask(ews(who, read))).status, 200) << user;
+  }
+}
+TEST(GatewayPolicy, AClassForBellhopHoldsNobodyElse) {
+  Scene::run(own_class, {.configure = [](Config& config, const Scene&) {
+               config.gateway.clients = {
+                   {.name = "own", .kind = GatewayClientKind::bellhop, .accounts = {"anna@example.com"}, .operations = {"notification"}}};
              }});
 }
 

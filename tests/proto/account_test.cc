@@ -49,6 +49,9 @@ TEST(AccountNames, RefusesWhatNamesNoAccount) {
                                   "CORP\\a@b"s,
                                   "\\\\a"s,
                                   " a@b"s,
+                                  "\\ a"s,
+                                  "a @b"s,
+                                  "CORP\\ a"s,
                                   "a@b "s,
                                   "a\0b@c"s,
                                   "a\r\n@b"s,
@@ -64,6 +67,24 @@ TEST(AccountNames, RefusesWhatNamesNoAccount) {
                                   "corp/a@b"s,
                                   std::string(Account::kBytesMax, 'a') + "@b"})
     EXPECT_EQ(canonical(made, name), "none") << name;
+}
+
+TEST(AccountNames, GivesTheLettersWithoutTheirMarks) {
+  for (auto [name, plain] : std::initializer_list<std::pair<std::string_view, std::string_view>>{
+           {"jdoe.x-1", "jdoe.x-1"}, {"jos\u00e9", "jose"}, {"jose\u0301", "jose"}, {"\u00f8\u00e6\u00e5", "oaea"}, {"mei\u00dfner", "meissner"},
+           {"\u0142ukasz", "lukasz"}, {"\u00fe\u00f3r", "thor"}, {"\u0153uvre", "oeuvre"}, {"\u0133", "ij"}, {"\u017f\u017e", "sz"}, {"\u0131", "i"},
+           {"\u03ac\u03bd\u03bd\u03b1", "\u03b1\u03bd\u03bd\u03b1"}, {"\u0439\u0451\u0457", "\u0438\u0435\u0456"},
+           {"\u05d3\u05b8\u05d5", "\u05d3\u05b8\u05d5"}, {"\u5c71\u7530", "\u5c71\u7530"}})
+    EXPECT_EQ(plain_letters(name), plain) << name;
+  // What a directory may leave out, or take for a letter.
+  for (std::string_view name : {"bo\u00adb", "bo\u200bb", "bo\u05b0b", "1\u05b02", "\uff42ob", "\U0001d41bob", "\u24d1ob", "b\u01d2b", "bo\u0085b", "\u1e05ob",
+                                "\u212a", "\ufeff" "bob", "\u0149", "\u00d7"})
+    EXPECT_EQ(plain_letters(name), std::nullopt) << name;
+  for (char32_t c = 0xc0; c < 0x180; ++c) {
+    const char text[] = {static_cast<char>(0xc0 | c >> 6), static_cast<char>(0x80 | (c & 0x3f)), 0};
+    const auto plain = plain_letters(fold_case(text));
+    for (char letter : plain.value_or("a")) EXPECT_TRUE(letter >= 'a' && letter <= 'z') << std::hex << uint32_t(c);
+  }
 }
 
 TEST(AccountNames, FoldsTheLettersThatNamesAreIn) {

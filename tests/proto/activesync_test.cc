@@ -31,6 +31,7 @@ uint16_t code_of(const Result<ActiveSyncQuery>& query) {
 TEST(ActiveSyncQuery, ReadsThePlainFormInAnyOrder) {
   for (std::string_view query : {"Cmd=Sync&User=corp%5Cjdoe&DeviceId=ApplC39K&DeviceType=iPhone",
                                  "User=corp%5Cjdoe&DeviceId=ApplC39K&DeviceType=iPhone&Cmd=Sync",
+                                 "Cmd=Sync&User=corp\\jdoe&DeviceId=ApplC39K&DeviceType=iPhone",
                                  "user=corp%5cjdoe&DEVICEID=ApplC39K&cmd=Sync&deviceType=iPhone&CollectionId=7"}) {
     const auto read = post(query);
     ASSERT_TRUE(read) << query;

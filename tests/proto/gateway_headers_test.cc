@@ -234,11 +234,14 @@ Status ews_content(const Fields& in) {
 
 TEST(GatewayContent, IsXmlInUtf8OrWbxml) {
   for (std::string_view type : {"text/xml", "text/xml; charset=utf-8", "TEXT/XML;charset=\"UTF-8\"",
-                                "application/soap+xml; charset=utf-8; action=\"x\""})
+                                "application/soap+xml; charset=utf-8; action=\"x\"", "text/xml; charset=utf-8;"})
     EXPECT_TRUE(ews_content({{"content-type", std::string(type)}})) << type;
   for (std::string_view type :
        {"", "text/plain", "application/json; charset=utf-8", "text/xml; charset=utf-16",
-        "text/xml; charset=utf-8; charset=utf-7", "text/xml; charset=", "multipart/related", "text/xmlx"})
+        "text/xml; charset=utf-8; charset=utf-7", "text/xml; charset=", "multipart/related", "text/xmlx",
+        // A charset that only some readers see: .NET takes comments and no-break spaces for nothing.
+        "text/xml; (x)charset=utf-7", "text/xml; charset =utf-7", "text/xml; \xa0" "charset=utf-7", "text/xml; charset*=utf-7",
+        "text/xml; =utf-7", "text/xml; \"charset\"=utf-7"})
     EXPECT_FALSE(ews_content({{"content-type", std::string(type)}})) << type;
   EXPECT_FALSE(ews_content({}));
   EXPECT_FALSE(ews_content({{"content-type", "text/xml"}, {"content-encoding", "gzip"}}));
@@ -265,6 +268,18 @@ TEST(GatewayContent, NamesTheOperationThatItHolds) {
   EXPECT_FALSE(agrees({{"soapaction", "GetItem"}, {"soapaction", "GetItem"}}));
   EXPECT_FALSE(agrees({{"content-type", "application/soap+xml; action=\"http://x/ExportItems\""}}));
   EXPECT_FALSE(agrees({{"soapaction", "XGetItem"}}));
+  // As services.wsdl has it.
+  const auto action_of = [](std::string_view action, std::string_view operation) {
+    return check_soap_action(block({{"soapaction", "\"http://schemas.microsoft.com/exchange/services/2006/messages/" + std::string(action) + "\""}}),
+                             operation)
+        .has_value();
+  };
+  EXPECT_TRUE(action_of("GetEvents", "GetStreamingEvents"));
+  EXPECT_TRUE(action_of("GetStreamingEvents", "GetStreamingEvents"));
+  EXPECT_FALSE(action_of("GetStreamingEvents", "GetEvents"));
+  EXPECT_TRUE(action_of("GetMeetingInstanceRequest", "GetMeetingInstance"));
+  EXPECT_FALSE(action_of("GetMeetingInstanceRequest", "DeleteMeetingInstance"));
+  EXPECT_FALSE(action_of("Request", "GetItem"));
 }
 
 TEST(GatewayRedirect, GoesToAnotherHostForTheSameEndpoint) {

@@ -290,6 +290,8 @@ TEST(Http1Request, PermitsExactlyTheBytesOfTheRfcInNamesValuesAndTargets) {
     EXPECT_EQ(first_error(get("n: a"s + c + "b\r\n")) == Error{}, value) << byte;
     bool target = byte > 0x20 && byte < 0x7f && "\"#%<>[\\]^`{|}"s.find(c) == std::string::npos;
     EXPECT_EQ(first_error("GET /a"s + c + "b HTTP/1.1\r\nHost: a\r\n\r\n") == Error{}, target) << byte;
+    // ActiveSync clients write User=DOMAIN\user.
+    EXPECT_EQ(first_error("GET /?a"s + c + "b HTTP/1.1\r\nHost: a\r\n\r\n") == Error{}, target || c == '\\') << byte;
   }
 }
 
