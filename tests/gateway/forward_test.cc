@@ -253,6 +253,26 @@ TEST(GatewayForward, GivesUpAnExchangeThatIsSilent) {
   Scene::run(silent, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.answer_timeout_ms = 1'000; }});
 }
 
+Task<void> pauses(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = soap("CreateItem", {}, std::string(60'000, 'x'));
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(authorization, body);
+  std::string bytes = peer->bytes_of(ask), rest = bytes.substr(bytes.size() - 10'000);
+  bytes.resize(bytes.size() - rest.size());
+  EXPECT_TRUE(co_await peer->send(bytes));
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_TRUE(co_await peer->send(rest));
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].status, 200);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).failures, 0u);
+  co_await peer->close();
+}
+TEST(GatewayForward, AClientThatPausesSaysNothingOfExchange) {
+  Scene::run(pauses, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.answer_timeout_ms = 300; }});
+}
+
 Task<void> dead(Scene& scene) {
   std::string authorization = basic("anna@example.com"), body = soap("GetItem");
   for (int i = 0; i < 4; ++i) EXPECT_EQ((co_await scene.ask(ews(authorization, body))).status, 502);
