@@ -57,6 +57,12 @@ GatewayRoutes::Server GatewayRequest::first_server() {
   return {.endpoint = endpoint_, .address = endpoint_->upstream, .route = route_};
 }
 
+// The next request asks the first server again, which knows better by now.
+void GatewayRequest::forget_redirect(const GatewayRoutes::Server& server) {
+  bool redirected = server.address != endpoint_->upstream;
+  if (redirected && gateway_.redirects_.forget(redirect_key())) core_.metrics.add(metric::gateway_redirects, RedirectResult::dropped);
+}
+
 crypto::Digest GatewayRequest::redirect_key() const {
   return GatewayRedirectCache::key(route_->name, target_->endpoint, identity_.account ? identity_.account->text : "");
 }
@@ -77,7 +83,10 @@ Task<GatewayRequest::Ended> GatewayRequest::ask(const GatewayRoutes::Server& ser
   GatewayUpstream::Parking parking(upstream, parked_);
   if (!parking.admitted()) co_return Ended{.refused = refusal(GatewayOutcome::refused_busy)};
   GatewayUpstream::Attempt attempt(upstream);
-  if (!attempt.admitted()) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker)};
+  if (!attempt.admitted()) {
+    forget_redirect(server);
+    co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker)};
+  }
   UpstreamExchange exchange(upstream.pool(), {.owner = connection_owner(*server.endpoint),
                                               .identity = upstream.identity(),
                                               .fresh = connected_again_});
@@ -85,10 +94,10 @@ Task<GatewayRequest::Ended> GatewayRequest::ask(const GatewayRoutes::Server& ser
   if (!connected) {
     bool busy = is(connected.error(), CoreError::limit) || exchange.stage() == UpstreamStage::waiting;
     if (busy) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker, connected.error())};
-    if (server.address != endpoint_->upstream && gateway_.redirects_.forget(redirect_key())) {
-      core_.metrics.add(metric::gateway_redirects, RedirectResult::dropped);
+    if (!is(connected.error(), CoreError::canceled)) {
+      forget_redirect(server);
+      attempt.failed(connected.error());
     }
-    if (!is(connected.error(), CoreError::canceled)) attempt.failed(connected.error());
     co_return Ended{.refused = refusal(GatewayOutcome::unavailable_upstream, connected.error())};
   }
   if (exchange.reused()) core_.metrics.add(metric::gateway_connections_reused);

@@ -97,6 +97,7 @@ class GatewayRequest : public ListLink {
   GatewayRefusal failed(const Error& error, GatewayUpstream::Attempt& attempt) const;
   GatewayRefusal refusal_of_logon(const Error& error) const;
   GatewayRoutes::Server first_server();
+  void forget_redirect(const GatewayRoutes::Server& server);
   crypto::Digest redirect_key() const;
   bool was_stale(const UpstreamExchange& exchange, const Error& error) const;
   bool may_happen_twice() const;

@@ -139,6 +139,34 @@ TEST(GatewayForward, FollowsRedirectsToServersOfTheConfigurationAndRemembersThem
              }});
 }
 
+Task<void> dead_target(Scene& scene) {
+  std::string body = wbxml(ActiveSyncCommand::folder_sync);
+  auto sync = [&](std::string_view user) -> Task<Peer::Answer> {
+    std::string authorization = basic(user), target = activesync_target("FolderSync", user, "ABC123");
+    co_return co_await scene.ask(activesync(authorization, target, body));
+  };
+  redirect_once(scene, 451, scene.second() + "/Microsoft-Server-ActiveSync");
+  for (std::string_view user : {"anna@example.com", "bob@example.com"}) EXPECT_EQ((co_await sync(user)).body, "at the second");
+  // The second server dies, and the first has their mailboxes again.
+  scene.exchange.respond = [&](const Seen& seen) {
+    return seen.host.ends_with(std::to_string(scene.second_port)) ? Reply{.hang_up = true} : Reply{.body = "at the first"};
+  };
+  EXPECT_EQ((co_await sync("anna@example.com")).status, 502);
+  for (std::string_view user : {"anna@example.com", "bob@example.com"}) {
+    EXPECT_EQ((co_await sync(user)).status, 503) << user;
+    EXPECT_EQ((co_await sync(user)).body, "at the first") << user;
+  }
+  EXPECT_EQ(scene.metrics.value(metric::gateway_redirects, RedirectResult::dropped), 2u);
+}
+TEST(GatewayForward, ForgetsARedirectToAServerThatRests) {
+  Scene::run(dead_target, {.configure = [](Config& config, const Scene& scene) {
+               GatewayEndpointConfig& endpoint = config.gateway.routes[0].activesync;
+               endpoint.redirect_to = {scene.second()};
+               endpoint.breaker_window_requests = 1;
+               endpoint.breaker_open_ms = 600'000;
+             }});
+}
+
 Task<void> strangers(Scene& scene) {
   std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::sync);
   std::string target = activesync_target("Sync", "anna@example.com", "ABC123");
