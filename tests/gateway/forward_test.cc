@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <set>
 
+#include "core/stream/block_pool.h"
+#include "core/stream/stream.h"
+#include "core/tls/engine.h"
+
 namespace bellhop::service::gateway_test {
 namespace {
 
@@ -390,6 +394,102 @@ Task<void> reloads(Scene& scene) {
   co_await peer->close();
 }
 TEST(GatewayForward, AReloadLeavesRequestsUnderWayAlone) { Scene::run(reloads); }
+
+// Answers one request on each connection, and then does nothing: a goodbye is not returned.
+class IdleServer {
+ public:
+  explicit IdleServer(const CertificateAndKey& certificate) {
+    std::string complaint;
+    tls_ = *TlsContext::server({.chain = {"chain", certificate.chain_pem}, .key = {"key", certificate.key_pem}, .alpn = {"http/1.1"}}, complaint);
+  }
+  Task<void> run(io::Handle handle, Event& over) {
+    Listener listener(handle);
+    TaskScope serving(&co_await current_context());
+    for (;;) {
+      auto socket = co_await listener.accept();
+      if (!socket) break;
+      serving.spawn(serve(*std::move(socket), over));
+    }
+    co_await serving.join();
+    Context unstoppable;
+    co_await listener.close().under(unstoppable);
+  }
+
+ private:
+  Task<void> serve(Socket socket, Event& over) {
+    Stream stream(std::move(socket), std::make_unique<TlsEngine>(tls_));
+    if (!co_await stream.handshake()) co_return;
+    std::string received;
+    while (received.find("Envelope>") == std::string::npos) {
+      {
+        Block block;
+        size_t size = stream.read(block.all());
+        block.used(size);
+        received += as_text(block.all().first(size));
+        if (size > 0) continue;
+      }
+      auto more = co_await stream.wait_input();
+      if (!more || !*more) co_return;
+    }
+    (void)co_await stream.write(as_bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    (void)co_await over.wait();
+  }
+  std::shared_ptr<TlsContext> tls_;
+};
+
+constexpr size_t kRetired = 40;
+
+Task<void> retires(Scene& scene) {
+  co_await scene.allow("ABC123", "anna@example.com");
+  auto handle = io::open_listener(test::loopback());
+  CO_ASSERT(handle);
+  IdleServer server(scene.server_certificate);
+  Event over;
+  TaskScope serving(&co_await current_context());
+  serving.spawn(server.run(*handle, over));
+  scene.reload([&](Config& config) {
+    GatewayRouteConfig route = config.gateway.routes[0];
+    route.ews.upstream = fmt::format("https://127.0.0.1:{}", io::local_address(*handle)->port);
+    for (size_t i = 0; i < kRetired; ++i) {
+      route.hosts = {fmt::format("x{}.example.com", i)};
+      config.gateway.routes.push_back(route);
+    }
+  });
+  std::string read = soap("GetItem");
+  for (size_t i = 0; i < kRetired; ++i) {
+    std::string answer = co_await scene.raw(fmt::format(
+        "POST {} HTTP/1.1\r\nHost: x{}.example.com\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{}", kEws, i, read.size(), read));
+    EXPECT_THAT(answer, testing::StartsWith("HTTP/1.1 200"));
+  }
+  scene.reload([](Config& config) { config.gateway.routes.resize(1); });
+  Event never;
+  scene.exchange.respond = [&](const Seen&) { return Reply{.hold = &never}; };
+  std::string authorization = basic("anna@example.com"), ping = wbxml(ActiveSyncCommand::ping);
+  std::string target = activesync_target("Ping", "anna@example.com", "ABC123");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = activesync(authorization, target, ping);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await scene.until_seen(1));
+  // The closing has begun, one server after the other, and a block does not wait for its end.
+  auto open = [&] { return scene.metrics.value(metric::connections, ConnectionKind::gateway_upstream); };
+  EXPECT_EQ(open(), kRetired + 1);
+  while (open() > kRetired) EXPECT_TRUE(co_await sleep_for(1ms));
+  co_await scene.hold("ABC123", ComplianceHold::blocked);
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].status, 403);
+  EXPECT_GT(open(), kRetired / 2);
+  co_await peer->close();
+  // In the end all are closed.
+  while (open() > 0) EXPECT_TRUE(co_await sleep_for(10ms));
+  over.set();
+  serving.request_stop();
+  co_await serving.join();
+}
+TEST(GatewayForward, WhatAReloadRetiredIsClosedBesideTheLookAtBlocks) {
+  Scene::run(retires, {.configure = [](Config& config, const Scene&) { config.policy.unknown_devices = RuleVerdict::allow; }, .policy = true});
+}
 
 Task<void> stops(Scene& scene) {
   Event never;
