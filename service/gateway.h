@@ -73,7 +73,7 @@ class Gateway final : public HttpHandler {
   // A look into a SOAP body: its parser takes memory that is used again. Null: kPeeksMax of them are under way.
   std::unique_ptr<proto::EwsPeek> take_peek();
   void give_back(std::unique_ptr<proto::EwsPeek> peek);
-  Task<void> reconsider_all();
+  Task<void> reconsider_all(bool reloaded);
   Task<void> reconsider_logons();
   Task<void> close_retired();
   Task<void> watch_retired();
