@@ -2,6 +2,9 @@
 // GatewayRequest: Exchange is asked, and its answer given to the client.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cerrno>
+
 #include "core/io.h"
 #include "core/sleep.h"
 #include "core/tls/engine.h"
@@ -24,6 +27,12 @@ bool is_redirect(uint16_t status) { return status == 451 || (status >= 301 && st
 
 // Statuses that speak of a connection or a proxy, never of an endpoint of Exchange.
 bool is_foreign(uint16_t status) { return status < 200 || status == 407 || status == 421 || status == 426; }
+
+// A connection that could not be made for want of descriptors, memory or ports, which says nothing of the server.
+bool is_own_want(const Error& error) {
+  constexpr int kWants[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL};
+  return std::ranges::any_of(kWants, [&](int number) { return error == os_error(number); });
+}
 
 Duration ms(uint32_t value) { return std::chrono::milliseconds(value); }
 
@@ -94,6 +103,7 @@ Task<GatewayRequest::Ended> GatewayRequest::ask(const GatewayRoutes::Server& ser
   if (!connected) {
     bool busy = is(connected.error(), CoreError::limit) || exchange.stage() == UpstreamStage::waiting;
     if (busy) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker, connected.error())};
+    if (is_own_want(connected.error())) co_return Ended{.refused = refusal(GatewayOutcome::refused_busy, connected.error())};
     if (!is(connected.error(), CoreError::canceled)) {
       forget_redirect(server);
       attempt.failed(connected.error());

@@ -2,6 +2,8 @@
 // Between the gateway and Exchange: connections, long polls, redirects, cookies, servers that fail.
 #include "tests/gateway/scene.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <set>
 
@@ -329,6 +331,38 @@ TEST(GatewayForward, GivesADeadServerARest) {
                endpoint.upstream = "https://127.0.0.1:1";
                endpoint.breaker_window_requests = 4;
              }});
+}
+
+Task<void> no_sockets(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = soap("GetItem");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(authorization, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  // The process may open no further socket; its one connection is another user's.
+  rlimit before{}, few{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  few = {.rlim_cur = 512, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &few);
+  std::vector<Socket> all;
+  for (auto handle = io::open_socket(test::loopback()); handle; handle = io::open_socket(test::loopback())) all.emplace_back(*handle);
+  std::string other = basic("bob@example.com");
+  Ask without = ews(other, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(without)));
+  EXPECT_TRUE(co_await peer->read_answers(2));
+  all.clear();
+  setrlimit(RLIMIT_NOFILE, &before);
+  CO_ASSERT(peer->answers.size() == 2);
+  EXPECT_EQ(peer->answers[1].status, 503);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).breaker, CircuitBreaker::State::closed);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).failures, 0u);
+  EXPECT_EQ((co_await scene.ask(ews(other, body))).status, 200);
+  EXPECT_EQ(scene.counted(GatewayOutcome::refused_busy), 1u);
+  co_await peer->close();
+}
+TEST(GatewayForward, WantOfSocketsSaysNothingOfExchange) {
+  Scene::run(no_sockets, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.breaker_window_requests = 1; }});
 }
 
 Task<void> hung_up(Scene& scene) {
