@@ -67,7 +67,7 @@ Task<Result<crypto::Secret>> Kerberos::make(KerberosRequest request, bool* asked
   if (!*begun) co_return fail(kerberos_error(KerberosError::busy));
   // The thread that asks may wait much longer; nobody else need wait behind it.
   Instant now = io::now();
-  desk_->tickets().let_rest(question->realm, now + std::chrono::seconds(config_.unreachable_seconds), now);
+  desk_->tickets().let_rest(question->domain, now + std::chrono::seconds(config_.unreachable_seconds), now);
   desk_->health().asked(question->realm, kerberos_error(KerberosError::unreachable), io::wall_now());
   co_return fail(kerberos_error(KerberosError::unreachable));
 }
@@ -81,7 +81,7 @@ Task<Result<crypto::Secret>> Kerberos::get(std::shared_ptr<const KerberosQuestio
   if (!kept) co_return fail(kept.error());
   if (*kept) co_return std::move(**kept);
   // Not even a place in the queue where the answer is known.
-  if (desk_->tickets().rests(question->realm, io::now())) co_return fail(kerberos_error(KerberosError::unreachable));
+  if (desk_->tickets().rests(question->domain, io::now())) co_return fail(kerberos_error(KerberosError::unreachable));
   if (asked) *asked = true;
   unsigned asking = static_cast<unsigned>(hash / KerberosDesk::kHandingLanes % KerberosDesk::kAskingLanes);
   auto ask = [desk = desk_, question, begun, asking] {

@@ -49,7 +49,8 @@ struct KerberosStats {
 //
 // Bounds: requests_waiting_max in all; users_kept_max users, the longest unused leaves first; a ticket is used for
 // tickets_kept_minutes, then the KDC is asked again whether the user is still welcome; a refusal is remembered for
-// refusals_kept_seconds, and a realm whose KDCs do not answer is left alone for unreachable_seconds.
+// refusals_kept_seconds, and the KDCs that do not answer for a user are left alone for unreachable_seconds, by
+// all users of the same domain.
 class Kerberos {
  public:
   // Loads the library and looks at the keytab; asks no KDC. Blocking, before threads start: it sets KRB5_CONFIG. On
