@@ -252,7 +252,7 @@ Task<void> cookies(Scene& scene) {
   std::string jar = peer->received.substr(at + 12);
   jar.resize(jar.find(';'));
   co_await peer->close();
-  EXPECT_THAT(jar, Not(HasSubstr("ex1")));
+  EXPECT_THAT(jar, Not(HasSubstr("ex1.")));  // its alphabet has no dot
   EXPECT_THAT(jar, Not(HasSubstr("BackEnd")));
   auto ask_with = [&](std::string_view who, std::string_view cookie) {
     Ask again = ews(who, body);
@@ -358,6 +358,7 @@ Task<void> no_sockets(Scene& scene) {
   EXPECT_EQ(scene.gateway->upstreams().at(0).breaker, CircuitBreaker::State::closed);
   EXPECT_EQ(scene.gateway->upstreams().at(0).failures, 0u);
   EXPECT_EQ((co_await scene.ask(ews(other, body))).status, 200);
+  co_await scene.until_idle();
   EXPECT_EQ(scene.counted(GatewayOutcome::refused_busy), 1u);
   co_await peer->close();
 }
