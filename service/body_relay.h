@@ -51,6 +51,8 @@ class BodyRelay {
   Task<void> finish();
 
   RelayFault fault() const { return fault_; }
+  // After ask(), before finish(): the client had not sent on, so that the upstream could not but wait.
+  bool waits_for_client() const { return asking_; }
   // Of the bodies, so far.
   uint64_t bytes_up() const { return bytes_up_; }
   uint64_t bytes_down() const { return bytes_down_; }

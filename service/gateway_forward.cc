@@ -129,6 +129,8 @@ Task<GatewayRequest::Ended> GatewayRequest::ask_over(BodyRelay& relay, UpstreamE
   auto head = co_await relay.ask(body_.bytes(), nullptr, answer_timeout());
   if (!head && relay.fault() == RelayFault::client) co_return Ended{.refused = refusal_of(head.error())};
   if (!head && was_stale(exchange, head.error())) co_return connect_again();
+  // An upstream that hangs up on a client that pauses keeps house.
+  if (!head && relay.waits_for_client()) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_upstream, head.error())};
   if (!head) co_return Ended{.refused = failed(head.error(), attempt)};
   co_return co_await pass_answer(relay, exchange, *head, attempt);
 }

@@ -19,6 +19,52 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
+// Answers one request on each connection, and then does nothing: a goodbye is not returned.
+class IdleServer {
+ public:
+  explicit IdleServer(const CertificateAndKey& certificate) {
+    std::string complaint;
+    tls_ = *TlsContext::server({.chain = {"chain", certificate.chain_pem}, .key = {"key", certificate.key_pem}, .alpn = {"http/1.1"}}, complaint);
+  }
+  size_t received = 0;
+  Event changed;
+  Task<void> run(io::Handle handle, Event& over) {
+    Listener listener(handle);
+    TaskScope serving(&co_await current_context());
+    for (;;) {
+      auto socket = co_await listener.accept();
+      if (!socket) break;
+      serving.spawn(serve(*std::move(socket), over));
+    }
+    co_await serving.join();
+    Context unstoppable;
+    co_await listener.close().under(unstoppable);
+  }
+
+ private:
+  Task<void> serve(Socket socket, Event& over) {
+    Stream stream(std::move(socket), std::make_unique<TlsEngine>(tls_));
+    if (!co_await stream.handshake()) co_return;
+    std::string request;
+    while (request.find("/s:Envelope>") == std::string::npos) {
+      {
+        Block block;
+        size_t size = stream.read(block.all());
+        block.used(size);
+        request += as_text(block.all().first(size));
+        received += size;
+        changed.set();
+        if (size > 0) continue;
+      }
+      auto more = co_await stream.wait_input();
+      if (!more || !*more) co_return;
+    }
+    (void)co_await stream.write(as_bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    (void)co_await over.wait();
+  }
+  std::shared_ptr<TlsContext> tls_;
+};
+
 Task<void> one_user_each(Scene& scene) {
   std::string anna = basic("anna@example.com"), bob = basic("bob@example.com"), body = soap("GetItem");
   std::string wrong = basic("anna@example.com", "guessed");
@@ -307,6 +353,35 @@ TEST(GatewayForward, AClientThatPausesSaysNothingOfExchange) {
   Scene::run(pauses, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.answer_timeout_ms = 300; }});
 }
 
+Task<void> pauses_for_too_long(Scene& scene) {
+  auto handle = io::open_listener(test::loopback());
+  CO_ASSERT(handle);
+  IdleServer server(scene.server_certificate);
+  Event over;
+  TaskScope serving(&co_await current_context());
+  serving.spawn(server.run(*handle, over));
+  scene.reload([&](Config& config) { config.gateway.routes[0].ews.upstream = fmt::format("https://127.0.0.1:{}", io::local_address(*handle)->port); });
+  std::string anne = basic("anne@example.com"), anna = basic("anna@example.com"), body = soap("CreateItem", {}, std::string(60'000, 'x'));
+  EXPECT_EQ((co_await scene.ask(ews(anne, body))).status, 200);
+  size_t all = server.received;
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(anna, body);
+  std::string bytes = peer->bytes_of(ask);
+  EXPECT_TRUE(co_await peer->send(bytes.substr(0, bytes.size() - 10'000)));
+  EXPECT_TRUE(co_await test::until(server.changed, [&] { return server.received == 2 * all - 10'000; }));
+  EXPECT_TRUE(co_await sleep_for(200ms));
+  // Exchange waits for no client for ever, and hangs up.
+  serving.request_stop();
+  co_await serving.join();
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].status, 502);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).failures, 0u);
+  co_await peer->close();
+}
+TEST(GatewayForward, AClientThatPausesForTooLongSaysNothingOfExchangeEither) { Scene::run(pauses_for_too_long); }
+
 Task<void> dead(Scene& scene) {
   std::string authorization = basic("anna@example.com"), body = soap("GetItem");
   for (int i = 0; i < 4; ++i) EXPECT_EQ((co_await scene.ask(ews(authorization, body))).status, 502);
@@ -429,48 +504,6 @@ Task<void> reloads(Scene& scene) {
   co_await peer->close();
 }
 TEST(GatewayForward, AReloadLeavesRequestsUnderWayAlone) { Scene::run(reloads); }
-
-// Answers one request on each connection, and then does nothing: a goodbye is not returned.
-class IdleServer {
- public:
-  explicit IdleServer(const CertificateAndKey& certificate) {
-    std::string complaint;
-    tls_ = *TlsContext::server({.chain = {"chain", certificate.chain_pem}, .key = {"key", certificate.key_pem}, .alpn = {"http/1.1"}}, complaint);
-  }
-  Task<void> run(io::Handle handle, Event& over) {
-    Listener listener(handle);
-    TaskScope serving(&co_await current_context());
-    for (;;) {
-      auto socket = co_await listener.accept();
-      if (!socket) break;
-      serving.spawn(serve(*std::move(socket), over));
-    }
-    co_await serving.join();
-    Context unstoppable;
-    co_await listener.close().under(unstoppable);
-  }
-
- private:
-  Task<void> serve(Socket socket, Event& over) {
-    Stream stream(std::move(socket), std::make_unique<TlsEngine>(tls_));
-    if (!co_await stream.handshake()) co_return;
-    std::string received;
-    while (received.find("Envelope>") == std::string::npos) {
-      {
-        Block block;
-        size_t size = stream.read(block.all());
-        block.used(size);
-        received += as_text(block.all().first(size));
-        if (size > 0) continue;
-      }
-      auto more = co_await stream.wait_input();
-      if (!more || !*more) co_return;
-    }
-    (void)co_await stream.write(as_bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
-    (void)co_await over.wait();
-  }
-  std::shared_ptr<TlsContext> tls_;
-};
 
 constexpr size_t kRetired = 40;
 
