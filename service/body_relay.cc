@@ -33,8 +33,9 @@ Task<Result<UpstreamAnswerHead>> BodyRelay::ask(Bytes first, BodySink* inspector
 
 // Stops the wait for an answer that does not come.
 Task<void> BodyRelay::watch_progress(Duration answer_timeout) {
-  for (Instant due = progress_at_ + answer_timeout; io::now() < due; due = progress_at_ + answer_timeout) {
-    if (!co_await sleep_until(due)) co_return;
+  auto due = [&] { return (asking_ ? io::now() : progress_at_) + answer_timeout; };
+  for (Instant at = due(); io::now() < at; at = due()) {
+    if (!co_await sleep_until(at)) co_return;
   }
   give_up(RelayFault::upstream, core_error(CoreError::timed_out));
 }
@@ -45,7 +46,10 @@ Task<void> BodyRelay::send_rest(BodySink* inspector) {
   Context& own = co_await current_context();
   uint64_t dropped = 0;
   for (;;) {
+    asking_ = !dropping_;
     Result<Bytes> piece = co_await client_.read_some();
+    asking_ = false;
+    progress_at_ = io::now();
     if (!piece) {
       if (!own.stop_requested()) give_up(RelayFault::client, piece.error());
       co_return;

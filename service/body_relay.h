@@ -37,8 +37,8 @@ class BodyRelay {
   BodyRelay& operator=(const BodyRelay&) = delete;
 
   // After upstream.send_head(): sends `first` (read from the client before; valid until ask() returns), then what follows
-  // of the client's body, and waits for the head of the answer: `answer_timeout` from the end of the body, or from the
-  // last piece that the upstream took. `inspector` (may be null; outlives finish()) sees each further piece before it is
+  // of the client's body, and waits for the head of the answer: `answer_timeout` from the end of the body, or for each
+  // piece; the client's pauses are its own affair. `inspector` (may be null; outlives finish()) sees each further piece before it is
   // sent; its error ends the relay, and is the result. With an upstream that was asked to invite the body, that is
   // awaited first. Errors: of the side that fault() names; timed_out with fault() upstream: no answer in time;
   // canceled with fault() none: the flow was stopped.
@@ -51,6 +51,8 @@ class BodyRelay {
   Task<void> finish();
 
   RelayFault fault() const { return fault_; }
+  // After ask(), before finish(): the client had not sent on, so that the upstream could not but wait.
+  bool waits_for_client() const { return asking_; }
   // Of the bodies, so far.
   uint64_t bytes_up() const { return bytes_up_; }
   uint64_t bytes_down() const { return bytes_down_; }
@@ -69,13 +71,14 @@ class BodyRelay {
   UpstreamExchange& upstream_;
   Context reading_;    // of the answer
   TaskScope sending_;  // the rest of the request
-  Instant progress_at_{};       // of the request: the upstream took something
+  Instant progress_at_{};       // of the request: the upstream took something, or there is something to take
   std::optional<Error> error_;  // of the side that fault_ names
   RelayFault fault_ = RelayFault::none;
   std::optional<uint64_t> answer_length_;
   uint64_t bytes_up_ = 0;
   uint64_t bytes_down_ = 0;
   bool dropping_ = false;  // what the client still sends goes nowhere
+  bool asking_ = false;    // the client is waited for, and the upstream waits, too
   bool head_came_ = false;
   bool answered_ = false;  // whole
 };

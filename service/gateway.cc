@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "service/gateway.h"
 
+#include <utility>
+
 #include "core/io.h"
 #include "core/sleep.h"
 #include "service/gateway_request.h"
@@ -81,22 +83,21 @@ Task<void> Gateway::watch_blocks() {
     uint64_t generation = parts_.core.generations.now().number;
     if (changes == decided_at_ && generation == decided_under_) continue;
     decided_at_ = changes;
-    decided_under_ = generation;
-    co_await reconsider_all();
+    co_await reconsider_all(std::exchange(decided_under_, generation) != generation);
     co_await reconsider_logons();
     acted_on_ = changes;
   }
 }
 
 // Those that come meanwhile were decided by the new data, and stand behind.
-Task<void> Gateway::reconsider_all() {
+Task<void> Gateway::reconsider_all(bool reloaded) {
   WallTime now = io::wall_now();
   size_t left = requests_.size_slow();
   for (size_t i = 1; left > 0 && !requests_.empty(); ++i, --left) {
     GatewayRequest* request = requests_.pop_front();
     requests_.push_back(request);
-    request->reconsider(now);
-    if (i % kDecisionsPerTurn == 0) co_await yield_now();
+    request->reconsider(now, reloaded);
+    if (i % (reloaded ? kCertificatesPerTurn : kDecisionsPerTurn) == 0) co_await yield_now();
   }
 }
 

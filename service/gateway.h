@@ -66,6 +66,7 @@ class Gateway final : public HttpHandler {
   friend class GatewayRequest;
   // A look at what changed takes no longer than this many decisions before others run.
   static constexpr size_t kDecisionsPerTurn = 256;
+  static constexpr size_t kCertificatesPerTurn = 8;  // likewise, where each is verified again
   static constexpr Duration kLook = 250ms;
   static constexpr size_t kPeeksKept = 16;
   static constexpr size_t kPeeksMax = 4'096;  // under way; each takes about 34 KB
@@ -73,7 +74,7 @@ class Gateway final : public HttpHandler {
   // A look into a SOAP body: its parser takes memory that is used again. Null: kPeeksMax of them are under way.
   std::unique_ptr<proto::EwsPeek> take_peek();
   void give_back(std::unique_ptr<proto::EwsPeek> peek);
-  Task<void> reconsider_all();
+  Task<void> reconsider_all(bool reloaded);
   Task<void> reconsider_logons();
   Task<void> close_retired();
   Task<void> watch_retired();

@@ -2,6 +2,9 @@
 // GatewayRequest: Exchange is asked, and its answer given to the client.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cerrno>
+
 #include "core/io.h"
 #include "core/sleep.h"
 #include "core/tls/engine.h"
@@ -24,6 +27,12 @@ bool is_redirect(uint16_t status) { return status == 451 || (status >= 301 && st
 
 // Statuses that speak of a connection or a proxy, never of an endpoint of Exchange.
 bool is_foreign(uint16_t status) { return status < 200 || status == 407 || status == 421 || status == 426; }
+
+// A connection that could not be made for want of descriptors, memory or ports, which says nothing of the server.
+bool is_own_want(const Error& error) {
+  constexpr int kWants[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL};
+  return std::ranges::any_of(kWants, [&](int number) { return error == os_error(number); });
+}
 
 Duration ms(uint32_t value) { return std::chrono::milliseconds(value); }
 
@@ -57,6 +66,12 @@ GatewayRoutes::Server GatewayRequest::first_server() {
   return {.endpoint = endpoint_, .address = endpoint_->upstream, .route = route_};
 }
 
+// The next request asks the first server again, which knows better by now.
+void GatewayRequest::forget_redirect(const GatewayRoutes::Server& server) {
+  bool redirected = server.address != endpoint_->upstream;
+  if (redirected && gateway_.redirects_.forget(redirect_key())) core_.metrics.add(metric::gateway_redirects, RedirectResult::dropped);
+}
+
 crypto::Digest GatewayRequest::redirect_key() const {
   return GatewayRedirectCache::key(route_->name, target_->endpoint, identity_.account ? identity_.account->text : "");
 }
@@ -77,7 +92,10 @@ Task<GatewayRequest::Ended> GatewayRequest::ask(const GatewayRoutes::Server& ser
   GatewayUpstream::Parking parking(upstream, parked_);
   if (!parking.admitted()) co_return Ended{.refused = refusal(GatewayOutcome::refused_busy)};
   GatewayUpstream::Attempt attempt(upstream);
-  if (!attempt.admitted()) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker)};
+  if (!attempt.admitted()) {
+    forget_redirect(server);
+    co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker)};
+  }
   UpstreamExchange exchange(upstream.pool(), {.owner = connection_owner(*server.endpoint),
                                               .identity = upstream.identity(),
                                               .fresh = connected_again_});
@@ -85,10 +103,11 @@ Task<GatewayRequest::Ended> GatewayRequest::ask(const GatewayRoutes::Server& ser
   if (!connected) {
     bool busy = is(connected.error(), CoreError::limit) || exchange.stage() == UpstreamStage::waiting;
     if (busy) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_breaker, connected.error())};
-    if (server.address != endpoint_->upstream && gateway_.redirects_.forget(redirect_key())) {
-      core_.metrics.add(metric::gateway_redirects, RedirectResult::dropped);
+    if (is_own_want(connected.error())) co_return Ended{.refused = refusal(GatewayOutcome::refused_busy, connected.error())};
+    if (!is(connected.error(), CoreError::canceled)) {
+      forget_redirect(server);
+      attempt.failed(connected.error());
     }
-    if (!is(connected.error(), CoreError::canceled)) attempt.failed(connected.error());
     co_return Ended{.refused = refusal(GatewayOutcome::unavailable_upstream, connected.error())};
   }
   if (exchange.reused()) core_.metrics.add(metric::gateway_connections_reused);
@@ -110,6 +129,8 @@ Task<GatewayRequest::Ended> GatewayRequest::ask_over(BodyRelay& relay, UpstreamE
   auto head = co_await relay.ask(body_.bytes(), nullptr, answer_timeout());
   if (!head && relay.fault() == RelayFault::client) co_return Ended{.refused = refusal_of(head.error())};
   if (!head && was_stale(exchange, head.error())) co_return connect_again();
+  // An upstream that hangs up on a client that pauses keeps house.
+  if (!head && relay.waits_for_client()) co_return Ended{.refused = refusal(GatewayOutcome::unavailable_upstream, head.error())};
   if (!head) co_return Ended{.refused = failed(head.error(), attempt)};
   co_return co_await pass_answer(relay, exchange, *head, attempt);
 }

@@ -164,12 +164,28 @@ PolicyDecision GatewayRequest::decide(WallTime now) const {
   return policy->decide(question);
 }
 
-void GatewayRequest::reconsider(WallTime now) {
+void GatewayRequest::reconsider(WallTime now, bool reloaded) {
   if (identity_.kind == GatewayLogonKind::none || blocked_) return;
+  if (reloaded) certificate_lost_ = lost_certificate(now);
+  if (certificate_lost_) return cut();
   PolicyDecision decision = decide(now);
   if (decision.verdict != Verdict::block) return;
   decision_ = decision;
   note_rule();
+  cut();
+}
+
+// Why the certificate that the request came with names its user no longer: it was revoked, or other users log on now.
+std::optional<Error> GatewayRequest::lost_certificate(WallTime now) const {
+  Bytes certificate = exchange_.peer_certificate();
+  const CertificateUsers* users = gateway_.parts_.certificates;
+  if (certificate.empty() || !users) return {};
+  auto user = users->user(certificate, now);
+  if (user || users->cannot_tell(user.error())) return {};
+  return user.error();
+}
+
+void GatewayRequest::cut() {
   blocked_ = true;
   // A connection that may be logged on as this user is of no more use either.
   upstreams_->drop_idle(identity_.connection_key);
@@ -205,6 +221,7 @@ Refused GatewayRequest::why_ended(Refused refused, bool client_gone) const {
     GatewayOutcome outcome = core_.node.draining ? GatewayOutcome::refused_stopping : GatewayOutcome::client_left;
     return GatewayRefusal{.outcome = outcome, .status = 0, .error = refused->error};
   }
+  if (certificate_lost_) return refusal(GatewayOutcome::refused_certificate, *certificate_lost_);
   if (blocked_) return refusal(GatewayOutcome::blocked_parked);
   if (gateway_.work_.stop_requested()) return refusal(GatewayOutcome::refused_stopping);
   return refused;

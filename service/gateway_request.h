@@ -41,8 +41,8 @@ class GatewayRequest : public ListLink {
   ~GatewayRequest();
 
   Task<void> run();
-  // Ends the request where the policy blocks it now.
-  void reconsider(WallTime now);
+  // Ends the request where the policy blocks it now, or, after a reload, its certificate is good no longer.
+  void reconsider(WallTime now, bool reloaded);
 
  private:
   // ---- On the head alone; none of them waits ----
@@ -62,6 +62,8 @@ class GatewayRequest : public ListLink {
   Refused make_head();
   PolicyQuestion question(WallTime now) const;
   PolicyDecision decide(WallTime now) const;
+  std::optional<Error> lost_certificate(WallTime now) const;
+  void cut();
 
   // ---- The body's beginning ----
   Task<Refused> serve();
@@ -97,6 +99,7 @@ class GatewayRequest : public ListLink {
   GatewayRefusal failed(const Error& error, GatewayUpstream::Attempt& attempt) const;
   GatewayRefusal refusal_of_logon(const Error& error) const;
   GatewayRoutes::Server first_server();
+  void forget_redirect(const GatewayRoutes::Server& server);
   crypto::Digest redirect_key() const;
   bool was_stale(const UpstreamExchange& exchange, const Error& error) const;
   bool may_happen_twice() const;
@@ -147,6 +150,7 @@ class GatewayRequest : public ListLink {
 
   Context* work_ = nullptr;   // of serve()
   bool blocked_ = false;      // by reconsider()
+  std::optional<Error> certificate_lost_;  // why it did, where it was not the policy
   bool answer_began_ = false;
   std::optional<GatewayRoutes::Server> redirected_to_;
   unsigned redirects_ = 0;

@@ -59,17 +59,21 @@ Task<Result<crypto::Secret>> Kerberos::make(KerberosRequest request, bool* asked
     waiting_.fetch_sub(1, std::memory_order_relaxed);
     co_return fail(kerberos_error(KerberosError::busy));
   }
-  Result<crypto::Secret> made = co_await within(std::chrono::milliseconds(config_.timeout_ms), get(question, asked));
+  auto begun = std::make_shared<std::atomic<bool>>(false);
+  Result<crypto::Secret> made = co_await within(std::chrono::milliseconds(config_.timeout_ms), get(question, begun, asked));
   waiting_.fetch_sub(1, std::memory_order_relaxed);
   if (made || !is(made.error(), CoreError::timed_out)) co_return made;
+  // It waited behind others all the time: that says nothing of its own KDC.
+  if (!*begun) co_return fail(kerberos_error(KerberosError::busy));
   // The thread that asks may wait much longer; nobody else need wait behind it.
   Instant now = io::now();
-  desk_->tickets().let_rest(question->realm, now + std::chrono::seconds(config_.unreachable_seconds), now);
+  desk_->tickets().let_rest(question->domain, now + std::chrono::seconds(config_.unreachable_seconds), now);
   desk_->health().asked(question->realm, kerberos_error(KerberosError::unreachable), io::wall_now());
   co_return fail(kerberos_error(KerberosError::unreachable));
 }
 
-Task<Result<crypto::Secret>> Kerberos::get(std::shared_ptr<const KerberosQuestion> question, bool* asked) {
+Task<Result<crypto::Secret>> Kerberos::get(std::shared_ptr<const KerberosQuestion> question, std::shared_ptr<std::atomic<bool>> begun,
+                                           bool* asked) {
   size_t hash = hash_of(question->key.user);
   unsigned handing = static_cast<unsigned>(hash % KerberosDesk::kHandingLanes);
   auto hand_out = [desk = desk_, question] { return desk->hand_out(*question, io::now()); };
@@ -77,10 +81,13 @@ Task<Result<crypto::Secret>> Kerberos::get(std::shared_ptr<const KerberosQuestio
   if (!kept) co_return fail(kept.error());
   if (*kept) co_return std::move(**kept);
   // Not even a place in the queue where the answer is known.
-  if (desk_->tickets().rests(question->realm, io::now())) co_return fail(kerberos_error(KerberosError::unreachable));
+  if (desk_->tickets().rests(question->domain, io::now())) co_return fail(kerberos_error(KerberosError::unreachable));
   if (asked) *asked = true;
   unsigned asking = static_cast<unsigned>(hash / KerberosDesk::kHandingLanes % KerberosDesk::kAskingLanes);
-  auto ask = [desk = desk_, question, asking] { return desk->ask(asking, *question, io::now()); };
+  auto ask = [desk = desk_, question, begun, asking] {
+    *begun = true;
+    return desk->ask(asking, *question, io::now());
+  };
   BH_CO_TRY(auto made, co_await run_errand(KerberosDesk::kHandingLanes + asking, std::move(ask)));
   co_return made;
 }

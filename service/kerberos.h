@@ -49,7 +49,8 @@ struct KerberosStats {
 //
 // Bounds: requests_waiting_max in all; users_kept_max users, the longest unused leaves first; a ticket is used for
 // tickets_kept_minutes, then the KDC is asked again whether the user is still welcome; a refusal is remembered for
-// refusals_kept_seconds, and a realm whose KDCs do not answer is left alone for unreachable_seconds.
+// refusals_kept_seconds, and the KDCs that do not answer for a user are left alone for unreachable_seconds, by
+// all users of the same domain.
 class Kerberos {
  public:
   // Loads the library and looks at the keytab; asks no KDC. Blocking, before threads start: it sets KRB5_CONFIG. On
@@ -62,8 +63,9 @@ class Kerberos {
   Kerberos& operator=(const Kerberos&) = delete;
 
   // The value of an Authorization field: "Negotiate …". For one request: a server takes a token once, so that a request
-  // that is sent again needs another. From any core. Errors: kerberos (all of KerberosError; unreachable also where nothing came
-  // for gateway.kerberos.timeout_ms), canceled. `asked`, which outlives the task, becomes true where tickets at hand were not enough.
+  // that is sent again needs another. From any core. Errors: kerberos (all of KerberosError; where nothing came for
+  // gateway.kerberos.timeout_ms: unreachable, or busy where others stood before it all the time), canceled. `asked`, which
+  // outlives the task, becomes true where tickets at hand were not enough.
   Task<Result<crypto::Secret>> authorization(KerberosRequest request, bool* asked = nullptr);
   // Drops a user's tickets: after a block, a wipe, or a refusal by the service. Any thread; returns at once.
   void forget(std::string_view user);
@@ -77,7 +79,7 @@ class Kerberos {
 
  private:
   Task<Result<crypto::Secret>> make(KerberosRequest request, bool* asked);
-  Task<Result<crypto::Secret>> get(std::shared_ptr<const KerberosQuestion> question, bool* asked);
+  Task<Result<crypto::Secret>> get(std::shared_ptr<const KerberosQuestion> question, std::shared_ptr<std::atomic<bool>> begun, bool* asked);
 
   const KerberosConfig config_;
   std::shared_ptr<KerberosDesk> desk_;  // errands share it: one that nobody waits for any more may outlive us

@@ -61,15 +61,16 @@ Result<KerberosQuestion> kerberos_question(const KerberosConfig& config, std::st
   KerberosQuestion out;
   out.key = {std::string(user), std::string(principal.empty() ? config.principal : principal)};
   out.service = service;
+  std::string_view domain = user.substr(user.find('@') + 1);
+  out.domain = upper(domain);
   if (config.user_names == KerberosNames::enterprise) {
     out.name = user;
     out.kind = GssNameKind::enterprise;
     out.realm = out.key.principal.substr(out.key.principal.rfind('@') + 1);
     return out;
   }
-  std::string_view domain = user.substr(user.find('@') + 1);
   auto realm = mapped(config.realms, domain);
-  out.realm = realm ? std::string(*realm) : upper(domain);
+  out.realm = realm ? std::string(*realm) : out.domain;
   out.name = std::string(user.substr(0, user.find('@') + 1)) + out.realm;
   out.kind = GssNameKind::principal;
   return out;
@@ -103,12 +104,12 @@ Result<crypto::Secret> KerberosDesk::ask(unsigned lane, const KerberosQuestion& 
 Result<crypto::Secret> KerberosDesk::ask_once(unsigned lane, const KerberosQuestion& question, Instant now) {
   KerberosTickets::Found found = tickets_.find(question.key, question.service, now);  // somebody may have asked meanwhile
   if (found.refusal) return fail(*found.refusal);
-  if (!found.warm && tickets_.rests(question.realm, now)) return fail(kerberos_error(KerberosError::unreachable));
+  if (!found.warm && tickets_.rests(question.domain, now)) return fail(kerberos_error(KerberosError::unreachable));
   auto note = [&](const Error& error, std::string_view service) {
     Instant at = io::now();  // the KDC may have taken long
     health_.asked(question.realm, error, io::wall_now());
     if (is(error, KerberosError::unreachable)) {
-      tickets_.let_rest(question.realm, at + std::chrono::seconds(config_.unreachable_seconds), at);
+      tickets_.let_rest(question.domain, at + std::chrono::seconds(config_.unreachable_seconds), at);
     } else if (blame_of(error) == KerberosBlame::user || is(error, KerberosError::service_unknown) ||
                is(error, KerberosError::delegation_refused)) {
       tickets_.refuse(question.key, service, error, at + std::chrono::seconds(config_.refusals_kept_seconds));

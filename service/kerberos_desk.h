@@ -23,6 +23,8 @@ struct KerberosQuestion {
   std::string name;  // the user's, of `kind`
   GssNameKind kind = GssNameKind::enterprise;
   std::string realm;  // whose KDCs are asked first
+  // The user's, in upper case: it may be one that our realm trusts, and its KDCs may be away alone.
+  std::string domain;
   std::string service;
   std::vector<uint8_t> endpoint_hash;
 };

@@ -24,7 +24,7 @@ enum class KerberosError : uint16_t {
   service_unknown,      // the KDC knows no such service (the SPN)
   delegation_refused,   // the service account may not act for users at this service
   // Of this server.
-  busy,                 // more requests wait for tickets than requests_waiting_max
+  busy,                 // more requests wait for tickets than requests_waiting_max, or one did for timeout_ms before its turn
   off,                  // [gateway.kerberos] names no keytab
   ticket_expired,       // a ticket that was kept is too old; another one is asked for, so that no caller sees this
   protocol,             // anything else; detail says what the library said

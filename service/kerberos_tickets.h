@@ -66,7 +66,7 @@ class KerberosTickets {
   void forget(std::string_view user);
   void forget_all();
 
-  // A realm whose KDCs do not answer.
+  // A realm, or domain of users, whose KDCs do not answer.
   bool rests(std::string_view realm, Instant now);
   void let_rest(std::string_view realm, Instant until, Instant now);
 

@@ -73,10 +73,10 @@ enum class GatewayOutcome : uint8_t {
   refused_method,       // 405
   refused_request,      // 400: target, query, header or body that is no good request
   refused_ambiguous,    // 400: what two servers could read in two ways
-  refused_identity,     // 400: two accounts, two devices or two credentials in one request
-  refused_logon,        // 401: NTLM or Negotiate
+  refused_identity,     // 400: two accounts or ways to log on in one request, or a user by what is no name
+  refused_logon,        // 401: NTLM, Negotiate, or credentials that cannot be read
   refused_certificate,  // 403: the client's certificate is missing, or names nobody that may come in
-  refused_context,      // 403: a signed context header that is forged, old or used before
+  refused_context,      // 403: a signed context header that is forged, old or of another request
   refused_operation,    // 403: an EWS operation or SOAP header that this class of clients may not use
   refused_encoding,     // 415: a compressed request body
   refused_too_large,    // 413

@@ -15,6 +15,7 @@
 #include "crypto/error.h"
 #include "crypto/es256.h"
 #include "proto/error_texts.h"
+#include "service/accepted_connections.h"
 #include "service/config_diff.h"
 #include "service/error_texts.h"
 #include "service/server.h"
@@ -161,17 +162,6 @@ int check_config(const std::string& path) {
   return kExitDone;
 }
 
-// For Exchange, APNs and administrators, from one core.
-constexpr unsigned kOwnConnections = 1024;
-
-// Of clients; and for each at the gateway, whose long poll may wait there, one to Exchange.
-uint32_t connections_max(const service::Config& config) {
-  uint32_t sum = 0;
-  if (config.is_public()) sum += config.listen_public.connections_max;
-  if (config.is_gateway()) sum += 2 * config.listen_gateway.connections_max;
-  return sum;
-}
-
 int run_server(const std::string& config_path, bool take_over) {
   std::optional<ServiceManager> manager = read_service_manager();
   if (!manager) return kExitFailed;
@@ -197,7 +187,7 @@ int run_server(const std::string& config_path, bool take_over) {
 
   io::ClusterOptions options;
   options.cores = config->cores != 0 ? config->cores : std::max(1u, std::thread::hardware_concurrency());
-  options.connections_max = connections_max(*config) / options.cores + kOwnConnections;
+  options.connections_max = service::accepted_connections_max(*config, options.cores);
   service::HandoverOptions handover{.lock_path = owner_path(store_path(*config)),
                                     .socket_path = config->data_dir + "/handover.sock",
                                     .take_over = take_over};

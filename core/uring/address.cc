@@ -71,6 +71,16 @@ Result<int> make_socket(const io::Endpoint& endpoint) {
   return fd;
 }
 
+// Of a server that went without a word nothing is heard, and its answer to a long poll would be waited for, up to an hour. The
+// kernel asks a connection at rest each minute, and gives it up after six questions without an answer (ETIMEDOUT).
+void watch_server(int fd) {
+  int on = 1, rest_s = 60, between_s = 10, questions = 6;
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &rest_s, sizeof rest_s);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof between_s);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &questions, sizeof questions);
+}
+
 // What a process before this one left at the path.
 Status remove_old_socket(const std::string& path) {
   struct stat info;
@@ -186,6 +196,7 @@ Status notify(const std::string& socket_path, std::string_view message) {
 
 Result<Handle> open_socket(const Endpoint& endpoint) {
   BH_TRY(int fd, uring::make_socket(endpoint));
+  if (endpoint.unix_path.empty()) uring::watch_server(fd);
   return Handle{fd};
 }
 

@@ -143,10 +143,12 @@ size_t Ring::buffer_bytes() const {
 Status Ring::open(const io::ClusterOptions& options) {
   BH_CHECK(current_ring == nullptr);
   BH_CHECKED(open_ring());
-  // The kernel allows a table of at most RLIMIT_NOFILE entries. A smaller table is a smaller bound, not a failure.
+  // The kernel allows a table of at most RLIMIT_NOFILE entries, and 2^20 (IORING_MAX_FIXED_FILES). A smaller table is a smaller
+  // bound, not a failure.
+  constexpr rlim_t kFileSlotsMax = 1 << 20;
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  features_.file_slots = static_cast<unsigned>(std::min<rlim_t>(options.connections_max, limit.rlim_cur));
+  features_.file_slots = static_cast<unsigned>(std::min<rlim_t>(options.connections_max, std::min(limit.rlim_cur, kFileSlotsMax)));
   features_.file_slots_cut = features_.file_slots < options.connections_max;
   int result = io_uring_register_files_sparse(&ring_, features_.file_slots);
   if (result < 0) return fail(os_error(-result, 3));
@@ -420,7 +422,7 @@ std::string backend_description() {
   if (!features.no_sqarray) text += "; missing: no sq array (kernel 6.6)";
   if (!features.fd_install) text += "; missing: fd install (kernel 6.8), so accepted sockets are plain descriptors";
   text += "; " + std::to_string(features.file_slots) + " connections a core";
-  if (features.file_slots_cut) text += " (cut by the limit of open files, RLIMIT_NOFILE)";
+  if (features.file_slots_cut) text += " (cut by the limit of open files, RLIMIT_NOFILE, or the kernel's, 1048576)";
   return text;
 }
 

@@ -359,6 +359,11 @@ def explained(world):
     assert any("Sync at localhost: 403" in step["text"] for step in told["chain"]), told
     text = world.run("explain", "blocked.parked", "--socket", world.socket).stdout
     assert "waited at Exchange" in text, text
+    # A client calls itself whatever it likes, in Latin-1 or in what terminals obey.
+    for agent, shown in (("Caf\xe9/1", "Caf\ufffd/1"), ("\xc2\x9b31mred", "31mred")):
+        assert world.activesync("Sync", SYNC, User_Agent=agent)[0] == 200
+        row = world.run("gateway", "device", "PHONE1", "--limit", "1", "--socket", world.socket).stdout.splitlines()[1]
+        assert row.endswith(f"  {shown}"), row
 
 
 def refusals_of_the_configuration(world):

@@ -2,8 +2,14 @@
 // Between the gateway and Exchange: connections, long polls, redirects, cookies, servers that fail.
 #include "tests/gateway/scene.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <set>
+
+#include "core/stream/block_pool.h"
+#include "core/stream/stream.h"
+#include "core/tls/engine.h"
 
 namespace bellhop::service::gateway_test {
 namespace {
@@ -12,6 +18,52 @@ using proto::ActiveSyncCommand;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
+
+// Answers one request on each connection, and then does nothing: a goodbye is not returned.
+class IdleServer {
+ public:
+  explicit IdleServer(const CertificateAndKey& certificate) {
+    std::string complaint;
+    tls_ = *TlsContext::server({.chain = {"chain", certificate.chain_pem}, .key = {"key", certificate.key_pem}, .alpn = {"http/1.1"}}, complaint);
+  }
+  size_t received = 0;
+  Event changed;
+  Task<void> run(io::Handle handle, Event& over) {
+    Listener listener(handle);
+    TaskScope serving(&co_await current_context());
+    for (;;) {
+      auto socket = co_await listener.accept();
+      if (!socket) break;
+      serving.spawn(serve(*std::move(socket), over));
+    }
+    co_await serving.join();
+    Context unstoppable;
+    co_await listener.close().under(unstoppable);
+  }
+
+ private:
+  Task<void> serve(Socket socket, Event& over) {
+    Stream stream(std::move(socket), std::make_unique<TlsEngine>(tls_));
+    if (!co_await stream.handshake()) co_return;
+    std::string request;
+    while (request.find("/s:Envelope>") == std::string::npos) {
+      {
+        Block block;
+        size_t size = stream.read(block.all());
+        block.used(size);
+        request += as_text(block.all().first(size));
+        received += size;
+        changed.set();
+        if (size > 0) continue;
+      }
+      auto more = co_await stream.wait_input();
+      if (!more || !*more) co_return;
+    }
+    (void)co_await stream.write(as_bytes("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+    (void)co_await over.wait();
+  }
+  std::shared_ptr<TlsContext> tls_;
+};
 
 Task<void> one_user_each(Scene& scene) {
   std::string anna = basic("anna@example.com"), bob = basic("bob@example.com"), body = soap("GetItem");
@@ -139,6 +191,34 @@ TEST(GatewayForward, FollowsRedirectsToServersOfTheConfigurationAndRemembersThem
              }});
 }
 
+Task<void> dead_target(Scene& scene) {
+  std::string body = wbxml(ActiveSyncCommand::folder_sync);
+  auto sync = [&](std::string_view user) -> Task<Peer::Answer> {
+    std::string authorization = basic(user), target = activesync_target("FolderSync", user, "ABC123");
+    co_return co_await scene.ask(activesync(authorization, target, body));
+  };
+  redirect_once(scene, 451, scene.second() + "/Microsoft-Server-ActiveSync");
+  for (std::string_view user : {"anna@example.com", "bob@example.com"}) EXPECT_EQ((co_await sync(user)).body, "at the second");
+  // The second server dies, and the first has their mailboxes again.
+  scene.exchange.respond = [&](const Seen& seen) {
+    return seen.host.ends_with(std::to_string(scene.second_port)) ? Reply{.hang_up = true} : Reply{.body = "at the first"};
+  };
+  EXPECT_EQ((co_await sync("anna@example.com")).status, 502);
+  for (std::string_view user : {"anna@example.com", "bob@example.com"}) {
+    EXPECT_EQ((co_await sync(user)).status, 503) << user;
+    EXPECT_EQ((co_await sync(user)).body, "at the first") << user;
+  }
+  EXPECT_EQ(scene.metrics.value(metric::gateway_redirects, RedirectResult::dropped), 2u);
+}
+TEST(GatewayForward, ForgetsARedirectToAServerThatRests) {
+  Scene::run(dead_target, {.configure = [](Config& config, const Scene& scene) {
+               GatewayEndpointConfig& endpoint = config.gateway.routes[0].activesync;
+               endpoint.redirect_to = {scene.second()};
+               endpoint.breaker_window_requests = 1;
+               endpoint.breaker_open_ms = 600'000;
+             }});
+}
+
 Task<void> strangers(Scene& scene) {
   std::string authorization = basic("anna@example.com"), body = wbxml(ActiveSyncCommand::sync);
   std::string target = activesync_target("Sync", "anna@example.com", "ABC123");
@@ -218,7 +298,7 @@ Task<void> cookies(Scene& scene) {
   std::string jar = peer->received.substr(at + 12);
   jar.resize(jar.find(';'));
   co_await peer->close();
-  EXPECT_THAT(jar, Not(HasSubstr("ex1")));
+  EXPECT_THAT(jar, Not(HasSubstr("ex1.")));  // its alphabet has no dot
   EXPECT_THAT(jar, Not(HasSubstr("BackEnd")));
   auto ask_with = [&](std::string_view who, std::string_view cookie) {
     Ask again = ews(who, body);
@@ -253,6 +333,55 @@ TEST(GatewayForward, GivesUpAnExchangeThatIsSilent) {
   Scene::run(silent, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.answer_timeout_ms = 1'000; }});
 }
 
+Task<void> pauses(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = soap("CreateItem", {}, std::string(60'000, 'x'));
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(authorization, body);
+  std::string bytes = peer->bytes_of(ask), rest = bytes.substr(bytes.size() - 10'000);
+  bytes.resize(bytes.size() - rest.size());
+  EXPECT_TRUE(co_await peer->send(bytes));
+  EXPECT_TRUE(co_await sleep_for(1s));
+  EXPECT_TRUE(co_await peer->send(rest));
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].status, 200);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).failures, 0u);
+  co_await peer->close();
+}
+TEST(GatewayForward, AClientThatPausesSaysNothingOfExchange) {
+  Scene::run(pauses, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.answer_timeout_ms = 300; }});
+}
+
+Task<void> pauses_for_too_long(Scene& scene) {
+  auto handle = io::open_listener(test::loopback());
+  CO_ASSERT(handle);
+  IdleServer server(scene.server_certificate);
+  Event over;
+  TaskScope serving(&co_await current_context());
+  serving.spawn(server.run(*handle, over));
+  scene.reload([&](Config& config) { config.gateway.routes[0].ews.upstream = fmt::format("https://127.0.0.1:{}", io::local_address(*handle)->port); });
+  std::string anne = basic("anne@example.com"), anna = basic("anna@example.com"), body = soap("CreateItem", {}, std::string(60'000, 'x'));
+  EXPECT_EQ((co_await scene.ask(ews(anne, body))).status, 200);
+  size_t all = server.received;
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(anna, body);
+  std::string bytes = peer->bytes_of(ask);
+  EXPECT_TRUE(co_await peer->send(bytes.substr(0, bytes.size() - 10'000)));
+  EXPECT_TRUE(co_await test::until(server.changed, [&] { return server.received == 2 * all - 10'000; }));
+  EXPECT_TRUE(co_await sleep_for(200ms));
+  // Exchange waits for no client for ever, and hangs up.
+  serving.request_stop();
+  co_await serving.join();
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].status, 502);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).failures, 0u);
+  co_await peer->close();
+}
+TEST(GatewayForward, AClientThatPausesForTooLongSaysNothingOfExchangeEither) { Scene::run(pauses_for_too_long); }
+
 Task<void> dead(Scene& scene) {
   std::string authorization = basic("anna@example.com"), body = soap("GetItem");
   for (int i = 0; i < 4; ++i) EXPECT_EQ((co_await scene.ask(ews(authorization, body))).status, 502);
@@ -277,6 +406,39 @@ TEST(GatewayForward, GivesADeadServerARest) {
                endpoint.upstream = "https://127.0.0.1:1";
                endpoint.breaker_window_requests = 4;
              }});
+}
+
+Task<void> no_sockets(Scene& scene) {
+  std::string authorization = basic("anna@example.com"), body = soap("GetItem");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = ews(authorization, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  // The process may open no further socket; its one connection is another user's.
+  rlimit before{}, few{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  few = {.rlim_cur = 512, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &few);
+  std::vector<Socket> all;
+  for (auto handle = io::open_socket(test::loopback()); handle; handle = io::open_socket(test::loopback())) all.emplace_back(*handle);
+  std::string other = basic("bob@example.com");
+  Ask without = ews(other, body);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(without)));
+  EXPECT_TRUE(co_await peer->read_answers(2));
+  all.clear();
+  setrlimit(RLIMIT_NOFILE, &before);
+  CO_ASSERT(peer->answers.size() == 2);
+  EXPECT_EQ(peer->answers[1].status, 503);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).breaker, CircuitBreaker::State::closed);
+  EXPECT_EQ(scene.gateway->upstreams().at(0).failures, 0u);
+  EXPECT_EQ((co_await scene.ask(ews(other, body))).status, 200);
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::refused_busy), 1u);
+  co_await peer->close();
+}
+TEST(GatewayForward, WantOfSocketsSaysNothingOfExchange) {
+  Scene::run(no_sockets, {.configure = [](Config& config, const Scene&) { config.gateway.routes[0].ews.breaker_window_requests = 1; }});
 }
 
 Task<void> hung_up(Scene& scene) {
@@ -342,6 +504,60 @@ Task<void> reloads(Scene& scene) {
   co_await peer->close();
 }
 TEST(GatewayForward, AReloadLeavesRequestsUnderWayAlone) { Scene::run(reloads); }
+
+constexpr size_t kRetired = 40;
+
+Task<void> retires(Scene& scene) {
+  co_await scene.allow("ABC123", "anna@example.com");
+  auto handle = io::open_listener(test::loopback());
+  CO_ASSERT(handle);
+  IdleServer server(scene.server_certificate);
+  Event over;
+  TaskScope serving(&co_await current_context());
+  serving.spawn(server.run(*handle, over));
+  scene.reload([&](Config& config) {
+    GatewayRouteConfig route = config.gateway.routes[0];
+    route.ews.upstream = fmt::format("https://127.0.0.1:{}", io::local_address(*handle)->port);
+    for (size_t i = 0; i < kRetired; ++i) {
+      route.hosts = {fmt::format("x{}.example.com", i)};
+      config.gateway.routes.push_back(route);
+    }
+  });
+  std::string read = soap("GetItem");
+  for (size_t i = 0; i < kRetired; ++i) {
+    std::string answer = co_await scene.raw(fmt::format(
+        "POST {} HTTP/1.1\r\nHost: x{}.example.com\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{}", kEws, i, read.size(), read));
+    EXPECT_THAT(answer, testing::StartsWith("HTTP/1.1 200"));
+  }
+  scene.reload([](Config& config) { config.gateway.routes.resize(1); });
+  Event never;
+  scene.exchange.respond = [&](const Seen&) { return Reply{.hold = &never}; };
+  std::string authorization = basic("anna@example.com"), ping = wbxml(ActiveSyncCommand::ping);
+  std::string target = activesync_target("Ping", "anna@example.com", "ABC123");
+  auto peer = co_await scene.open();
+  CO_ASSERT(peer);
+  Ask ask = activesync(authorization, target, ping);
+  EXPECT_TRUE(co_await peer->send(peer->bytes_of(ask)));
+  EXPECT_TRUE(co_await scene.until_seen(1));
+  // The closing has begun, one server after the other, and a block does not wait for its end.
+  auto open = [&] { return scene.metrics.value(metric::connections, ConnectionKind::gateway_upstream); };
+  EXPECT_EQ(open(), kRetired + 1);
+  while (open() > kRetired) EXPECT_TRUE(co_await sleep_for(1ms));
+  co_await scene.hold("ABC123", ComplianceHold::blocked);
+  EXPECT_TRUE(co_await peer->read_answers(1));
+  CO_ASSERT(peer->answers.size() == 1);
+  EXPECT_EQ(peer->answers[0].status, 403);
+  EXPECT_GT(open(), kRetired / 2);
+  co_await peer->close();
+  // In the end all are closed.
+  while (open() > 0) EXPECT_TRUE(co_await sleep_for(10ms));
+  over.set();
+  serving.request_stop();
+  co_await serving.join();
+}
+TEST(GatewayForward, WhatAReloadRetiredIsClosedBesideTheLookAtBlocks) {
+  Scene::run(retires, {.configure = [](Config& config, const Scene&) { config.policy.unknown_devices = RuleVerdict::allow; }, .policy = true});
+}
 
 Task<void> stops(Scene& scene) {
   Event never;

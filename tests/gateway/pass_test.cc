@@ -249,7 +249,9 @@ Task<void> cut_answers(Scene& scene) {
       return p.ended || std::ranges::any_of(p.frames, [](auto& frame) { return frame.first == 3; });  // RST_STREAM
     }));
     EXPECT_EQ(peer->answers.size(), 0u) << agent;
-    EXPECT_EQ(peer->unfinished().status, 200) << agent;
+    // RST_STREAM overtakes a head that is still to be sent.
+    bool head_came = peer->unfinished().status == 200;
+    EXPECT_TRUE(head_came || scene.fixture.http2()) << agent;
     co_await peer->close();
   }
   co_await scene.until_idle();
@@ -279,7 +281,9 @@ Task<void> trail(Scene& scene) {
   std::string target = activesync_target("FolderSync", "anna", "ABC123"), body = wbxml(ActiveSyncCommand::folder_sync);
   std::string authorization = basic("EXAMPLE\\anna"), ews_body = soap("GetItem");
   (void)co_await scene.ask(activesync(authorization, target, body));
+  co_await scene.until_idle();
   (void)co_await scene.ask(ews(authorization, ews_body));
+  co_await scene.until_idle();
   const GatewayTrail& kept = scene.gateway->trail();
   auto of_device = kept.of_device(proto::device_key("abc123"), 10);
   CO_ASSERT(of_device.size() == 1);

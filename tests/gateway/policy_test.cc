@@ -189,6 +189,41 @@ SceneOptions by_certificate() {
 }
 TEST(GatewayPolicy, ACertificateLogsOnThroughTheAuthenticator) { Scene::run(certificate, by_certificate()); }
 
+Task<void> revoked_while_parked(Scene& scene) {
+  co_await scene.allow("ABC123", "anna@example.com");
+  Event never;
+  scene.exchange.respond = [&](const Seen&) { return Reply{.hold = &never}; };
+  std::string target = activesync_target("Ping", "anna", "ABC123"), body = wbxml(ActiveSyncCommand::ping);
+  std::string bytes = fmt::format("POST {} HTTP/1.1\r\nHost: x.example.com\r\nMS-ASProtocolVersion: 14.1\r\nContent-Type: "
+                                  "application/vnd.ms-sync.wbxml\r\nContent-Length: {}\r\n\r\n{}", target, body.size(), body);
+  struct Client {
+    static Task<void> run(Scene& scene, std::string bytes, std::string& answer) {
+      answer = co_await scene.raw_as("anna@example.com", std::move(bytes));
+    }
+  };
+  std::string answer;
+  TaskScope asking(&co_await current_context());
+  asking.spawn(Client::run(scene, bytes, answer));
+  EXPECT_TRUE(co_await scene.until_seen(1));
+  // Lists that are too old say nothing of anybody.
+  scene.certificates.failure = tls_error(TlsError::certificate_revocations_stale);
+  scene.certificates.nobody_can_tell = true;
+  scene.next_generation();
+  co_await scene.look();
+  EXPECT_EQ(scene.gateway->requests_in_work(), 1u);
+  // A reload brings a list that names the certificate.
+  scene.certificates.failure = tls_error(TlsError::certificate_revoked);
+  scene.certificates.nobody_can_tell = false;
+  scene.next_generation();
+  co_await asking.join();
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 403"));
+  EXPECT_TRUE(co_await scene.until_ended(1));
+  EXPECT_EQ(scene.exchange.stopped, 1);
+  co_await scene.until_idle();
+  EXPECT_EQ(scene.counted(GatewayOutcome::refused_certificate), 1u);
+}
+TEST(GatewayPolicy, ARevokedCertificateEndsWhatWaitsAtExchange) { Scene::run(revoked_while_parked, by_certificate()); }
+
 Task<void> forgets(Scene& scene) {
   for (const char* device : {"ABC123", "ABC124", "DEF1"}) co_await scene.allow(device);
   auto sync = [&](std::string_view device, std::string_view user) {

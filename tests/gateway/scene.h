@@ -134,6 +134,8 @@ class Scene {
   uint64_t counted(GatewayOutcome outcome) const { return metrics.value(metric::gateway_requests, outcome); }
   // Another configuration, as a reload brings it.
   void reload(std::function<void(Config&)> change);
+  // A reload was made, whatever it changed.
+  void next_generation();
   // The patience of a drain is over.
   void stop_work();
   // Other rules; requests that wait are looked at again.

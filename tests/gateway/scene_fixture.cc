@@ -226,6 +226,12 @@ void Scene::reload(std::function<void(Config&)> change) {
   gateway->take({.routes = routes(), .keys = nullptr});
 }
 
+void Scene::next_generation() {
+  uint64_t number = parts_->core.generations.now().number + 1;
+  parts_->core.generations.become(std::make_shared<Generation>(number, config, Tenants::make(config).value()));
+  compliance->note_change();
+}
+
 void Scene::stop_work() { parts_->core.work.request_stop(); }
 
 void Scene::reload_policy(std::function<void(Config&)> change) {

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "core/sleep.h"
 #include "core/sync.h"
 #include "service/gateway_logon.h"
@@ -205,6 +207,22 @@ Task<void> dead_kdc(Scene& s) {
 TEST(Kerberos, ADeadKdcIsLeftAloneAndStopsNobodyWithTickets) {
   Scene s;
   s.run(dead_kdc);
+}
+
+Task<void> dead_trusted_domain(Scene& s) {
+  // The KDCs of a domain that the account's own trusts are away; its users are found through the own ones.
+  s.kdc.users = {"alice@example.com", "bob@example.com"};
+  s.kdc.refusals["eve@trusted.example"] = kUnreachable;
+  for (const char* user : {"alice@example.com", "bob@example.com"}) {
+    EXPECT_TRUE(failed_with(co_await s.kerberos->authorization(request_for("eve@trusted.example")), KerberosError::unreachable));
+    EXPECT_TRUE(co_await s.kerberos->authorization(request_for(user))) << user;
+  }
+  EXPECT_EQ(std::ranges::count(s.kdc.asked_users, "enterprise:eve@trusted.example"), 1);  // left alone
+}
+TEST(Kerberos, ADeadTrustedDomainIsItsOwnUsersAffair) {
+  Scene s;
+  s.config.user_names = KerberosNames::enterprise;
+  s.run(dead_trusted_domain);
 }
 
 Task<void> forgotten(Scene& s) {

@@ -6,6 +6,7 @@
 #include "core/base/bytes.h"
 #include "crypto/hash.h"
 #include "proto/account.h"
+#include "proto/display_text.h"
 #include "proto/json.h"
 #include "tools/commands/answers.h"
 #include "tools/server_main.h"
@@ -26,9 +27,11 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
+// A client calls itself what it likes: nothing that a terminal obeys.
 void print_request(const proto::JsonObject& row) {
   fmt::print("{:<24}  {:<20}  {:<10}  {:>6}  {:<18}  {:<12}  {}\n", text_of(row, "at"), text_of(row, "outcome"), text_of(row, "endpoint"),
-             number_of(row, "status"), text_of(row, "operation"), text_of(row, "deviceType"), text_of(row, "mailClient"));
+             number_of(row, "status"), text_of(row, "operation"), proto::harmless_text(text_of(row, "deviceType")),
+             proto::harmless_text(text_of(row, "mailClient")));
   std::string_view reason = text_of(row, "reason"), rule = text_of(row, "rule");
   if (reason != "-") fmt::print("{:>26}why: {}{}{}\n", "", reason, rule == "-" ? "" : ", rule ", rule == "-" ? "" : rule);
 }

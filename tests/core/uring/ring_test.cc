@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -48,6 +50,21 @@ Task<Status> ping(SocketAddress address, std::string text, std::string* answer) 
     answer->append(as_text(chunk.bytes()));
   }
   co_return Status();
+}
+
+TEST(Ring, AServerThatWentWithoutAWordIsNoticed) {
+  auto handle = io::open_socket({{*IpAddress::parse("127.0.0.1"), 1}, {}});
+  ASSERT_TRUE(handle);
+  auto option = [&](int level, int name) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    EXPECT_EQ(getsockopt(handle->value, level, name, &value, &size), 0);
+    return value;
+  };
+  EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+  int seconds = option(IPPROTO_TCP, TCP_KEEPIDLE) + option(IPPROTO_TCP, TCP_KEEPINTVL) * option(IPPROTO_TCP, TCP_KEEPCNT);
+  EXPECT_LE(seconds, 120);
+  ::close(handle->value);
 }
 
 Task<void> echo_flow(unsigned, size_t size, bool* passed) {

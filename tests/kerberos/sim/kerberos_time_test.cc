@@ -104,7 +104,7 @@ Task<void> endless(Scene& s) {
   EXPECT_TRUE(co_await s.ask());
   sim::world().errand_time = 60s;
   Instant begin = io::now();
-  EXPECT_TRUE(failed_with(co_await s.ask("bob@example.com"), KerberosError::unreachable));
+  EXPECT_TRUE(failed_with(co_await s.ask("bob@example.com"), KerberosError::busy));
   EXPECT_LT(io::now() - begin, 11s);
   EXPECT_GE(io::now() - begin, 10s);
   EXPECT_EQ(s.kerberos->stats().waiting, 0u);
@@ -115,6 +115,22 @@ Task<void> endless(Scene& s) {
 TEST(KerberosTime, NobodyWaitsLongerThanTheTimeout) {
   Scene s;
   s.run(endless);
+}
+
+Task<void> queued_behind(Scene& s) {
+  // The threads are busy for so long that nobody's turn to ask comes in time.
+  sim::world().errand_time = 9s;
+  EXPECT_TRUE(failed_with(co_await s.ask("alice@example.com"), KerberosError::busy));
+  sim::world().errand_time = {};
+  EXPECT_EQ(s.kdc.accounts, 0);
+  // Who never asked knows nothing of the KDC, and keeps nobody from asking it.
+  EXPECT_TRUE(s.kerberos->health().troubles().empty());
+  EXPECT_TRUE(co_await s.ask("bob@example.com"));
+  EXPECT_EQ(s.kdc.accounts, 1);
+}
+TEST(KerberosTime, WhoWaitsBehindOthersSaysNothingOfItsOwnKdc) {
+  Scene s;
+  s.run(queued_behind);
 }
 
 }  // namespace
