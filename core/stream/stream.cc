@@ -118,6 +118,7 @@ Task<Result<bool>> Stream::wait_input() {
   } else {
     BH_CO_TRY(Chunk chunk, co_await socket_.receive());
     more = !chunk.empty();
+    ended_ = !more;
     if (more && engine_->feed(chunk.bytes()) != chunk.bytes().size()) co_return fail(tls_error(TlsError::protocol));
   }
   if (more) co_return true;
@@ -151,6 +152,7 @@ Task<Status> Stream::say_goodbye() {
     BH_CO_CHECKED(co_await flush());
   }
   if (carrier_) co_return Status();  // close() goes on with it
+  if (ended_) co_return Status();    // closing says it, and nothing can come any more
   BH_CO_CHECKED(co_await socket_.shutdown_send());
   for (;;) {
     BH_CO_TRY(Chunk chunk, co_await socket_.receive());

@@ -51,7 +51,8 @@ class Stream {
   Task<Status> write(Bytes data);
 
   // Says goodbye (close_notify, FIN), drops what still arrives for at most `linger`, so that the peer can read our last
-  // bytes, and closes. Runs under a deadline of its own, also when the flow is stopped. Does not fail: nobody could act.
+  // bytes, and closes; at once where the peer has ended before. Runs under a deadline of its own, also when the flow is
+  // stopped. Does not fail: nobody could act.
   Task<void> close(Duration linger = 200ms);
 
   // What was sent is not whole, and the peer shall see it: close() then says no goodbye.
@@ -71,7 +72,7 @@ class Stream {
   std::optional<Chunk> plain_input_;
   size_t plain_taken_ = 0;
   bool sending_ = false;
-  bool ended_ = false;
+  bool ended_ = false;    // the peer's FIN came
   bool damaged_ = false;  // a send was cut off: what follows would not be understood
   Event send_done_;
   Semaphore writing_{1};

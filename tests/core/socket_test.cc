@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/socket.h"
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 
 #include "core/cross_core.h"
 #include "core/sleep.h"
+#include "core/stream/stream.h"
 #include "tests/core/run.h"
 
 namespace bellhop {
@@ -183,6 +185,52 @@ Task<void> receive_into(Socket& socket, Result<size_t>* out) {
   Result<Chunk> chunk = co_await socket.receive();
   *out = chunk ? Result<size_t>(chunk->bytes().size()) : Result<size_t>(fail(chunk.error()));
 }
+// A server with many short connections has no work left with one whose client has gone.
+Task<void> peer_gone_flow(unsigned) {
+  Pair pair;
+  CO_ASSERT(co_await pair.open(loopback()));
+  pair.client.close();
+  Stream stream(std::move(pair.server));
+  Result<bool> more = co_await within(20s, stream.wait_input());
+  EXPECT_TRUE(more && !*more);
+  uint64_t before = io::backend_stats().operations;
+  co_await stream.close();
+  EXPECT_EQ(io::backend_stats().operations, before);
+  co_await pair.close();
+}
+TEST(Stream, ClosesAtOnceWhereThePeerHasEnded) { run_on_cores(1, peer_gone_flow); }
+
+// The peer that only says it will send no more gets the answer and the end.
+Task<void> ended_first_flow(unsigned) {
+  Pair pair;
+  CO_ASSERT(co_await pair.open(loopback()));
+  EXPECT_TRUE(co_await pair.client.send(as_bytes("question")));
+  EXPECT_TRUE(co_await pair.client.shutdown_send());
+  Stream stream(std::move(pair.server));
+  std::array<uint8_t, 16> asked{};
+  size_t size = 0;
+  for (;;) {
+    Result<bool> more = co_await within(20s, stream.wait_input());
+    CO_ASSERT(more);
+    if (!*more) break;
+    size += stream.read(MutableBytes(asked).subspan(size));
+  }
+  EXPECT_EQ(as_text(Bytes(asked).first(size)), "question");
+  std::string answer(1 << 20, 0);
+  for (size_t i = 0; i < answer.size(); ++i) answer[i] = static_cast<char>(pattern(i));
+  TaskScope writing(&co_await current_context());
+  auto answer_and_close = [](Stream& to, const std::string& text) -> Task<void> {
+    EXPECT_TRUE(co_await to.write(as_bytes(text)));
+    co_await to.close();
+  };
+  writing.spawn(answer_and_close(stream, answer));
+  Result<std::string> came = co_await read_text(pair.client);
+  EXPECT_TRUE(came && *came == answer);
+  co_await writing.join();
+  co_await pair.close();
+}
+TEST(Stream, WhoEndsFirstStillGetsTheAnswerAndTheEnd) { run_on_cores(1, ended_first_flow); }
+
 Task<void> stop_receive_flow(unsigned) {
   Pair pair;
   CO_ASSERT(co_await pair.open(loopback()));
