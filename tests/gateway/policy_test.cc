@@ -248,7 +248,7 @@ Task<void> forgets(Scene& scene) {
   EXPECT_EQ(scene.authenticator.forgotten.size(), 1u);
   // Rules that block a user do as well.
   scene.reload_policy([](Config& config) {
-    config.policy.rules.push_back({.name = "left", .users = {"bob@example.com"}, .verdict = RuleVerdict::block});
+    config.policy.rules.push_back({.name = "left", .verdict = RuleVerdict::block, .users = {"bob@example.com"}});
   });
   co_await scene.look();
   EXPECT_THAT(scene.authenticator.forgotten, ElementsAre("anna@example.com", "bob@example.com"));

@@ -35,8 +35,8 @@ struct Certificates : ::testing::Test {
     return *issue_client_certificate(authority, {.account = std::move(account), .validity = validity});
   }
   std::vector<uint8_t> der(const CertificateAndKey& made) {
-    std::string complaint;
-    auto own = TlsOwnIdentity::read({"pem", made.chain_pem}, {"key", made.key_pem}, complaint);
+    std::string why;
+    auto own = TlsOwnIdentity::read({"pem", made.chain_pem}, {"key", made.key_pem}, why);
     BH_CHECK(own);
     Bytes chain = own->view().chain;
     return {chain.begin(), chain.end()};
