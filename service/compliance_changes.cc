@@ -45,6 +45,42 @@ void fill(ComplianceRecord& record, const ComplianceRecord& other) {
   take(record.last_contact, other.last_contact);
 }
 
+Status within_limit(size_t count, size_t limit) {
+  return count <= limit ? Status() : fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(limit)));
+}
+
+// How many names there will be; exactly only where that is over the limit, for most deltas are of devices that are known.
+size_t names_after(const ComplianceTable& known, const std::vector<ComplianceLine>& lines, size_t limit) {
+  size_t names = known.size();
+  for (const ComplianceLine& line : lines) names += 1 + line.other_ids.size();
+  if (names <= limit) return names;
+  names = known.size();
+  DeviceFacts facts;
+  for (const ComplianceLine& line : lines) {
+    if (!line.removed && !known.find(compliance_key(line.device_id), facts)) ++names;
+    for (const std::string& id : line.other_ids) names += !known.find(compliance_key(id), facts);
+  }
+  return names;
+}
+
+// What the line changes, as it is, into a table beside; the first name of its device.
+store::ComplianceKey copy_device(const ComplianceTable& known, const ComplianceLine& line, ComplianceTable& beside) {
+  store::ComplianceKey key = compliance_key(line.device_id);
+  ComplianceRecord record;
+  for (unsigned steps = 0; steps <= kStepsMax; ++steps) {  // by another name to the first one
+    bool copied = beside.read(key, record) || known.read(key, record);
+    if (!copied) break;
+    beside.put(key, record, ComplianceHold::none, nullptr);
+    if (record.first_name.zero() || steps == kStepsMax) break;
+    key = record.first_name;
+  }
+  for (const std::string& id : line.other_ids) {
+    store::ComplianceKey other = compliance_key(id);
+    if (!beside.has(other) && known.read(other, record)) beside.put(other, record, ComplianceHold::none, nullptr);
+  }
+  return key;
+}
+
 Task<void> write_chunk(store::Store* store, const store::ComplianceWrite* write, Status* status) {
   *status = co_await store->write_compliance(*write);
 }
@@ -167,9 +203,7 @@ Task<Result<ComplianceChange>> Compliance::replace(ComplianceBulk bulk) {
   size_t wiped = static_cast<size_t>(std::ranges::count_if(bulk.wiped_, [&](const store::ComplianceKey& device) {
     return hold(bulk.tenant_, device) == ComplianceHold::none;
   }));
-  if (wiped > 0 && here.holds.size() + wiped > names_max_) {  // as in update()
-    co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
-  }
+  if (wiped > 0) BH_CO_CHECKED(within_limit(here.holds.size() + wiped, names_max_));  // as in update()
   BH_CO_CHECKED(co_await hold_wiped(here, bulk.wiped_));
   set_in_making_ = ++newest_set_;
   Status written = co_await write_rows(set_in_making_, *bulk.table_);
@@ -223,26 +257,14 @@ Task<Status> Compliance::erase_other_names(Part& part, const std::vector<store::
 Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vector<ComplianceLine> lines) {
   BH_CO_TRY(Semaphore::Permit turn, co_await one_at_a_time_.acquire());
   Part& here = certain_part(tenant);
-  size_t names = here.owned->size();
-  for (const ComplianceLine& line : lines) names += 1 + line.other_ids.size();
-  if (names > names_max_ && names - here.owned->size() > 0) {
-    // Most deltas are of devices that are known: only those that are not count.
-    names = here.owned->size();
-    DeviceFacts facts;
-    for (const ComplianceLine& line : lines) {
-      if (!line.removed && !here.owned->find(compliance_key(line.device_id), facts)) ++names;
-      for (const std::string& id : line.other_ids) names += !here.owned->find(compliance_key(id), facts);
-    }
-    bool more = names > here.owned->size();  // a reload may have set a limit below what there is: that goes on to change
-    if (more && names > names_max_) co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
-  }
+  // A reload may have set a limit below what there is: that goes on to change.
+  size_t names = names_after(*here.owned, lines, names_max_);
+  if (names > here.owned->size()) BH_CO_CHECKED(within_limit(names, names_max_));
   // What data wipes stays for ever: it has a bound, too. What an operator holds has none.
   size_t wiped = static_cast<size_t>(std::ranges::count_if(lines, [&](const ComplianceLine& line) {
     return line.wiped && hold(tenant, compliance_key(line.device_id)) == ComplianceHold::none;
   }));
-  if (wiped > 0 && here.holds.size() + wiped > names_max_) {
-    co_return fail(service_error(ServiceError::compliance_limit, static_cast<uint32_t>(names_max_)));
-  }
+  if (wiped > 0) BH_CO_CHECKED(within_limit(here.holds.size() + wiped, names_max_));
   BH_CO_CHECKED(co_await ensure_set(here));
   ComplianceChange change{.lines = lines.size()};
   WallTime now = io::wall_now();
@@ -250,24 +272,12 @@ Task<Result<ComplianceChange>> Compliance::update(std::string tenant, std::vecto
     // The changes are made beside, in a table of their own, so that the disk has them first.
     store::ComplianceWrite write{.set = here.set, .puts = {}, .erased = {}};
     ComplianceTable beside(texts_);
-    ComplianceRecord record;
     const size_t wiped_before = change.wiped.size();
     const bool removing = lines[at].removed;  // one kind at a time: what is erased and put again must end as it should
     for (; at < lines.size() && lines[at].removed == removing &&
            write.puts.size() + write.erased.size() + 1 + kOtherIdsMax <= store::kComplianceMax; ++at) {
       const ComplianceLine& line = lines[at];
-      store::ComplianceKey key = compliance_key(line.device_id);
-      for (unsigned steps = 0; steps <= kStepsMax; ++steps) {  // by another name to the first one
-        bool copied = beside.read(key, record) || here.owned->read(key, record);
-        if (!copied) break;
-        beside.put(key, record, ComplianceHold::none, nullptr);
-        if (record.first_name.zero() || steps == kStepsMax) break;
-        key = record.first_name;
-      }
-      for (const std::string& id : line.other_ids) {
-        store::ComplianceKey other = compliance_key(id);
-        if (!beside.has(other) && here.owned->read(other, record)) beside.put(other, record, ComplianceHold::none, nullptr);
-      }
+      store::ComplianceKey key = copy_device(*here.owned, line, beside);
       if (hold(tenant, key) != ComplianceHold::none || hold(tenant, compliance_key(line.device_id)) != ComplianceHold::none) {
         ++change.held;
       }
