@@ -16,8 +16,6 @@ namespace {
 
 using proto::ActiveSyncCommand;
 using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::Not;
 
 // Answers one request on each connection, and then does nothing: a goodbye is not returned.
 class IdleServer {
